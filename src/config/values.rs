@@ -1,0 +1,304 @@
+//! Checked configuration values. Whoever holds a [`Config`] holds one that can be served.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::operation::{BudgetName, Host, Scope};
+use crate::secret::{Secret, TokenDigest};
+
+/// A whole checked configuration.
+pub struct Config {
+    /// Where internal apps connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where operators connect.
+    pub admin: Admin,
+    /// Threads that serve; `None`: one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// How the vendor is reached.
+    pub vendor: Vendor,
+    /// How long after a given-up attempt the vendor may still count it.
+    pub guard: Duration,
+    /// Bounds on everything a caller can make us hold.
+    pub limits: Limits,
+    /// How a stop goes.
+    pub drain: Drain,
+    /// Rules for target lists.
+    pub files: Files,
+    /// Rules for pictures.
+    pub images: Images,
+    /// The applications; at least one.
+    pub tenants: Vec<Tenant>,
+    /// The internal programs; at least one.
+    pub callers: Vec<Caller>,
+    /// What is allowed but deserves a line in the log.
+    pub warnings: Vec<String>,
+    /// SHA-256 of the file's bytes, in hexadecimal: tells which configuration is loaded.
+    pub digest: String,
+}
+
+/// One address that internal apps connect to.
+#[derive(Clone)]
+pub struct Listener {
+    /// Port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// `None`: plain HTTP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS of one listener.
+#[derive(Clone)]
+pub struct ListenerTls {
+    /// PEM files, one pair a certificate, already resolved against the configuration file's folder; at least one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Offers HTTP/2 by ALPN.
+    pub http2: bool,
+}
+
+/// Where a certificate chain and its key are.
+#[derive(Clone)]
+pub struct CertificateFiles {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub private_key: PathBuf,
+}
+
+/// The admin listener.
+pub struct Admin {
+    /// Loopback only, until it can ask for a token.
+    pub address: SocketAddr,
+}
+
+/// How the vendor is reached.
+pub struct Vendor {
+    /// PEM bundle of extra trust roots.
+    pub ca: Option<PathBuf>,
+    /// Sends `traceparent` and `tracestate` on.
+    pub forward_trace: bool,
+    /// DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the last byte of the request to the last byte of the answer.
+    pub response_timeout: Duration,
+}
+
+/// Bounds on what callers can make us hold. Sizes are bytes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections, all listeners together.
+    pub connections: usize,
+    /// Requests at once; no caller holds more than half.
+    pub in_flight: usize,
+    /// All buffered bodies together; no caller holds more than half.
+    pub body_memory_bytes: usize,
+    /// One JSON body.
+    pub json_body_bytes: usize,
+    /// One batch body.
+    pub batch_body_bytes: usize,
+    /// For a request's head.
+    pub header_timeout: Duration,
+    /// For a request's body.
+    pub body_timeout: Duration,
+    /// For a connection with no request on it.
+    pub idle_timeout: Duration,
+    /// From the end of the request's body to our answer.
+    pub deadline: Duration,
+}
+
+/// How a stop goes.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// How long requests are still served after the signal.
+    pub delay: Duration,
+    /// When the process ends at the latest.
+    pub deadline: Duration,
+}
+
+/// Whether a rule refuses or only counts and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuse.
+    Enforce,
+    /// Let pass, count and log.
+    Report,
+}
+
+/// Rules for target lists. Sizes are bytes.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The list itself.
+    pub max_bytes: usize,
+    /// One trimmed line.
+    pub line_bytes: usize,
+    /// The name must end in `.txt`.
+    pub txt: Mode,
+}
+
+/// Rules for pictures.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// One picture, in bytes.
+    pub max_bytes: usize,
+    /// OPPO's big pictures.
+    pub oppo_big: ImageRule,
+    /// OPPO's icons.
+    pub oppo_icon: ImageRule,
+}
+
+/// What a channel takes of one picture type.
+#[derive(Clone, Debug)]
+pub struct ImageRule {
+    /// Width and height in pixels; any one of them.
+    pub sizes: Vec<(u32, u32)>,
+    /// Weight in bytes.
+    pub max_bytes: usize,
+    /// Refuse or report.
+    pub mode: Mode,
+}
+
+/// A budget's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetLimit {
+    /// Calls a window.
+    pub limit: NonZeroU32,
+    /// Length of the window.
+    pub window: Duration,
+    /// Pacing: how many calls may go at once before the rest is spread over the window.
+    pub burst: Option<NonZeroU32>,
+}
+
+/// The budgets of one tenant: the file's defaults with the tenant's overrides; `None` is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetLimits([Option<BudgetLimit>; BudgetName::ALL.len()]);
+
+impl BudgetLimits {
+    /// Builds the set from a function of the name.
+    pub fn from_fn(mut limit: impl FnMut(BudgetName) -> Option<BudgetLimit>) -> Self {
+        Self(BudgetName::ALL.map(&mut limit))
+    }
+
+    /// The size of one budget; `None` if it is off.
+    pub fn of(&self, name: BudgetName) -> Option<BudgetLimit> {
+        self.0[name.index()]
+    }
+}
+
+/// One vendor application.
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// App key and master secret.
+    pub app: Credential,
+    /// Dev key and dev secret.
+    pub dev: Option<Credential>,
+    /// Group key and group master secret.
+    pub group: Option<Credential>,
+    /// Its budgets.
+    pub budgets: BudgetLimits,
+    /// Where its calls go.
+    pub urls: BaseUrls,
+    /// Which paths the vendor uses for it.
+    pub region: Region,
+}
+
+/// A key of the vendor's with its secret.
+pub struct Credential {
+    /// As the vendor counts it: a group key carries its `group-`.
+    pub key: VendorKey,
+    /// Its secret.
+    pub secret: Secret,
+}
+
+/// An app key, a dev key or `group-` + a group key. Not a secret: app keys ship in every mobile app.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VendorKey(String);
+
+impl VendorKey {
+    /// Takes a key of 1-128 visible ASCII characters without `:`, which Basic authentication cannot carry.
+    pub fn new(key: String) -> Option<Self> {
+        let fits = matches!(key.len(), 1..=128) && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        fits.then_some(Self(key))
+    }
+
+    /// The key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Base URLs of the vendor's hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrls([Option<BaseUrl>; Host::ALL.len()]);
+
+impl BaseUrls {
+    /// Builds the set from a function of the host.
+    pub fn from_fn(mut url: impl FnMut(Host) -> Option<BaseUrl>) -> Self {
+        Self(Host::ALL.map(&mut url))
+    }
+
+    /// The base URL of a host; `None` if its operations are off.
+    pub fn of(&self, host: Host) -> Option<&BaseUrl> {
+        self.0[host as usize].as_ref()
+    }
+}
+
+/// `http://` or `https://`, a host and a port: where connections go. Never derived from a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BaseUrl {
+    /// Speaks TLS.
+    pub tls: bool,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl BaseUrl {
+    /// The value of the `Host` header.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let default_port = if self.tls { 443 } else { 80 };
+        if self.port == default_port { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Scheme and authority, as it is written in the configuration.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority())
+    }
+}
+
+/// Which paths the vendor's data centre uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// The documented ones.
+    Default,
+    /// bjapi.push.jiguang.cn: one host for everything, some paths with another prefix.
+    Beijing,
+}
+
+/// One internal program.
+pub struct Caller {
+    /// Its name.
+    pub name: String,
+    /// Its tokens; one or more, so that a token can be rotated.
+    pub tokens: Vec<Token>,
+    /// Names of the tenants it may use, in the file's order; each exists.
+    pub tenants: Vec<String>,
+    /// Its rights.
+    pub allow: Vec<Scope>,
+    /// May push to every device.
+    pub broadcast: bool,
+    /// Its share of the tenants' budgets.
+    pub quota: Option<BudgetLimit>,
+    /// Its share when several callers wait for one budget.
+    pub weight: NonZeroU32,
+}
+
+/// A caller's token, known by its digest only.
+pub struct Token {
+    /// What the operator calls it; the token's number when it has no name.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub digest: TokenDigest,
+}

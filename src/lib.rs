@@ -1,0 +1,6 @@
+//! An authenticating reverse proxy for the JPush (Jiguang) REST API.
+
+pub mod body;
+pub mod config;
+pub mod operation;
+pub mod secret;

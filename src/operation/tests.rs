@@ -1,0 +1,125 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(raw: &str) -> Result<String, BadPath> {
+    Path::parse(raw).map(|path| path.as_str().to_owned())
+}
+
+fn name_of(method: &str, raw: &str) -> Result<&'static str, NoMatch> {
+    let path = Path::parse(raw).expect("the path of this row is unambiguous");
+    find(method, &path).map(|hit| OPERATIONS[hit.operation.index()].name)
+}
+
+#[test]
+fn paths_are_normalised_or_refused() {
+    let good = [
+        ("/v3/push", "/v3/push"),
+        ("/v3//push/validate", "/v3/push/validate"),
+        ("///v3///push//", "/v3/push"),
+        ("/v3/schedules/", "/v3/schedules"),
+        ("/", "/"),
+        ("//", "/"),
+        ("/v3/tags/...", "/v3/tags/..."),
+        ("/v3/tags/.a", "/v3/tags/.a"),
+        ("/v3/tags/%E4%BD%A0", "/v3/tags/%E4%BD%A0"),
+        ("/v3/tags/a%20b", "/v3/tags/a%20b"),
+    ];
+    for (raw, expected) in good {
+        assert_eq!(parse(raw).as_deref(), Ok(expected), "{raw}");
+    }
+    let bad = [
+        ("v3/push", BadPath::Relative),
+        ("", BadPath::Relative),
+        ("/v3/./push", BadPath::DotSegment),
+        ("/v3/../push", BadPath::DotSegment),
+        ("/v3/push/..", BadPath::DotSegment),
+        ("/v3/%2e/push", BadPath::DotSegment),
+        ("/v3/.%2E/push", BadPath::DotSegment),
+        ("/v3/%2e%2E", BadPath::DotSegment),
+        ("/v3/tags/a%2Fb", BadPath::EncodedSeparator),
+        ("/v3/tags/a%2fb", BadPath::EncodedSeparator),
+        ("/v3/tags/a%5Cb", BadPath::EncodedSeparator),
+        ("/v3/tags/a%00", BadPath::EncodedSeparator),
+        ("/v3/tags/a\\b", BadPath::RawByte),
+        ("/v3/tags/a\u{7f}", BadPath::RawByte),
+        ("/v3/tags/a b", BadPath::RawByte),
+        ("/v3/tags/ü", BadPath::RawByte),
+        ("/v3/tags/%", BadPath::Escape),
+        ("/v3/tags/%4", BadPath::Escape),
+        ("/v3/tags/%zz", BadPath::Escape),
+    ];
+    for (raw, expected) in bad {
+        assert_eq!(parse(raw), Err(expected), "{raw}");
+    }
+}
+
+#[test]
+fn literal_segments_win_and_values_keep_their_form() {
+    assert_eq!(name_of("GET", "/v3/push/cid"), Ok("push-cid"));
+    assert_eq!(name_of("DELETE", "/v3/push/18100287008546343"), Ok("push-withdraw"));
+    assert_eq!(name_of("DELETE", "/v3/push/12a"), Err(NoMatch::UnknownEndpoint));
+    assert_eq!(name_of("GET", "/v3/push/123"), Err(NoMatch::MethodNotAllowed { allow: "DELETE".into() }));
+    assert_eq!(name_of("POST", "/v3/devices/status/"), Ok("device-status"));
+    assert_eq!(name_of("POST", "/v3/devices/1a0018970a"), Ok("device-update"));
+    assert_eq!(name_of("POST", "/v3/files/alias"), Ok("file-upload"));
+    assert_eq!(name_of("GET", "/v3/files/alias"), Ok("file-get"));
+    assert_eq!(name_of("GET", "/v3/tags/a/registration_ids/b"), Ok("tag-check"));
+    assert_eq!(name_of("PUT", "/v3/push"), Err(NoMatch::MethodNotAllowed { allow: "POST".into() }));
+    assert_eq!(name_of("post", "/v3/push"), Err(NoMatch::MethodNotAllowed { allow: "POST".into() }));
+    assert_eq!(name_of("POST", "/v1/app"), Err(NoMatch::UnknownEndpoint));
+    assert_eq!(name_of("GET", "/"), Err(NoMatch::UnknownEndpoint));
+}
+
+#[test]
+fn every_row_is_found_by_its_own_path() {
+    for id in OperationId::all() {
+        let path = id.path.replace("{msg_id}", "42").replace(['{', '}'], "");
+        assert_eq!(name_of(id.method.as_str(), &path), Ok(id.name));
+        assert_eq!(OperationId::named(id.name), Some(id));
+    }
+}
+
+#[test]
+fn the_table_is_consistent() {
+    for (position, row) in OPERATIONS.iter().enumerate() {
+        assert!(OPERATIONS[..position].iter().all(|other| other.name != row.name), "{} twice", row.name);
+        assert!(
+            OPERATIONS[..position].iter().all(|other| (other.method, other.path) != (row.method, row.path)),
+            "{} {} twice",
+            row.method.as_str(),
+            row.path
+        );
+        let bodiless = matches!(row.method, Verb::Get | Verb::Delete);
+        assert_eq!(bodiless, matches!(row.body, BodyRule::None | BodyRule::CidQuery), "{}", row.name);
+        assert_eq!(row.host == Host::ImageV4, row.path.starts_with("/v4/"), "{}", row.name);
+    }
+}
+
+proptest! {
+    /// Whatever comes in, a path that passes is free of everything that could be read in two ways.
+    #[test]
+    fn no_ambiguous_path_passes(raw in "(/|%2[eEfF]|%5[cC]|%00|%[0-9a-fA-Z]{0,2}|\\.|\\\\|[ -~]){0,24}") {
+        if let Ok(path) = Path::parse(&raw) {
+            let path = path.as_str();
+            prop_assert!(path == "/" || (!path.contains("//") && !path.ends_with('/')));
+            let lower = path.to_ascii_lowercase();
+            for bad in ["%2f", "%5c", "%00", "\\"] {
+                prop_assert!(!lower.contains(bad), "{path}");
+            }
+            for segment in lower.replace("%2e", ".").split('/') {
+                prop_assert!(segment != "." && segment != "..", "{path}");
+            }
+        }
+    }
+
+    /// Normalising twice changes nothing, and matching never depends on how slashes were written.
+    #[test]
+    fn normalising_is_idempotent(segments in prop::collection::vec("[a-z0-9]{1,8}", 1..6), slashes in 1usize..4) {
+        let slash = "/".repeat(slashes);
+        let sloppy = format!("{slash}{}{slash}", segments.join(&slash));
+        let once = parse(&sloppy).expect("only letters, digits and slashes");
+        prop_assert_eq!(&once, &format!("/{}", segments.join("/")));
+        prop_assert_eq!(parse(&once).expect("normalised"), once);
+    }
+}

@@ -1,0 +1,91 @@
+//! Secrets: values that cannot be printed, compared by accident or left behind in memory.
+
+use zeroize::Zeroizing;
+
+/// A secret text. It has no `Debug`, `Display` or `Serialize`, and its memory is wiped when it goes.
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a text over. Trailing newlines, which editors and `echo` leave in files, are not part of the secret.
+    /// `None` if nothing is left.
+    pub fn new(text: String) -> Option<Self> {
+        let text = Zeroizing::new(text);
+        let trimmed = text.trim_end_matches(['\n', '\r']);
+        (!trimmed.is_empty()).then(|| Self(Zeroizing::new(trimmed.to_owned())))
+    }
+
+    /// The text itself, for the one place that builds a credential from it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// SHA-256 of a caller's token: what the configuration holds in its place.
+#[derive(Clone, Copy)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// Digest of a token as it came in.
+    pub fn of(token: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token);
+        Self(digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"))
+    }
+
+    /// Reads 64 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            let high = char::from(pair[0]).to_digit(16)?;
+            let low = char::from(pair[1]).to_digit(16)?;
+            *byte = u8::try_from(high << 4 | low).ok()?;
+        }
+        Some(Self(digest))
+    }
+
+    /// Lower-case hexadecimal form.
+    pub fn to_hex(self) -> String {
+        use std::fmt::Write;
+        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
+            hex
+        })
+    }
+
+    /// First eight bytes, to find candidates in a table. Says nothing about equality.
+    pub fn prefix(&self) -> u64 {
+        u64::from_be_bytes(self.0[..8].try_into().expect("eight of 32 bytes"))
+    }
+
+    /// Compares in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_newlines_are_not_part_of_a_secret() {
+        assert_eq!(Secret::new("abc\r\n\n".into()).expect("not empty").expose(), "abc");
+        assert_eq!(Secret::new(" abc ".into()).expect("not empty").expose(), " abc ");
+        assert!(Secret::new("\n".into()).is_none());
+        assert!(Secret::new(String::new()).is_none());
+    }
+
+    #[test]
+    fn digests_are_those_of_sha256() {
+        let empty = TokenDigest::of(b"");
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(empty.to_hex(), hex);
+        let read = TokenDigest::from_hex(&hex.to_uppercase()).expect("64 digits");
+        assert!(read.matches(&empty) && read.prefix() == empty.prefix());
+        assert!(!read.matches(&TokenDigest::of(b"a")));
+        assert!(TokenDigest::from_hex("zz").is_none() && TokenDigest::from_hex(&hex[1..]).is_none());
+    }
+}
