@@ -1,6 +1,7 @@
 //! An authenticating reverse proxy for the JPush (Jiguang) REST API.
 
 pub mod body;
+pub mod budget;
 pub mod config;
 pub mod operation;
 pub mod secret;

@@ -1,0 +1,220 @@
+use std::num::NonZeroU32;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HORIZON: Horizon = Horizon { guard: Duration::from_secs(10), attempt: Duration::from_secs(28) };
+
+fn size(limit: u32, window: Duration) -> BudgetLimit {
+    BudgetLimit { limit: NonZeroU32::new(limit).expect("not zero"), window, burst: None }
+}
+
+fn key(name: &str) -> VendorKey {
+    VendorKey::new(name.into()).expect("a key")
+}
+
+fn seconds(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
+}
+
+fn draw(budgets: &[&Arc<Budget>]) -> Draw {
+    let mut draw = Draw::default();
+    budgets.iter().for_each(|budget| draw.add(budget));
+    draw
+}
+
+fn anyone() -> Taker {
+    Taker { caller: 0, quota: None }
+}
+
+/// The state machine of one window without the clock that permits read when they are dropped.
+fn take_at(budget: &Arc<Budget>, now: Moment) -> Result<(), Exhausted> {
+    let mut held = [lock(&budget.inner)];
+    let inner = &mut *held[0];
+    if inner.window.free(&inner.rule, now) == 0 {
+        return Err(inner.exhausted(inner.window.until_release(&inner.rule, now)));
+    }
+    inner.window.take();
+    Ok(())
+}
+
+#[test]
+fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
+    let budgets = Budgets::default();
+    let open = |name, limit| budgets.open(&key("a"), name, size(limit, Duration::from_secs(60)), HORIZON);
+    let first = open(BudgetName::Push, 2);
+    take_at(&first, seconds(0)).expect("a fresh budget has room");
+    let again = open(BudgetName::Push, 1);
+    assert!(Arc::ptr_eq(&first, &again));
+    assert_eq!(again.standing(seconds(0)).remaining(), 0, "the lower limit holds at once");
+    assert_eq!(open(BudgetName::File, 2).standing(seconds(0)).used, 0);
+    open(BudgetName::Push, 3);
+    assert_eq!(first.standing(seconds(0)).remaining(), 2, "and so does the higher one");
+}
+
+#[test]
+fn a_slot_is_held_until_the_answer_and_one_window_more() {
+    let budgets = Budgets::default();
+    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_secs(60)), HORIZON);
+    take_at(&budget, seconds(0)).expect("room");
+    let Err(refusal) = take_at(&budget, seconds(1)) else { panic!("the only slot is in flight") };
+    assert_eq!(refusal.wait(), Duration::from_secs(28 + 10 + 60) + Moment::TICK, "as if the call took its full time");
+    lock(&budget.inner).window.settle(seconds(5), 0);
+    let Err(refusal) = take_at(&budget, seconds(6)) else { panic!("held for a window") };
+    assert_eq!(refusal.wait(), Duration::from_secs(59) + Moment::TICK);
+    assert!(take_at(&budget, seconds(65)).is_err(), "the last instant of the window is still held");
+    assert!(take_at(&budget, seconds(6) + refusal.wait()).is_ok(), "a lone caller that waits is admitted");
+}
+
+#[test]
+fn an_attempt_given_up_is_held_for_the_guard_as_well() {
+    let budgets = Budgets::default();
+    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_secs(60)), HORIZON);
+    take_at(&budget, seconds(0)).expect("room");
+    lock(&budget.inner).window.abandon(seconds(5), 0);
+    let Err(refusal) = take_at(&budget, seconds(6)) else { panic!("held") };
+    assert_eq!(refusal.wait(), Duration::from_secs(69) + Moment::TICK);
+    assert!(take_at(&budget, seconds(75)).is_err());
+    assert!(take_at(&budget, seconds(6) + refusal.wait()).is_ok());
+}
+
+#[test]
+fn all_budgets_or_none_whatever_the_order() {
+    let (budgets, clock) = (Budgets::default(), Clock::start());
+    let hour = Duration::from_secs(3600);
+    let schedule = budgets.open(&key("a"), BudgetName::Schedule, size(5, hour), HORIZON);
+    let file = budgets.open(&key("a"), BudgetName::File, size(1, hour), HORIZON);
+    for both in [draw(&[&schedule, &file]), draw(&[&file, &schedule])] {
+        let order: Vec<_> = both.iter().map(|budget| budget.name()).collect();
+        assert_eq!(order, [BudgetName::Schedule, BudgetName::File], "locks are taken in one order");
+    }
+    let now = clock.now();
+    let first = take(draw(&[&file, &schedule]), anyone(), clock, now).expect("both have room");
+    let Err(Exhausted::Budget { name, .. }) = take(draw(&[&file, &schedule]), anyone(), clock, now) else {
+        panic!("no room in the file budget")
+    };
+    assert_eq!(name, BudgetName::File);
+    assert_eq!(schedule.standing(now).used, 1, "the refusal cost the schedule budget nothing");
+    drop(first);
+    assert_eq!((schedule.standing(now).used, file.standing(now).used), (0, 0), "nothing was dispatched");
+}
+
+#[test]
+fn permits_account_wherever_they_are_dropped() {
+    let (budgets, clock) = (Budgets::default(), Clock::start());
+    let hour = Duration::from_secs(3600);
+    let budget = budgets.open(&key("a"), BudgetName::Push, size(9, hour), HORIZON);
+    let take = || take(draw(&[&budget]), anyone(), clock, clock.now()).expect("room for all");
+    let used = || budget.standing(clock.now()).used;
+    take().dispatch().refund();
+    assert_eq!(used(), 0, "nothing was written");
+    drop(take().dispatch());
+    assert_eq!(used(), 1, "given up: the vendor may count it");
+    let standing = take().dispatch().settle().expect("one budget");
+    assert_eq!((standing.used, standing.remaining()), (2, 7));
+    assert_eq!(budget.used_by_caller(clock.now()).get(&0), Some(&2));
+}
+
+#[test]
+fn a_quota_is_taken_with_the_slot_or_not_at_all() {
+    let (budgets, clock) = (Budgets::default(), Clock::start());
+    let hour = Duration::from_secs(3600);
+    let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
+    let quota = Arc::new(Quota::new(size(2, hour)));
+    let taker = || Taker { caller: 1, quota: Some(Arc::clone(&quota)) };
+    let take = |now| take(draw(&[&budget]), taker(), clock, now);
+    let now = clock.now();
+    let permit = take(now).expect("room and share");
+    for _ in 0..5 {
+        assert!(matches!(take(now), Err(Exhausted::Budget { .. })), "slots are asked first, and cost no share");
+    }
+    drop(permit);
+    for _ in 0..5 {
+        drop(take(now).expect("a refund costs no share"));
+    }
+    let one_of_many = budgets.open(&key("b"), BudgetName::Push, size(9, hour), HORIZON);
+    let mut permits = Vec::new();
+    let refusal = loop {
+        match super::take(draw(&[&one_of_many]), taker(), clock, now) {
+            Ok(permit) => permits.push(permit),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(permits.len(), 2);
+    assert!(matches!(refusal, Exhausted::Quota { limit: 2, .. }));
+    assert!(super::take(draw(&[&one_of_many]), taker(), clock, now + refusal.wait()).is_ok(), "true for a lone caller");
+}
+
+#[test]
+fn pacing_refuses_without_cost() {
+    let (budgets, clock) = (Budgets::default(), Clock::start());
+    let minute = Duration::from_secs(60);
+    let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
+    let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
+    let quota = Arc::new(Quota::new(size(4, minute)));
+    let taker = || Taker { caller: 1, quota: Some(Arc::clone(&quota)) };
+    let now = clock.now();
+    let take = |now| take(draw(&[&budget]), taker(), clock, now);
+    let _two = [take(now).expect("burst"), take(now).expect("burst")];
+    let refusals: Vec<_> = (0..5).map(|_| take(now).err().expect("paced")).collect();
+    assert!(matches!(refusals[4], Exhausted::Budget { wait, .. } if wait <= Duration::from_secs(1) + Moment::TICK));
+    let later = now + refusals[4].wait();
+    let _third = take(later).expect("one second later");
+    let _fourth = take(later + Duration::from_secs(1)).expect("the five refusals cost no share");
+}
+
+/// What the simulated vendor does with one call: when it counts it, and when its answer arrives. Milliseconds.
+#[derive(Clone, Debug)]
+struct Call {
+    gap: u64,
+    counted_after: u64,
+    answered_after: u64,
+    lost: bool,
+}
+
+fn calls() -> impl Strategy<Value = Vec<Call>> {
+    let call = (0u64..800, 0u64..5_000, 0u64..5_000, prop::bool::weighted(0.1)).prop_map(|(gap, one, two, lost)| Call {
+        gap,
+        counted_after: one.min(two),
+        answered_after: one.max(two),
+        lost,
+    });
+    prop::collection::vec(call, 1..400)
+}
+
+proptest! {
+    /// The law: whatever the latencies, the vendor counts no more than the limit in any window, wherever it starts.
+    /// Fixed windows of any phase are among the windows tested, so the sliding test covers them.
+    #[test]
+    fn the_vendor_never_counts_too_many(calls in calls(), limit in 1u32..30, window_ms in 1_000u64..20_000, guard_ms in 0u64..5_000) {
+        let horizon = Horizon { guard: Duration::from_millis(guard_ms), attempt: Duration::from_secs(28) };
+        let budget = Budgets::default().open(&key("a"), BudgetName::Push, size(limit, Duration::from_millis(window_ms)), horizon);
+        let at = |ms: u64| Moment::after_start(Duration::from_millis(ms));
+        let mut ends: Vec<(u64, bool)> = Vec::new();
+        let mut counted = Vec::new();
+        let (mut now, mut taken) = (0, 0);
+        for call in &calls {
+            now += call.gap;
+            ends.sort_unstable();
+            let due = ends.iter().take_while(|(end, _)| *end <= now).count();
+            for (end, lost) in ends.drain(..due) {
+                let window = &mut lock(&budget.inner).window;
+                if lost { window.abandon(at(end), 0) } else { window.settle(at(end), 0) }
+            }
+            if take_at(&budget, at(now)).is_ok() {
+                taken += 1;
+                ends.push((now + call.answered_after, call.lost));
+                // The vendor may count an attempt that was given up as late as the guard says.
+                let counted_after = if call.lost { call.answered_after + guard_ms } else { call.counted_after };
+                counted.push(now + counted_after);
+            }
+        }
+        counted.sort_unstable();
+        for (first, start) in counted.iter().enumerate() {
+            let in_window = counted[first..].iter().take_while(|time| **time - start < window_ms).count();
+            prop_assert!(in_window <= limit as usize, "{in_window} of {limit} counted in the window from {start} ms");
+        }
+        prop_assert!(taken > 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! The exact window: at most `limit` calls counted by the vendor in any span of `length`, wherever it starts.
+//!
+//! A slot is held from dispatch until the head of the vendor's answer, and then for one window more.
+//!
+//! *Why that is exact:* let the vendor count call i at cᵢ, with dispatchᵢ ≤ cᵢ ≤ answerᵢ. Take the calls counted in
+//! any span (T, T + W] and among them the one dispatched last, at d ≤ T + W. Every other one is released at
+//! answerᵢ + W ≥ cᵢ + W > T + W ≥ d, so all of them hold slots at d, and admission at d means there are at most
+//! `limit`. An attempt that was given up may still be counted up to `guard` later, so it counts as answered then.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::moment::Moment;
+
+/// Size of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// Calls in any span of `length`.
+    pub(super) limit: u32,
+    /// Length of the span.
+    pub(super) length: Duration,
+    /// How long after a given-up attempt the vendor may still count it.
+    pub(super) guard: Duration,
+    /// How long an attempt lasts at most, from dispatch to its end.
+    pub(super) attempt: Duration,
+}
+
+/// Slots in use: a count in flight and the ends of those that came back.
+///
+/// Ends are kept instead of release times so that a changed `length` applies to all of them at once, and so that
+/// both queues stay sorted. Eight bytes a slot.
+#[derive(Default)]
+pub(super) struct Window {
+    in_flight: u32,
+    settled: VecDeque<Slot>,
+    abandoned: VecDeque<Slot>,
+}
+
+/// The end of one call: microseconds in the upper 48 bits (9 years), the caller in the lower 16.
+#[derive(Clone, Copy)]
+struct Slot(u64);
+
+impl Slot {
+    fn new(end: Moment, caller: u16) -> Self {
+        Self(end.as_micros() << 16 | u64::from(caller))
+    }
+
+    fn end(self) -> Moment {
+        Moment::from_micros(self.0 >> 16)
+    }
+
+    fn caller(self) -> u16 {
+        u16::try_from(self.0 & 0xffff).expect("16 bits")
+    }
+}
+
+impl Window {
+    /// Slots that can be taken now.
+    pub(super) fn free(&mut self, rule: &Rule, now: Moment) -> u32 {
+        while self.settled.front().is_some_and(|slot| slot.end() + rule.length < now) {
+            self.settled.pop_front();
+        }
+        while self.abandoned.front().is_some_and(|slot| slot.end() + rule.guard + rule.length < now) {
+            self.abandoned.pop_front();
+        }
+        rule.limit.saturating_sub(self.used())
+    }
+
+    /// Slots in use, as of the last call that passed a time in.
+    pub(super) fn used(&self) -> u32 {
+        let held = u32::try_from(self.settled.len() + self.abandoned.len()).unwrap_or(u32::MAX);
+        self.in_flight.saturating_add(held)
+    }
+
+    /// Takes a slot. The caller has seen that one is free.
+    pub(super) fn take(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// The head of the answer is here: the slot is held for one window from now.
+    pub(super) fn settle(&mut self, now: Moment, caller: u16) {
+        self.in_flight -= 1;
+        self.settled.push_back(Slot::new(now, caller));
+    }
+
+    /// The attempt was given up: the vendor may count it until `guard` from now.
+    pub(super) fn abandon(&mut self, now: Moment, caller: u16) {
+        self.in_flight -= 1;
+        self.abandoned.push_back(Slot::new(now, caller));
+    }
+
+    /// No byte of the request was written: the slot is free at once.
+    pub(super) fn refund(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// How long until one slot more is free than now, if no further call is taken: exact for slots that came back,
+    /// the longest possible for those in flight. Zero if nothing is in use.
+    pub(super) fn until_release(&self, rule: &Rule, now: Moment) -> Duration {
+        // Over a limit that was lowered, as many must go first as there are too many.
+        let too_many = self.used().saturating_sub(rule.limit.max(1)) as usize;
+        let mut settled = self.settled.iter().map(|slot| slot.end() + rule.length).peekable();
+        let mut abandoned = self.abandoned.iter().map(|slot| slot.end() + rule.guard + rule.length).peekable();
+        let ordered = std::iter::from_fn(|| match (settled.peek(), abandoned.peek()) {
+            (Some(a), Some(b)) if b < a => abandoned.next(),
+            (Some(_), _) => settled.next(),
+            (None, _) => abandoned.next(),
+        });
+        match ordered.skip(too_many).next() {
+            Some(release) => release.since(now) + Moment::TICK,
+            None if self.in_flight > 0 => rule.attempt + rule.guard + rule.length + Moment::TICK,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Callers of the slots that came back and are still held, for the status page.
+    pub(super) fn callers(&self) -> impl Iterator<Item = u16> + '_ {
+        self.settled.iter().chain(&self.abandoned).map(|slot| slot.caller())
+    }
+}
