@@ -1,0 +1,421 @@
+//! Every reply the gateway makes itself: the only place that picks a status, a code and a reason.
+//!
+//! SDKs branch on the vendor's codes, so a refusal carries the code that means the same at the vendor, in the
+//! envelope of its operation; `X-JPush-Gateway-Reason` tells it from the vendor's own answers.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::auth::Unidentified;
+use crate::body::Defect;
+use crate::budget::Exhausted;
+use crate::operation::{BadPath, BudgetName, Envelope, Family, NoMatch, OperationId};
+use crate::tenant::Denied;
+
+/// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
+pub static REASON: HeaderName = HeaderName::from_static("x-jpush-gateway-reason");
+
+/// Why a request gets an answer of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody known calls.
+    #[error(transparent)]
+    Unauthenticated(#[from] Unidentified),
+    /// Somebody known, who may not.
+    #[error(transparent)]
+    Denied(Denied),
+    /// The path can be read in two ways.
+    #[error(transparent)]
+    BadPath(#[from] BadPath),
+    /// The request cannot be read in one way only, or says something that is not to be said.
+    #[error("{0}")]
+    BadRequest(Cow<'static, str>),
+    /// As above, and so badly that nothing more is read from the connection.
+    #[error("{0}")]
+    Unroutable(&'static str),
+    /// No operation has this path.
+    #[error("unknown endpoint: the gateway forwards only the calls of its operation table")]
+    UnknownEndpoint,
+    /// Operations have this path, with other methods.
+    #[error("this endpoint takes {allow}")]
+    MethodNotAllowed {
+        /// For the `Allow` header.
+        allow: String,
+    },
+    /// The vendor would certainly refuse the body.
+    #[error(transparent)]
+    InvalidBody(#[from] Defect),
+    /// The body is longer than its operation allows.
+    #[error("the body is longer than {limit_bytes} bytes, the most this call takes")]
+    BodyTooLarge {
+        /// What would pass.
+        limit_bytes: usize,
+    },
+    /// The head is too long or has too many fields.
+    #[error("the header section is over {limit}; send fewer or shorter header fields")]
+    HeaderTooLarge {
+        /// What would pass.
+        limit: &'static str,
+    },
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {}", humantime::format_duration(*.limit))]
+    BodyTimeout {
+        /// The time it had.
+        limit: Duration,
+    },
+    /// The vendor would count one call too many, or the caller is over its share.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// The gateway holds as much as it may.
+    #[error("the gateway is at its limit of {what}; nothing was sent, try again")]
+    Overloaded {
+        /// Which limit.
+        what: &'static str,
+    },
+    /// The gateway is stopping.
+    #[error("the gateway is stopping; nothing was sent, try again")]
+    Draining,
+    /// No connection to the vendor.
+    #[error("the vendor could not be reached; nothing was sent, so it is safe to repeat the call")]
+    VendorUnreachable,
+    /// The vendor did not answer in time.
+    #[error("the vendor did not answer in time; the call may have been delivered, so repeat a push only with a cid")]
+    VendorTimeout,
+    /// The vendor's connection broke before its answer was whole.
+    #[error("the vendor's answer was cut off; the call may have been delivered, so repeat a push only with a cid")]
+    VendorInterrupted,
+    /// The vendor's edge sent a page in place of an answer.
+    #[error("the vendor's edge answered {status} without a JSON body")]
+    VendorErrorPage {
+        /// Its status, which the caller gets too.
+        status: StatusCode,
+    },
+    /// The vendor does not know our credential.
+    #[error("the vendor rejected the gateway's credential for this tenant; the gateway's operators have to renew it")]
+    VendorRejectedCredential,
+    /// A fault of ours.
+    #[error("an internal error of the gateway")]
+    Internal,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::HostOff => Self::UnknownEndpoint,
+            Denied::Forbidden | Denied::TenantRequired => Self::Denied(denied),
+        }
+    }
+}
+
+impl From<NoMatch> for Refusal {
+    fn from(no_match: NoMatch) -> Self {
+        match no_match {
+            NoMatch::UnknownEndpoint => Self::UnknownEndpoint,
+            NoMatch::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
+        }
+    }
+}
+
+impl Refusal {
+    /// The stable word for it, in headers, logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::Denied(Denied::Forbidden) => "forbidden",
+            Self::Denied(Denied::TenantRequired) => "tenant-required",
+            Self::BadPath(_) => "bad-path",
+            Self::BadRequest(_) | Self::Unroutable(_) => "bad-request",
+            Self::UnknownEndpoint | Self::Denied(Denied::HostOff) => "unknown-endpoint",
+            Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::InvalidBody(_) => "invalid-body",
+            Self::BodyTooLarge { .. } => "body-too-large",
+            Self::HeaderTooLarge { .. } => "header-too-large",
+            Self::BodyTimeout { .. } => "body-timeout",
+            Self::Exhausted(Exhausted::Budget { .. }) => "budget-exhausted",
+            Self::Exhausted(Exhausted::Quota { .. }) => "quota-exhausted",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Draining => "draining",
+            Self::VendorUnreachable => "vendor-unreachable",
+            Self::VendorTimeout => "vendor-timeout",
+            Self::VendorInterrupted => "vendor-interrupted",
+            Self::VendorErrorPage { .. } => "vendor-error-page",
+            Self::VendorRejectedCredential => "vendor-rejected-credential",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status, for calls of this family.
+    pub fn status(&self, family: Family) -> StatusCode {
+        match self {
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Denied(Denied::Forbidden) => StatusCode::FORBIDDEN,
+            Self::UnknownEndpoint | Self::Denied(Denied::HostOff) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            // The file and image APIs answer an oversize upload with 400 and 1103.
+            Self::BodyTooLarge { .. } if matches!(family, Family::File | Family::Image) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Denied(Denied::TenantRequired)
+            | Self::BadPath(_)
+            | Self::BadRequest(_)
+            | Self::Unroutable(_)
+            | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
+            Self::HeaderTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Exhausted(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Overloaded { .. } | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::VendorTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::VendorUnreachable | Self::VendorInterrupted | Self::VendorRejectedCredential => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::VendorErrorPage { status } => *status,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The vendor's code that means the same, for calls of this family.
+    pub fn code(&self, family: Family) -> u32 {
+        match (self, family) {
+            (Self::Unauthenticated(_), Family::File) => 1101,
+            (Self::Unauthenticated(_) | Self::Denied(Denied::Forbidden), Family::V4) => 23001,
+            (Self::Unauthenticated(Unidentified::Missing) | Self::Denied(Denied::TenantRequired), _) => 1002,
+            (Self::Unauthenticated(Unidentified::Wrong), _) => 1004,
+            (Self::Denied(Denied::Forbidden), Family::File) => 1105,
+            (Self::Denied(Denied::Forbidden), _) => 2007,
+            (Self::UnknownEndpoint | Self::Denied(Denied::HostOff) | Self::MethodNotAllowed { .. }, Family::V4) => 21001,
+            (Self::UnknownEndpoint | Self::Denied(Denied::HostOff) | Self::MethodNotAllowed { .. }, _) => 1001,
+            (Self::InvalidBody(defect), _) => defect.code,
+            (Self::BodyTooLarge { .. }, Family::File | Family::Image) => 1103,
+            (Self::BodyTooLarge { .. }, _) => 1005,
+            (Self::Exhausted(Exhausted::Budget { name: BudgetName::Broadcast, .. }), _) => 2008,
+            (Self::Exhausted(_), _) => 2002,
+            (
+                Self::BadPath(_)
+                | Self::BadRequest(_)
+                | Self::Unroutable(_)
+                | Self::HeaderTooLarge { .. }
+                | Self::BodyTimeout { .. },
+                _,
+            ) => 1003,
+            (
+                Self::Overloaded { .. }
+                | Self::Draining
+                | Self::VendorUnreachable
+                | Self::VendorTimeout
+                | Self::VendorInterrupted,
+                _,
+            ) => 1030,
+            (Self::VendorErrorPage { status }, _) if status.is_server_error() => 1030,
+            (Self::VendorErrorPage { .. }, _) => 1003,
+            (Self::VendorRejectedCredential | Self::Internal, _) => 1000,
+        }
+    }
+
+    /// Whether the call may be at the vendor although it was not answered: what failed after dispatch.
+    pub fn is_local(&self) -> bool {
+        !matches!(
+            self,
+            Self::VendorTimeout
+                | Self::VendorInterrupted
+                | Self::VendorErrorPage { .. }
+                | Self::VendorRejectedCredential
+        )
+    }
+
+    /// The whole reply: one JSON body, in the envelope of its operation.
+    pub fn answer(&self, place: Place) -> Response<String> {
+        let message = self.to_string();
+        let code = self.code(place.family());
+        let mut answer = Response::new(place.envelope().write(code, &message));
+        *answer.status_mut() = self.status(place.family());
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(&REASON, HeaderValue::from_static(self.reason()));
+        self.add_headers(headers);
+        answer
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Unauthenticated(_) => {
+                let challenge = HeaderValue::from_static("Basic realm=\"jpush-gateway\"");
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+            Self::MethodNotAllowed { allow } => {
+                headers.insert(ALLOW, HeaderValue::from_str(allow).expect("methods are ASCII"));
+            }
+            Self::Exhausted(exhausted) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(exhausted.retry_after_seconds()));
+            }
+            Self::Overloaded { .. } | Self::Draining => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(1));
+            }
+            // What else is on the connection was not read, or cannot be told from what was.
+            Self::Unroutable(_)
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout { .. }
+            | Self::HeaderTooLarge { .. } => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where in the vendor's API a reply is made: it decides codes and envelope.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// The operation is known.
+    Known(OperationId),
+    /// It is not; the path still tells the family.
+    Unknown(Family),
+}
+
+impl Place {
+    /// Guesses the family of a path that may be no operation's, so that even "who are you?" comes in its codes.
+    pub fn of_path(path: &str) -> Self {
+        let path = path.trim_start_matches('/');
+        Self::Unknown(if path.starts_with("v4/") {
+            Family::V4
+        } else if path.starts_with("v3/files") {
+            Family::File
+        } else if path.starts_with("v3/images") {
+            Family::Image
+        } else {
+            Family::Push
+        })
+    }
+
+    fn family(self) -> Family {
+        match self {
+            Self::Known(operation) => operation.family(),
+            Self::Unknown(family) => family,
+        }
+    }
+
+    fn envelope(self) -> Envelope {
+        match self {
+            Self::Known(operation) => operation.envelope,
+            Self::Unknown(_) => Envelope::Nested,
+        }
+    }
+}
+
+impl Envelope {
+    fn write(self, code: u32, message: &str) -> String {
+        #[derive(Serialize)]
+        struct Flat<'m> {
+            code: u32,
+            message: &'m str,
+        }
+        #[derive(Serialize)]
+        struct Nested<'m> {
+            error: Flat<'m>,
+        }
+        #[derive(Serialize)]
+        struct Both<'m> {
+            code: u32,
+            message: &'m str,
+            error: Flat<'m>,
+        }
+        let flat = Flat { code, message };
+        let json = match self {
+            Self::Flat => serde_json::to_string(&flat),
+            Self::Nested => serde_json::to_string(&Nested { error: flat }),
+            Self::Both => serde_json::to_string(&Both { code, message, error: flat }),
+        };
+        json.expect("numbers and strings always serialise")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Rule;
+
+    fn place(name: &str) -> Place {
+        Place::Known(OperationId::named(name).expect("an operation"))
+    }
+
+    #[test]
+    fn every_reply_has_the_reason_status_and_code_of_the_contract() {
+        let exhausted = |name| {
+            let window = Duration::from_secs(60);
+            Refusal::Exhausted(Exhausted::Budget { name, limit: 20, window, wait: Duration::from_millis(1_001) })
+        };
+        let rows: Vec<(Refusal, &str, u16, u32)> = vec![
+            (Unidentified::Missing.into(), "push", 401, 1002),
+            (Unidentified::Wrong.into(), "push", 401, 1004),
+            (Unidentified::Wrong.into(), "file-list", 401, 1101),
+            (Unidentified::Missing.into(), "image-v4-oppo", 401, 23001),
+            (Denied::Forbidden.into(), "push", 403, 2007),
+            (Denied::Forbidden.into(), "file-get", 403, 1105),
+            (Denied::Forbidden.into(), "image-v4-oppo", 403, 23001),
+            (Denied::TenantRequired.into(), "push", 400, 1002),
+            (Denied::HostOff.into(), "image-v4-oppo", 404, 21001),
+            (BadPath::Escape.into(), "push", 400, 1003),
+            (Refusal::BadRequest("x".into()), "push", 400, 1003),
+            (NoMatch::UnknownEndpoint.into(), "push", 404, 1001),
+            (Refusal::MethodNotAllowed { allow: "GET".into() }, "push", 405, 1001),
+            (Refusal::BodyTooLarge { limit_bytes: 5 }, "push", 413, 1005),
+            (Refusal::BodyTooLarge { limit_bytes: 5 }, "file-upload", 400, 1103),
+            (Refusal::BodyTooLarge { limit_bytes: 5 }, "image-create-files", 400, 1103),
+            (Refusal::HeaderTooLarge { limit: "32 KiB" }, "push", 431, 1003),
+            (Refusal::BodyTimeout { limit: Duration::from_secs(30) }, "push", 408, 1003),
+            (exhausted(BudgetName::File), "file-list", 429, 2002),
+            (exhausted(BudgetName::Broadcast), "push", 429, 2008),
+            (Refusal::Overloaded { what: "requests" }, "push", 503, 1030),
+            (Refusal::Draining, "push", 503, 1030),
+            (Refusal::VendorUnreachable, "push", 502, 1030),
+            (Refusal::VendorTimeout, "push", 504, 1030),
+            (Refusal::VendorInterrupted, "push", 502, 1030),
+            (Refusal::VendorErrorPage { status: StatusCode::BAD_GATEWAY }, "push", 502, 1030),
+            (Refusal::VendorErrorPage { status: StatusCode::NOT_FOUND }, "push", 404, 1003),
+            (Refusal::VendorRejectedCredential, "push", 502, 1000),
+            (Refusal::Internal, "push", 500, 1000),
+        ];
+        for (refusal, operation, status, code) in rows {
+            let answer = refusal.answer(place(operation));
+            assert_eq!(answer.status().as_u16(), status, "{refusal:?}");
+            assert_eq!(answer.headers()[&REASON], refusal.reason());
+            let body: serde_json::Value = serde_json::from_str(answer.body()).expect("JSON");
+            assert_eq!(body["error"]["code"], code, "{refusal:?}");
+            assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
+        }
+    }
+
+    #[test]
+    fn envelopes_are_those_the_sdks_of_each_call_read() {
+        let json = |operation| {
+            let answer = Refusal::VendorUnreachable.answer(place(operation));
+            serde_json::from_str::<serde_json::Value>(answer.body()).expect("JSON")
+        };
+        assert_eq!(json("push").as_object().expect("object").len(), 1);
+        assert_eq!(json("push-quota")["code"], json("push-quota")["error"]["code"]);
+        assert_eq!(json("push-plan-list")["message"], json("push-plan-list")["error"]["message"]);
+        let flat = json("push-template");
+        assert_eq!((flat["code"].as_u64(), flat.get("error")), (Some(1030), None));
+    }
+
+    #[test]
+    fn headers_tell_what_to_do_next() {
+        let wait = Duration::from_millis(2_001);
+        let exhausted = Exhausted::Quota { limit: 1, window: Duration::from_secs(60), wait };
+        assert_eq!(Refusal::from(exhausted).answer(place("push")).headers()[RETRY_AFTER], "3");
+        assert_eq!(Refusal::Draining.answer(place("push")).headers()[RETRY_AFTER], "1");
+        let challenge = Refusal::from(Unidentified::Missing).answer(Place::of_path("/v3/files"));
+        assert_eq!(challenge.headers()[WWW_AUTHENTICATE], "Basic realm=\"jpush-gateway\"");
+        let allow = Refusal::from(NoMatch::MethodNotAllowed { allow: "GET, POST".into() });
+        assert_eq!(allow.answer(place("push")).headers()[ALLOW], "GET, POST");
+    }
+
+    #[test]
+    fn a_defect_keeps_its_code_and_words() {
+        let defect = Defect { rule: Rule::Json, code: 8100, message: "line 3 is \"bad\"".into() };
+        let answer = Refusal::from(defect).answer(place("schedule-create"));
+        assert_eq!(answer.body(), r#"{"error":{"code":8100,"message":"line 3 is \"bad\""}}"#);
+    }
+}

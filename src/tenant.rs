@@ -1,0 +1,414 @@
+//! Tenants, their credentials, and who may use which: the directory a request is authorized against.
+//!
+//! Everything a request needs is resolved here once, when the configuration is taken in use: prebuilt credential
+//! headers, budgets, base URLs. Pure; the result of [`Directory::authorize`] is a [`Grant`], the evidence every
+//! later stage asks for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+
+use crate::budget::{Budget, Budgets, Draw, Horizon, Quota, Taker};
+use crate::config::{self, BaseUrl, Config, Region, VendorKey};
+use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
+use crate::secret::{Secret, TokenDigest};
+
+/// One vendor application, ready to be called.
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// Which paths the vendor uses for it.
+    pub region: Region,
+    origins: [Option<OriginId>; Host::ALL.len()],
+    credentials: [Option<Credential>; CredentialKind::ALL.len()],
+}
+
+impl Tenant {
+    /// One of its credentials.
+    pub fn credential(&self, kind: CredentialKind) -> Option<&Credential> {
+        self.credentials[kind as usize].as_ref()
+    }
+
+    /// Where a host's calls go; `None` if they are off.
+    pub fn origin(&self, host: Host) -> Option<OriginId> {
+        self.origins[host as usize]
+    }
+}
+
+/// Position of a base URL in [`Directory::origins`]: vendor connections are pooled by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginId(pub usize);
+
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// One app.
+    App,
+    /// Every app of the account.
+    Dev,
+    /// A group of apps.
+    Group,
+}
+
+impl CredentialKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::App, Self::Dev, Self::Group];
+
+    /// Name in `explain` and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Dev => "dev",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// A vendor key with what a call needs of it.
+pub struct Credential {
+    /// The key, as the vendor counts it.
+    pub key: VendorKey,
+    /// `Basic …`, marked sensitive.
+    authorization: HeaderValue,
+    budgets: [Option<Arc<Budget>>; BudgetName::ALL.len()],
+}
+
+impl Credential {
+    fn new(credential: &config::Credential, limits: &config::BudgetLimits, budgets: &Budgets, horizon: Horizon) -> Self {
+        let key = credential.key.clone();
+        let budgets = BudgetName::ALL
+            .map(|name| limits.of(name).map(|limit| budgets.open(&key, name, limit, horizon)));
+        Self { authorization: basic(&key, &credential.secret), key, budgets }
+    }
+
+    /// The header that proves to the vendor who we are. Only the builder of vendor requests asks for it.
+    pub(crate) fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// One of its budgets; `None` if it is off.
+    pub fn budget(&self, name: BudgetName) -> Option<&Arc<Budget>> {
+        self.budgets[name.index()].as_ref()
+    }
+}
+
+fn basic(key: &VendorKey, secret: &Secret) -> HeaderValue {
+    let pair = zeroize::Zeroizing::new(format!("{}:{}", key.as_str(), secret.expose()));
+    let encoded = zeroize::Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&encoded).expect("base64 is visible ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+/// One internal program.
+pub struct Caller {
+    /// Its name.
+    pub name: String,
+    /// May push to every device.
+    pub broadcast: bool,
+    scopes: u8,
+    tenants: Vec<usize>,
+    /// What it may write as the user of Basic credentials, and which of its tenants that names.
+    users: HashMap<String, Vec<Named>>,
+    quota: Option<Arc<Quota>>,
+    token_names: Vec<String>,
+}
+
+/// A tenant as a user name names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Named {
+    tenant: usize,
+    as_dev: bool,
+}
+
+impl Caller {
+    /// Whether it has this right.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes & bit(scope) != 0
+    }
+
+    /// Names of its tokens, in the configuration's order.
+    pub fn token_names(&self) -> &[String] {
+        &self.token_names
+    }
+
+    /// Its share of the budgets, if it has one.
+    pub fn quota(&self) -> Option<&Arc<Quota>> {
+        self.quota.as_ref()
+    }
+}
+
+const fn bit(scope: Scope) -> u8 {
+    1 << scope as u8
+}
+
+/// Everything requests are authorized against: one configuration, resolved.
+pub struct Directory {
+    /// Every tenant.
+    pub tenants: Vec<Tenant>,
+    /// Every caller.
+    pub callers: Vec<Caller>,
+    /// Every base URL a call can go to, each once.
+    pub origins: Vec<BaseUrl>,
+    by_token: HashMap<u64, Vec<Enrolled>>,
+}
+
+struct Enrolled {
+    digest: TokenDigest,
+    caller: usize,
+    token: usize,
+}
+
+/// Who calls, and whom the credentials name. Evidence that a token was good.
+#[derive(Clone, Copy)]
+pub struct Principal<'d> {
+    caller: usize,
+    /// Position of the token among the caller's.
+    pub token: usize,
+    wanted: Wanted<'d>,
+}
+
+impl Principal<'_> {
+    /// Position of the caller in [`Directory::callers`].
+    pub fn caller(&self) -> usize {
+        self.caller
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Wanted<'d> {
+    /// Bearer, or Basic with an empty user: the header names the tenant, or the caller has only one.
+    Unnamed,
+    /// The user of Basic credentials fits these.
+    Named(&'d [Named]),
+}
+
+/// What a request says about the tenant besides its credentials.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'r> {
+    /// `X-JPush-Tenant`
+    pub tenant: Option<&'r str>,
+    /// `X-JPush-Credential: dev`
+    pub as_dev: bool,
+}
+
+/// Why a known caller may not make this call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// All alike, so that a caller learns nothing about what it may not use.
+    #[error("this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant")]
+    Forbidden,
+    /// Several tenants fit.
+    #[error("several tenants fit; name one in the header X-JPush-Tenant")]
+    TenantRequired,
+    /// The tenant has no base URL for this host.
+    #[error("unknown endpoint")]
+    HostOff,
+}
+
+impl Directory {
+    /// Resolves a checked configuration, finding the budgets of known keys again.
+    pub fn new(config: &Config, budgets: &Budgets) -> Self {
+        let attempt = config.vendor.connect_timeout + config.limits.deadline.max(config.vendor.response_timeout);
+        let horizon = Horizon { guard: config.guard, attempt };
+        let mut origins = Vec::new();
+        let tenants: Vec<Tenant> =
+            config.tenants.iter().map(|tenant| resolve_tenant(tenant, &mut origins, budgets, horizon)).collect();
+        let callers: Vec<Caller> = config.callers.iter().map(|caller| resolve_caller(caller, &tenants)).collect();
+        let mut by_token: HashMap<u64, Vec<Enrolled>> = HashMap::new();
+        for (caller, entry) in config.callers.iter().enumerate() {
+            for (token, entry) in entry.tokens.iter().enumerate() {
+                let digest = entry.digest;
+                by_token.entry(digest.prefix()).or_default().push(Enrolled { digest, caller, token });
+            }
+        }
+        Self { tenants, callers, origins, by_token }
+    }
+
+    /// Finds the caller of a token. `user` is the user of Basic credentials.
+    pub fn identify(&self, token: &[u8], user: Option<&str>) -> Option<Principal<'_>> {
+        let digest = TokenDigest::of(token);
+        let candidates = self.by_token.get(&digest.prefix())?;
+        let enrolled = candidates.iter().find(|enrolled| enrolled.digest.matches(&digest))?;
+        let wanted = match user {
+            None | Some("") => Wanted::Unnamed,
+            Some(user) => {
+                Wanted::Named(self.callers[enrolled.caller].users.get(user).map_or(&[], Vec::as_slice))
+            }
+        };
+        Some(Principal { caller: enrolled.caller, token: enrolled.token, wanted })
+    }
+
+    /// A caller by its name, as its own token and the tenant's header would identify it: for `explain`.
+    pub fn principal_named(&self, caller: &str) -> Option<Principal<'_>> {
+        let caller = self.callers.iter().position(|known| known.name == caller)?;
+        Some(Principal { caller, token: 0, wanted: Wanted::Unnamed })
+    }
+
+    /// Decides whether this caller may make this call, for which tenant and with which of its credentials.
+    pub fn authorize(
+        self: &Arc<Self>,
+        principal: Principal<'_>,
+        operation: OperationId,
+        wishes: Wishes<'_>,
+    ) -> Result<Grant, Denied> {
+        let caller = &self.callers[principal.caller];
+        let Named { tenant, as_dev } = self.pick(caller, principal.wanted, wishes)?;
+        if !caller.may(operation.scope) {
+            return Err(Denied::Forbidden);
+        }
+        let kind = match operation.credential {
+            CredentialRule::App => CredentialKind::App,
+            CredentialRule::Group => CredentialKind::Group,
+            CredentialRule::AppOrDev if !as_dev && !wishes.as_dev => CredentialKind::App,
+            // A dev key reaches every app of the account, so it needs the wider right as well.
+            CredentialRule::AppOrDev if caller.may(Scope::Group) => CredentialKind::Dev,
+            CredentialRule::AppOrDev => return Err(Denied::Forbidden),
+        };
+        if self.tenants[tenant].credential(kind).is_none() {
+            return Err(Denied::Forbidden);
+        }
+        let origin = self.tenants[tenant].origin(operation.host).ok_or(Denied::HostOff)?;
+        Ok(Grant { directory: Arc::clone(self), caller: principal.caller, tenant, kind, operation, origin })
+    }
+
+    fn pick(&self, caller: &Caller, wanted: Wanted<'_>, wishes: Wishes<'_>) -> Result<Named, Denied> {
+        let by_header = |tenant: usize| wishes.tenant.is_none_or(|name| self.tenants[tenant].name == name);
+        let unnamed = || caller.tenants.iter().map(|&tenant| Named { tenant, as_dev: false });
+        let fits: Vec<Named> = match wanted {
+            // The common cases need no list.
+            Wanted::Named(&[only]) if by_header(only.tenant) => return Ok(only),
+            Wanted::Unnamed if caller.tenants.len() == 1 && by_header(caller.tenants[0]) => {
+                return Ok(Named { tenant: caller.tenants[0], as_dev: false });
+            }
+            Wanted::Named(named) => named.iter().copied().filter(|named| by_header(named.tenant)).collect(),
+            Wanted::Unnamed => unnamed().filter(|named| by_header(named.tenant)).collect(),
+        };
+        match fits[..] {
+            [] => Err(Denied::Forbidden),
+            [only] => Ok(only),
+            [..] => Err(Denied::TenantRequired),
+        }
+    }
+}
+
+fn resolve_tenant(tenant: &config::Tenant, origins: &mut Vec<BaseUrl>, budgets: &Budgets, horizon: Horizon) -> Tenant {
+    let credential = |credential: &config::Credential| Credential::new(credential, &tenant.budgets, budgets, horizon);
+    Tenant {
+        name: tenant.name.clone(),
+        region: tenant.region,
+        origins: Host::ALL.map(|host| {
+            let url = tenant.urls.of(host)?;
+            let known = origins.iter().position(|known| known == url);
+            Some(OriginId(known.unwrap_or_else(|| {
+                origins.push(url.clone());
+                origins.len() - 1
+            })))
+        }),
+        credentials: [
+            Some(credential(&tenant.app)),
+            tenant.dev.as_ref().map(credential),
+            tenant.group.as_ref().map(credential),
+        ],
+    }
+}
+
+fn resolve_caller(caller: &config::Caller, tenants: &[Tenant]) -> Caller {
+    let granted: Vec<usize> =
+        (0..tenants.len()).filter(|&tenant| caller.tenants.contains(&tenants[tenant].name)).collect();
+    let mut users: HashMap<String, Vec<Named>> = HashMap::new();
+    for &tenant in &granted {
+        let mut named = |user: String, as_dev| users.entry(user).or_default().push(Named { tenant, as_dev });
+        named(tenants[tenant].name.clone(), false);
+        named(format!("group-{}", tenants[tenant].name), false);
+        for kind in CredentialKind::ALL {
+            if let Some(credential) = tenants[tenant].credential(kind) {
+                named(credential.key.as_str().to_owned(), kind == CredentialKind::Dev);
+            }
+        }
+    }
+    Caller {
+        name: caller.name.clone(),
+        broadcast: caller.broadcast,
+        scopes: caller.allow.iter().fold(0, |scopes, scope| scopes | bit(*scope)),
+        tenants: granted,
+        users,
+        quota: caller.quota.map(|limit| Arc::new(Quota::new(limit))),
+        token_names: caller.tokens.iter().map(|token| token.name.clone()).collect(),
+    }
+}
+
+/// Evidence that a caller may make a call for a tenant, and with which credential.
+#[derive(Clone)]
+pub struct Grant {
+    directory: Arc<Directory>,
+    caller: usize,
+    tenant: usize,
+    kind: CredentialKind,
+    operation: OperationId,
+    origin: OriginId,
+}
+
+impl Grant {
+    /// The call.
+    pub fn operation(&self) -> OperationId {
+        self.operation
+    }
+
+    /// Who makes it.
+    pub fn caller(&self) -> &Caller {
+        &self.directory.callers[self.caller]
+    }
+
+    /// For whom.
+    pub fn tenant(&self) -> &Tenant {
+        &self.directory.tenants[self.tenant]
+    }
+
+    /// Positions of the caller and the tenant in the directory.
+    pub fn positions(&self) -> (usize, usize) {
+        (self.caller, self.tenant)
+    }
+
+    /// The directory it was given from.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Whose key the vendor sees.
+    pub fn credential_kind(&self) -> CredentialKind {
+        self.kind
+    }
+
+    /// The key with its secret and its budgets.
+    pub fn credential(&self) -> &Credential {
+        self.tenant().credential(self.kind).expect("authorize saw the credential")
+    }
+
+    /// The tenant's app key, which its cids start with.
+    pub fn app_key(&self) -> &str {
+        self.tenant().credential(CredentialKind::App).map_or("", |credential| credential.key.as_str())
+    }
+
+    /// Where the call goes.
+    pub fn origin(&self) -> OriginId {
+        self.origin
+    }
+
+    /// The budgets a call draws on besides its operation's own, as its body says; those that are off cost nothing.
+    pub fn draw(&self, more: impl IntoIterator<Item = BudgetName>) -> Draw {
+        let mut draw = Draw::default();
+        let names = std::iter::once(self.operation.budget).chain(more);
+        names.filter_map(|name| self.credential().budget(name)).for_each(|budget| draw.add(budget));
+        draw
+    }
+
+    /// Who asks the budgets.
+    pub fn taker(&self) -> Taker {
+        let caller = u16::try_from(self.caller).unwrap_or(u16::MAX);
+        Taker { caller, quota: self.caller().quota.clone() }
+    }
+}
