@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
+use crate::body::Facts;
 use crate::budget::{Budget, Budgets, Draw, Horizon, Quota, Taker};
 use crate::config::{self, BaseUrl, Config, Region, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
@@ -92,6 +93,11 @@ impl Credential {
     /// One of its budgets; `None` if it is off.
     pub fn budget(&self, name: BudgetName) -> Option<&Arc<Budget>> {
         self.budgets[name.index()].as_ref()
+    }
+
+    /// All of its budgets that are on.
+    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.budgets.iter().flatten()
     }
 }
 
@@ -398,10 +404,17 @@ impl Grant {
         self.origin
     }
 
-    /// The budgets a call draws on besides its operation's own, as its body says; those that are off cost nothing.
-    pub fn draw(&self, more: impl IntoIterator<Item = BudgetName>) -> Draw {
+    /// The budgets a call draws on: its operation's own, and others as its body says. Those that are off cost nothing.
+    pub fn draw(&self, facts: &Facts) -> Draw {
+        let rows = [
+            (true, self.operation.budget),
+            (facts.audience_file, BudgetName::File),
+            (facts.broadcast && self.operation.delivers(), BudgetName::Broadcast),
+            (facts.oppo_big, BudgetName::OppoBig),
+            (facts.oppo_icon, BudgetName::OppoIcon),
+        ];
         let mut draw = Draw::default();
-        let names = std::iter::once(self.operation.budget).chain(more);
+        let names = rows.into_iter().filter_map(|(draws, name)| draws.then_some(name));
         names.filter_map(|name| self.credential().budget(name)).for_each(|budget| draw.add(budget));
         draw
     }

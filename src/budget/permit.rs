@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Clock, Draw, Standing, Taker, lock};
+use super::{Clock, Draw, Taker, lock};
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -36,17 +36,13 @@ impl Drop for Permit {
 }
 
 impl Dispatched {
-    /// The head of the vendor's answer is here. Tells how the first budget stands.
-    pub fn settle(mut self) -> Option<Standing> {
+    /// The head of the vendor's answer is here.
+    pub fn settle(mut self) {
         let Ticket { draw, taker, clock } = self.0.take();
         let now = clock.now();
-        let mut first = None;
         for budget in draw.iter() {
-            let mut inner = lock(&budget.inner);
-            inner.window.settle(now, taker.caller);
-            first.get_or_insert_with(|| inner.standing(now));
+            lock(&budget.inner).window.settle(now, taker.caller);
         }
-        first
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.

@@ -52,6 +52,13 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// Whether a push in the body reaches devices: validation sends nothing.
+    pub fn delivers(&self) -> bool {
+        self.path != "/v3/push/validate"
+    }
+}
+
 /// A row of the table by its position, so that per-operation state can live in plain arrays.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OperationId(u8);

@@ -1,0 +1,330 @@
+//! The story of one request, top to bottom, one stage a line.
+//!
+//! Identity before route: strangers learn nothing about the table. Body before budget: a broken upload never spends
+//! what others share. From dispatch on, a call is finished in its own task even if its caller is gone, so that its
+//! outcome is known, counted and logged.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::answer::{self, Read, Reply};
+use crate::auth;
+use crate::body::{Facts, Subject};
+use crate::budget::{self, Clock, Permit};
+use crate::detach::FinishAnyway;
+use crate::edge;
+use crate::intake::{self, SpareBuffers};
+use crate::load::{self, Load};
+use crate::operation::{self, Matched, OperationId, Path};
+use crate::outbound::{self, Inbound, REQUEST_ID, VendorRequest};
+use crate::payload::Payload;
+use crate::refusal::{Place, Refusal};
+use crate::setup::Setup;
+use crate::telemetry::{Record, Telemetry, VendorNote};
+use crate::tenant::{Denied, Grant, Wishes};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool};
+
+/// A second attempt needs this much of the call's time, or half of it where that is less.
+const SECOND_ATTEMPT_MIN: Duration = Duration::from_secs(5);
+
+/// One core's share of the gateway: its own vendor connections and buffers; budgets and counts are everybody's.
+pub struct Worker {
+    /// The configuration in use.
+    pub setup: Arc<Setup>,
+    /// What the whole gateway is doing.
+    pub load: Arc<Load>,
+    /// The clock of the budgets.
+    pub clock: Clock,
+    /// Connections to the vendor.
+    pub pool: Arc<Pool>,
+    /// Buffers for large bodies.
+    pub spare: Arc<SpareBuffers>,
+    /// Metrics and this worker's lane of the access log.
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// A request whose caller may make it, before its body is read.
+struct Admitted<'r> {
+    grant: Grant,
+    path: &'r Path<'r>,
+    matched: Matched<'r>,
+    places: [load::Place; 2],
+}
+
+/// A call that is authorized, checked and paid for.
+struct Call {
+    grant: Grant,
+    request: VendorRequest,
+    permit: Permit,
+    deadlines: Deadlines,
+    _places: [load::Place; 2],
+}
+
+impl Worker {
+    /// Answers one request, whatever happens.
+    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Reply> {
+        let request_id = outbound::request_id(request.headers()).unwrap_or_else(fresh_request_id);
+        let record = Record::open(Arc::clone(&self.telemetry), request_id.clone());
+        let served = AssertUnwindSafe(self.serve(request, record)).catch_unwind().await;
+        served.unwrap_or_else(|_| {
+            tracing::error!("a request ended in a panic; it was answered with 500");
+            ours(&Refusal::Internal, Place::of_path("/"), &request_id)
+        })
+    }
+
+    async fn serve(self: Arc<Self>, request: Request<Incoming>, mut record: Record) -> Response<Reply> {
+        let (parts, body) = request.into_parts();
+        if is_probe(&parts) {
+            return probe(&mut record);
+        }
+        let path = match edge::check(&parts).map(|()| Path::parse(parts.uri.path())) {
+            Ok(path) => path,
+            Err(refusal) => return refuse(&refusal, Place::of_path(parts.uri.path()), record),
+        };
+        let admitted = match self.admit(&parts, &path, &mut record) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let place = record.operation().map_or_else(|| Place::of_path(parts.uri.path()), Place::Known);
+                return refuse(&refusal, place, record);
+            }
+        };
+        let grant = admitted.grant.clone();
+        match self.prepare(admitted, &parts, body, &mut record).await {
+            Ok(call) => FinishAnyway::new(self.forward(call, record)).await,
+            Err(refusal) => self.refuse_granted(&refusal, &grant, record),
+        }
+    }
+
+    /// Everything that is decided without the body.
+    fn admit<'r>(
+        &'r self,
+        parts: &'r Parts,
+        path: &'r Result<Path<'r>, operation::BadPath>,
+        record: &mut Record,
+    ) -> Result<Admitted<'r>, Refusal> {
+        let directory = &self.setup.directory;
+        let principal = auth::identify(directory, &parts.headers)?;
+        record.identified(directory, &self.setup.usage, principal.caller());
+        self.setup.usage.token_used(principal.caller(), principal.token, unix_seconds());
+        let path = path.as_ref().map_err(|bad| Refusal::from(*bad))?;
+        let matched = operation::find(parts.method.as_str(), path)?;
+        record.matched(matched.operation);
+        let grant = directory.authorize(principal, matched.operation, wishes(&parts.headers)?)?;
+        record.granted(grant.positions().1);
+        if self.load.draining() {
+            return Err(Refusal::Draining);
+        }
+        let places = self.load.enter(self.setup.caller_load(&grant))?;
+        Ok(Admitted { grant, path, matched, places })
+    }
+
+    /// Reads and checks the body, and pays for the call.
+    async fn prepare(
+        &self,
+        admitted: Admitted<'_>,
+        parts: &Parts,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Call, Refusal> {
+        let Admitted { grant, path, matched, places } = admitted;
+        let setup = &self.setup;
+        let hold = self.load.hold(setup.caller_load(&grant));
+        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare).await?;
+        record.received(body.len());
+        let deadlines = setup.deadlines(Instant::now());
+        let payload = self.check(&grant, &matched, parts, body)?;
+        let inbound = Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
+        let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
+        let permit = self.pay(&grant, request.facts())?;
+        Ok(Call { grant, request, permit, deadlines, _places: places })
+    }
+
+    fn check(&self, grant: &Grant, matched: &Matched<'_>, parts: &Parts, body: intake::Buffered) -> Result<Payload, Refusal> {
+        let operation = grant.operation();
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let subject = Subject {
+            method: operation.method,
+            family: operation.family(),
+            query: parts.uri.query(),
+            value: matched.value,
+            content_type: text("content-type"),
+            encrypted: parts.headers.contains_key("x-encrypt-type"),
+            app_key: grant.app_key(),
+            files: &self.setup.files,
+            images: &self.setup.images,
+        };
+        let payload = Payload::check(operation.body, &subject, body)?;
+        if payload.facts().broadcast && !grant.caller().broadcast {
+            return Err(Denied::Forbidden.into());
+        }
+        Ok(payload)
+    }
+
+    fn pay(&self, grant: &Grant, facts: &Facts) -> Result<Permit, Refusal> {
+        Ok(budget::take(grant.draw(facts), grant.taker(), self.clock, self.clock.now())?)
+    }
+
+    /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
+    async fn forward(self: Arc<Self>, call: Call, mut record: Record) -> Response<Reply> {
+        let grant = call.grant.clone();
+        match self.exchange(call, &mut record).await {
+            Ok((mut parts, read)) => {
+                outbound::relay_headers(&mut parts.headers);
+                self.add_headers(&mut parts.headers, &grant, &record);
+                record.answered(parts.status.as_u16(), read.ready_bytes());
+                Response::from_parts(parts, read.into_reply(record))
+            }
+            Err(refusal) => self.refuse_granted(&refusal, &grant, record),
+        }
+    }
+
+    /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
+    async fn exchange(&self, call: Call, record: &mut Record) -> Result<(http::response::Parts, Read), Refusal> {
+        let Call { grant, request, permit: mut next, deadlines, _places } = call;
+        let mut choice = Choice::Any;
+        let (origin, operation) = (request.origin(), grant.operation());
+        let (mut message, payload) = request.into_message();
+        loop {
+            let dispatched = next.dispatch();
+            let start = Instant::now();
+            match self.pool.send(origin, message, choice, deadlines).await {
+                Ok(answer) => {
+                    dispatched.settle();
+                    return self.receive(answer, operation, start, record).await;
+                }
+                Err(Failure::NotSent(back, why)) => {
+                    dispatched.refund();
+                    self.telemetry.metrics.vendor_failure(operation, why.kind());
+                    if choice == Choice::Fresh || !time_for_another(&deadlines) {
+                        tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
+                        return Err(Refusal::VendorUnreachable);
+                    }
+                    self.telemetry.metrics.retry(operation);
+                    next = self.pay(&grant, payload.facts()).map_err(|_| Refusal::VendorUnreachable)?;
+                    (choice, message) = (Choice::Fresh, *back);
+                }
+                Err(Failure::TimedOut) => {
+                    self.telemetry.metrics.vendor_failure(operation, "timeout");
+                    return Err(Refusal::VendorTimeout);
+                }
+                Err(Failure::Broken) => {
+                    self.telemetry.metrics.vendor_failure(operation, "interrupted");
+                    return Err(Refusal::VendorInterrupted);
+                }
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        answer: Answer,
+        operation: OperationId,
+        start: Instant,
+        record: &mut Record,
+    ) -> Result<(http::response::Parts, Read), Refusal> {
+        let (parts, read) = answer::read(answer).await.inspect_err(|refusal| {
+            self.telemetry.metrics.vendor_failure(operation, refusal.reason());
+        })?;
+        let body = read.whole();
+        let said = body.map(answer::said).unwrap_or_default();
+        let (status, code) = (parts.status, said.code);
+        record.vendor(VendorNote { status: status.as_u16(), code, msg_id: said.msg_id, took: start.elapsed() });
+        if let Some(body) = body {
+            answer::judge(status, &parts.headers, body, code, operation.family()).inspect_err(|refusal| {
+                if matches!(refusal, Refusal::VendorRejectedCredential) {
+                    tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
+                }
+            })?;
+        }
+        Ok((parts, read))
+    }
+
+    fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Record) -> Response<Reply> {
+        let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
+        self.add_headers(answer.headers_mut(), grant, &record);
+        close_record(refusal, &answer, record);
+        answer
+    }
+
+    /// Headers of every answer to a granted call, the vendor's and ours.
+    fn add_headers(&self, headers: &mut HeaderMap, grant: &Grant, record: &Record) {
+        headers.insert(&REQUEST_ID, record.request_id().clone());
+        if let Some(budget) = grant.credential().budget(grant.operation().budget) {
+            outbound::add_rate_headers(headers, &budget.standing(self.clock.now()));
+        }
+        if self.load.draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+fn time_for_another(deadlines: &Deadlines) -> bool {
+    deadlines.left(Instant::now()) >= SECOND_ATTEMPT_MIN.min(deadlines.whole / 2)
+}
+
+/// The tenant and the credential a request asks for by header.
+fn wishes(headers: &HeaderMap) -> Result<Wishes<'_>, Refusal> {
+    let one = |name: &'static str| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next().map(HeaderValue::to_str), values.next()) {
+            (None, _) => Ok(None),
+            (Some(Ok(value)), None) => Ok(Some(value)),
+            _ => Err(Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into())),
+        }
+    };
+    let as_dev = match one("x-jpush-credential")? {
+        None | Some("app") => false,
+        Some("dev") => true,
+        Some(_) => return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into())),
+    };
+    Ok(Wishes { tenant: one("x-jpush-tenant")?, as_dev })
+}
+
+/// An SDK asks for `/` before its first call: no credentials, no budget, no vendor.
+fn is_probe(parts: &Parts) -> bool {
+    parts.uri.path() == "/" && (parts.method == Method::GET || parts.method == Method::HEAD)
+}
+
+fn probe(record: &mut Record) -> Response<Reply> {
+    let body = Bytes::from_static(br#"{"service":"jpush-gateway"}"#);
+    record.answered(200, body.len());
+    let mut answer = Response::new(Reply::Whole(body));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(&REQUEST_ID, record.request_id().clone());
+    answer
+}
+
+fn refuse(refusal: &Refusal, place: Place, record: Record) -> Response<Reply> {
+    let answer = ours(refusal, place, record.request_id());
+    close_record(refusal, &answer, record);
+    answer
+}
+
+fn ours(refusal: &Refusal, place: Place, request_id: &HeaderValue) -> Response<Reply> {
+    let mut answer = refusal.answer(place).map(|body| Reply::Whole(body.into()));
+    answer.headers_mut().insert(&REQUEST_ID, request_id.clone());
+    answer
+}
+
+fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Record) {
+    let Reply::Whole(body) = answer.body() else { return };
+    record.refused(refusal, answer.status().as_u16(), body.len());
+}
+
+fn fresh_request_id() -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(id).expect("a UUID is ASCII")
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

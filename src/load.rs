@@ -1,0 +1,130 @@
+//! How much the gateway does at once: requests and bodies, in all and for each caller, who gets at most half.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::config::Limits;
+use crate::intake::{Hold, Memory};
+use crate::refusal::Refusal;
+
+/// What is going on in the whole gateway.
+pub struct Load {
+    in_flight: Count,
+    memory: Arc<Memory>,
+    /// Open connections.
+    pub connections: Count,
+    draining: AtomicBool,
+}
+
+/// What is going on for one caller.
+pub struct CallerLoad {
+    in_flight: Count,
+    memory: Arc<Memory>,
+}
+
+/// A shared count with a limit.
+#[derive(Clone)]
+pub struct Count(Arc<Counted>);
+
+struct Counted {
+    now: AtomicUsize,
+    limit: usize,
+}
+
+/// One place in a [`Count`], free again when it is dropped.
+pub struct Place(Arc<Counted>);
+
+impl Count {
+    fn new(limit: usize) -> Self {
+        Self(Arc::new(Counted { now: AtomicUsize::new(0), limit }))
+    }
+
+    /// Takes a place if there is one.
+    pub fn enter(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.0));
+        // The place gives back what it took, also when it was one too many.
+        (self.0.now.fetch_add(1, Ordering::Relaxed) < self.0.limit).then_some(place)
+    }
+
+    /// Places taken.
+    pub fn now(&self) -> usize {
+        self.0.now.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    /// Nothing going on.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            in_flight: Count::new(limits.in_flight),
+            memory: Memory::new(limits.body_memory_bytes),
+            connections: Count::new(limits.connections),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Lets one more request of a caller in.
+    pub fn enter(&self, caller: &CallerLoad) -> Result<[Place; 2], Refusal> {
+        let overloaded = || Refusal::Overloaded { what: "requests at once" };
+        let whole = self.in_flight.enter().ok_or_else(overloaded)?;
+        let own = caller.in_flight.enter().ok_or_else(overloaded)?;
+        Ok([whole, own])
+    }
+
+    /// Starts counting the memory of one body.
+    pub fn hold(&self, caller: &CallerLoad) -> Hold {
+        Hold::new(&self.memory, &caller.memory)
+    }
+
+    /// Requests that are being served, those whose callers are gone included.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.now()
+    }
+
+    /// Bytes of bodies held.
+    pub fn body_memory_bytes(&self) -> usize {
+        self.memory.used()
+    }
+
+    /// No new call is dispatched from here on.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the gateway is stopping.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+impl CallerLoad {
+    /// Nothing going on for this caller.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            in_flight: Count::new((limits.in_flight / 2).max(1)),
+            memory: Memory::new((limits.body_memory_bytes / 2).max(1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_gets_at_most_half_and_places_come_back() {
+        let count = Count::new(2);
+        let (first, second) = (count.enter(), count.enter());
+        assert!(first.is_some() && second.is_some());
+        assert!(count.enter().is_none());
+        assert_eq!(count.now(), 2, "the refused place was given back");
+        drop(first);
+        assert!(count.enter().is_some());
+    }
+}

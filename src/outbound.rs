@@ -1,0 +1,231 @@
+//! Headers in both directions: the vendor request, and the vendor's answer on its way to the caller.
+//!
+//! Requests are built from an allow-list, so nothing of the caller's reaches the vendor by accident. Answers pass
+//! but for what belongs to the connection. Pure.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::{Method, Request, Uri};
+
+use crate::body::Facts;
+use crate::budget::{Standing, whole_seconds};
+use crate::config::Region;
+use crate::operation::{Host, Path, Verb};
+use crate::payload::Payload;
+use crate::tenant::{Grant, OriginId};
+use crate::vendor::Sending;
+
+/// `X-Request-Id`
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static ENCRYPT_TYPE: HeaderName = HeaderName::from_static("x-encrypt-type");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+static LIMIT: HeaderName = HeaderName::from_static("x-rate-limit-limit");
+static QUOTA: HeaderName = HeaderName::from_static("x-rate-limit-quota");
+static REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-rate-limit-reset");
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+const OUR_AGENT: HeaderValue = HeaderValue::from_static(concat!("jpush-gateway/", env!("CARGO_PKG_VERSION")));
+
+/// Whether the caller's trace context travels on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// `traceparent` and `tracestate` are sent on.
+    Forward,
+    /// They are not.
+    Drop,
+}
+
+/// What a caller's request still contributes once it is authorized and checked.
+pub struct Inbound<'r> {
+    /// Its headers.
+    pub headers: &'r HeaderMap,
+    /// Its target, as it came.
+    pub uri: &'r Uri,
+    /// Its path, as it was matched.
+    pub path: &'r Path<'r>,
+    /// The id it goes by.
+    pub request_id: &'r HeaderValue,
+}
+
+/// A request to the vendor, with the tenant's credential inside: authorized, checked, and ready to be paid for.
+pub struct VendorRequest {
+    origin: OriginId,
+    head: Request<()>,
+    payload: Payload,
+}
+
+impl VendorRequest {
+    /// Builds the request. `host` is the vendor's, from the configuration.
+    pub fn build(grant: &Grant, inbound: &Inbound<'_>, host: &HeaderValue, trace: Trace, payload: Payload) -> Self {
+        let mut head = Request::new(());
+        *head.method_mut() = match grant.operation().method {
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+            Verb::Put => Method::PUT,
+            Verb::Delete => Method::DELETE,
+        };
+        *head.uri_mut() = target(grant.tenant().region, grant.operation().host, inbound);
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(HOST, host.clone());
+        headers.insert(AUTHORIZATION, grant.credential().authorization().clone());
+        headers.insert(USER_AGENT, OUR_AGENT);
+        headers.insert(&REQUEST_ID, inbound.request_id.clone());
+        for name in [&ACCEPT, &CONTENT_TYPE, &ENCRYPT_TYPE] {
+            copy(inbound.headers, &mut headers, name);
+        }
+        if trace == Trace::Forward {
+            copy(inbound.headers, &mut headers, &TRACEPARENT);
+            copy(inbound.headers, &mut headers, &TRACESTATE);
+        }
+        *head.headers_mut() = headers;
+        Self { origin: grant.origin(), head, payload }
+    }
+
+    /// Where it goes.
+    pub fn origin(&self) -> OriginId {
+        self.origin
+    }
+
+    /// What its body says about the call.
+    pub fn facts(&self) -> &Facts {
+        self.payload.facts()
+    }
+
+    /// The message to be written, and the body it is made of, whose memory counts until the call is over.
+    pub fn into_message(self) -> (Request<Sending>, Payload) {
+        let Self { head, payload, .. } = self;
+        (head.map(|()| Sending::new(payload.bytes())), payload)
+    }
+}
+
+fn copy(from: &HeaderMap, to: &mut HeaderMap, name: &HeaderName) {
+    let mut values = from.get_all(name).iter();
+    if let Some(first) = values.next() {
+        to.insert(name, first.clone());
+        values.for_each(|value| {
+            to.append(name, value.clone());
+        });
+    }
+}
+
+/// The target as it was matched, with the query as it came.
+fn target(region: Region, host: Host, inbound: &Inbound<'_>) -> Uri {
+    let sent_as_is = inbound.path.is_as_sent() && region == Region::Default && inbound.uri.authority().is_none();
+    if sent_as_is {
+        return inbound.uri.clone();
+    }
+    let path = match region {
+        Region::Default => Cow::Borrowed(inbound.path.as_str()),
+        Region::Beijing => beijing_path(host, inbound.path.as_str()),
+    };
+    let target = match inbound.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.into_owned(),
+    };
+    Uri::try_from(target).expect("made of a path and a query that were parsed as such")
+}
+
+/// Paths of the Beijing data centre (the vendor's Python and PHP SDKs, tables of zones).
+const BEIJING_PATHS: [(&str, &str); 4] = [
+    ("/v3/schedules", "/v3/push/schedules"),
+    ("/v3/devices", "/v3/device"),
+    ("/v3/aliases", "/v3/device/aliases"),
+    ("/v3/tags", "/v3/device/tags"),
+];
+
+/// The path the Beijing data centre uses for a call.
+pub fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
+    if host == Host::Report {
+        return Cow::Owned(format!("/v3/report{}", path.trim_start_matches("/v3")));
+    }
+    let moved = BEIJING_PATHS.iter().find_map(|(from, to)| {
+        let rest = path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        Some(format!("{to}{rest}"))
+    });
+    moved.map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
+/// Drops from an answer what belongs to the vendor's connection or names its server.
+pub fn relay_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter(|token| !token.trim().eq_ignore_ascii_case("keep-alive") && !token.trim().eq_ignore_ascii_case("close"))
+        .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
+        .collect();
+    for name in &named {
+        headers.remove(name);
+    }
+    for name in dropped() {
+        headers.remove(name);
+    }
+}
+
+fn dropped() -> [&'static HeaderName; 11] {
+    [
+        &CONNECTION,
+        &KEEP_ALIVE,
+        &PROXY_AUTHENTICATE,
+        &PROXY_AUTHORIZATION,
+        &PROXY_CONNECTION,
+        &TE,
+        &TRAILER,
+        &TRANSFER_ENCODING,
+        &UPGRADE,
+        &SERVER,
+        &SET_COOKIE,
+    ]
+}
+
+/// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.
+pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
+    let limit = headers.get(&LIMIT).or_else(|| headers.get(&QUOTA)).cloned();
+    if let Some(limit) = limit {
+        headers.entry(&LIMIT).or_insert_with(|| limit.clone());
+        headers.entry(&QUOTA).or_insert(limit);
+    } else {
+        headers.insert(&LIMIT, HeaderValue::from(standing.limit));
+        headers.insert(&QUOTA, HeaderValue::from(standing.limit));
+    }
+    headers.entry(&REMAINING).or_insert_with(|| HeaderValue::from(standing.remaining()));
+    headers.entry(&RESET).or_insert_with(|| HeaderValue::from(whole_seconds(standing.reset)));
+    let window = whole_seconds(standing.window);
+    headers.insert(&RATE_LIMIT_POLICY, list_item(standing.name.as_str(), "q", standing.limit.into(), "w", window));
+    let remaining = standing.remaining().into();
+    headers.insert(&RATE_LIMIT, list_item(standing.name.as_str(), "r", remaining, "t", whole_seconds(standing.reset)));
+}
+
+/// One String Item with two Integer parameters (RFC 9651), written without going through `fmt`.
+fn list_item(name: &str, first: &str, one: u64, second: &str, two: u64) -> HeaderValue {
+    let mut text = Vec::with_capacity(name.len() + 32);
+    text.push(b'"');
+    text.extend_from_slice(name.as_bytes());
+    text.push(b'"');
+    for (key, value) in [(first, one), (second, two)] {
+        text.push(b';');
+        text.extend_from_slice(key.as_bytes());
+        text.push(b'=');
+        text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("budget names are letters and underscores")
+}
+
+/// The caller's request id if it is at most 128 visible ASCII characters.
+pub fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(&REQUEST_ID).iter();
+    let value = values.next()?;
+    let fits = matches!(value.len(), 1..=128) && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    (fits && values.next().is_none()).then(|| value.clone())
+}

@@ -1,0 +1,32 @@
+//! A checked request body: evidence that the vendor would not certainly refuse it.
+
+use bytes::Bytes;
+
+use crate::body::{self, Defect, Facts, Subject};
+use crate::intake::Buffered;
+use crate::operation::BodyRule;
+
+/// A body that was checked, whole and byte for byte as the caller sent it.
+pub struct Payload {
+    body: Buffered,
+    facts: Facts,
+}
+
+impl Payload {
+    /// Checks a body. Where the operation takes none, what was sent is dropped.
+    pub fn check(rule: BodyRule, subject: &Subject<'_>, body: Buffered) -> Result<Self, Defect> {
+        let facts = body::check(rule, subject, &body)?;
+        let body = if matches!(rule, BodyRule::None | BodyRule::CidQuery) { Buffered::empty() } else { body };
+        Ok(Self { body, facts })
+    }
+
+    /// What the body says about the call.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The bytes; cheap to clone.
+    pub fn bytes(&self) -> Bytes {
+        self.body.bytes()
+    }
+}

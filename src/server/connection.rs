@@ -1,0 +1,178 @@
+//! One connection of a caller's: HTTP/1.1 or HTTP/2 over whatever stream it came on.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::pulse::{Order, Pulse};
+use crate::answer::Reply;
+use crate::edge::HEADER_BYTES_MAX;
+use crate::gateway::Worker;
+
+/// The request line has room beside the header section; what is longer gets hyper's bare 431.
+const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
+/// Requests at once on one HTTP/2 connection.
+const HTTP2_STREAMS_MAX: u32 = 128;
+/// After our last byte, what a caller still sends is read and dropped this long, so that no reset overtakes an answer.
+const LINGER: Duration = Duration::from_secs(2);
+/// And so much of it.
+const LINGER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Which protocol a connection speaks, as ALPN settled it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2
+    Http2,
+}
+
+/// Serves a connection until it is done, late, or told to stop.
+pub(super) async fn serve<S>(stream: S, protocol: Protocol, worker: Arc<Worker>, pulse: Arc<Pulse>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2: protocol == Protocol::Http2 };
+    match protocol {
+        Protocol::Http1 => serve_http1(io, worker, pulse).await,
+        Protocol::Http2 => serve_http2(io, worker, pulse).await,
+    }
+}
+
+/// Boxed, so that an idle connection does not keep the room a request needs.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
+
+fn answer(worker: &Arc<Worker>, pulse: &Arc<Pulse>, request: Request<Incoming>) -> Answering {
+    let (worker, serving) = (Arc::clone(worker), pulse.serving());
+    Box::pin(async move {
+        let answer = worker.handle(request).await;
+        drop(serving);
+        Ok(answer)
+    })
+}
+
+async fn serve_http1<S>(io: Observed<S>, worker: Arc<Worker>, pulse: Arc<Pulse>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn({
+        let pulse = Arc::clone(&pulse);
+        move |request| answer(&worker, &pulse, request)
+    });
+    let mut connection = http1::Builder::new()
+        .title_case_headers(true)
+        .max_header_size(HEAD_BYTES_MAX)
+        .serve_connection(io, service);
+    let mut finishing = false;
+    let ended = std::future::poll_fn(|cx| {
+        match pulse.order(cx) {
+            Order::Serve => {}
+            Order::Finish if finishing => {}
+            Order::Finish => {
+                finishing = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Order::Close => return Poll::Ready(Err(())),
+        }
+        connection.poll_without_shutdown(cx).map_err(|_| ())
+    });
+    if ended.await.is_ok() {
+        linger(connection.into_parts().io.io.into_inner()).await;
+    }
+}
+
+async fn serve_http2<S>(io: Observed<S>, worker: Arc<Worker>, pulse: Arc<Pulse>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn({
+        let pulse = Arc::clone(&pulse);
+        move |request| answer(&worker, &pulse, request)
+    });
+    let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(header_bytes)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let mut finishing = false;
+    std::future::poll_fn(|cx| {
+        match pulse.order(cx) {
+            Order::Serve => {}
+            Order::Finish if finishing => {}
+            Order::Finish => {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            Order::Close => return Poll::Ready(()),
+        }
+        connection.as_mut().poll(cx).map(drop)
+    })
+    .await;
+}
+
+/// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the
+/// reset could reach the caller before our answer does.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let drain = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// A stream that tells its pulse when bytes move.
+struct Observed<S> {
+    io: TokioIo<S>,
+    pulse: Arc<Pulse>,
+    http2: bool,
+}
+
+impl<S: AsyncRead + Unpin> Read for Observed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let outcome = ready!(Pin::new(&mut self.io).poll_read(cx, cursor));
+        self.pulse.received(self.http2);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for Observed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        self.pulse.sent();
+        Poll::Ready(outcome)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
+        self.pulse.sent();
+        Poll::Ready(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

@@ -1,0 +1,77 @@
+//! One configuration in use: the directory and everything else that a request looks up in it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+
+use crate::budget::Budgets;
+use crate::config::{Config, Files, Images, Limits};
+use crate::intake::Allowance;
+use crate::load::CallerLoad;
+use crate::operation::OperationId;
+use crate::outbound::Trace;
+use crate::telemetry::Usage;
+use crate::tenant::{Directory, Grant};
+use crate::vendor::{Connector, Deadlines, TlsSetupError};
+
+/// A configuration, resolved.
+pub struct Setup {
+    /// Who may do what.
+    pub directory: Arc<Directory>,
+    /// Last uses, and prepared metric series.
+    pub usage: Arc<Usage>,
+    /// How the vendor is reached.
+    pub connector: Arc<Connector>,
+    /// Rules for target lists.
+    pub files: Files,
+    /// Rules for pictures.
+    pub images: Images,
+    /// Whether trace context travels on.
+    pub trace: Trace,
+    /// Bounds on what callers can make us hold.
+    pub limits: Limits,
+    callers: Vec<CallerLoad>,
+    response_timeout: Duration,
+}
+
+impl Setup {
+    /// Resolves a checked configuration. Fails if TLS to the vendor cannot be set up.
+    pub fn new(config: &Config, budgets: &Budgets) -> Result<Self, TlsSetupError> {
+        let directory = Arc::new(Directory::new(config, budgets));
+        let vendor = &config.vendor;
+        let connector = Connector::new(&directory.origins, vendor.ca.as_deref(), vendor.connect_timeout)?;
+        Ok(Self {
+            usage: Arc::new(Usage::new(&directory)),
+            callers: directory.callers.iter().map(|_| CallerLoad::new(&config.limits)).collect(),
+            connector: Arc::new(connector),
+            files: config.files.clone(),
+            images: config.images.clone(),
+            trace: if vendor.forward_trace { Trace::Forward } else { Trace::Drop },
+            limits: config.limits.clone(),
+            response_timeout: vendor.response_timeout,
+            directory,
+        })
+    }
+
+    /// What a call's caller is doing.
+    pub fn caller_load(&self, grant: &Grant) -> &CallerLoad {
+        &self.callers[grant.positions().0]
+    }
+
+    /// What the body of a call may cost.
+    pub fn allowance(&self, operation: OperationId) -> Allowance {
+        let limit_bytes = crate::body::limit_bytes(operation.body, &self.limits, &self.files, &self.images);
+        Allowance { limit_bytes, timeout: self.limits.body_timeout }
+    }
+
+    /// When a call whose body just ended must have its answer.
+    pub fn deadlines(&self, now: Instant) -> Deadlines {
+        Deadlines { call: now + self.limits.deadline, whole: self.limits.deadline, response: self.response_timeout }
+    }
+
+    /// The vendor's `Host` header for a call.
+    pub fn host(&self, grant: &Grant) -> &HeaderValue {
+        &self.connector.origins()[grant.origin().0].host
+    }
+}

@@ -1,0 +1,235 @@
+//! The metrics of the contract, in the `prometheus` crate's registry.
+//!
+//! Labels come from the configuration and the operation table only; a request cannot create a series.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::operation::{OPERATIONS, OperationId};
+use crate::tenant::{CredentialKind, Directory};
+
+/// Label value of something a request did not get far enough to have.
+pub const NONE: &str = "none";
+
+/// Latencies from one millisecond to the deadline.
+const BUCKETS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Codes the vendor documents (`vendor-protocol`, 3), as labels.
+const CODES: [u32; 62] = [
+    0, 10, 51, 1000, 1001, 1002, 1003, 1004, 1005, 1008, 1009, 1011, 1012, 1020, 1030, 1100, 1101, 1102, 1103, 1104, 1105,
+    1112, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 3001, 3004, 3005, 4001, 4002, 4003, 4004, 4005, 4006, 4007, 7000,
+    7001, 7002, 7004, 7008, 7013, 7015, 7030, 8000, 8100, 8101, 8104, 8200, 8203, 8400, 8404, 21001, 21003, 23001, 23002,
+    23100, 27000,
+];
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: Vec<Histogram>,
+    vendor_seconds: Vec<Histogram>,
+    refusals: IntCounterVec,
+    vendor_answers: IntCounterVec,
+    vendor_failures: IntCounterVec,
+    retries: IntCounterVec,
+    budget_limit: IntGaugeVec,
+    budget_used: IntGaugeVec,
+    budget_waiting: IntGaugeVec,
+    budget_foreign_used: IntGaugeVec,
+    /// Requests being served.
+    pub in_flight: IntGauge,
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Bytes of bodies held.
+    pub body_memory: IntGauge,
+    /// Uploads and payloads that a `report` rule would have refused, and calls that were saved by refusing here.
+    calls_saved: IntCounterVec,
+}
+
+/// Handles of the common outcome of one call, so that no label is looked up for it.
+#[derive(Default)]
+pub struct Series(OnceLock<SeriesHandles>);
+
+struct SeriesHandles {
+    requests_200: IntCounter,
+    vendor_200: IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything. `expect`s only on the names and labels written here.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntCounterVec::new(Opts::new(format!("jpush_gateway_{name}"), help), labels).expect("a valid metric");
+            registry.register(Box::new(vec.clone())).expect("registered once");
+            vec
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntGaugeVec::new(Opts::new(format!("jpush_gateway_{name}"), help), labels).expect("a valid metric");
+            registry.register(Box::new(vec.clone())).expect("registered once");
+            vec
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(format!("jpush_gateway_{name}"), help).expect("a valid metric");
+            registry.register(Box::new(gauge.clone())).expect("registered once");
+            gauge
+        };
+        let histograms = |name: &str, help: &str| {
+            let opts = HistogramOpts::new(format!("jpush_gateway_{name}"), help).buckets(BUCKETS.to_vec());
+            let vec = HistogramVec::new(opts, &["operation"]).expect("a valid metric");
+            registry.register(Box::new(vec.clone())).expect("registered once");
+            let names = OPERATIONS.iter().map(|row| row.name).chain([NONE]);
+            names.map(|name| vec.with_label_values(&[name])).collect::<Vec<_>>()
+        };
+        let budget = ["tenant", "credential", "budget"];
+        gauges("build_info", "Version of the running program.", &["version", "revision"])
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), option_env!("JPUSH_GATEWAY_REVISION").unwrap_or("unknown")])
+            .set(1);
+        let reloads = counter("config_reloads_total", "Loads of the configuration by result.", &["result"]);
+        reloads.with_label_values(&["success"]).inc();
+        reloads.with_label_values(&["failure"]);
+        gauge("config_last_reload_success", "Whether the last load of the configuration was good.").set(1);
+        Self {
+            requests: counter(
+                "requests_total",
+                "Requests by outcome.",
+                &["operation", "tenant", "caller", "status"],
+            ),
+            request_seconds: histograms("request_duration_seconds", "From the request's head to our answer."),
+            vendor_seconds: histograms("vendor_duration_seconds", "From dispatch to the end of the vendor's answer."),
+            refusals: counter(
+                "refusals_total",
+                "Answers made by the gateway itself.",
+                &["reason", "operation", "tenant", "caller"],
+            ),
+            vendor_answers: counter(
+                "vendor_answers_total",
+                "The vendor's answers.",
+                &["operation", "tenant", "status", "code"],
+            ),
+            vendor_failures: counter("vendor_failures_total", "Attempts without an answer.", &["operation", "kind"]),
+            retries: counter("retries_total", "Second attempts.", &["operation"]),
+            budget_limit: gauges("budget_limit", "Calls a window.", &budget),
+            budget_used: gauges("budget_used", "Slots in use.", &budget),
+            budget_waiting: gauges("budget_waiting", "Requests that wait for a slot.", &budget),
+            budget_foreign_used: gauges("budget_foreign_used", "Calls of the key that were not ours.", &budget),
+            in_flight: gauge("in_flight_requests", "Requests being served."),
+            connections: gauge("connections", "Open connections of callers."),
+            body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
+            calls_saved: counter("body_refusals_total", "Bodies by the rule they broke.", &["rule", "outcome"]),
+            registry,
+        }
+    }
+
+    /// One request is over.
+    pub fn request(&self, series: Option<&Series>, labels: Labels<'_>, status: u16, took: Duration) {
+        match (series, status) {
+            (Some(series), 200) => self.handles(series, labels).requests_200.inc(),
+            _ => {
+                let status = itoa::Buffer::new().format(status).to_owned();
+                self.requests.with_label_values(&[labels.operation_name(), labels.tenant, labels.caller, &status]).inc();
+            }
+        }
+        self.request_seconds[labels.index()].observe(took.as_secs_f64());
+    }
+
+    /// The gateway answered itself.
+    pub fn refusal(&self, labels: Labels<'_>, reason: &str) {
+        self.refusals.with_label_values(&[reason, labels.operation_name(), labels.tenant, labels.caller]).inc();
+    }
+
+    /// The vendor answered.
+    pub fn vendor_answer(&self, series: Option<&Series>, labels: Labels<'_>, status: u16, code: Option<u32>, took: Duration) {
+        match (series, status, code) {
+            (Some(series), 200, None | Some(0)) => self.handles(series, labels).vendor_200.inc(),
+            _ => {
+                let code = code.unwrap_or(0);
+                let code = if CODES.contains(&code) { code.to_string() } else { String::from("other") };
+                let status = itoa::Buffer::new().format(status).to_owned();
+                self.vendor_answers.with_label_values(&[labels.operation_name(), labels.tenant, &status, &code]).inc();
+            }
+        }
+        self.vendor_seconds[labels.index()].observe(took.as_secs_f64());
+    }
+
+    /// An attempt ended without an answer.
+    pub fn vendor_failure(&self, operation: OperationId, kind: &str) {
+        self.vendor_failures.with_label_values(&[operation.name, kind]).inc();
+    }
+
+    /// A second attempt was made.
+    pub fn retry(&self, operation: OperationId) {
+        self.retries.with_label_values(&[operation.name]).inc();
+    }
+
+    /// A body broke a rule: `refused` saved a call, `reported` let it pass.
+    pub fn body_rule(&self, rule: &str, outcome: &str) {
+        self.calls_saved.with_label_values(&[rule, outcome]).inc();
+    }
+
+    fn handles<'s>(&self, series: &'s Series, labels: Labels<'_>) -> &'s SeriesHandles {
+        series.0.get_or_init(|| {
+            let (operation, tenant) = (labels.operation_name(), labels.tenant);
+            SeriesHandles {
+                requests_200: self.requests.with_label_values(&[operation, tenant, labels.caller, "200"]),
+                vendor_200: self.vendor_answers.with_label_values(&[operation, tenant, "200", "0"]),
+            }
+        })
+    }
+
+    /// The whole state in Prometheus' text format.
+    pub fn render(&self, directory: &Directory, now: crate::budget::Moment) -> String {
+        self.measure_budgets(directory, now);
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory cannot fail");
+        String::from_utf8(text).expect("names and labels are UTF-8")
+    }
+
+    fn measure_budgets(&self, directory: &Directory, now: crate::budget::Moment) {
+        for tenant in &directory.tenants {
+            for kind in CredentialKind::ALL {
+                let Some(credential) = tenant.credential(kind) else { continue };
+                for budget in credential.budgets() {
+                    let labels = [tenant.name.as_str(), kind.as_str(), budget.name().as_str()];
+                    let standing = budget.standing(now);
+                    self.budget_limit.with_label_values(&labels).set(standing.limit.into());
+                    self.budget_used.with_label_values(&labels).set(standing.used.into());
+                    self.budget_waiting.with_label_values(&labels).set(0);
+                    self.budget_foreign_used.with_label_values(&labels).set(0);
+                }
+            }
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Label values of one request.
+#[derive(Clone, Copy)]
+pub struct Labels<'l> {
+    /// The operation, once it is known.
+    pub operation: Option<OperationId>,
+    /// The tenant's name.
+    pub tenant: &'l str,
+    /// The caller's name.
+    pub caller: &'l str,
+}
+
+impl Labels<'_> {
+    fn operation_name(self) -> &'static str {
+        self.operation.map_or(NONE, |operation| OPERATIONS[operation.index()].name)
+    }
+
+    fn index(self) -> usize {
+        self.operation.map_or(OPERATIONS.len(), OperationId::index)
+    }
+}

@@ -1,0 +1,63 @@
+//! What operators see: metrics, the access line, what happened lately.
+
+pub mod access;
+pub mod metrics;
+mod record;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use record::{Record, VendorNote};
+
+use access::Lane;
+use metrics::{Metrics, Series};
+
+use crate::operation::OPERATIONS;
+use crate::tenant::Directory;
+
+/// Telemetry as one worker uses it: shared metrics, its own lane of the access log.
+pub struct Telemetry {
+    /// The process's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Where this worker's access lines go.
+    pub lane: Arc<Lane>,
+}
+
+/// Per-configuration state of telemetry: prepared series and the last use of every token.
+pub struct Usage {
+    /// By caller and tenant, then by operation; filled as calls come.
+    series: Vec<Vec<std::sync::OnceLock<Box<[Series]>>>>,
+    /// Unix time in seconds, by caller and token; zero: never.
+    last_use: Vec<Vec<AtomicU64>>,
+}
+
+impl Usage {
+    /// Room for every caller and tenant of a directory.
+    pub fn new(directory: &Directory) -> Self {
+        let series = || directory.tenants.iter().map(|_| std::sync::OnceLock::new()).collect();
+        let tokens = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            series: directory.callers.iter().map(|_| series()).collect(),
+            last_use: directory.callers.iter().map(|caller| tokens(caller.token_names().len())).collect(),
+        }
+    }
+
+    fn series(&self, caller: usize, tenant: usize, operation: usize) -> &Series {
+        let by_operation = self.series[caller][tenant].get_or_init(|| OPERATIONS.iter().map(|_| Series::default()).collect());
+        &by_operation[operation]
+    }
+
+    /// Notes that a token was good.
+    pub fn token_used(&self, caller: usize, token: usize, unix_seconds: u64) {
+        let last = &self.last_use[caller][token];
+        // Most calls come within the second of the one before: reading alone keeps the line shared between cores.
+        if last.load(Ordering::Relaxed) != unix_seconds {
+            last.store(unix_seconds, Ordering::Relaxed);
+        }
+    }
+
+    /// When a token was last good, in seconds since 1970.
+    pub fn last_use(&self, caller: usize, token: usize) -> Option<u64> {
+        Some(self.last_use[caller][token].load(Ordering::Relaxed)).filter(|seconds| *seconds > 0)
+    }
+}

@@ -1,0 +1,209 @@
+//! One request's record: whatever happens to the request, dropping its record counts and logs it once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Serialize;
+
+use super::metrics::{Labels, NONE};
+use super::{Telemetry, Usage};
+use crate::operation::OperationId;
+use crate::refusal::Refusal;
+use crate::tenant::Directory;
+
+/// Status of a request whose caller hung up before there was an answer.
+const CALLER_GONE: u16 = 499;
+
+/// What is known about a request so far.
+pub struct Record {
+    telemetry: Arc<Telemetry>,
+    started: Instant,
+    request_id: HeaderValue,
+    names: Option<Names>,
+    caller: Option<usize>,
+    tenant: Option<usize>,
+    operation: Option<OperationId>,
+    status: u16,
+    reason: Option<&'static str>,
+    vendor: Option<VendorNote>,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// Where positions get their names from.
+struct Names {
+    directory: Arc<Directory>,
+    usage: Arc<Usage>,
+}
+
+/// What the vendor said.
+pub struct VendorNote {
+    /// HTTP status.
+    pub status: u16,
+    /// The code in its body, if it had one.
+    pub code: Option<u32>,
+    /// Digits of the message id in its body.
+    pub msg_id: Option<Bytes>,
+    /// From dispatch to the end of its answer.
+    pub took: Duration,
+}
+
+impl Record {
+    /// Opens the record of a request that just arrived.
+    pub fn open(telemetry: Arc<Telemetry>, request_id: HeaderValue) -> Self {
+        telemetry.metrics.in_flight.inc();
+        Self {
+            telemetry,
+            started: Instant::now(),
+            request_id,
+            names: None,
+            caller: None,
+            tenant: None,
+            operation: None,
+            status: CALLER_GONE,
+            reason: None,
+            vendor: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// The id the request goes by.
+    pub fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// The operation, once it is known.
+    pub fn operation(&self) -> Option<OperationId> {
+        self.operation
+    }
+
+    /// When the request arrived.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Somebody known calls.
+    pub fn identified(&mut self, directory: &Arc<Directory>, usage: &Arc<Usage>, caller: usize) {
+        self.names = Some(Names { directory: Arc::clone(directory), usage: Arc::clone(usage) });
+        self.caller = Some(caller);
+    }
+
+    /// The call is known.
+    pub fn matched(&mut self, operation: OperationId) {
+        self.operation = Some(operation);
+    }
+
+    /// The tenant is known.
+    pub fn granted(&mut self, tenant: usize) {
+        self.tenant = Some(tenant);
+    }
+
+    /// So many bytes of body arrived.
+    pub fn received(&mut self, bytes: usize) {
+        self.bytes_in = bytes as u64;
+    }
+
+    /// An answer of ours is on its way.
+    pub fn refused(&mut self, refusal: &Refusal, status: u16, bytes: usize) {
+        self.reason = Some(refusal.reason());
+        self.answered(status, bytes);
+        self.telemetry.metrics.refusal(self.labels(), refusal.reason());
+    }
+
+    /// An answer is on its way.
+    pub fn answered(&mut self, status: u16, bytes: usize) {
+        self.status = status;
+        self.bytes_out = bytes as u64;
+    }
+
+    /// So many bytes more of a long answer went out.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// The vendor answered.
+    pub fn vendor(&mut self, note: VendorNote) {
+        let metrics = &self.telemetry.metrics;
+        metrics.vendor_answer(self.series(), self.labels(), note.status, note.code, note.took);
+        self.vendor = Some(note);
+    }
+
+    fn labels(&self) -> Labels<'_> {
+        Labels { operation: self.operation, tenant: self.tenant().unwrap_or(NONE), caller: self.caller().unwrap_or(NONE) }
+    }
+
+    fn caller(&self) -> Option<&str> {
+        Some(self.names.as_ref()?.directory.callers[self.caller?].name.as_str())
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        Some(self.names.as_ref()?.directory.tenants[self.tenant?].name.as_str())
+    }
+
+    fn series(&self) -> Option<&super::metrics::Series> {
+        Some(self.names.as_ref()?.usage.series(self.caller?, self.tenant?, self.operation?.index()))
+    }
+
+    fn line(&self, took: Duration) -> Line<'_> {
+        let vendor = self.vendor.as_ref();
+        Line {
+            time: humantime::format_rfc3339_millis(SystemTime::now()),
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            caller: self.caller(),
+            tenant: self.tenant(),
+            operation: self.operation.map(|operation| crate::operation::OPERATIONS[operation.index()].name),
+            status: self.status,
+            reason: self.reason,
+            vendor_code: vendor.and_then(|vendor| vendor.code),
+            msg_id: vendor.and_then(|vendor| std::str::from_utf8(vendor.msg_id.as_deref()?).ok()),
+            duration_ms: millis(took),
+            vendor_ms: vendor.map(|vendor| millis(vendor.took)),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        let metrics = &self.telemetry.metrics;
+        metrics.request(self.series(), self.labels(), self.status, took);
+        metrics.in_flight.dec();
+        self.telemetry.lane.write(|buffer| {
+            serde_json::to_writer(buffer, &self.line(took)).expect("writing to memory cannot fail");
+        });
+    }
+}
+
+fn millis(span: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of one request are far below 2^52")]
+    let micros = span.as_micros() as f64;
+    micros / 1_000.0
+}
+
+/// The access line: fixed fields, in this order.
+#[derive(Serialize)]
+struct Line<'r> {
+    #[serde(serialize_with = "display")]
+    time: humantime::Rfc3339Timestamp,
+    request_id: &'r str,
+    caller: Option<&'r str>,
+    tenant: Option<&'r str>,
+    operation: Option<&'static str>,
+    status: u16,
+    reason: Option<&'static str>,
+    vendor_code: Option<u32>,
+    msg_id: Option<&'r str>,
+    duration_ms: f64,
+    vendor_ms: Option<f64>,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+fn display<S: serde::Serializer>(time: &humantime::Rfc3339Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
