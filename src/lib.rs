@@ -1,5 +1,6 @@
 //! An authenticating reverse proxy for the JPush (Jiguang) REST API.
 
+pub mod admin;
 pub mod answer;
 pub mod auth;
 pub mod body;

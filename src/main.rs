@@ -1,2 +1,7 @@
-//! x
-fn main(){}
+//! The `jpush-gateway` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jpush_gateway::cli::main()
+}

@@ -225,6 +225,11 @@ impl Refusal {
         )
     }
 
+    /// Status and code of the reply.
+    pub fn outcome(&self, place: Place) -> (StatusCode, u32) {
+        (self.status(place.family()), self.code(place.family()))
+    }
+
     /// The whole reply: one JSON body, in the envelope of its operation.
     pub fn answer(&self, place: Place) -> Response<String> {
         let message = self.to_string();

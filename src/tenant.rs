@@ -239,19 +239,21 @@ impl Directory {
         let digest = TokenDigest::of(token);
         let candidates = self.by_token.get(&digest.prefix())?;
         let enrolled = candidates.iter().find(|enrolled| enrolled.digest.matches(&digest))?;
-        let wanted = match user {
-            None | Some("") => Wanted::Unnamed,
-            Some(user) => {
-                Wanted::Named(self.callers[enrolled.caller].users.get(user).map_or(&[], Vec::as_slice))
-            }
-        };
+        let wanted = self.wanted(enrolled.caller, user);
         Some(Principal { caller: enrolled.caller, token: enrolled.token, wanted })
     }
 
-    /// A caller by its name, as its own token and the tenant's header would identify it: for `explain`.
-    pub fn principal_named(&self, caller: &str) -> Option<Principal<'_>> {
+    /// A caller by its name, as its own token and this user would identify it: for `explain`.
+    pub fn principal_named(&self, caller: &str, user: Option<&str>) -> Option<Principal<'_>> {
         let caller = self.callers.iter().position(|known| known.name == caller)?;
-        Some(Principal { caller, token: 0, wanted: Wanted::Unnamed })
+        Some(Principal { caller, token: 0, wanted: self.wanted(caller, user) })
+    }
+
+    fn wanted(&self, caller: usize, user: Option<&str>) -> Wanted<'_> {
+        match user {
+            None | Some("") => Wanted::Unnamed,
+            Some(user) => Wanted::Named(self.callers[caller].users.get(user).map_or(&[], Vec::as_slice)),
+        }
     }
 
     /// Decides whether this caller may make this call, for which tenant and with which of its credentials.

@@ -9,11 +9,12 @@
 mod moment;
 mod pace;
 mod permit;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
+use tally::Tally;
 use window::{Rule, Window};
 
 use crate::config::{BudgetLimit, VendorKey};
@@ -90,11 +92,12 @@ struct Inner {
     rule: Rule,
     window: Window,
     pace: Option<Pace>,
+    tally: Tally,
 }
 
 impl Inner {
     fn new(name: BudgetName, limit: BudgetLimit, horizon: Horizon) -> Self {
-        Self { name, limit, rule: rule(limit, horizon), window: Window::default(), pace: pace(limit) }
+        Self { name, limit, rule: rule(limit, horizon), window: Window::default(), pace: pace(limit), tally: Tally::default() }
     }
 
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
@@ -144,6 +147,15 @@ pub struct Standing {
     pub reset: Duration,
 }
 
+/// Calls of one caller on one budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Answered or given up, and still in the window.
+    pub window: u32,
+    /// In the last hour.
+    pub hour: u32,
+}
+
 impl Standing {
     /// Calls that can be made now.
     pub fn remaining(&self) -> u32 {
@@ -162,16 +174,19 @@ impl Budget {
         lock(&self.inner).standing(now)
     }
 
-    /// Slots still held after their answer, by the caller that used them.
-    pub fn used_by_caller(&self, now: Moment) -> HashMap<u16, u32> {
+    /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
+    pub fn by_caller(&self, now: Moment) -> BTreeMap<u16, Calls> {
         let mut inner = lock(&self.inner);
-        let inner = &mut *inner;
-        inner.window.free(&inner.rule, now);
-        let mut used = HashMap::new();
-        for caller in inner.window.callers() {
-            *used.entry(caller).or_default() += 1;
+        let Inner { window, rule, tally, .. } = &mut *inner;
+        window.free(rule, now);
+        let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
+        for caller in window.callers() {
+            calls.entry(caller).or_default().window += 1;
         }
-        used
+        for (caller, hour) in tally.last_hour(now).filter(|(_, hour)| *hour > 0) {
+            calls.entry(caller).or_default().hour = hour;
+        }
+        calls
     }
 }
 

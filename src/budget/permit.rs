@@ -41,7 +41,9 @@ impl Dispatched {
         let Ticket { draw, taker, clock } = self.0.take();
         let now = clock.now();
         for budget in draw.iter() {
-            lock(&budget.inner).window.settle(now, taker.caller);
+            let mut inner = lock(&budget.inner);
+            inner.window.settle(now, taker.caller);
+            inner.tally.count(taker.caller, now);
         }
     }
 
@@ -55,7 +57,9 @@ impl Drop for Dispatched {
     fn drop(&mut self) {
         let now = self.0.clock.now();
         for budget in self.0.draw.iter() {
-            lock(&budget.inner).window.abandon(now, self.0.taker.caller);
+            let mut inner = lock(&budget.inner);
+            inner.window.abandon(now, self.0.taker.caller);
+            inner.tally.count(self.0.taker.caller, now);
         }
     }
 }

@@ -114,7 +114,7 @@ fn permits_account_wherever_they_are_dropped() {
     take().dispatch().settle();
     let standing = budget.standing(clock.now());
     assert_eq!((standing.used, standing.remaining()), (2, 7));
-    assert_eq!(budget.used_by_caller(clock.now()).get(&0), Some(&2));
+    assert_eq!(budget.by_caller(clock.now()).get(&0), Some(&Calls { window: 2, hour: 2 }));
 }
 
 #[test]

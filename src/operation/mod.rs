@@ -57,6 +57,15 @@ impl Operation {
     pub fn delivers(&self) -> bool {
         self.path != "/v3/push/validate"
     }
+
+    /// Whether a body of this call can say such things: what `explain` lists.
+    pub fn can_say(&self, facts: &Facts) -> bool {
+        let (push, upload) = (BodyRule::Push, matches!(self.body, BodyRule::ImageUrls | BodyRule::ImageFiles));
+        let broadcast = self.body == push || matches!(self.body, BodyRule::GroupPush | BodyRule::Schedule);
+        (!facts.audience_file || self.body == BodyRule::Schedule)
+            && (!facts.broadcast || broadcast)
+            && (!(facts.oppo_big || facts.oppo_icon) || upload || self.body == BodyRule::ImageUrlsV4)
+    }
 }
 
 /// A row of the table by its position, so that per-operation state can live in plain arrays.

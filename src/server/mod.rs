@@ -84,6 +84,11 @@ impl Listeners {
     }
 }
 
+/// Reads the certificates of listeners without listening.
+pub fn check_certificates(listeners: &[Listener]) -> Result<(), CertificateError> {
+    listeners.iter().filter_map(|listener| listener.tls.as_ref()).try_for_each(|tls| tls::acceptor(tls).map(drop))
+}
+
 /// A listening socket whose port other sockets of ours share.
 pub fn listen(address: SocketAddr) -> Result<StdListener, StartError> {
     let open = || {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod metrics;
+pub mod recent;
 mod record;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ pub use record::{Record, VendorNote};
 
 use access::Lane;
 use metrics::{Metrics, Series};
+use recent::Recent;
 
 use crate::operation::OPERATIONS;
 use crate::tenant::Directory;
@@ -19,6 +21,8 @@ use crate::tenant::Directory;
 pub struct Telemetry {
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
+    /// The process's last refusals.
+    pub recent: Arc<Recent>,
     /// Where this worker's access lines go.
     pub lane: Arc<Lane>,
 }

@@ -8,8 +8,9 @@ use http::HeaderValue;
 use serde::Serialize;
 
 use super::metrics::{Labels, NONE};
+use super::recent::Refused;
 use super::{Telemetry, Usage};
-use crate::operation::OperationId;
+use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
 use crate::tenant::Directory;
 
@@ -111,6 +112,15 @@ impl Record {
         self.reason = Some(refusal.reason());
         self.answered(status, bytes);
         self.telemetry.metrics.refusal(self.labels(), refusal.reason());
+        self.telemetry.recent.push(Refused {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
+            reason: refusal.reason(),
+            status,
+            operation: self.operation_name(),
+            tenant: self.tenant().map(str::to_owned),
+            caller: self.caller().map(str::to_owned),
+        });
     }
 
     /// An answer is on its way.
@@ -135,6 +145,10 @@ impl Record {
         Labels { operation: self.operation, tenant: self.tenant().unwrap_or(NONE), caller: self.caller().unwrap_or(NONE) }
     }
 
+    fn operation_name(&self) -> Option<&'static str> {
+        self.operation.map(|operation| OPERATIONS[operation.index()].name)
+    }
+
     fn caller(&self) -> Option<&str> {
         Some(self.names.as_ref()?.directory.callers[self.caller?].name.as_str())
     }
@@ -154,7 +168,7 @@ impl Record {
             request_id: self.request_id.to_str().unwrap_or_default(),
             caller: self.caller(),
             tenant: self.tenant(),
-            operation: self.operation.map(|operation| crate::operation::OPERATIONS[operation.index()].name),
+            operation: self.operation_name(),
             status: self.status,
             reason: self.reason,
             vendor_code: vendor.and_then(|vendor| vendor.code),

@@ -1,0 +1,117 @@
+//! The admin listener: is it alive, is it ready, what has it done.
+//!
+//! Everything here is anybody's service, so the layers are tower's.
+
+mod status;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower::{ServiceBuilder, service_fn};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::budget::Clock;
+use crate::load::Load;
+use crate::setup::Setup;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent::Recent;
+
+/// Connections at once; operators and a scraper need a few.
+const CONNECTIONS_MAX: usize = 64;
+/// For a request's head; also closes idle connections.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the admin pages tell about.
+pub struct State {
+    /// The configuration in use.
+    pub setup: Arc<Setup>,
+    /// What the gateway is doing.
+    pub load: Arc<Load>,
+    /// The clock of the budgets, which also tells how long the process runs.
+    pub clock: Clock,
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// The last refusals.
+    pub recent: Arc<Recent>,
+    /// SHA-256 of the configuration file.
+    pub config_digest: String,
+    /// When it was loaded.
+    pub config_loaded: SystemTime,
+}
+
+/// Serves the admin pages until it is dropped.
+pub async fn serve(listener: TcpListener, state: Arc<State>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the admin listener could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let state = Arc::clone(&state);
+        let pages = service_fn(move |request: Request<Incoming>| {
+            let state = Arc::clone(&state);
+            async move { Ok::<_, Infallible>(answer(&request, &state)) }
+        });
+        let pages = ServiceBuilder::new().layer(CatchPanicLayer::new()).service(pages);
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+            // How an operator's connection ends is nobody's business.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut refused = reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "this page takes GET\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/livez" => reply(StatusCode::OK, "text/plain", "ok\n"),
+        "/readyz" if state.load.draining() => reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
+        "/readyz" => reply(StatusCode::OK, "text/plain", "ok\n"),
+        "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", metrics(state)),
+        "/status" => {
+            let status = status::Status::of(state);
+            let json = serde_json::to_string(&status).expect("numbers and strings always serialise");
+            reply(StatusCode::OK, "application/json", json)
+        }
+        "/" => reply(StatusCode::OK, "text/html; charset=utf-8", status::page(&status::Status::of(state))),
+        _ => reply(StatusCode::NOT_FOUND, "text/plain", "pages: /livez /readyz /metrics /status /\n"),
+    }
+}
+
+fn metrics(state: &State) -> String {
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    state.metrics.connections.set(gauge(state.load.connections.now()));
+    state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
+    state.metrics.render(&state.setup.directory, state.clock.now())
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}

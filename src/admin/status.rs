@@ -1,0 +1,143 @@
+//! The status page: what the gateway knows about itself, without a secret in it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::State;
+use crate::budget::{Budget, Moment};
+use crate::telemetry::recent::Refused;
+use crate::tenant::{CredentialKind, Directory};
+
+/// The whole page.
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    uptime_seconds: u64,
+    ready: bool,
+    config: ConfigStatus,
+    in_flight_requests: usize,
+    connections: usize,
+    body_memory_bytes: usize,
+    tenants: BTreeMap<String, BTreeMap<&'static str, CredentialStatus>>,
+    callers: BTreeMap<String, CallerStatus>,
+    recent_refusals: Vec<Refused>,
+}
+
+#[derive(Serialize)]
+struct ConfigStatus {
+    digest: String,
+    loaded: String,
+}
+
+#[derive(Serialize)]
+struct CredentialStatus {
+    key: String,
+    budgets: BTreeMap<&'static str, BudgetStatus>,
+}
+
+#[derive(Serialize)]
+struct BudgetStatus {
+    limit: u32,
+    window_seconds: f64,
+    used: u32,
+    remaining: u32,
+    waiting: u32,
+    reset_seconds: f64,
+    callers: BTreeMap<String, CallerCalls>,
+}
+
+#[derive(Serialize)]
+struct CallerCalls {
+    window: u32,
+    last_hour: u32,
+}
+
+#[derive(Serialize)]
+struct CallerStatus {
+    tokens: BTreeMap<String, TokenStatus>,
+}
+
+#[derive(Serialize)]
+struct TokenStatus {
+    last_use: Option<String>,
+}
+
+impl Status {
+    pub(super) fn of(state: &State) -> Self {
+        let directory = &state.setup.directory;
+        let now = state.clock.now();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: now.since(Moment::default()).as_secs(),
+            ready: !state.load.draining(),
+            config: ConfigStatus {
+                digest: state.config_digest.clone(),
+                loaded: humantime::format_rfc3339_seconds(state.config_loaded).to_string(),
+            },
+            in_flight_requests: state.load.in_flight(),
+            connections: state.load.connections.now(),
+            body_memory_bytes: state.load.body_memory_bytes(),
+            tenants: directory.tenants.iter().map(|tenant| (tenant.name.clone(), credentials(directory, tenant, now))).collect(),
+            callers: callers(state),
+            recent_refusals: state.recent.list(),
+        }
+    }
+}
+
+fn credentials(
+    directory: &Directory,
+    tenant: &crate::tenant::Tenant,
+    now: Moment,
+) -> BTreeMap<&'static str, CredentialStatus> {
+    let status = |kind: CredentialKind| {
+        let credential = tenant.credential(kind)?;
+        let budgets = credential.budgets().map(|budget| (budget.name().as_str(), budget_status(directory, budget, now)));
+        Some((kind.as_str(), CredentialStatus { key: credential.key.as_str().to_owned(), budgets: budgets.collect() }))
+    };
+    CredentialKind::ALL.into_iter().filter_map(status).collect()
+}
+
+fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetStatus {
+    let standing = budget.standing(now);
+    let name = |caller: u16| directory.callers.get(usize::from(caller)).map(|caller| caller.name.clone());
+    let calls = budget.by_caller(now).into_iter();
+    BudgetStatus {
+        limit: standing.limit,
+        window_seconds: standing.window.as_secs_f64(),
+        used: standing.used,
+        remaining: standing.remaining(),
+        waiting: 0,
+        reset_seconds: standing.reset.as_secs_f64(),
+        callers: calls
+            .filter_map(|(caller, calls)| Some((name(caller)?, CallerCalls { window: calls.window, last_hour: calls.hour })))
+            .collect(),
+    }
+}
+
+fn callers(state: &State) -> BTreeMap<String, CallerStatus> {
+    let callers = state.setup.directory.callers.iter().enumerate();
+    callers
+        .map(|(position, caller)| {
+            let tokens = caller.token_names().iter().enumerate().map(|(token, name)| {
+                let last_use = state.setup.usage.last_use(position, token).map(|seconds| {
+                    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+                });
+                (name.clone(), TokenStatus { last_use })
+            });
+            (caller.name.clone(), CallerStatus { tokens: tokens.collect() })
+        })
+        .collect()
+}
+
+/// The page for people: the same facts, readable without a tool.
+pub(super) fn page(status: &Status) -> String {
+    let json = serde_json::to_string_pretty(status).expect("numbers and strings always serialise");
+    let text = json.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>jpush-gateway</title>\
+         <h1>jpush-gateway {}</h1><p><a href=\"/status\">status</a> <a href=\"/metrics\">metrics</a></p><pre>{text}</pre></html>",
+        status.version
+    )
+}

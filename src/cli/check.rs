@@ -1,0 +1,59 @@
+//! `check`: validate a configuration and sum it up.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{GOOD, complain, print};
+use crate::budget::Budgets;
+use crate::config::{self, Config};
+use crate::operation::BudgetName;
+use crate::server::check_certificates;
+use crate::setup::Setup;
+
+pub(super) fn run(path: &Path) -> ExitCode {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(faults) => return complain(&faults),
+    };
+    // Certificates, keys and trust roots are read as a start would read them.
+    if let Err(error) = Setup::new(&config, &Budgets::default()) {
+        return complain(&error);
+    }
+    if let Err(error) = check_certificates(&config.listeners) {
+        return complain(&error);
+    }
+    print(&summary(&config));
+    GOOD
+}
+
+fn summary(config: &Config) -> String {
+    let mut text = format!("good: configuration {}\n", config.digest);
+    let mut line = |arguments: std::fmt::Arguments<'_>| {
+        text.write_fmt(arguments).expect("writing to a String cannot fail");
+        text.push('\n');
+    };
+    for warning in &config.warnings {
+        line(format_args!("warning: {warning}"));
+    }
+    for listener in &config.listeners {
+        line(format_args!("listener {}{}", listener.address, if listener.tls.is_some() { " (TLS)" } else { "" }));
+    }
+    line(format_args!("admin {}", config.admin.address));
+    for tenant in &config.tenants {
+        let keys = [("app", Some(&tenant.app)), ("dev", tenant.dev.as_ref()), ("group", tenant.group.as_ref())];
+        let keys = keys.into_iter().filter_map(|(kind, credential)| Some(format!("{kind} {}", credential?.key.as_str())));
+        let budgets = BudgetName::ALL.into_iter().filter_map(|name| {
+            let limit = tenant.budgets.of(name)?;
+            Some(format!("{} {}/{}", name.as_str(), limit.limit, humantime::format_duration(limit.window)))
+        });
+        let (keys, budgets) = (keys.collect::<Vec<_>>().join(", "), budgets.collect::<Vec<_>>().join(", "));
+        line(format_args!("tenant {}: {keys}; budgets {budgets}", tenant.name));
+    }
+    for caller in &config.callers {
+        let scopes = caller.allow.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
+        let tokens = caller.tokens.len();
+        line(format_args!("caller {}: {tokens} token(s); tenants {}; allow {scopes}", caller.name, caller.tenants.join(", ")));
+    }
+    text
+}

@@ -1,0 +1,166 @@
+//! The command line: one small file a command.
+
+mod check;
+mod demo;
+mod explain;
+mod health;
+mod sandbox;
+mod serve;
+mod token;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
+///
+/// Internal apps call the gateway with a token of their own; it puts in the right vendor credential, keeps the
+/// shared call budgets, checks bodies before they cost a call, and measures all of it.
+///
+/// To see it work without an account: jpush-gateway demo
+#[derive(Parser)]
+#[command(name = "jpush-gateway", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway. SIGTERM and SIGINT stop it after what is under way is finished.
+    Serve(ConfigFile),
+    /// Validate a configuration: every fault in one run, one line each. Resolves secrets and names; calls nobody.
+    Check(ConfigFile),
+    /// Tell what would become of a call: tenant, credential, budgets and vendor URL, or the refusal.
+    Explain(Explain),
+    /// Run a vendor simulator and a gateway on this machine, and print calls to paste.
+    Demo(Demo),
+    /// Run the vendor simulator alone, to develop and test against.
+    Sandbox(Sandbox),
+    /// Make caller tokens.
+    #[command(subcommand)]
+    Token(Token),
+    /// Exit with 0 if a running gateway is ready: for container health checks.
+    Health(Health),
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// The configuration (YAML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct Explain {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The call's method, for instance POST.
+    method: String,
+    /// The call's path, for instance /v3/push.
+    path: String,
+    /// The caller, by its name in the configuration.
+    #[arg(long = "as", value_name = "CALLER")]
+    caller: String,
+    /// The tenant, as the caller would name it: a tenant's name, an app key, a dev key or group-KEY.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Demo {
+    /// Where the demo's gateway listens.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+#[derive(Args)]
+struct Sandbox {
+    /// Where the simulator listens.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9501")]
+    listen: SocketAddr,
+    /// A gateway configuration: its tenants and budgets are the simulator's accounts. Without it, the demo's.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Length of every window but those of a day, for quick tests.
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    window: Option<Duration>,
+    /// How the vendor counts: from the first call on, or over the last window at every moment.
+    #[arg(long, value_enum, default_value = "fixed")]
+    windows: Windows,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Windows {
+    /// A window starts with the first call after the last one ended.
+    Fixed,
+    /// Every call counts for one window.
+    Sliding,
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Print a fresh token for a caller (24 letters and digits) and its SHA-256 for the configuration.
+    New,
+}
+
+#[derive(Args)]
+struct Health {
+    /// The admin listener of the gateway to ask.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    // clap exits with 2 on wrong usage, and with 0 after --help and --version.
+    match Cli::parse().command {
+        Command::Serve(file) => serve::run(&file.config),
+        Command::Check(file) => check::run(&file.config),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Demo(arguments) => demo::run(arguments.listen),
+        Command::Sandbox(arguments) => sandbox::run(&arguments),
+        Command::Token(Token::New) => token::run(),
+        Command::Health(arguments) => health::run(arguments.admin),
+    }
+}
+
+/// Good.
+const GOOD: ExitCode = ExitCode::SUCCESS;
+/// Refused input, or a start that failed.
+const BAD: u8 = 1;
+
+/// Prints to stdout, where a reader that went away is no fault of ours.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints an error with its causes to stderr.
+fn complain(error: &dyn std::error::Error) -> ExitCode {
+    use std::io::Write;
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::from(BAD)
+}
+
+/// Sends lifecycle events and errors to stderr; `JPUSH_GATEWAY_LOG` takes other levels than `info`.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("JPUSH_GATEWAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start in one process keeps the first log.
+    let _ = log.with_ansi(false).try_init();
+}
+
+/// The runtime of the main thread: signals and admin pages. The workers have their own.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, std::io::Error> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

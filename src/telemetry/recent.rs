@@ -1,0 +1,48 @@
+//! The last refusals, for the status page.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// Refusals kept.
+const KEPT: usize = 50;
+
+/// One refusal. Nothing in it came from a request but its id.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refused {
+    /// RFC 3339.
+    pub time: String,
+    /// The request's id.
+    pub request_id: String,
+    /// The stable reason.
+    pub reason: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// The operation, if it was known.
+    pub operation: Option<&'static str>,
+    /// The tenant, if it was known.
+    pub tenant: Option<String>,
+    /// The caller, if it was known.
+    pub caller: Option<String>,
+}
+
+/// A ring of refusals.
+#[derive(Default)]
+pub struct Recent(Mutex<VecDeque<Refused>>);
+
+impl Recent {
+    /// One more.
+    pub fn push(&self, refused: Refused) {
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.len() == KEPT {
+            ring.pop_front();
+        }
+        ring.push_back(refused);
+    }
+
+    /// All of them, the latest first.
+    pub fn list(&self) -> Vec<Refused> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+    }
+}
