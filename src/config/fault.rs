@@ -76,7 +76,8 @@ impl Report {
     }
 
     pub(super) fn warning(&self, path: &str, message: &str) {
-        self.warnings.borrow_mut().push(format!("{path}: {message}"));
+        let warning = Fault { path: path.to_owned(), message: message.to_owned() };
+        self.warnings.borrow_mut().push(warning.to_string());
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {

@@ -43,7 +43,7 @@ fn bombs_are_refused_soon() {
             |index: usize| format!("l{}: &l{} [{}]\n", index + 1, index + 1, format!("*l{index},").repeat(9));
         format!("l0: &l0 [x,x]\n{}", (0..layers).map(layer).collect::<String>())
     };
-    let wide = format!("[&a [{}], {}]", "x,".repeat(BYTES_MAX / 8), "*a,".repeat(BYTES_MAX / 8));
+    let wide = format!("[&a [{}], {}]", "1,".repeat(BYTES_MAX / 8), "*a,".repeat(BYTES_MAX / 8));
     let long = format!("[&a {}, {}]", "x".repeat(BYTES_MAX / 2), "*a,".repeat(BYTES_MAX / 8));
     let many = "%TAG !a! tag:x\n".repeat(BYTES_MAX / 20);
     let rows = [
