@@ -1,7 +1,121 @@
 //! The configuration: YAML as written becomes checked values, once, with every fault reported together.
 //!
-//! Nothing past this module sees YAML, an unresolved secret or a limit of zero.
+//! Nothing past this module sees YAML, an unresolved secret or a limit of zero. Inside, `document` turns text into
+//! a tree, `reader` reads typed values out of it and collects faults, and one module a section judges them.
 
+mod budgets;
+mod callers;
+mod document;
+mod fault;
+mod limits;
+mod listeners;
+mod reader;
+mod sources;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod units;
+mod unsupported;
+mod urls;
 mod values;
+mod vendor;
 
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+pub use fault::{Fault, Faults};
+pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use values::*;
+
+use document::BYTES_MAX;
+use fault::{Report, shown};
+use reader::{Section, Value, Zero};
+use sources::Outside;
+
+use crate::secret::TokenDigest;
+
+/// The most threads that can be asked for.
+const WORKERS_MAX: u32 = 1024;
+
+/// Loads a file: reads it, resolves its secrets from the environment and from files, and checks everything.
+pub fn load(path: &Path) -> Result<Config, Faults> {
+    let text = read_file(path)?;
+    let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    parse(&text, base, &System)
+}
+
+/// Checks a text. Relative paths in it start from `base`; secrets come from `sources`.
+pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, Faults> {
+    let document = document::read(text)?;
+    let report = Report::default();
+    let config = {
+        let root = Value::root(&document, &report);
+        let mut config = read(&mut root.section(), &Outside { base, sources });
+        if let Some(config) = &mut config {
+            // No token, but the same SHA-256 in the same digits.
+            config.digest = TokenDigest::of(text.as_bytes()).to_hex();
+            config.warnings = report.warnings();
+        }
+        config
+    };
+    match report.into_faults() {
+        Some(faults) => Err(faults),
+        None => Ok(config.expect("what could not be read was reported")),
+    }
+}
+
+/// Every section is read before the first `?`, so that one run reports the faults of all.
+fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
+    let (listeners, admin) = listeners::read(file, outside);
+    let workers = file.get("workers").and_then(|value| value.positive(WORKERS_MAX));
+    let (vendor, defaults) = vendor::read(file, outside);
+    let budgets = budgets::read(file, &budgets::free_tier());
+    let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
+    let limits = limits::read(file);
+    let drain = limits::read_drain(file);
+    let files = limits::read_files(file);
+    let images = limits::read_images(file);
+    let tenants = tenants::read(file, outside, &defaults, &budgets);
+    let callers = callers::read(file, &tenants.names);
+    if vendor.response_timeout > limits.deadline {
+        file.value()
+            .warning("vendor.response_timeout is longer than limits.deadline, which ends a request first");
+    }
+    Some(Config {
+        listeners: listeners?,
+        admin,
+        workers: workers.map(|workers| NonZeroUsize::try_from(workers).expect("1,024 fits usize")),
+        vendor,
+        guard,
+        limits,
+        drain,
+        files,
+        images,
+        tenants: tenants.tenants?,
+        callers: callers?,
+        warnings: Vec::new(),
+        digest: String::new(),
+    })
+}
+
+/// Reads a text of at most [`BYTES_MAX`]. It may hold secrets, so it is wiped when it goes.
+fn read_file(path: &Path) -> Result<Zeroizing<String>, Fault> {
+    let refuse = |problem: &dyn Display| {
+        Fault::of_file(format!("the configuration {} {problem}", shown(&path.to_string_lossy())))
+    };
+    let mut bytes = Zeroizing::new(Vec::new());
+    // One byte more than is taken, so that the reader of the text sees that it is too long.
+    let read = File::open(path).and_then(|file| file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| refuse(&SourceError::Io(error)))?;
+    if bytes.len() > BYTES_MAX {
+        return Err(document::too_long());
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| refuse(&SourceError::NotText))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}

@@ -1,0 +1,192 @@
+//! `callers`: the internal programs, their tokens and their rights.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
+
+use super::budgets;
+use super::fault::shown;
+use super::reader::{Section, Value};
+use super::values::{Caller, Token};
+use crate::operation::Scope;
+use crate::secret::TokenDigest;
+
+/// The most a caller can weigh: its turns would otherwise crowd out everyone else's.
+const WEIGHT_MAX: u32 = 1000;
+
+/// The longest name of a caller or a token, in bytes.
+const NAME_LEN_MAX: usize = 64;
+
+/// Tokens that are tried first by whoever guesses. The empty one is what an unset variable gives.
+const COMMON_WORDS: &[&str] = &[
+    "",
+    "000000",
+    "111111",
+    "123",
+    "123123",
+    "1234",
+    "12345",
+    "123456",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "abc",
+    "abc123",
+    "abcdef",
+    "admin",
+    "apikey",
+    "change-me",
+    "changeit",
+    "changeme",
+    "default",
+    "demo",
+    "dev",
+    "example",
+    "foo",
+    "foobar",
+    "guest",
+    "hello",
+    "jiguang",
+    "jpush",
+    "key",
+    "letmein",
+    "master",
+    "none",
+    "null",
+    "password",
+    "password1",
+    "push",
+    "qwerty",
+    "root",
+    "secret",
+    "system",
+    "test",
+    "test123",
+    "testing",
+    "todo",
+    "token",
+    "user",
+    "welcome",
+    "xxx",
+];
+
+/// What is known while the callers are read.
+struct Known<'t> {
+    tenants: &'t HashSet<&'t str>,
+    weak: HashSet<String>,
+    /// Where each digest was first written.
+    digests: HashMap<String, String>,
+}
+
+/// Reads the section.
+pub(super) fn read(file: &mut Section<'_>, tenants: &[&str]) -> Option<Vec<Caller>> {
+    // With the line break too: that is what `echo word | sha256sum` gives.
+    let weak = COMMON_WORDS.iter().flat_map(|word| [(*word).to_owned(), format!("{word}\n")]);
+    let mut known = Known {
+        tenants: &tenants.iter().copied().collect(),
+        weak: weak.map(|word| TokenDigest::of(word.as_bytes()).to_hex()).collect(),
+        digests: HashMap::new(),
+    };
+    let callers: Vec<_> = file
+        .required("callers")?
+        .named()
+        .into_iter()
+        .map(|(name, value)| known.caller(name, &value))
+        .collect();
+    callers.into_iter().collect()
+}
+
+impl Known<'_> {
+    fn caller(&mut self, name: &str, value: &Value<'_>) -> Option<Caller> {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !matches!(name.len(), 1..=NAME_LEN_MAX) || !name.bytes().all(letter) {
+            value.fault("a caller's name is 1 to 64 of A-Z, a-z, 0-9, dot, _ and -");
+        }
+        let mut section = value.section();
+        let tokens = section.required("tokens").map(|value| self.tokens(&value));
+        let tenants = section.required("tenants").map(|value| self.tenants(&value));
+        let allow = section.required("allow").map(|value| read_scopes(&value));
+        let broadcast = section.flag("broadcast", true);
+        let quota = section.get("quota").and_then(|value| budgets::read_one(&value, None));
+        let weight =
+            section.get("weight").and_then(|value| value.positive(WEIGHT_MAX)).unwrap_or(NonZeroU32::MIN);
+        let name = name.to_owned();
+        Some(Caller { name, tokens: tokens?, tenants: tenants?, allow: allow?, broadcast, quota, weight })
+    }
+
+    fn tokens(&mut self, value: &Value<'_>) -> Vec<Token> {
+        let mut names = HashSet::new();
+        let mut tokens = Vec::new();
+        for (index, item) in value.items().iter().enumerate() {
+            let mut section = item.section().private();
+            let written = section.get("name");
+            let name = written.as_ref().map_or_else(|| Some((index + 1).to_string()), read_token_name);
+            let digest = section.required("sha256").and_then(|value| self.digest(&value));
+            let Some(name) = name else { continue };
+            if !names.insert(name.clone()) {
+                written.as_ref().unwrap_or(item).fault("another token of this caller has this name");
+            }
+            tokens.extend(digest.map(|digest| Token { name, digest }));
+        }
+        tokens
+    }
+
+    fn digest(&mut self, value: &Value<'_>) -> Option<TokenDigest> {
+        let Some(digest) = TokenDigest::from_hex(value.text()?) else {
+            return value.refuse("expected the 64 hexadecimal digits that `jpush-gateway token new` prints");
+        };
+        let hex = digest.to_hex();
+        if self.weak.contains(&hex) {
+            return value
+                .refuse("the token is empty or a common word; make one with `jpush-gateway token new`");
+        }
+        match self.digests.insert(hex, value.path().to_owned()) {
+            Some(first) => {
+                value.refuse(format!("the same token stands at {first}; it could not tell who calls"))
+            }
+            None => Some(digest),
+        }
+    }
+
+    fn tenants(&self, value: &Value<'_>) -> Vec<String> {
+        let mut granted = Vec::new();
+        for item in value.items() {
+            match item.text() {
+                Some(name) if granted.iter().any(|known| known == name) => item.fault("stands twice"),
+                Some(name) if self.tenants.contains(name) => granted.push(name.to_owned()),
+                Some(name) => item.fault(format!("there is no tenant {}", shown(name))),
+                None => {}
+            }
+        }
+        granted
+    }
+}
+
+fn read_token_name(value: &Value<'_>) -> Option<String> {
+    let name = value.text()?;
+    // The name of a token is where someone pastes the token itself: it is not quoted.
+    let fits = name.len() <= NAME_LEN_MAX && !name.chars().any(char::is_control);
+    if fits { Some(name.to_owned()) } else { value.refuse("a token's name is at most 64 bytes on one line") }
+}
+
+/// Reads a list of scopes, or `[ "*" ]` for all of them.
+fn read_scopes(value: &Value<'_>) -> Vec<Scope> {
+    let items = value.items();
+    if let [only] = items.as_slice()
+        && only.is_text("*")
+    {
+        return Scope::ALL.to_vec();
+    }
+    let scopes = Scope::ALL.map(|scope| (scope.as_str(), scope));
+    let mut allowed = Vec::new();
+    for item in &items {
+        if item.is_text("*") {
+            item.fault("\"*\" stands for every scope and must stand alone");
+            continue;
+        }
+        match item.choice(&scopes) {
+            Some(scope) if allowed.contains(&scope) => item.fault("stands twice"),
+            scope => allowed.extend(scope),
+        }
+    }
+    allowed
+}

@@ -1,0 +1,99 @@
+//! What is wrong with a configuration, and the list it is collected in.
+
+use std::cell::RefCell;
+use std::fmt;
+
+/// One thing that is wrong. Never holds a secret, a token or a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where: the path of the key. Empty if it is the file as a whole.
+    path: String,
+    /// What is wrong and, where it is not obvious, what would pass.
+    message: String,
+}
+
+impl Fault {
+    /// A fault of the file as a whole.
+    pub(super) fn of_file(message: String) -> Self {
+        Self { path: String::new(), message }
+    }
+
+    /// The path of the key; empty if it is the file as a whole.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration; at least one fault. Displays one line for each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The faults, in the order in which the file was read.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+}
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        Self(vec![fault])
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects faults and warnings while a file is read. Reading goes on after a fault, so that one run shows all.
+#[derive(Default)]
+pub(super) struct Report {
+    faults: RefCell<Vec<Fault>>,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Report {
+    pub(super) fn fault(&self, path: &str, message: impl Into<String>) {
+        self.faults.borrow_mut().push(Fault { path: path.to_owned(), message: message.into() });
+    }
+
+    pub(super) fn warning(&self, path: &str, message: &str) {
+        let warning = Fault { path: path.to_owned(), message: message.to_owned() };
+        self.warnings.borrow_mut().push(warning.to_string());
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.borrow().clone()
+    }
+
+    /// The faults, if there are any.
+    pub(super) fn into_faults(self) -> Option<Faults> {
+        let faults = self.faults.into_inner();
+        (!faults.is_empty()).then_some(Faults(faults))
+    }
+}
+
+/// A text of the file's as a message can show it: quoted, on one line and not long.
+pub(super) fn shown(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    let cut: String = text.chars().take(CHARACTERS_MAX).collect();
+    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
+}

@@ -1,0 +1,98 @@
+//! `limits`, `drain`, `files` and `images`: bounds and rules that hold for every caller.
+
+use std::time::Duration;
+
+use super::reader::{Section, Value, Zero};
+use super::values::{Drain, Files, ImageRule, Images, Limits, Mode};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// The most connections or requests at once that can be asked for.
+const COUNT_MAX: u32 = 1_000_000;
+
+/// The largest single body, and the largest memory for all of them, in bytes.
+const BODY_BYTES_MAX: u64 = 1 << 30;
+const MEMORY_BYTES_MAX: u64 = 1 << 40;
+
+/// Reads `limits`.
+pub(super) fn read(file: &mut Section<'_>) -> Limits {
+    let mut section = file.section("limits");
+    let seconds = Duration::from_secs;
+    let limits = Limits {
+        connections: count(&mut section, "connections", 10_000),
+        in_flight: count(&mut section, "in_flight", 2_000),
+        body_memory_bytes: section.size("body_memory", MEMORY_BYTES_MAX, 256 * MIB),
+        json_body_bytes: section.size("json_body", BODY_BYTES_MAX, MIB),
+        batch_body_bytes: section.size("batch_body", BODY_BYTES_MAX, 8 * MIB),
+        header_timeout: section.duration("header_timeout", Zero::Refused, seconds(10)),
+        body_timeout: section.duration("body_timeout", Zero::Refused, seconds(30)),
+        idle_timeout: section.duration("idle_timeout", Zero::Refused, seconds(75)),
+        deadline: section.duration("deadline", Zero::Refused, seconds(28)),
+    };
+    if limits.json_body_bytes.max(limits.batch_body_bytes) > limits.body_memory_bytes / 2 {
+        section.value().warning("a body may be larger than the half of body_memory that one caller can hold");
+    }
+    limits
+}
+
+fn count(section: &mut Section<'_>, key: &'static str, default: usize) -> usize {
+    let count = section.get(key).and_then(|value| value.positive(COUNT_MAX));
+    count.map_or(default, |count| usize::try_from(count.get()).expect("a million fits usize"))
+}
+
+/// Reads `drain`.
+pub(super) fn read_drain(file: &mut Section<'_>) -> Drain {
+    let mut section = file.section("drain");
+    let drain = Drain {
+        delay: section.duration("delay", Zero::Allowed, Duration::ZERO),
+        deadline: section.duration("deadline", Zero::Refused, Duration::from_secs(35)),
+    };
+    if drain.delay >= drain.deadline {
+        section.value().warning("the delay leaves no time before the deadline");
+    }
+    drain
+}
+
+/// Reads `files`.
+pub(super) fn read_files(file: &mut Section<'_>) -> Files {
+    let mut section = file.section("files");
+    Files {
+        max_bytes: section.size("max", BODY_BYTES_MAX, 10 * MIB),
+        line_bytes: section.size("line_bytes", BODY_BYTES_MAX, 40),
+        txt: section.get("txt").and_then(|value| read_mode(&value)).unwrap_or(Mode::Enforce),
+    }
+}
+
+/// Reads `images`.
+pub(super) fn read_images(file: &mut Section<'_>) -> Images {
+    let mut section = file.section("images");
+    let max_bytes = section.size("max", BODY_BYTES_MAX, 2 * MIB);
+    let mut oppo = section.section("oppo");
+    let big = ImageRule { sizes: vec![(984, 369), (876, 324)], max_bytes: MIB, mode: Mode::Enforce };
+    let icon = ImageRule { sizes: vec![(144, 144)], max_bytes: 50 * KIB, mode: Mode::Enforce };
+    Images {
+        max_bytes,
+        oppo_big: read_rule(&mut oppo, "big", big),
+        oppo_icon: read_rule(&mut oppo, "icon", icon),
+    }
+}
+
+fn read_rule(oppo: &mut Section<'_>, key: &'static str, default: ImageRule) -> ImageRule {
+    let mut section = oppo.section(key);
+    let sizes = section.get("sizes").map(|value| value.items().iter().filter_map(read_pixels).collect());
+    ImageRule {
+        sizes: sizes.unwrap_or(default.sizes),
+        max_bytes: section.size("max", BODY_BYTES_MAX, default.max_bytes),
+        mode: section.get("mode").and_then(|value| read_mode(&value)).unwrap_or(default.mode),
+    }
+}
+
+fn read_pixels(value: &Value<'_>) -> Option<(u32, u32)> {
+    let pixels = super::units::pixels(value.text()?);
+    pixels.or_else(|| value.refuse("expected width x height in pixels, such as 984x369"))
+}
+
+fn read_mode(value: &Value<'_>) -> Option<Mode> {
+    value.choice(&[("enforce", Mode::Enforce), ("report", Mode::Report)])
+}

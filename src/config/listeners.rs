@@ -1,0 +1,68 @@
+//! `listeners` and `admin`: the addresses the gateway is reached at.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::reader::{Section, Value};
+use super::sources::Outside;
+use super::values::{Admin, CertificateFiles, Listener, ListenerTls};
+
+/// Reads both sections. Two listeners at one address are a fault: the system would share its connections out
+/// between them.
+pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> (Option<Vec<Listener>>, Admin) {
+    let mut taken = HashSet::new();
+    let items = file.required("listeners").map(|value| value.items());
+    let listeners =
+        items.map(|items| items.iter().filter_map(|item| read_one(item, outside, &mut taken)).collect());
+    (listeners, read_admin(file, &mut taken))
+}
+
+fn read_one(value: &Value<'_>, outside: &Outside<'_>, taken: &mut HashSet<SocketAddr>) -> Option<Listener> {
+    let mut section = value.section();
+    let address = section.required("address").and_then(|value| read_address(&value, taken));
+    let tls = section.get("tls").map(|value| read_tls(&value, outside));
+    Some(Listener { address: address?, tls: tls.map_or(Some(None), |tls| tls.map(Some))? })
+}
+
+fn read_tls(value: &Value<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {
+    let mut section = value.section();
+    let http2 = section.flag("http2", false);
+    let items = section.required("certificates")?.items();
+    let certificates = items.iter().filter_map(|item| read_certificate(item, outside)).collect();
+    Some(ListenerTls { certificates, http2 })
+}
+
+fn read_certificate(value: &Value<'_>, outside: &Outside<'_>) -> Option<CertificateFiles> {
+    let mut section = value.section();
+    let certificate = section.required("certificate").and_then(|value| outside.file(&value));
+    let private_key = section.required("private_key").and_then(|value| outside.file(&value));
+    Some(CertificateFiles { certificate: certificate?, private_key: private_key? })
+}
+
+fn read_admin(file: &mut Section<'_>, taken: &mut HashSet<SocketAddr>) -> Admin {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
+    let mut section = file.section("admin");
+    let Some(value) = section.get("address") else {
+        if taken.contains(&default) {
+            section.value().fault("its default address 127.0.0.1:9090 is a listener's; write another");
+        }
+        return Admin { address: default };
+    };
+    let address = read_address(&value, taken).unwrap_or(default);
+    if !address.ip().to_canonical().is_loopback() {
+        value
+            .fault("must be a loopback address such as 127.0.0.1:9090: the admin listener asks for no token");
+    }
+    Admin { address }
+}
+
+/// Reads an address that no other listener has. Port 0 lets the system choose and collides with nothing.
+fn read_address(value: &Value<'_>, taken: &mut HashSet<SocketAddr>) -> Option<SocketAddr> {
+    let Ok(address) = value.text()?.parse::<SocketAddr>() else {
+        return value.refuse("expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080");
+    };
+    if address.port() != 0 && !taken.insert(address) {
+        return value.refuse("another listener has this address");
+    }
+    Some(address)
+}

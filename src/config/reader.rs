@@ -1,0 +1,318 @@
+//! Typed reading of the tree: every wrong value leaves a fault with the path of its key, and reading goes on.
+//!
+//! Methods return `None` only after they have recorded why, or where the value is absent.
+
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::document::Node;
+use super::fault::{Report, shown};
+use super::{units, unsupported};
+
+/// Whether a duration of zero has a meaning.
+#[derive(Clone, Copy)]
+pub(super) enum Zero {
+    /// It means off.
+    Allowed,
+    /// Nothing could be done in it.
+    Refused,
+}
+
+/// Where a value stands.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// For people: `tenants.shop.app`.
+    path: String,
+    /// For tables: `tenants.*.app`.
+    schema: String,
+}
+
+/// A value that was written and is not `null`.
+pub(super) struct Value<'n> {
+    node: &'n Node,
+    place: Place,
+    report: &'n Report,
+}
+
+impl<'n> Value<'n> {
+    /// The whole document.
+    pub(super) fn root(node: &'n Node, report: &'n Report) -> Self {
+        Self { node, place: Place { path: String::new(), schema: String::new() }, report }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.place.path
+    }
+
+    pub(super) fn schema(&self) -> &str {
+        &self.place.schema
+    }
+
+    pub(super) fn node(&self) -> &'n Node {
+        self.node
+    }
+
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.report.fault(&self.place.path, message);
+    }
+
+    pub(super) fn warning(&self, message: &str) {
+        self.report.warning(&self.place.path, message);
+    }
+
+    /// Records a fault and returns nothing, for the end of a reading function.
+    pub(super) fn refuse<T>(&self, message: impl Into<String>) -> Option<T> {
+        self.fault(message);
+        None
+    }
+
+    /// A text. What stands in its place is never quoted: it may be a secret.
+    pub(super) fn text(&self) -> Option<&'n str> {
+        match self.node {
+            Node::Text(text) if text.is_empty() => self.refuse("empty"),
+            Node::Text(text) => Some(text),
+            Node::Bool(_) | Node::Integer(_) | Node::OtherNumber => {
+                self.refuse("expected a text; write it in quotes")
+            }
+            Node::Null | Node::List(_) | Node::Map(_) => self.refuse("expected a text"),
+        }
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        match self.node {
+            Node::Bool(flag) => Some(*flag),
+            _ => self.refuse("expected true or false"),
+        }
+    }
+
+    /// An integer within a range.
+    pub(super) fn integer(&self, range: &RangeInclusive<u32>) -> Option<u32> {
+        let (low, high) = (range.start(), range.end());
+        match self.node {
+            Node::Integer(number) => match u32::try_from(*number) {
+                Ok(number) if range.contains(&number) => Some(number),
+                _ => self.refuse(format!("{number} is not within {low} and {high}")),
+            },
+            _ => self.refuse(format!("expected an integer from {low} to {high}")),
+        }
+    }
+
+    /// An integer from 1 to `max`.
+    pub(super) fn positive(&self, max: u32) -> Option<NonZeroU32> {
+        self.integer(&(1..=max)).map(|number| NonZeroU32::new(number).expect("the range starts at 1"))
+    }
+
+    pub(super) fn duration(&self, zero: Zero) -> Option<Duration> {
+        let text = match self.node {
+            Node::Text(text) => text,
+            Node::Integer(_) | Node::OtherNumber => {
+                return self.refuse("a duration needs a unit, such as 500ms, 10s or 24h");
+            }
+            _ => return self.refuse("expected a duration such as 500ms, 10s, 1m30s or 24h"),
+        };
+        match (units::duration(text), zero) {
+            (Err(problem), _) => self.refuse(problem),
+            (Ok(Duration::ZERO), Zero::Refused) => self.refuse("must be longer than 0"),
+            (Ok(duration), _) => Some(duration),
+        }
+    }
+
+    /// A number of bytes from 1 to `max`.
+    pub(super) fn size(&self, max: u64) -> Option<usize> {
+        let bytes = match self.node {
+            Node::Integer(number) => u64::try_from(*number).ok(),
+            Node::Text(text) => units::size(text),
+            _ => None,
+        };
+        match bytes {
+            None => self.refuse("expected a size such as 50KiB, 10MiB or a number of bytes"),
+            Some(0) => self.refuse("must be more than 0"),
+            Some(bytes) if bytes > max => self.refuse(format!("must be at most {max} bytes")),
+            Some(bytes) => {
+                usize::try_from(bytes).ok().or_else(|| self.refuse("more than this machine can address"))
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let chosen = match self.node {
+            Node::Text(text) => choices.iter().find(|(word, _)| *word == text.as_str()),
+            _ => None,
+        };
+        let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        chosen.map(|(_, choice)| *choice).or_else(|| self.refuse(format!("expected one of: {}", words())))
+    }
+
+    /// The items of a list that is not empty. An item that is `null` is one too.
+    pub(super) fn items(&self) -> Vec<Self> {
+        match self.node {
+            Node::List(items) if !items.is_empty() => items
+                .iter()
+                .enumerate()
+                .map(|(index, node)| self.child(node, &format!("[{index}]"), "[]"))
+                .collect(),
+            Node::List(_) => self.refuse("must not be empty").unwrap_or_default(),
+            _ => self.refuse("expected a list").unwrap_or_default(),
+        }
+    }
+
+    /// The entries of a mapping whose keys are names the operator chose; not empty.
+    pub(super) fn named(&self) -> Vec<(&'n str, Self)> {
+        match self.node {
+            Node::Map(entries) if !entries.is_empty() => entries
+                .iter()
+                .map(|(name, node)| (name.as_str(), self.child(node, &format!(".{}", segment(name)), ".*")))
+                .collect(),
+            Node::Map(_) => self.refuse("must not be empty").unwrap_or_default(),
+            _ => self.refuse("expected a mapping of names").unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        matches!(self.node, Node::Text(written) if written.as_str() == text)
+    }
+
+    pub(super) fn is_section(&self) -> bool {
+        matches!(self.node, Node::Map(_))
+    }
+
+    /// A mapping with keys of the schema.
+    pub(super) fn section(&self) -> Section<'n> {
+        let (entries, broken): (&[_], bool) = match self.node {
+            Node::Map(entries) => (entries, false),
+            Node::Null => (&[], false),
+            _ => {
+                self.fault("expected a section");
+                (&[], true)
+            }
+        };
+        let value = self.child(self.node, "", "");
+        Section { value, entries, known: Vec::new(), broken, private: false }
+    }
+
+    fn child(&self, node: &'n Node, path: &str, schema: &str) -> Self {
+        let path = format!("{}{path}", self.place.path);
+        let schema = format!("{}{schema}", self.place.schema);
+        // The root has no name, so a path begins with the first key, not with a dot.
+        let place = Place {
+            path: path.strip_prefix('.').unwrap_or(&path).to_owned(),
+            schema: schema.strip_prefix('.').unwrap_or(&schema).to_owned(),
+        };
+        Self { node, place, report: self.report }
+    }
+}
+
+/// A mapping with keys of the schema. When it goes, every key that no one asked for is a fault: that cannot
+/// be forgotten, nor be skipped by an early return.
+pub(super) struct Section<'n> {
+    value: Value<'n>,
+    entries: &'n [(String, Node)],
+    known: Vec<&'static str>,
+    /// Was no mapping, which is reported: nothing in it is missing.
+    broken: bool,
+    private: bool,
+}
+
+impl<'n> Section<'n> {
+    /// Keeps unknown keys out of messages: where a secret is due, a forgotten colon makes it a key.
+    pub(super) fn private(mut self) -> Self {
+        self.private = true;
+        self
+    }
+
+    /// The section as a value, for faults of the whole.
+    pub(super) fn value(&self) -> &Value<'n> {
+        &self.value
+    }
+
+    /// The value of a key; `None` where the default applies.
+    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'n>> {
+        self.known.push(key);
+        let (_, node) =
+            self.entries.iter().find(|(name, node)| name == key && !matches!(node, Node::Null))?;
+        Some(self.child(node, key))
+    }
+
+    /// The value of a key that has no default.
+    pub(super) fn required(&mut self, key: &'static str) -> Option<Value<'n>> {
+        let value = self.get(key);
+        if value.is_none() && !self.broken {
+            self.child(&Node::Null, key).fault("missing");
+        }
+        value
+    }
+
+    /// A section whose keys all have defaults, so that it need not be written.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'n> {
+        self.get(key).unwrap_or_else(|| self.child(&Node::Null, key)).section()
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.get(key).and_then(|value| value.flag()).unwrap_or(default)
+    }
+
+    pub(super) fn duration(&mut self, key: &'static str, zero: Zero, default: Duration) -> Duration {
+        self.get(key).and_then(|value| value.duration(zero)).unwrap_or(default)
+    }
+
+    pub(super) fn size(&mut self, key: &'static str, max: u64, default: usize) -> usize {
+        self.get(key).and_then(|value| value.size(max)).unwrap_or(default)
+    }
+
+    fn child(&self, node: &'n Node, key: &str) -> Value<'n> {
+        let dotted = format!(".{key}");
+        self.value.child(node, &dotted, &dotted)
+    }
+
+    fn refuse_unknown(&self, name: &str, node: &'n Node) {
+        let value = self.child(node, &segment(name));
+        if unsupported::is_listed(&value) {
+            unsupported::check(&value);
+            return;
+        }
+        let near = self.known.iter().find(|known| is_near(known, name));
+        let hint = near.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+        if self.private {
+            self.value.fault(format!("an unknown key, not shown because it may be a secret{hint}"));
+        } else {
+            value.fault(format!("unknown key{hint}"));
+        }
+    }
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        for (name, node) in self.entries {
+            if !self.known.contains(&name.as_str()) {
+                self.refuse_unknown(name, node);
+            }
+        }
+    }
+}
+
+/// A key as it stands in a path: as written, or quoted where that would be misread.
+fn segment(name: &str) -> String {
+    const PLAIN_LEN_MAX: usize = 64;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let as_written = matches!(name.len(), 1..=PLAIN_LEN_MAX) && name.bytes().all(plain);
+    if as_written { name.to_owned() } else { shown(name) }
+}
+
+/// Equal after one letter is changed, added, left out, or swapped with the next.
+fn is_near(known: &str, written: &str) -> bool {
+    let (known, written) = (known.as_bytes(), written.as_bytes());
+    if known.len() < 3 || known.len().abs_diff(written.len()) > 1 {
+        return false;
+    }
+    let same = |(a, b): &(&u8, &u8)| a.eq_ignore_ascii_case(b);
+    let front = known.iter().zip(written).take_while(same).count();
+    let back = known.iter().rev().zip(written.iter().rev()).take_while(same).count();
+    let differing = known.len().max(written.len()).saturating_sub(front + back);
+    let swapped = known.len() == written.len()
+        && differing == 2
+        && known[front] == written[front + 1]
+        && known[front + 1] == written[front];
+    differing <= 1 || swapped
+}

@@ -1,0 +1,142 @@
+//! Where a configuration reaches outside its own text: environment variables and files.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::fault::shown;
+use super::reader::Value;
+use crate::secret::Secret;
+
+/// The longest secret file that is read.
+pub const SECRET_FILE_BYTES_MAX: usize = 64 << 10;
+
+/// What a configuration refers to. The system's own is [`System`]; tests bring theirs.
+pub trait SecretSources {
+    /// The text of an environment variable.
+    fn variable(&self, name: &str) -> Result<Zeroizing<String>, SourceError>;
+
+    /// The content of a file of at most [`SECRET_FILE_BYTES_MAX`] bytes.
+    fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError>;
+
+    /// Whether a file can be opened for reading.
+    fn readable(&self, path: &Path) -> Result<(), SourceError>;
+}
+
+/// Why a source gives nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is no such variable.
+    #[error("is not set")]
+    NotSet,
+    /// The content is no text.
+    #[error("is not UTF-8")]
+    NotText,
+    /// More than [`SECRET_FILE_BYTES_MAX`].
+    #[error("is larger than 64 KiB")]
+    TooLarge,
+    /// A folder, a pipe or a device, on which reading could wait for ever.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// The system refused.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The environment of the process and the file system.
+pub struct System;
+
+impl SecretSources for System {
+    fn variable(&self, name: &str) -> Result<Zeroizing<String>, SourceError> {
+        let text = std::env::var_os(name).ok_or(SourceError::NotSet)?.into_string();
+        text.map(Zeroizing::new).map_err(|_| SourceError::NotText)
+    }
+
+    fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        // Room for all of it from the start: a buffer that grows leaves pieces of the secret behind.
+        let mut content = Zeroizing::new(Vec::with_capacity(SECRET_FILE_BYTES_MAX + 1));
+        open(path)?.take(SECRET_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut content)?;
+        if content.len() > SECRET_FILE_BYTES_MAX { Err(SourceError::TooLarge) } else { Ok(content) }
+    }
+
+    fn readable(&self, path: &Path) -> Result<(), SourceError> {
+        open(path).map(drop)
+    }
+}
+
+fn open(path: &Path) -> Result<File, SourceError> {
+    // Asked before opening, because opening a pipe waits for its writer.
+    if std::fs::metadata(path)?.is_file() { Ok(File::open(path)?) } else { Err(SourceError::NotAFile) }
+}
+
+/// The sources together with the folder that relative paths start from.
+pub(super) struct Outside<'s> {
+    pub(super) base: &'s Path,
+    pub(super) sources: &'s dyn SecretSources,
+}
+
+impl Outside<'_> {
+    /// A file that must be readable.
+    pub(super) fn file(&self, value: &Value<'_>) -> Option<PathBuf> {
+        let written = value.text()?;
+        let path = self.base.join(written);
+        match self.sources.readable(&path) {
+            Ok(()) => Some(path),
+            Err(error) => value.refuse(format!("the file {} {error}", shown(&path.to_string_lossy()))),
+        }
+    }
+
+    /// A secret: `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`. No part of it is ever quoted.
+    pub(super) fn secret(&self, value: &Value<'_>) -> Option<Secret> {
+        const FORMS: &str = "expected one of { env: NAME }, { file: PATH }, { value: TEXT }";
+        if !value.is_section() {
+            return value.refuse(FORMS);
+        }
+        let mut section = value.section().private();
+        let forms = (section.get("env"), section.get("file"), section.get("value"));
+        let text = match forms {
+            (Some(name), None, None) => self.resolve_variable(value, &name)?,
+            (None, Some(path), None) => self.resolve_file(value, &path)?,
+            (None, None, Some(text)) => {
+                value.warning("the secret stands in the configuration itself; env or file keeps it apart");
+                Zeroizing::new(text.text()?.to_owned())
+            }
+            _ => return value.refuse(FORMS),
+        };
+        check(value, text)
+    }
+
+    fn resolve_variable(&self, secret: &Value<'_>, name: &Value<'_>) -> Option<Zeroizing<String>> {
+        let name = name.text()?;
+        // A secret written where its variable's name belongs must not be repeated in the message.
+        let is_name = !name.starts_with(|first: char| first.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+        let name_shown =
+            if is_name && name.len() <= 64 { format!("the variable {name}") } else { "the variable".into() };
+        self.sources.variable(name).map_err(|error| secret.fault(format!("{name_shown} {error}"))).ok()
+    }
+
+    fn resolve_file(&self, secret: &Value<'_>, path: &Value<'_>) -> Option<Zeroizing<String>> {
+        let path = self.base.join(path.text()?);
+        let content = self.sources.secret_file(&path).and_then(|mut content| {
+            let text = String::from_utf8(std::mem::take(&mut *content)).map_err(|error| {
+                drop(Zeroizing::new(error.into_bytes()));
+                SourceError::NotText
+            })?;
+            Ok(Zeroizing::new(text))
+        });
+        content.map_err(|error| secret.fault(format!("the file {error}"))).ok()
+    }
+}
+
+fn check(value: &Value<'_>, mut text: Zeroizing<String>) -> Option<Secret> {
+    let Some(secret) = Secret::new(std::mem::take(&mut *text)) else {
+        return value.refuse("the secret is empty");
+    };
+    if secret.expose().chars().any(|c| c.is_control() || c == '\u{feff}') {
+        return value.refuse("the secret contains control characters, a line break or a byte-order mark");
+    }
+    Some(secret)
+}

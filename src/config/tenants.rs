@@ -1,0 +1,185 @@
+//! `tenants`: the vendor applications, and what must hold between them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::budgets;
+use super::reader::{Section, Value};
+use super::sources::Outside;
+use super::values::{BaseUrls, BudgetLimits, Credential, Region, Tenant, VendorKey};
+use super::vendor::Defaults;
+use crate::secret::Secret;
+
+/// What the name of a group key carries on the wire.
+const GROUP_PREFIX: &str = "group-";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    App,
+    Dev,
+    Group,
+}
+
+/// A tenant as far as it could be read. It takes part in the checks between tenants all the same.
+struct Draft<'n> {
+    name: &'n str,
+    value: Value<'n>,
+    credentials: Vec<DraftCredential<'n>>,
+    budgets: BudgetLimits,
+    urls: BaseUrls,
+    region: Region,
+}
+
+struct DraftCredential<'n> {
+    kind: Kind,
+    /// Where the key stands.
+    value: Value<'n>,
+    key: VendorKey,
+    secret: Option<Secret>,
+}
+
+/// The tenants, and the names that callers may refer to: also those of tenants with faults.
+pub(super) struct Tenants<'n> {
+    pub(super) names: Vec<&'n str>,
+    pub(super) tenants: Option<Vec<Tenant>>,
+}
+
+/// Reads the section.
+pub(super) fn read<'n>(
+    file: &mut Section<'n>,
+    outside: &Outside<'_>,
+    defaults: &Defaults,
+    budgets: &BudgetLimits,
+) -> Tenants<'n> {
+    let entries = file.required("tenants").map_or_else(Vec::new, |value| value.named());
+    let drafts: Vec<_> = entries
+        .into_iter()
+        .map(|(name, value)| read_one(name, value, outside, (defaults, budgets)))
+        .collect();
+    check_names(&drafts);
+    check_shared_keys(&drafts);
+    let names = drafts.iter().map(|draft| draft.name).collect();
+    Tenants { names, tenants: drafts.into_iter().map(Draft::finish).collect() }
+}
+
+fn read_one<'n>(
+    name: &'n str,
+    value: Value<'n>,
+    outside: &Outside<'_>,
+    (defaults, budgets): (&Defaults, &BudgetLimits),
+) -> Draft<'n> {
+    check_name(name, &value);
+    let mut section = value.section();
+    let written = [
+        (Kind::App, section.required("app")),
+        (Kind::Dev, section.get("dev")),
+        (Kind::Group, section.get("group")),
+    ];
+    let credentials =
+        written.into_iter().filter_map(|(kind, value)| read_credential(kind, &value?, outside)).collect();
+    let regions = [("default", Region::Default), ("beijing", Region::Beijing)];
+    let region = section.get("region").and_then(|value| value.choice(&regions)).unwrap_or(Region::Default);
+    let budgets = budgets::read(&mut section, budgets);
+    let urls = defaults.for_tenant(&mut section.section("vendor"), region);
+    drop(section);
+    Draft { name, value, credentials, budgets, urls, region }
+}
+
+fn check_name(name: &str, value: &Value<'_>) {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = matches!(name.len(), 1..=63)
+        && name.bytes().all(|byte| letter(byte) || byte == b'-')
+        && name.bytes().next().is_some_and(letter);
+    if !fits {
+        value.fault("a tenant's name is 1 to 63 of a-z, 0-9 and -, and does not begin with -");
+    }
+    if name.starts_with(GROUP_PREFIX) {
+        value.fault("a tenant's name does not begin with group-: callers write that to mean its group key");
+    }
+}
+
+fn read_credential<'n>(kind: Kind, value: &Value<'n>, outside: &Outside<'_>) -> Option<DraftCredential<'n>> {
+    let mut section = value.section().private();
+    let key = section.required("key");
+    let secret = section.required("secret").and_then(|value| outside.secret(&value));
+    let value = key?;
+    let key = read_key(kind, &value)?;
+    Some(DraftCredential { kind, value, key, secret })
+}
+
+fn read_key(kind: Kind, value: &Value<'_>) -> Option<VendorKey> {
+    let text = value.text()?;
+    if text.starts_with(GROUP_PREFIX) {
+        return value.refuse("written without group-; only a group key is sent with it");
+    }
+    let text = if kind == Kind::Group { format!("{GROUP_PREFIX}{text}") } else { text.to_owned() };
+    VendorKey::new(text)
+        .or_else(|| value.refuse("expected a key of visible ASCII characters without a colon"))
+}
+
+/// A caller names a tenant by its name or by a key of it, so a name must not be a key.
+fn check_names(drafts: &[Draft<'_>]) {
+    let keys: HashSet<_> =
+        drafts.iter().flat_map(|draft| &draft.credentials).map(|credential| bare(&credential.key)).collect();
+    for draft in drafts.iter().filter(|draft| keys.contains(draft.name)) {
+        draft.value.fault("the name is also a key; callers could mean either");
+    }
+}
+
+/// A key as the configuration writes it.
+fn bare(key: &VendorKey) -> &str {
+    key.as_str().strip_prefix(GROUP_PREFIX).unwrap_or(key.as_str())
+}
+
+/// Whoever shares a key shares its budgets, so everything that belongs to the key must be the same.
+fn check_shared_keys(drafts: &[Draft<'_>]) {
+    let mut first_uses = HashMap::new();
+    for draft in drafts {
+        for credential in &draft.credentials {
+            let first = *first_uses.entry(&credential.key).or_insert((draft, credential));
+            if !std::ptr::eq(first.1, credential) {
+                compare(first, (draft, credential));
+            }
+        }
+    }
+}
+
+type Use<'d, 'n> = (&'d Draft<'n>, &'d DraftCredential<'n>);
+
+fn compare((first_draft, first): Use<'_, '_>, (draft, credential): Use<'_, '_>) {
+    let same_secret = match (&first.secret, &credential.secret) {
+        (Some(first), Some(secret)) => first.expose() == secret.expose(),
+        // One of them has a fault of its own.
+        _ => true,
+    };
+    let checks = [
+        (first.kind == credential.kind, "is another kind of key"),
+        (same_secret, "has another secret"),
+        (first_draft.budgets == draft.budgets, "has other budgets"),
+        (first_draft.urls == draft.urls, "has other base URLs"),
+        (first_draft.region == draft.region, "has another region"),
+    ];
+    for (_, difference) in checks.iter().filter(|(same, _)| !same) {
+        credential.value.fault(format!("the same key at {} {difference}", first.value.path()));
+    }
+}
+
+impl Draft<'_> {
+    /// `None`: something is missing, which is reported.
+    fn finish(mut self) -> Option<Tenant> {
+        Some(Tenant {
+            name: self.name.to_owned(),
+            app: self.take(Kind::App)?,
+            dev: self.take(Kind::Dev),
+            group: self.take(Kind::Group),
+            budgets: self.budgets,
+            urls: self.urls,
+            region: self.region,
+        })
+    }
+
+    fn take(&mut self, kind: Kind) -> Option<Credential> {
+        let at = self.credentials.iter().position(|credential| credential.kind == kind)?;
+        let DraftCredential { key, secret, .. } = self.credentials.swap_remove(at);
+        Some(Credential { key, secret: secret? })
+    }
+}

@@ -1,0 +1,228 @@
+//! Bad texts: which faults they give, where, and what the faults leave unsaid.
+
+use super::*;
+use crate::config::unsupported::NOT_YET;
+
+#[test]
+fn every_fault_shows_in_one_run() {
+    let text = format!(
+        "listeners: [ {{ address: here }}, {{ adress: 127.0.0.1:1 }} ]
+admin: {{ address: 0.0.0.0:9090 }}
+vendor: {{ api: ftp://x, connect_timeout: 0s }}
+budgets: {{ push: {{ limit: 0 }}, broadcast: {{ limit: 10 }} }}
+guard: soon
+limits: {{ in_flight: many, json_body: 0 }}
+nonsense: 1
+tenants:
+  Shop: {{ app: {{ key: k, secret: {{ env: NOT_SET }} }} }}
+  group-a: {{ dev: {{ key: 12, secret: {{ file: nowhere }} }} }}
+callers:
+  orders: {{ tokens: [ {{ sha256: abc }} ], tenants: [ shop ], allow: [ pushes ], weight: 0 }}
+  other: {{ tokens: [ {{ sha256: {DIGEST} }} ], tenants: [], allow: [ push ], state_file: x }}
+"
+    );
+    let expected = "\
+listeners[0].address: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080
+listeners[1].address: missing
+listeners[1].adress: unknown key; did you mean address?
+admin.address: must be a loopback address such as 127.0.0.1:9090: the admin listener asks for no token
+vendor.api: expected https://host or https://host:port
+vendor.connect_timeout: must be longer than 0
+budgets.push.limit: 0 is not within 1 and 4294967295
+budgets.broadcast.window: missing
+guard: expected a duration such as 500ms, 10s, 1m30s or 24h
+limits.in_flight: expected an integer from 1 to 1000000
+limits.json_body: must be more than 0
+tenants.Shop: a tenant's name is 1 to 63 of a-z, 0-9 and -, and does not begin with -
+tenants.Shop.app.secret: the variable NOT_SET is not set
+tenants.group-a: a tenant's name does not begin with group-: callers write that to mean its group key
+tenants.group-a.app: missing
+tenants.group-a.dev.secret: the file cannot be read: entity not found
+tenants.group-a.dev.key: expected a text; write it in quotes
+callers.orders.tokens[0].sha256: expected the 64 hexadecimal digits that `jpush-gateway token new` prints
+callers.orders.tenants[0]: there is no tenant \"shop\"
+callers.orders.allow[0]: expected one of: push, file, group, schedule, image, device, report
+callers.orders.weight: 0 is not within 1 and 1000
+callers.other.tenants: must not be empty
+callers.other.state_file: unknown key
+nonsense: unknown key";
+    assert_eq!(bad(&text), expected);
+}
+
+#[test]
+fn the_three_sections_without_defaults_are_required() {
+    let missing = "listeners: missing\ntenants: missing\ncallers: missing";
+    for text in ["", "null", "{}", "# nothing", "listeners: null"] {
+        assert_eq!(bad(text), missing, "{text:?}");
+    }
+    for text in ["5", "[]", "text", "true"] {
+        assert_eq!(bad(text), "expected a section", "{text:?}");
+    }
+    let empty = bad("listeners: []\ntenants: {}\ncallers: []");
+    assert_eq!(
+        empty,
+        "listeners: must not be empty\ntenants: must not be empty\ncallers: expected a mapping of names"
+    );
+}
+
+/// Rows of the top level: `key: value`, and the fault of that key.
+#[test]
+fn values_out_of_bounds() {
+    let rows = [
+        ("workers: 0", "workers: 0 is not within 1 and 1024"),
+        ("workers: 1025", "workers: 1025 is not within 1 and 1024"),
+        ("workers: '2'", "workers: expected an integer from 1 to 1024"),
+        ("guard: 5", "guard: a duration needs a unit, such as 500ms, 10s or 24h"),
+        ("guard: -5s", "guard: expected a duration…"),
+        ("guard: ''", "guard: expected a duration…"),
+        ("guard: 31d 1ns", "guard: more than 31 days"),
+        ("guard: 9999999999s", "guard: more than 31 days"),
+        ("guard: 18446744073709551615s1000ms", "guard: expected a duration…"),
+        ("guard: [ 5s ]", "guard: expected a duration…"),
+        ("drain: { deadline: 0s }", "drain.deadline: must be longer than 0"),
+        ("limits: { header_timeout: 0s }", "limits.header_timeout: must be longer than 0"),
+        ("limits: { body_timeout: 0ms }", "limits.body_timeout: must be longer than 0"),
+        ("limits: { idle_timeout: 0s }", "limits.idle_timeout: must be longer than 0"),
+        ("limits: { deadline: 0s }", "limits.deadline: must be longer than 0"),
+        ("limits: { connections: 0 }", "limits.connections: 0 is not within 1 and 1000000"),
+        ("limits: { connections: 1000001 }", "limits.connections: 1000001 is not within 1 and 1000000"),
+        (
+            "limits: { connections: 99999999999999999999999999999999 }",
+            "limits.connections: 99999999999999999999…",
+        ),
+        ("limits: { connections: -1 }", "limits.connections: -1 is not within 1 and 1000000"),
+        ("limits: { in_flight: 1.5 }", "limits.in_flight: expected an integer from 1 to 1000000"),
+        ("limits: { in_flight: 0 }", "limits.in_flight: 0 is not within 1 and 1000000"),
+        ("limits: { body_memory: 0 }", "limits.body_memory: must be more than 0"),
+        ("limits: { body_memory: 2TiB }", "limits.body_memory: must be at most 1099511627776 bytes"),
+        ("limits: { body_memory: 99999999999TiB }", "limits.body_memory: expected a size…"),
+        ("limits: { json_body: 0MiB }", "limits.json_body: must be more than 0"),
+        ("limits: { json_body: +5 MiB }", "limits.json_body: expected a size…"),
+        ("limits: { json_body: 1.5MiB }", "limits.json_body: expected a size…"),
+        ("limits: { json_body: -1 }", "limits.json_body: expected a size…"),
+        ("limits: { json_body: 1MB }", "limits.json_body: expected a size…"),
+        ("limits: { json_body: MiB }", "limits.json_body: expected a size…"),
+        ("limits: { batch_body: 1073741825 }", "limits.batch_body: must be at most 1073741824 bytes"),
+        ("limits: 5", "limits: expected a section"),
+    ];
+    check(&rows.map(|(row, expected)| (top(row), expected)));
+}
+
+#[test]
+fn values_out_of_bounds_after_the_limits() {
+    let rows = [
+        ("files: { max: 0 }", "files.max: must be more than 0"),
+        ("files: { line_bytes: 0 }", "files.line_bytes: must be more than 0"),
+        ("files: { txt: maybe }", "files.txt: expected one of: enforce, report"),
+        ("files: { txt: true }", "files.txt: expected one of: enforce, report"),
+        ("images: { max: 0 }", "images.max: must be more than 0"),
+        ("images: { oppo: { big: { sizes: [] } } }", "images.oppo.big.sizes: must not be empty"),
+        ("images: { oppo: { big: { sizes: [ 0x5 ] } } }", "images.oppo.big.sizes[0]: expected…"),
+        (
+            "images: { oppo: { big: { sizes: [ 5x5, 5x65536 ] } } }",
+            "images.oppo.big.sizes[1]: expected width…",
+        ),
+        ("images: { oppo: { icon: { sizes: 5x5 } } }", "images.oppo.icon.sizes: expected a list"),
+        (
+            "images: { oppo: { icon: { mode: on } } }",
+            "images.oppo.icon.mode: expected one of: enforce, report",
+        ),
+        ("budgets: { push: { limit: 4294967296 } }", "budgets.push.limit: 4294967296 is not within…"),
+        ("budgets: { push: { limit: 1e3 } }", "budgets.push.limit: expected an integer…"),
+        ("budgets: { push: { window: 999us } }", "budgets.push.window: must be at least 1ms"),
+        ("budgets: { push: { window: 0s } }", "budgets.push.window: must be longer than 0"),
+        ("budgets: { push: { window: 32d } }", "budgets.push.window: more than 31 days"),
+        ("budgets: { push: { burst: 0 } }", "budgets.push.burst: 0 is not within 1 and 4294967295"),
+        (
+            "budgets: { push: { burst: 601 } }",
+            "budgets.push: a burst of 601 can never be had within a limit of 600",
+        ),
+        ("budgets: { pushes: { limit: 1 } }", "budgets.pushes: unknown key"),
+        ("admin: { address: 192.0.2.1:9090 }", "admin.address: must be a loopback address…"),
+        ("admin: { address: localhost:9090 }", "admin.address: expected an IP address with a port…"),
+        ("admin: { address: 127.0.0.1:8080 }", "admin.address: another listener has this address"),
+        ("vendor: { ca: nowhere.pem }", "vendor.ca: the file \"/etc/gateway/nowhere.pem\" cannot be read…"),
+        ("vendor: { forward_trace: yes }", "vendor.forward_trace: expected true or false"),
+        ("vendor: { response_timeout: 0s }", "vendor.response_timeout: must be longer than 0"),
+        ("\"a\\nb\": 1", "\"a\\nb\": unknown key"),
+        ("Guard: 5s", "Guard: unknown key; did you mean guard?"),
+        ("gaurd: 5s", "gaurd: unknown key; did you mean guard?"),
+    ];
+    check(&rows.map(|(row, expected)| (top(row), expected)));
+}
+
+#[test]
+fn listeners() {
+    let rows = [
+        (", tls: {}", "listeners[0].tls.certificates: missing"),
+        (", tls: { certificates: [] }", "listeners[0].tls.certificates: must not be empty"),
+        (
+            ", tls: { certificates: [ { certificate: tls.crt } ] }",
+            "listeners[0].tls.certificates[0].private_key: missing",
+        ),
+        (
+            ", tls: { certificates: [ { certificate: tls.crt, private_key: none } ] }",
+            "listeners[0].tls.certificates[0].private_key: the file \"/etc/gateway/none\" cannot be read: entity not found",
+        ),
+        (" }, { address: 127.0.0.1:8080", "listeners[1].address: another listener has this address"),
+        (
+            " }, { address: 127.0.0.1:9090",
+            "admin: its default address 127.0.0.1:9090 is a listener's; write another",
+        ),
+        (" }, null, { address: '[::]:1'", "listeners[1].address: missing"),
+    ];
+    check(&rows.map(|(listener, expected)| (text(Extra { listener, ..Extra::default() }), expected)));
+    good(&text(Extra {
+        listener: " }, { address: 127.0.0.1:0 }, { address: 127.0.0.1:0",
+        ..Extra::default()
+    }));
+}
+
+/// Texts for every key that is still to come: one that switches it on, one of a wrong type.
+#[test]
+fn what_is_not_yet_supported_can_only_be_off() {
+    let at = |schema: &str, value: &str| {
+        let (section, key) = schema.rsplit_once('.').unwrap_or(("", schema));
+        let entry = format!("{key}: {value}");
+        match section {
+            "" => top(&entry),
+            "admin" | "vendor" => top(&format!("{section}: {{ {entry} }}")),
+            "tenants.*" => tenant(&format!(", {entry}")),
+            "callers.*" => caller(&format!(", {entry}")),
+            _ => text(Extra {
+                listener: &format!(
+                    ", tls: {{ certificates: [ {{ certificate: tls.crt, private_key: tls.key }} ], {entry} }}"
+                ),
+                ..Extra::default()
+            }),
+        }
+    };
+    let rows = [
+        ("admin.token", "{ sha256: x }", "[]", "{}"),
+        ("audit", "stderr", "5", "off"),
+        ("audit", "{ file: x }", "true", "{}"),
+        ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),
+        ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
+        ("callers.*.wait", "1s", "5", "0s"),
+        ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
+        ("shared_budgets", "{ redis: {} }", "redis", "off"),
+        ("state_file", "x", "5", "off"),
+        ("tenants.*.cid", "inject", "on", "off"),
+        ("tenants.*.cid_batch", "10", "0", "null"),
+        ("tenants.*.resend_guard", "2s", "2 bananas", "0ms"),
+        ("vendor.proxy", "'http://proxy:3128'", "{}", "off"),
+    ];
+    for (schema, on, wrong, off) in rows {
+        let path = schema
+            .replace("tenants.*", "tenants.shop")
+            .replace("callers.*", "callers.orders")
+            .replace("[]", "[0]");
+        assert_eq!(bad(&at(schema, on)), format!("{path}: not yet supported; remove the key"));
+        assert!(bad(&at(schema, wrong)).starts_with(&format!("{path}: expected ")), "{schema}: {wrong}");
+        good(&at(schema, off));
+        good(&at(schema, "null"));
+    }
+    for (schema, _) in NOT_YET {
+        assert!(rows.iter().any(|row| row.0 == *schema), "{schema} is not tested");
+    }
+}

@@ -1,0 +1,151 @@
+//! Texts in, values or faults out; nothing here touches the environment, and only `shipped` the file system.
+
+mod access;
+mod faults;
+mod hostile;
+mod shipped;
+mod values;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::*;
+
+/// Digests of tokens no one knows.
+pub(super) const DIGEST: &str = "85c7f0f1d1ec7c6a1d0d7de62b5bfb0d5ba4a8e0a2a2f6b0a3b1c6e5d4f3a2b1";
+pub(super) const OTHER_DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Whatever a test must never see in a message.
+pub(super) const SECRETS: [&str; 4] = ["5e987ac6d2e04d95a9d8f0d1", "hunter2-from-file", DIGEST, OTHER_DIGEST];
+
+/// Variables and files of the tests. Files are listed with their full path.
+pub(super) struct Fixture {
+    variables: HashMap<&'static str, &'static str>,
+    files: HashMap<&'static str, Vec<u8>>,
+}
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self {
+            variables: HashMap::from([
+                ("SHOP_MASTER_SECRET", "5e987ac6d2e04d95a9d8f0d1"),
+                ("OTHER_SECRET", "hunter2-from-file"),
+                ("EMPTY", ""),
+                ("NEWLINES", "\r\n\n"),
+                ("TWO_LINES", "hunter2-from-file\nhunter2-from-file\n"),
+                ("TAB", "hunter2-from-file\thunter2-from-file"),
+            ]),
+            files: HashMap::from([
+                ("/etc/gateway/secret", b"hunter2-from-file\r\n".to_vec()),
+                ("/run/secret", b"hunter2-from-file".to_vec()),
+                ("/run/blank", b"\n".to_vec()),
+                ("/run/binary", vec![0xff, 0xfe]),
+                ("/run/marked", "\u{feff}hunter2-from-file".into()),
+                ("/run/large", vec![b'x'; SECRET_FILE_BYTES_MAX + 1]),
+                ("/etc/gateway/tls.crt", Vec::new()),
+                ("/etc/gateway/tls.key", Vec::new()),
+                ("/etc/gateway/ca.pem", Vec::new()),
+            ]),
+        }
+    }
+}
+
+impl SecretSources for Fixture {
+    fn variable(&self, name: &str) -> Result<Zeroizing<String>, SourceError> {
+        self.variables.get(name).map(|text| Zeroizing::new((*text).to_owned())).ok_or(SourceError::NotSet)
+    }
+
+    fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        self.readable(path)?;
+        let content = &self.files[path.to_str().expect("the tests' paths are text")];
+        if content.len() > SECRET_FILE_BYTES_MAX {
+            return Err(SourceError::TooLarge);
+        }
+        Ok(Zeroizing::new(content.clone()))
+    }
+
+    fn readable(&self, path: &Path) -> Result<(), SourceError> {
+        let known = path.to_str().is_some_and(|path| self.files.contains_key(path));
+        if known { Ok(()) } else { Err(SourceError::Io(io::ErrorKind::NotFound.into())) }
+    }
+}
+
+/// What a test adds to the smallest configuration that is good; each text begins with a comma but `top`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extra<'t> {
+    pub(super) top: &'t str,
+    pub(super) listener: &'t str,
+    pub(super) tenant: &'t str,
+    pub(super) tenants: &'t str,
+    pub(super) caller: &'t str,
+    pub(super) callers: &'t str,
+}
+
+pub(super) fn text(extra: Extra<'_>) -> String {
+    let Extra { top, listener, tenant, tenants, caller, callers } = extra;
+    format!(
+        "listeners: [ {{ address: 127.0.0.1:8080{listener} }} ]
+tenants:
+  {{ shop: {{ app: {{ key: appkey, secret: {{ env: SHOP_MASTER_SECRET }} }}{tenant} }}{tenants} }}
+callers:
+  {{ orders: {{ tokens: [ {{ sha256: {DIGEST} }} ], tenants: [ shop ], allow: [ push ]{caller} }}{callers} }}
+{top}
+"
+    )
+}
+
+pub(super) fn top(top: &str) -> String {
+    text(Extra { top, ..Extra::default() })
+}
+
+pub(super) fn tenant(tenant: &str) -> String {
+    text(Extra { tenant, ..Extra::default() })
+}
+
+pub(super) fn caller(caller: &str) -> String {
+    text(Extra { caller, ..Extra::default() })
+}
+
+/// With another list of tokens for the caller.
+pub(super) fn tokens(tokens: &str) -> String {
+    top("").replacen(&format!("[ {{ sha256: {DIGEST} }} ]"), tokens, 1)
+}
+
+pub(super) fn read(text: &str) -> Result<Config, Faults> {
+    let result = parse(text, Path::new("/etc/gateway"), &Fixture::default());
+    if let Err(faults) = &result {
+        let shown = faults.to_string();
+        assert!(
+            !shown.is_empty() && shown.lines().count() == faults.iter().count(),
+            "one line a fault:\n{shown}"
+        );
+        for secret in SECRETS {
+            assert!(!shown.contains(secret), "a secret in:\n{shown}");
+        }
+    }
+    result
+}
+
+#[track_caller]
+pub(super) fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|faults| panic!("{text}\n{faults}"))
+}
+
+/// The faults of a text, one a line.
+#[track_caller]
+pub(super) fn bad(text: &str) -> String {
+    read(text).err().unwrap_or_else(|| panic!("good:\n{text}")).to_string()
+}
+
+/// Each text gives exactly this one fault, or one that begins with it where it ends with `…`.
+#[track_caller]
+pub(super) fn check(rows: &[(String, &str)]) {
+    for (text, expected) in rows {
+        let faults = bad(text);
+        let fits = expected.strip_suffix('…').map_or(faults == *expected, |start| faults.starts_with(start));
+        assert!(fits && faults.lines().count() == 1, "{text}\nexpected: {expected}\ngot:      {faults}");
+    }
+}

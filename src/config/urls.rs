@@ -1,0 +1,87 @@
+//! Base URLs: which hosts the gateway connects to, and never in plain text unless they are this machine.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::reader::Value;
+use super::values::BaseUrl;
+
+/// Where `http://` may lead.
+#[derive(Clone, Copy)]
+pub(super) enum Plaintext {
+    /// To this machine only.
+    Loopback,
+    /// Anywhere: `vendor.allow_plaintext`.
+    Anywhere,
+}
+
+/// Reads `https://host[:port]`. The value is never quoted: it may hold a password.
+pub(super) fn read(value: &Value<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
+    let url = match parse(value.text()?) {
+        Ok(url) => url,
+        Err(problem) => return value.refuse(problem),
+    };
+    match plaintext {
+        Plaintext::Loopback if !url.tls && !is_loopback(&url.host) => value.refuse(
+            "http:// would send secrets in plain text; write https://, or set vendor.allow_plaintext",
+        ),
+        _ => Some(url),
+    }
+}
+
+/// Reads a base URL, wherever it leads.
+pub(super) fn parse(text: &str) -> Result<BaseUrl, &'static str> {
+    let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (_, Some(rest)) => (false, rest),
+        _ => return Err("expected https://host or https://host:port"),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('@') {
+        return Err("a user or a password has no place in a base URL");
+    }
+    if authority.contains(['/', '?', '#']) {
+        return Err("a base URL ends with its host or port: no path, no query");
+    }
+    let (host, port) = split_port(authority)?;
+    let port = port.unwrap_or(if tls { 443 } else { 80 });
+    Ok(BaseUrl { tls, host: read_host(host)?, port })
+}
+
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
+    let colon = match authority.rfind(']') {
+        Some(bracket) if bracket + 1 == authority.len() => None,
+        Some(bracket) => Some(bracket + 1),
+        None => authority.find(':'),
+    };
+    let Some(colon) = colon else { return Ok((authority, None)) };
+    let (host, port) = authority.split_at(colon);
+    let digits = port.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(port @ 1..) => Ok((host, Some(port))),
+        _ => Err("the port is not a number from 1 to 65535"),
+    }
+}
+
+/// A name in lower case or an address, without brackets.
+fn read_host(host: &str) -> Result<String, &'static str> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
+        return address.map(|address| address.to_string()).ok_or("not an IPv6 address in brackets");
+    }
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return Ok(host.to_owned());
+    }
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let label = |label: &str| matches!(label.len(), 1..=63) && label.bytes().all(letter);
+    // The system's resolver takes 127.1 and 0x7f000001 for addresses; what looks like one must be one.
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let numeric = last.starts_with(|first: char| first.is_ascii_digit());
+    if host.len() > 253 || !host.split('.').all(label) || numeric {
+        return Err("the host is neither a name nor an address");
+    }
+    Ok(host.to_ascii_lowercase())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
