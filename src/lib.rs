@@ -3,4 +3,5 @@
 pub mod body;
 pub mod config;
 pub mod operation;
+pub mod sandbox;
 pub mod secret;
