@@ -105,7 +105,9 @@ pub async fn read(answer: Answer) -> Result<(http::response::Parts, Read), Refus
         if body.is_end_stream() {
             break;
         }
-        let Ok(frame) = timeout_at(due.into(), body.frame()).await else { return Err(Refusal::VendorTimeout) };
+        let Ok(frame) = timeout_at(due.into(), body.frame()).await else {
+            return Err(Refusal::VendorTimeout);
+        };
         let Some(frame) = frame else { break };
         let Ok(frame) = frame else { return Err(Refusal::VendorInterrupted) };
         let Ok(bytes) = frame.into_data() else { continue };
@@ -153,9 +155,10 @@ pub fn said(body: &Bytes) -> Said {
     let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else { return Said::default() };
     let inner = members.error.and_then(|error| serde_json::from_str::<Inner<'_>>(error.get()).ok());
     let code = inner.and_then(|inner| inner.code).or(members.code);
-    let msg_id = members.msg_id.map(|id| id.get().trim_matches('"')).filter(|id| {
-        matches!(id.len(), 1..=20) && id.bytes().all(|byte| byte.is_ascii_digit())
-    });
+    let msg_id = members
+        .msg_id
+        .map(|id| id.get().trim_matches('"'))
+        .filter(|id| matches!(id.len(), 1..=20) && id.bytes().all(|byte| byte.is_ascii_digit()));
     Said {
         code: code.and_then(|code| code.get().parse().ok()),
         msg_id: msg_id.map(|id| body.slice_ref(id.as_bytes())),
@@ -163,7 +166,13 @@ pub fn said(body: &Bytes) -> Said {
 }
 
 /// Turns answers that must not reach the caller as they are into refusals.
-pub fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], code: Option<u32>, family: Family) -> Result<(), Refusal> {
+pub fn judge(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    code: Option<u32>,
+    family: Family,
+) -> Result<(), Refusal> {
     let bad_file_credential = family == Family::File && code == Some(1101);
     if status == StatusCode::UNAUTHORIZED || bad_file_credential {
         return Err(Refusal::VendorRejectedCredential);
@@ -246,7 +255,11 @@ mod tests {
         let rows: [(&str, Option<u32>, Option<&str>); 9] = [
             (r#"{"sendno":"0","msg_id":"18100287008546343"}"#, None, Some("18100287008546343")),
             (r#"{"msg_id":58546795264977810}"#, None, Some("58546795264977810")),
-            (r#"{"msg_id": 3316595082, "error": {"message": "no", "code": 1011}}"#, Some(1011), Some("3316595082")),
+            (
+                r#"{"msg_id": 3316595082, "error": {"message": "no", "code": 1011}}"#,
+                Some(1011),
+                Some("3316595082"),
+            ),
             (r#"{"code":1004,"message":"no"}"#, Some(1004), None),
             (r#"{"code":0,"message":"success","data":{}}"#, Some(0), None),
             (r#"{"msg_id":"1\",\"caller\":\"x"}"#, None, None),

@@ -73,7 +73,11 @@ impl App {
                 clock,
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
-                telemetry: Arc::new(Telemetry { metrics: Arc::clone(&metrics), recent: Arc::clone(&recent), lane }),
+                telemetry: Arc::new(Telemetry {
+                    metrics: Arc::clone(&metrics),
+                    recent: Arc::clone(&recent),
+                    lane,
+                }),
             })
         };
         let serving = Serving::start(listeners, (0..workers).map(worker).collect(), config)?;

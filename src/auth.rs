@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::tenant::{Directory, Principal};
@@ -26,7 +26,9 @@ pub enum Unidentified {
     )]
     Missing,
     /// A token nobody has.
-    #[error("the token is not known here; the password of Basic credentials is the caller's token, not the vendor's master secret")]
+    #[error(
+        "the token is not known here; the password of Basic credentials is the caller's token, not the vendor's master secret"
+    )]
     Wrong,
 }
 

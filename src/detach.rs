@@ -54,7 +54,10 @@ mod tests {
             gate.await.expect("the test opens the gate");
             done.send(7).expect("the test waits");
         });
-        assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err(), "given up by its caller");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), work).await.is_err(),
+            "given up by its caller"
+        );
         go.send(()).expect("the rest runs on");
         assert_eq!(finished.await, Ok(7));
     }

@@ -35,7 +35,9 @@ pub fn check(parts: &Parts) -> Result<(), Refusal> {
 fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some(coding) = headers.get(TRANSFER_ENCODING) {
         if headers.contains_key(CONTENT_LENGTH) {
-            return Err(Refusal::Unroutable("Content-Length together with Transfer-Encoding; send one of them"));
+            return Err(Refusal::Unroutable(
+                "Content-Length together with Transfer-Encoding; send one of them",
+            ));
         }
         if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || more_than_one(headers, &TRANSFER_ENCODING) {
             return Err(Refusal::Unroutable("the only Transfer-Encoding served here is 'chunked'"));
@@ -76,7 +78,9 @@ fn section_bytes(headers: &HeaderMap) -> usize {
 mod tests {
     use super::*;
 
-    fn check_request(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Result<(), &'static str> {
+    fn check_request(
+        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
+    ) -> Result<(), &'static str> {
         let request = build(http::Request::builder().uri("/v3/push")).body(()).expect("a request");
         check(&request.into_parts().0).map_err(|refusal| refusal.reason())
     }
@@ -106,7 +110,9 @@ mod tests {
 
     #[test]
     fn the_header_section_has_limits_on_both_sides() {
-        let fields = |count: usize| check_request(|r| (1..count).fold(r.header("host", "a"), |r, n| r.header(format!("x-{n}"), "")));
+        let fields = |count: usize| {
+            check_request(|r| (1..count).fold(r.header("host", "a"), |r, n| r.header(format!("x-{n}"), "")))
+        };
         assert_eq!(fields(HEADER_FIELDS_MAX), Ok(()));
         assert_eq!(fields(HEADER_FIELDS_MAX + 1), Err("header-too-large"));
         let bytes = |count: usize| {

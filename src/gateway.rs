@@ -141,13 +141,20 @@ impl Worker {
         record.received(body.len());
         let deadlines = setup.deadlines(Instant::now());
         let payload = self.check(&grant, &matched, parts, body)?;
-        let inbound = Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
+        let inbound =
+            Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
         let permit = self.pay(&grant, request.facts())?;
         Ok(Call { grant, request, permit, deadlines, _places: places })
     }
 
-    fn check(&self, grant: &Grant, matched: &Matched<'_>, parts: &Parts, body: intake::Buffered) -> Result<Payload, Refusal> {
+    fn check(
+        &self,
+        grant: &Grant,
+        matched: &Matched<'_>,
+        parts: &Parts,
+        body: intake::Buffered,
+    ) -> Result<Payload, Refusal> {
         let operation = grant.operation();
         let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let subject = Subject {
@@ -187,7 +194,11 @@ impl Worker {
     }
 
     /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
-    async fn exchange(&self, call: Call, record: &mut Record) -> Result<(http::response::Parts, Read), Refusal> {
+    async fn exchange(
+        &self,
+        call: Call,
+        record: &mut Record,
+    ) -> Result<(http::response::Parts, Read), Refusal> {
         let Call { grant, request, permit: mut next, deadlines, _places } = call;
         let mut choice = Choice::Any;
         let (origin, operation) = (request.origin(), grant.operation());
@@ -236,7 +247,12 @@ impl Worker {
         let body = read.whole();
         let said = body.map(answer::said).unwrap_or_default();
         let (status, code) = (parts.status, said.code);
-        record.vendor(VendorNote { status: status.as_u16(), code, msg_id: said.msg_id, took: start.elapsed() });
+        record.vendor(VendorNote {
+            status: status.as_u16(),
+            code,
+            msg_id: said.msg_id,
+            took: start.elapsed(),
+        });
         if let Some(body) = body {
             answer::judge(status, &parts.headers, body, code, operation.family()).inspect_err(|refusal| {
                 if matches!(refusal, Refusal::VendorRejectedCredential) {
@@ -283,7 +299,9 @@ fn wishes(headers: &HeaderMap) -> Result<Wishes<'_>, Refusal> {
     let as_dev = match one("x-jpush-credential")? {
         None | Some("app") => false,
         Some("dev") => true,
-        Some(_) => return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into())),
+        Some(_) => {
+            return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into()));
+        }
     };
     Ok(Wishes { tenant: one("x-jpush-tenant")?, as_dev })
 }

@@ -123,7 +123,12 @@ pub fn check_declared(body: &impl Body, allowance: Allowance) -> Result<(), Refu
 }
 
 /// Reads a body to its end, refusing it as soon as it passes a limit.
-pub async fn read(body: Incoming, allowance: Allowance, hold: Hold, spare: &Arc<SpareBuffers>) -> Result<Buffered, Refusal> {
+pub async fn read(
+    body: Incoming,
+    allowance: Allowance,
+    hold: Hold,
+    spare: &Arc<SpareBuffers>,
+) -> Result<Buffered, Refusal> {
     check_declared(&body, allowance)?;
     if body.is_end_stream() {
         return Ok(Buffered::empty());
@@ -174,7 +179,9 @@ async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(_trailers) => {}
             },
-            Some(Err(_)) => return Err(Refusal::BadRequest("the body ended early or is not framed as it says".into())),
+            Some(Err(_)) => {
+                return Err(Refusal::BadRequest("the body ended early or is not framed as it says".into()));
+            }
         }
     }
 }
@@ -192,7 +199,8 @@ impl SpareBuffers {
     fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = spare.iter().position(|buffer| buffer.capacity() >= bytes);
-        let mut buffer = fitting.or(spare.len().checked_sub(1)).map(|at| spare.swap_remove(at)).unwrap_or_default();
+        let mut buffer =
+            fitting.or(spare.len().checked_sub(1)).map(|at| spare.swap_remove(at)).unwrap_or_default();
         buffer.reserve(bytes);
         Buffer { bytes: buffer, home: Some(Arc::clone(self)) }
     }

@@ -1,10 +1,38 @@
-//! An authenticating reverse proxy for the JPush (Jiguang) REST API.
+//! An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
+//!
+//! Internal apps call the gateway with a token of their own. It knows the caller, picks the tenant, puts in that
+//! tenant's credential, checks the body, keeps the vendor's shared budgets exactly, forwards, and measures.
+//!
+//! # Code map
+//!
+//! One request, top to bottom: [`server`] accepts, [`gateway`] tells the story, and the stages are
+//! [`edge`] → [`auth`] → [`operation`] → [`tenant`] → [`intake`] → [`body`] → [`budget`] → [`outbound`] →
+//! [`vendor`] → [`answer`], with [`refusal`] wherever the story ends early and [`telemetry`] writing one record,
+//! whatever happened. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
+//! [`app`] ties it all together, and [`sandbox`] is a vendor to try it against.
+//!
+//! # Invariants
+//!
+//! - The vendor never counts more calls of a key in any window than its budget allows ([`budget`]).
+//! - A call is sent again only if no byte of it was written ([`vendor::Failure::NotSent`]).
+//! - A call that was dispatched is finished and counted, also when its caller is gone ([`detach`]).
+//! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`budget::Permit`]: what is not authorized,
+//!   checked and paid for does not compile.
+//! - Secrets have no `Debug` and no `Display` ([`secret`]).
+//!
+//! # Words
+//!
+//! *vendor*: `JPush`. *tenant*: one vendor application with its credentials. *caller*: an internal program. *budget*:
+//! how many calls the vendor allows a key in a window. *operation*: one row of the table of vendor calls. *slot*: one
+//! call's place in a budget. *permit*: the slots of one call, held.
 
 pub mod admin;
 pub mod answer;
+pub mod app;
 pub mod auth;
 pub mod body;
 pub mod budget;
+pub mod cli;
 pub mod config;
 pub mod detach;
 pub mod edge;
@@ -15,6 +43,7 @@ pub mod operation;
 pub mod outbound;
 pub mod payload;
 pub mod refusal;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod setup;

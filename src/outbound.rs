@@ -7,8 +7,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    USER_AGENT,
 };
 use http::{Method, Request, Uri};
 
@@ -66,7 +67,13 @@ pub struct VendorRequest {
 
 impl VendorRequest {
     /// Builds the request. `host` is the vendor's, from the configuration.
-    pub fn build(grant: &Grant, inbound: &Inbound<'_>, host: &HeaderValue, trace: Trace, payload: Payload) -> Self {
+    pub fn build(
+        grant: &Grant,
+        inbound: &Inbound<'_>,
+        host: &HeaderValue,
+        trace: Trace,
+        payload: Payload,
+    ) -> Self {
         let mut head = Request::new(());
         *head.method_mut() = match grant.operation().method {
             Verb::Get => Method::GET,
@@ -120,7 +127,8 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap, name: &HeaderName) {
 
 /// The target as it was matched, with the query as it came.
 fn target(region: Region, host: Host, inbound: &Inbound<'_>) -> Uri {
-    let sent_as_is = inbound.path.is_as_sent() && region == Region::Default && inbound.uri.authority().is_none();
+    let sent_as_is =
+        inbound.path.is_as_sent() && region == Region::Default && inbound.uri.authority().is_none();
     if sent_as_is {
         return inbound.uri.clone();
     }
@@ -162,7 +170,9 @@ pub fn relay_headers(headers: &mut HeaderMap) {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter(|token| !token.trim().eq_ignore_ascii_case("keep-alive") && !token.trim().eq_ignore_ascii_case("close"))
+        .filter(|token| {
+            !token.trim().eq_ignore_ascii_case("keep-alive") && !token.trim().eq_ignore_ascii_case("close")
+        })
         .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
         .collect();
     for name in &named {
@@ -202,9 +212,15 @@ pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
     headers.entry(&REMAINING).or_insert_with(|| HeaderValue::from(standing.remaining()));
     headers.entry(&RESET).or_insert_with(|| HeaderValue::from(whole_seconds(standing.reset)));
     let window = whole_seconds(standing.window);
-    headers.insert(&RATE_LIMIT_POLICY, list_item(standing.name.as_str(), "q", standing.limit.into(), "w", window));
+    headers.insert(
+        &RATE_LIMIT_POLICY,
+        list_item(standing.name.as_str(), "q", standing.limit.into(), "w", window),
+    );
     let remaining = standing.remaining().into();
-    headers.insert(&RATE_LIMIT, list_item(standing.name.as_str(), "r", remaining, "t", whole_seconds(standing.reset)));
+    headers.insert(
+        &RATE_LIMIT,
+        list_item(standing.name.as_str(), "r", remaining, "t", whole_seconds(standing.reset)),
+    );
 }
 
 /// One String Item with two Integer parameters (RFC 9651), written without going through `fmt`.

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
@@ -83,10 +85,14 @@ pub enum Refusal {
     #[error("the vendor could not be reached; nothing was sent, so it is safe to repeat the call")]
     VendorUnreachable,
     /// The vendor did not answer in time.
-    #[error("the vendor did not answer in time; the call may have been delivered, so repeat a push only with a cid")]
+    #[error(
+        "the vendor did not answer in time; the call may have been delivered, so repeat a push only with a cid"
+    )]
     VendorTimeout,
     /// The vendor's connection broke before its answer was whole.
-    #[error("the vendor's answer was cut off; the call may have been delivered, so repeat a push only with a cid")]
+    #[error(
+        "the vendor's answer was cut off; the call may have been delivered, so repeat a push only with a cid"
+    )]
     VendorInterrupted,
     /// The vendor's edge sent a page in place of an answer.
     #[error("the vendor's edge answered {status} without a JSON body")]
@@ -95,7 +101,9 @@ pub enum Refusal {
         status: StatusCode,
     },
     /// The vendor does not know our credential.
-    #[error("the vendor rejected the gateway's credential for this tenant; the gateway's operators have to renew it")]
+    #[error(
+        "the vendor rejected the gateway's credential for this tenant; the gateway's operators have to renew it"
+    )]
     VendorRejectedCredential,
     /// A fault of ours.
     #[error("an internal error of the gateway")]
@@ -156,7 +164,9 @@ impl Refusal {
             Self::UnknownEndpoint | Self::Denied(Denied::HostOff) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             // The file and image APIs answer an oversize upload with 400 and 1103.
-            Self::BodyTooLarge { .. } if matches!(family, Family::File | Family::Image) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } if matches!(family, Family::File | Family::Image) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Denied(Denied::TenantRequired)
             | Self::BadPath(_)
@@ -185,8 +195,13 @@ impl Refusal {
             (Self::Unauthenticated(Unidentified::Wrong), _) => 1004,
             (Self::Denied(Denied::Forbidden), Family::File) => 1105,
             (Self::Denied(Denied::Forbidden), _) => 2007,
-            (Self::UnknownEndpoint | Self::Denied(Denied::HostOff) | Self::MethodNotAllowed { .. }, Family::V4) => 21001,
-            (Self::UnknownEndpoint | Self::Denied(Denied::HostOff) | Self::MethodNotAllowed { .. }, _) => 1001,
+            (
+                Self::UnknownEndpoint | Self::Denied(Denied::HostOff) | Self::MethodNotAllowed { .. },
+                Family::V4,
+            ) => 21001,
+            (Self::UnknownEndpoint | Self::Denied(Denied::HostOff) | Self::MethodNotAllowed { .. }, _) => {
+                1001
+            }
             (Self::InvalidBody(defect), _) => defect.code,
             (Self::BodyTooLarge { .. }, Family::File | Family::Image) => 1103,
             (Self::BodyTooLarge { .. }, _) => 1005,
@@ -349,7 +364,12 @@ mod tests {
     fn every_reply_has_the_reason_status_and_code_of_the_contract() {
         let exhausted = |name| {
             let window = Duration::from_secs(60);
-            Refusal::Exhausted(Exhausted::Budget { name, limit: 20, window, wait: Duration::from_millis(1_001) })
+            Refusal::Exhausted(Exhausted::Budget {
+                name,
+                limit: 20,
+                window,
+                wait: Duration::from_millis(1_001),
+            })
         };
         let rows: Vec<(Refusal, &str, u16, u32)> = vec![
             (Unidentified::Missing.into(), "push", 401, 1002),

@@ -67,7 +67,11 @@ impl Setup {
 
     /// When a call whose body just ended must have its answer.
     pub fn deadlines(&self, now: Instant) -> Deadlines {
-        Deadlines { call: now + self.limits.deadline, whole: self.limits.deadline, response: self.response_timeout }
+        Deadlines {
+            call: now + self.limits.deadline,
+            whole: self.limits.deadline,
+            response: self.response_timeout,
+        }
     }
 
     /// The vendor's `Host` header for a call.

@@ -78,10 +78,15 @@ pub struct Credential {
 }
 
 impl Credential {
-    fn new(credential: &config::Credential, limits: &config::BudgetLimits, budgets: &Budgets, horizon: Horizon) -> Self {
+    fn new(
+        credential: &config::Credential,
+        limits: &config::BudgetLimits,
+        budgets: &Budgets,
+        horizon: Horizon,
+    ) -> Self {
         let key = credential.key.clone();
-        let budgets = BudgetName::ALL
-            .map(|name| limits.of(name).map(|limit| budgets.open(&key, name, limit, horizon)));
+        let budgets =
+            BudgetName::ALL.map(|name| limits.of(name).map(|limit| budgets.open(&key, name, limit, horizon)));
         Self { authorization: basic(&key, &credential.secret), key, budgets }
     }
 
@@ -205,7 +210,9 @@ pub struct Wishes<'r> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// All alike, so that a caller learns nothing about what it may not use.
-    #[error("this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant")]
+    #[error(
+        "this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant"
+    )]
     Forbidden,
     /// Several tenants fit.
     #[error("several tenants fit; name one in the header X-JPush-Tenant")]
@@ -218,12 +225,17 @@ pub enum Denied {
 impl Directory {
     /// Resolves a checked configuration, finding the budgets of known keys again.
     pub fn new(config: &Config, budgets: &Budgets) -> Self {
-        let attempt = config.vendor.connect_timeout + config.limits.deadline.max(config.vendor.response_timeout);
+        let attempt =
+            config.vendor.connect_timeout + config.limits.deadline.max(config.vendor.response_timeout);
         let horizon = Horizon { guard: config.guard, attempt };
         let mut origins = Vec::new();
-        let tenants: Vec<Tenant> =
-            config.tenants.iter().map(|tenant| resolve_tenant(tenant, &mut origins, budgets, horizon)).collect();
-        let callers: Vec<Caller> = config.callers.iter().map(|caller| resolve_caller(caller, &tenants)).collect();
+        let tenants: Vec<Tenant> = config
+            .tenants
+            .iter()
+            .map(|tenant| resolve_tenant(tenant, &mut origins, budgets, horizon))
+            .collect();
+        let callers: Vec<Caller> =
+            config.callers.iter().map(|caller| resolve_caller(caller, &tenants)).collect();
         let mut by_token: HashMap<u64, Vec<Enrolled>> = HashMap::new();
         for (caller, entry) in config.callers.iter().enumerate() {
             for (token, entry) in entry.tokens.iter().enumerate() {
@@ -303,8 +315,14 @@ impl Directory {
     }
 }
 
-fn resolve_tenant(tenant: &config::Tenant, origins: &mut Vec<BaseUrl>, budgets: &Budgets, horizon: Horizon) -> Tenant {
-    let credential = |credential: &config::Credential| Credential::new(credential, &tenant.budgets, budgets, horizon);
+fn resolve_tenant(
+    tenant: &config::Tenant,
+    origins: &mut Vec<BaseUrl>,
+    budgets: &Budgets,
+    horizon: Horizon,
+) -> Tenant {
+    let credential =
+        |credential: &config::Credential| Credential::new(credential, &tenant.budgets, budgets, horizon);
     Tenant {
         name: tenant.name.clone(),
         region: tenant.region,

@@ -89,7 +89,9 @@ fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
     }
     match request.uri().path() {
         "/livez" => reply(StatusCode::OK, "text/plain", "ok\n"),
-        "/readyz" if state.load.draining() => reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
+        "/readyz" if state.load.draining() => {
+            reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n")
+        }
         "/readyz" => reply(StatusCode::OK, "text/plain", "ok\n"),
         "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", metrics(state)),
         "/status" => {

@@ -79,7 +79,11 @@ impl Status {
             in_flight_requests: state.load.in_flight(),
             connections: state.load.connections.now(),
             body_memory_bytes: state.load.body_memory_bytes(),
-            tenants: directory.tenants.iter().map(|tenant| (tenant.name.clone(), credentials(directory, tenant, now))).collect(),
+            tenants: directory
+                .tenants
+                .iter()
+                .map(|tenant| (tenant.name.clone(), credentials(directory, tenant, now)))
+                .collect(),
             callers: callers(state),
             recent_refusals: state.recent.list(),
         }
@@ -93,8 +97,13 @@ fn credentials(
 ) -> BTreeMap<&'static str, CredentialStatus> {
     let status = |kind: CredentialKind| {
         let credential = tenant.credential(kind)?;
-        let budgets = credential.budgets().map(|budget| (budget.name().as_str(), budget_status(directory, budget, now)));
-        Some((kind.as_str(), CredentialStatus { key: credential.key.as_str().to_owned(), budgets: budgets.collect() }))
+        let budgets = credential
+            .budgets()
+            .map(|budget| (budget.name().as_str(), budget_status(directory, budget, now)));
+        Some((
+            kind.as_str(),
+            CredentialStatus { key: credential.key.as_str().to_owned(), budgets: budgets.collect() },
+        ))
     };
     CredentialKind::ALL.into_iter().filter_map(status).collect()
 }
@@ -111,7 +120,9 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetS
         waiting: 0,
         reset_seconds: standing.reset.as_secs_f64(),
         callers: calls
-            .filter_map(|(caller, calls)| Some((name(caller)?, CallerCalls { window: calls.window, last_hour: calls.hour })))
+            .filter_map(|(caller, calls)| {
+                Some((name(caller)?, CallerCalls { window: calls.window, last_hour: calls.hour }))
+            })
             .collect(),
     }
 }
@@ -122,7 +133,8 @@ fn callers(state: &State) -> BTreeMap<String, CallerStatus> {
         .map(|(position, caller)| {
             let tokens = caller.token_names().iter().enumerate().map(|(token, name)| {
                 let last_use = state.setup.usage.last_use(position, token).map(|seconds| {
-                    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+                    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+                        .to_string()
                 });
                 (name.clone(), TokenStatus { last_use })
             });

@@ -3,8 +3,8 @@
 //! Pure functions over a whole body: bytes in, [`Facts`] or a [`Defect`] out. The gateway refuses only what the
 //! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
 
-use crate::config::{Files, Images};
 use crate::config::Limits;
+use crate::config::{Files, Images};
 use crate::operation::{BodyRule, Family, Verb};
 
 /// What is known about a request besides its body.
@@ -67,6 +67,10 @@ pub enum Rule {
 }
 
 /// x
-pub fn check(_rule: BodyRule, _subject: &Subject<'_>, _body: &[u8]) -> Result<Facts, Defect> { Ok(Facts::default()) }
+pub fn check(_rule: BodyRule, _subject: &Subject<'_>, _body: &[u8]) -> Result<Facts, Defect> {
+    Ok(Facts::default())
+}
 /// x
-pub fn limit_bytes(_rule: BodyRule, limits: &Limits, _files: &Files, _images: &Images) -> usize { limits.batch_body_bytes }
+pub fn limit_bytes(_rule: BodyRule, limits: &Limits, _files: &Files, _images: &Images) -> usize {
+    limits.batch_body_bytes
+}

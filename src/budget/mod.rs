@@ -67,7 +67,13 @@ pub struct Horizon {
 
 impl Budgets {
     /// The budget of a key, with this size from now on.
-    pub fn open(&self, key: &VendorKey, name: BudgetName, limit: BudgetLimit, horizon: Horizon) -> Arc<Budget> {
+    pub fn open(
+        &self,
+        key: &VendorKey,
+        name: BudgetName,
+        limit: BudgetLimit,
+        horizon: Horizon,
+    ) -> Arc<Budget> {
         let mut by_key = lock(&self.by_key);
         let budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = self.next_order.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +103,14 @@ struct Inner {
 
 impl Inner {
     fn new(name: BudgetName, limit: BudgetLimit, horizon: Horizon) -> Self {
-        Self { name, limit, rule: rule(limit, horizon), window: Window::default(), pace: pace(limit), tally: Tally::default() }
+        Self {
+            name,
+            limit,
+            rule: rule(limit, horizon),
+            window: Window::default(),
+            pace: pace(limit),
+            tally: Tally::default(),
+        }
     }
 
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
@@ -224,7 +237,8 @@ impl Draw {
     pub fn add(&mut self, budget: &Arc<Budget>) {
         let mut carried = Some(Arc::clone(budget));
         for place in &mut self.0 {
-            if place.as_ref().is_none_or(|known| carried.as_ref().is_some_and(|new| new.order < known.order)) {
+            if place.as_ref().is_none_or(|known| carried.as_ref().is_some_and(|new| new.order < known.order))
+            {
                 std::mem::swap(place, &mut carried);
             }
         }

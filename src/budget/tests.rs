@@ -59,7 +59,11 @@ fn a_slot_is_held_until_the_answer_and_one_window_more() {
     let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_secs(60)), HORIZON);
     take_at(&budget, seconds(0)).expect("room");
     let Err(refusal) = take_at(&budget, seconds(1)) else { panic!("the only slot is in flight") };
-    assert_eq!(refusal.wait(), Duration::from_secs(28 + 10 + 60) + Moment::TICK, "as if the call took its full time");
+    assert_eq!(
+        refusal.wait(),
+        Duration::from_secs(28 + 10 + 60) + Moment::TICK,
+        "as if the call took its full time"
+    );
     lock(&budget.inner).window.settle(seconds(5), 0);
     let Err(refusal) = take_at(&budget, seconds(6)) else { panic!("held for a window") };
     assert_eq!(refusal.wait(), Duration::from_secs(59) + Moment::TICK);
@@ -128,7 +132,10 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let now = clock.now();
     let permit = take(now).expect("room and share");
     for _ in 0..5 {
-        assert!(matches!(take(now), Err(Exhausted::Budget { .. })), "slots are asked first, and cost no share");
+        assert!(
+            matches!(take(now), Err(Exhausted::Budget { .. })),
+            "slots are asked first, and cost no share"
+        );
     }
     drop(permit);
     for _ in 0..5 {
@@ -144,7 +151,10 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     };
     assert_eq!(permits.len(), 2);
     assert!(matches!(refusal, Exhausted::Quota { limit: 2, .. }));
-    assert!(super::take(draw(&[&one_of_many]), taker(), clock, now + refusal.wait()).is_ok(), "true for a lone caller");
+    assert!(
+        super::take(draw(&[&one_of_many]), taker(), clock, now + refusal.wait()).is_ok(),
+        "true for a lone caller"
+    );
 }
 
 #[test]
@@ -159,7 +169,9 @@ fn pacing_refuses_without_cost() {
     let take = |now| take(draw(&[&budget]), taker(), clock, now);
     let _two = [take(now).expect("burst"), take(now).expect("burst")];
     let refusals: Vec<_> = (0..5).map(|_| take(now).err().expect("paced")).collect();
-    assert!(matches!(refusals[4], Exhausted::Budget { wait, .. } if wait <= Duration::from_secs(1) + Moment::TICK));
+    assert!(
+        matches!(refusals[4], Exhausted::Budget { wait, .. } if wait <= Duration::from_secs(1) + Moment::TICK)
+    );
     let later = now + refusals[4].wait();
     let _third = take(later).expect("one second later");
     let _fourth = take(later + Duration::from_secs(1)).expect("the five refusals cost no share");
@@ -175,12 +187,10 @@ struct Call {
 }
 
 fn calls() -> impl Strategy<Value = Vec<Call>> {
-    let call = (0u64..800, 0u64..5_000, 0u64..5_000, prop::bool::weighted(0.1)).prop_map(|(gap, one, two, lost)| Call {
-        gap,
-        counted_after: one.min(two),
-        answered_after: one.max(two),
-        lost,
-    });
+    let call =
+        (0u64..800, 0u64..5_000, 0u64..5_000, prop::bool::weighted(0.1)).prop_map(|(gap, one, two, lost)| {
+            Call { gap, counted_after: one.min(two), answered_after: one.max(two), lost }
+        });
     prop::collection::vec(call, 1..400)
 }
 

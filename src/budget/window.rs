@@ -100,7 +100,8 @@ impl Window {
         // Over a limit that was lowered, as many must go first as there are too many.
         let too_many = self.used().saturating_sub(rule.limit.max(1)) as usize;
         let mut settled = self.settled.iter().map(|slot| slot.end() + rule.length).peekable();
-        let mut abandoned = self.abandoned.iter().map(|slot| slot.end() + rule.guard + rule.length).peekable();
+        let mut abandoned =
+            self.abandoned.iter().map(|slot| slot.end() + rule.guard + rule.length).peekable();
         let ordered = std::iter::from_fn(|| match (settled.peek(), abandoned.peek()) {
             (Some(a), Some(b)) if b < a => abandoned.next(),
             (Some(_), _) => settled.next(),

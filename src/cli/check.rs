@@ -37,12 +37,19 @@ fn summary(config: &Config) -> String {
         line(format_args!("warning: {warning}"));
     }
     for listener in &config.listeners {
-        line(format_args!("listener {}{}", listener.address, if listener.tls.is_some() { " (TLS)" } else { "" }));
+        line(format_args!(
+            "listener {}{}",
+            listener.address,
+            if listener.tls.is_some() { " (TLS)" } else { "" }
+        ));
     }
     line(format_args!("admin {}", config.admin.address));
     for tenant in &config.tenants {
-        let keys = [("app", Some(&tenant.app)), ("dev", tenant.dev.as_ref()), ("group", tenant.group.as_ref())];
-        let keys = keys.into_iter().filter_map(|(kind, credential)| Some(format!("{kind} {}", credential?.key.as_str())));
+        let keys =
+            [("app", Some(&tenant.app)), ("dev", tenant.dev.as_ref()), ("group", tenant.group.as_ref())];
+        let keys = keys
+            .into_iter()
+            .filter_map(|(kind, credential)| Some(format!("{kind} {}", credential?.key.as_str())));
         let budgets = BudgetName::ALL.into_iter().filter_map(|name| {
             let limit = tenant.budgets.of(name)?;
             Some(format!("{} {}/{}", name.as_str(), limit.limit, humantime::format_duration(limit.window)))
@@ -53,7 +60,11 @@ fn summary(config: &Config) -> String {
     for caller in &config.callers {
         let scopes = caller.allow.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
         let tokens = caller.tokens.len();
-        line(format_args!("caller {}: {tokens} token(s); tenants {}; allow {scopes}", caller.name, caller.tenants.join(", ")));
+        line(format_args!(
+            "caller {}: {tokens} token(s); tenants {}; allow {scopes}",
+            caller.name,
+            caller.tenants.join(", ")
+        ));
     }
     text
 }

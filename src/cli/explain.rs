@@ -9,7 +9,7 @@ use super::{BAD, Explain, GOOD, complain, print};
 use crate::body::Facts;
 use crate::budget::Budgets;
 use crate::config::{self, Region};
-use crate::operation::{self, OPERATIONS, Path};
+use crate::operation::{self, BodyRule, OPERATIONS, Path};
 use crate::outbound::beijing_path;
 use crate::refusal::{Place, Refusal};
 use crate::tenant::{Directory, Grant, Wishes};
@@ -86,10 +86,11 @@ fn decide(directory: &Arc<Directory>, arguments: &Explain) -> Result<Forwarded, 
     let raw = arguments.path.split_once('?').map_or(arguments.path.as_str(), |(path, _)| path);
     let unknown = Place::of_path(raw);
     let refused = |refusal: Refusal, place| Refused::of(&refusal, place);
-    let principal = directory.principal_named(&arguments.caller, arguments.tenant.as_deref()).ok_or_else(|| {
-        let message = format!("no caller is called {:?} in this configuration", arguments.caller);
-        Refused { refused: true, status: 401, reason: "unauthenticated", code: 1004, message }
-    })?;
+    let principal =
+        directory.principal_named(&arguments.caller, arguments.tenant.as_deref()).ok_or_else(|| {
+            let message = format!("no caller is called {:?} in this configuration", arguments.caller);
+            Refused { refused: true, status: 401, reason: "unauthenticated", code: 1004, message }
+        })?;
     let path = Path::parse(raw).map_err(|bad| refused(bad.into(), unknown))?;
     let matched = operation::find(&arguments.method, &path).map_err(|none| refused(none.into(), unknown))?;
     let grant = directory
@@ -132,7 +133,7 @@ fn draws(grant: &Grant) -> Vec<Draws> {
         (Some("an OPPO icon"), Facts { oppo_icon: true, ..Facts::default() }),
     ];
     let mut draws: Vec<Draws> = Vec::new();
-    for (when, facts) in facts.into_iter().filter(|(_, facts)| grant.operation().can_say(facts)) {
+    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation().body, facts)) {
         for budget in grant.draw(&facts).iter() {
             let standing = budget.standing(crate::budget::Moment::default());
             if draws.iter().all(|known| known.name != standing.name.as_str()) {
@@ -142,6 +143,14 @@ fn draws(grant: &Grant) -> Vec<Draws> {
         }
     }
     draws
+}
+
+/// Whether a body under this rule can say such things.
+fn can_say(rule: BodyRule, facts: &Facts) -> bool {
+    let pictures = matches!(rule, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
+    (!facts.audience_file || rule == BodyRule::Schedule)
+        && (!facts.broadcast || matches!(rule, BodyRule::Push | BodyRule::GroupPush | BodyRule::Schedule))
+        && (!(facts.oppo_big || facts.oppo_icon) || pictures)
 }
 
 impl Forwarded {
@@ -158,7 +167,14 @@ impl Forwarded {
         format!(
             "operation:  {}\ncaller:     {}\ntenant:     {}\ncredential: {} {}\nscope:      {}\n{budgets}quota:      {quota}\n\
              body rule:  {}\nvendor URL: {}\n",
-            self.operation, self.caller, self.tenant, self.credential, self.key, self.scope, self.body_rule, self.vendor_url,
+            self.operation,
+            self.caller,
+            self.tenant,
+            self.credential,
+            self.key,
+            self.scope,
+            self.body_rule,
+            self.vendor_url,
         )
     }
 }

@@ -217,7 +217,8 @@ pub struct VendorKey(String);
 impl VendorKey {
     /// Takes a key of 1-128 visible ASCII characters without `:`, which Basic authentication cannot carry.
     pub fn new(key: String) -> Option<Self> {
-        let fits = matches!(key.len(), 1..=128) && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        let fits =
+            matches!(key.len(), 1..=128) && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
         fits.then_some(Self(key))
     }
 

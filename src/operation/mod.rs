@@ -57,15 +57,6 @@ impl Operation {
     pub fn delivers(&self) -> bool {
         self.path != "/v3/push/validate"
     }
-
-    /// Whether a body of this call can say such things: what `explain` lists.
-    pub fn can_say(&self, facts: &Facts) -> bool {
-        let (push, upload) = (BodyRule::Push, matches!(self.body, BodyRule::ImageUrls | BodyRule::ImageFiles));
-        let broadcast = self.body == push || matches!(self.body, BodyRule::GroupPush | BodyRule::Schedule);
-        (!facts.audience_file || self.body == BodyRule::Schedule)
-            && (!facts.broadcast || broadcast)
-            && (!(facts.oppo_big || facts.oppo_icon) || upload || self.body == BodyRule::ImageUrlsV4)
-    }
 }
 
 /// A row of the table by its position, so that per-operation state can live in plain arrays.
@@ -75,7 +66,8 @@ pub struct OperationId(u8);
 impl OperationId {
     /// Every row, in table order.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..OPERATIONS.len()).map(|index| Self(u8::try_from(index).expect("the table has fewer than 256 rows")))
+        (0..OPERATIONS.len())
+            .map(|index| Self(u8::try_from(index).expect("the table has fewer than 256 rows")))
     }
 
     /// The row with this name.

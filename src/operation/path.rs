@@ -58,7 +58,9 @@ pub enum BadPath {
     #[error("the path has an encoded slash, backslash or NUL; values with these cannot be sent")]
     EncodedSeparator,
     /// A raw backslash, control byte or byte outside ASCII.
-    #[error("the path has a backslash, a control byte or a byte outside ASCII; percent-encode values as UTF-8")]
+    #[error(
+        "the path has a backslash, a control byte or a byte outside ASCII; percent-encode values as UTF-8"
+    )]
     RawByte,
     /// `%` without two hexadecimal digits.
     #[error("the path has a '%' without two hexadecimal digits behind it; send '%25' for a percent sign")]

@@ -43,7 +43,8 @@ pub(super) async fn serve<S>(stream: S, protocol: Protocol, worker: Arc<Worker>,
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2: protocol == Protocol::Http2 };
+    let io =
+        Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2: protocol == Protocol::Http2 };
     match protocol {
         Protocol::Http1 => serve_http1(io, worker, pulse).await,
         Protocol::Http2 => serve_http2(io, worker, pulse).await,
@@ -140,7 +141,11 @@ struct Observed<S> {
 }
 
 impl<S: AsyncRead + Unpin> Read for Observed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let outcome = ready!(Pin::new(&mut self.io).poll_read(cx, cursor));
         self.pulse.received(self.http2);
         Poll::Ready(outcome)

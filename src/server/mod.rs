@@ -31,7 +31,8 @@ use crate::load::Place;
 /// Connections the kernel queues for us.
 const BACKLOG: i32 = 4096;
 /// What a plain connection over the limit is told.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Why the gateway cannot start serving.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,9 @@ impl Listeners {
         let bind = |listener: &Listener| {
             let tls = listener.tls.as_ref().map(tls::acceptor).transpose()?;
             let first = listen(listener.address)?;
-            let address = first.local_addr().map_err(|source| StartError::Listen { address: listener.address, source })?;
+            let address = first
+                .local_addr()
+                .map_err(|source| StartError::Listen { address: listener.address, source })?;
             // The first socket settles the port where the configuration leaves it open.
             let others = (1..workers).map(|_| listen(address));
             let sockets = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
@@ -86,7 +89,10 @@ impl Listeners {
 
 /// Reads the certificates of listeners without listening.
 pub fn check_certificates(listeners: &[Listener]) -> Result<(), CertificateError> {
-    listeners.iter().filter_map(|listener| listener.tls.as_ref()).try_for_each(|tls| tls::acceptor(tls).map(drop))
+    listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref())
+        .try_for_each(|tls| tls::acceptor(tls).map(drop))
 }
 
 /// A listening socket whose port other sockets of ours share.
@@ -121,10 +127,15 @@ pub struct Serving {
 
 impl Serving {
     /// Starts a thread for every worker.
-    pub fn start(listeners: Listeners, workers: Vec<Arc<Worker>>, config: &Config) -> Result<Self, StartError> {
+    pub fn start(
+        listeners: Listeners,
+        workers: Vec<Arc<Worker>>,
+        config: &Config,
+    ) -> Result<Self, StartError> {
         let (stage, stages) = watch::channel(Stage::Serve);
         let patience = Patience { head: config.limits.header_timeout, idle: config.limits.idle_timeout };
-        let mut sockets: Vec<Vec<(StdListener, Option<TlsAcceptor>)>> = workers.iter().map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<(StdListener, Option<TlsAcceptor>)>> =
+            workers.iter().map(|_| Vec::new()).collect();
         for bound in listeners.0 {
             for (own, socket) in sockets.iter_mut().zip(bound.sockets) {
                 own.push((socket, bound.tls.clone()));
@@ -132,7 +143,10 @@ impl Serving {
         }
         let start = |(number, (worker, sockets))| {
             let core = Core { worker, pulses: Pulses::new(patience), stages: stages.clone() };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StartError::Thread)?;
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || runtime.block_on(core.run(sockets, patience)))
@@ -180,7 +194,9 @@ impl Core {
             }
         };
         // Connections that come while the others are told are found by the next round.
-        while Instant::now() < deadline && (core.worker.load.in_flight() > 0 || core.worker.load.connections.now() > 0) {
+        while Instant::now() < deadline
+            && (core.worker.load.in_flight() > 0 || core.worker.load.connections.now() > 0)
+        {
             core.pulses.tell_all(Order::Finish);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -218,7 +234,12 @@ impl Core {
         }
     }
 
-    fn serve<S>(&self, stream: S, protocol: Protocol, place: Place) -> impl Future<Output = ()> + Send + 'static
+    fn serve<S>(
+        &self,
+        stream: S,
+        protocol: Protocol,
+        place: Place,
+    ) -> impl Future<Output = ()> + Send + 'static
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -229,7 +250,12 @@ impl Core {
         }
     }
 
-    fn handshake(&self, stream: TcpStream, tls: TlsAcceptor, place: Place) -> impl Future<Output = ()> + Send + 'static {
+    fn handshake(
+        &self,
+        stream: TcpStream,
+        tls: TlsAcceptor,
+        place: Place,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let (worker, pulses) = (Arc::clone(&self.worker), Arc::clone(&self.pulses));
         let limit = worker.setup.limits.header_timeout;
         async move {

@@ -58,7 +58,12 @@ pub(super) enum Order {
 
 impl Pulses {
     pub(super) fn new(limits: Patience) -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), now_ms: AtomicU32::new(0), limits, connections: Mutex::default() })
+        Arc::new(Self {
+            start: Instant::now(),
+            now_ms: AtomicU32::new(0),
+            limits,
+            connections: Mutex::default(),
+        })
     }
 
     /// A new connection.

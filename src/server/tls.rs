@@ -78,7 +78,8 @@ impl Certificate {
         let chain: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
             .and_then(Iterator::collect)
             .map_err(|source| CertificateError::Chain { path: path(), source: Some(source) })?;
-        let leaf = chain.first().cloned().ok_or_else(|| CertificateError::Chain { path: path(), source: None })?;
+        let leaf =
+            chain.first().cloned().ok_or_else(|| CertificateError::Chain { path: path(), source: None })?;
         let key = PrivateKeyDer::from_pem_file(&files.private_key)
             .map_err(|source| CertificateError::Key { path: files.private_key.clone(), source })?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())

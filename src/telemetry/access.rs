@@ -54,7 +54,8 @@ impl AccessLog {
     pub fn start(lanes: usize, sink: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (wake, woken) = sync_channel(1);
         let (stop, stopped) = sync_channel(1);
-        let lane = || Arc::new(Lane { buffer: Mutex::default(), wake: wake.clone(), lost: AtomicU64::new(0) });
+        let lane =
+            || Arc::new(Lane { buffer: Mutex::default(), wake: wake.clone(), lost: AtomicU64::new(0) });
         let lanes: Vec<_> = (0..lanes).map(|_| lane()).collect();
         let writer = Writer { lanes: lanes.clone(), woken, stopped, sink };
         let writer = std::thread::Builder::new().name("access-log".into()).spawn(|| writer.run())?;

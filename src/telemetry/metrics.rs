@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::operation::{OPERATIONS, OperationId};
@@ -17,14 +17,15 @@ use crate::tenant::{CredentialKind, Directory};
 pub const NONE: &str = "none";
 
 /// Latencies from one millisecond to the deadline.
-const BUCKETS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const BUCKETS: [f64; 14] =
+    [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Codes the vendor documents (`vendor-protocol`, 3), as labels.
 const CODES: [u32; 62] = [
-    0, 10, 51, 1000, 1001, 1002, 1003, 1004, 1005, 1008, 1009, 1011, 1012, 1020, 1030, 1100, 1101, 1102, 1103, 1104, 1105,
-    1112, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 3001, 3004, 3005, 4001, 4002, 4003, 4004, 4005, 4006, 4007, 7000,
-    7001, 7002, 7004, 7008, 7013, 7015, 7030, 8000, 8100, 8101, 8104, 8200, 8203, 8400, 8404, 21001, 21003, 23001, 23002,
-    23100, 27000,
+    0, 10, 51, 1000, 1001, 1002, 1003, 1004, 1005, 1008, 1009, 1011, 1012, 1020, 1030, 1100, 1101, 1102,
+    1103, 1104, 1105, 1112, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 3001, 3004, 3005, 4001, 4002,
+    4003, 4004, 4005, 4006, 4007, 7000, 7001, 7002, 7004, 7008, 7013, 7015, 7030, 8000, 8100, 8101, 8104,
+    8200, 8203, 8400, 8404, 21001, 21003, 23001, 23002, 23100, 27000,
 ];
 
 /// All metrics of the process.
@@ -65,12 +66,14 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntCounterVec::new(Opts::new(format!("jpush_gateway_{name}"), help), labels).expect("a valid metric");
+            let vec = IntCounterVec::new(Opts::new(format!("jpush_gateway_{name}"), help), labels)
+                .expect("a valid metric");
             registry.register(Box::new(vec.clone())).expect("registered once");
             vec
         };
         let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntGaugeVec::new(Opts::new(format!("jpush_gateway_{name}"), help), labels).expect("a valid metric");
+            let vec = IntGaugeVec::new(Opts::new(format!("jpush_gateway_{name}"), help), labels)
+                .expect("a valid metric");
             registry.register(Box::new(vec.clone())).expect("registered once");
             vec
         };
@@ -88,7 +91,10 @@ impl Metrics {
         };
         let budget = ["tenant", "credential", "budget"];
         gauges("build_info", "Version of the running program.", &["version", "revision"])
-            .with_label_values(&[env!("CARGO_PKG_VERSION"), option_env!("JPUSH_GATEWAY_REVISION").unwrap_or("unknown")])
+            .with_label_values(&[
+                env!("CARGO_PKG_VERSION"),
+                option_env!("JPUSH_GATEWAY_REVISION").unwrap_or("unknown"),
+            ])
             .set(1);
         let reloads = counter("config_reloads_total", "Loads of the configuration by result.", &["result"]);
         reloads.with_label_values(&["success"]).inc();
@@ -101,7 +107,10 @@ impl Metrics {
                 &["operation", "tenant", "caller", "status"],
             ),
             request_seconds: histograms("request_duration_seconds", "From the request's head to our answer."),
-            vendor_seconds: histograms("vendor_duration_seconds", "From dispatch to the end of the vendor's answer."),
+            vendor_seconds: histograms(
+                "vendor_duration_seconds",
+                "From dispatch to the end of the vendor's answer.",
+            ),
             refusals: counter(
                 "refusals_total",
                 "Answers made by the gateway itself.",
@@ -112,16 +121,28 @@ impl Metrics {
                 "The vendor's answers.",
                 &["operation", "tenant", "status", "code"],
             ),
-            vendor_failures: counter("vendor_failures_total", "Attempts without an answer.", &["operation", "kind"]),
+            vendor_failures: counter(
+                "vendor_failures_total",
+                "Attempts without an answer.",
+                &["operation", "kind"],
+            ),
             retries: counter("retries_total", "Second attempts.", &["operation"]),
             budget_limit: gauges("budget_limit", "Calls a window.", &budget),
             budget_used: gauges("budget_used", "Slots in use.", &budget),
             budget_waiting: gauges("budget_waiting", "Requests that wait for a slot.", &budget),
-            budget_foreign_used: gauges("budget_foreign_used", "Calls of the key that were not ours.", &budget),
+            budget_foreign_used: gauges(
+                "budget_foreign_used",
+                "Calls of the key that were not ours.",
+                &budget,
+            ),
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
-            calls_saved: counter("body_refusals_total", "Bodies by the rule they broke.", &["rule", "outcome"]),
+            calls_saved: counter(
+                "body_refusals_total",
+                "Bodies by the rule they broke.",
+                &["rule", "outcome"],
+            ),
             registry,
         }
     }
@@ -132,7 +153,9 @@ impl Metrics {
             (Some(series), 200) => self.handles(series, labels).requests_200.inc(),
             _ => {
                 let status = itoa::Buffer::new().format(status).to_owned();
-                self.requests.with_label_values(&[labels.operation_name(), labels.tenant, labels.caller, &status]).inc();
+                self.requests
+                    .with_label_values(&[labels.operation_name(), labels.tenant, labels.caller, &status])
+                    .inc();
             }
         }
         self.request_seconds[labels.index()].observe(took.as_secs_f64());
@@ -140,18 +163,29 @@ impl Metrics {
 
     /// The gateway answered itself.
     pub fn refusal(&self, labels: Labels<'_>, reason: &str) {
-        self.refusals.with_label_values(&[reason, labels.operation_name(), labels.tenant, labels.caller]).inc();
+        self.refusals
+            .with_label_values(&[reason, labels.operation_name(), labels.tenant, labels.caller])
+            .inc();
     }
 
     /// The vendor answered.
-    pub fn vendor_answer(&self, series: Option<&Series>, labels: Labels<'_>, status: u16, code: Option<u32>, took: Duration) {
+    pub fn vendor_answer(
+        &self,
+        series: Option<&Series>,
+        labels: Labels<'_>,
+        status: u16,
+        code: Option<u32>,
+        took: Duration,
+    ) {
         match (series, status, code) {
             (Some(series), 200, None | Some(0)) => self.handles(series, labels).vendor_200.inc(),
             _ => {
                 let code = code.unwrap_or(0);
                 let code = if CODES.contains(&code) { code.to_string() } else { String::from("other") };
                 let status = itoa::Buffer::new().format(status).to_owned();
-                self.vendor_answers.with_label_values(&[labels.operation_name(), labels.tenant, &status, &code]).inc();
+                self.vendor_answers
+                    .with_label_values(&[labels.operation_name(), labels.tenant, &status, &code])
+                    .inc();
             }
         }
         self.vendor_seconds[labels.index()].observe(took.as_secs_f64());

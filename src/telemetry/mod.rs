@@ -47,7 +47,8 @@ impl Usage {
     }
 
     fn series(&self, caller: usize, tenant: usize, operation: usize) -> &Series {
-        let by_operation = self.series[caller][tenant].get_or_init(|| OPERATIONS.iter().map(|_| Series::default()).collect());
+        let by_operation = self.series[caller][tenant]
+            .get_or_init(|| OPERATIONS.iter().map(|_| Series::default()).collect());
         &by_operation[operation]
     }
 

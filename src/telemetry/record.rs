@@ -142,7 +142,11 @@ impl Record {
     }
 
     fn labels(&self) -> Labels<'_> {
-        Labels { operation: self.operation, tenant: self.tenant().unwrap_or(NONE), caller: self.caller().unwrap_or(NONE) }
+        Labels {
+            operation: self.operation,
+            tenant: self.tenant().unwrap_or(NONE),
+            caller: self.caller().unwrap_or(NONE),
+        }
     }
 
     fn operation_name(&self) -> Option<&'static str> {
@@ -218,6 +222,9 @@ struct Line<'r> {
     bytes_out: u64,
 }
 
-fn display<S: serde::Serializer>(time: &humantime::Rfc3339Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+fn display<S: serde::Serializer>(
+    time: &humantime::Rfc3339Timestamp,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }

@@ -90,7 +90,11 @@ pub enum TlsSetupError {
 
 impl Connector {
     /// Prepares connections to these base URLs. Trust roots are read only if one of them speaks TLS.
-    pub fn new(urls: &[BaseUrl], extra_roots: Option<&Path>, timeout: Duration) -> Result<Self, TlsSetupError> {
+    pub fn new(
+        urls: &[BaseUrl],
+        extra_roots: Option<&Path>,
+        timeout: Duration,
+    ) -> Result<Self, TlsSetupError> {
         let origins = urls.iter().map(Origin::new).collect::<Result<Vec<_>, _>>()?;
         let tls = if urls.iter().any(|url| url.tls) { Some(tls(extra_roots)?) } else { None };
         Ok(Self { origins, tls, timeout })
@@ -114,7 +118,8 @@ impl Connector {
         let stream = Resettable { stream, reset: Arc::clone(&reset) };
         match &self.tls {
             Some(tls) if origin.url.tls => {
-                let stream = tls.connect(origin.server_name.clone(), stream).await.map_err(ConnectorError::Tls)?;
+                let stream =
+                    tls.connect(origin.server_name.clone(), stream).await.map_err(ConnectorError::Tls)?;
                 open(stream, reset).await
             }
             _ => open(stream, reset).await,
@@ -131,7 +136,8 @@ impl Origin {
 }
 
 async fn dial(url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
-    let addresses = tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(ConnectorError::Resolve)?;
+    let addresses =
+        tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(ConnectorError::Resolve)?;
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address");
     for address in addresses {
         match TcpStream::connect(address).await {
@@ -197,7 +203,11 @@ impl Drop for Resettable {
 }
 
 impl AsyncRead for Resettable {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

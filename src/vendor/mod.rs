@@ -214,15 +214,22 @@ impl Pool {
         for idle in &self.idle {
             // The oldest stand first: what is returned last is used first.
             let mut idle = lock(idle);
-            idle.retain(|idle| !idle.connection.sender.is_closed() && now.duration_since(idle.since) < IDLE_MAX);
+            idle.retain(|idle| {
+                !idle.connection.sender.is_closed() && now.duration_since(idle.since) < IDLE_MAX
+            });
         }
     }
 }
 
-async fn exchange(mut lease: Lease, request: Request<Sending>, deadlines: Deadlines) -> Result<Answer, Failure> {
+async fn exchange(
+    mut lease: Lease,
+    request: Request<Sending>,
+    deadlines: Deadlines,
+) -> Result<Answer, Failure> {
     let start = Instant::now();
     let last_byte = request.body().last_byte();
-    let due = |last: Option<Instant>| last.map_or(deadlines.call, |at| deadlines.call.min(at + deadlines.response));
+    let due =
+        |last: Option<Instant>| last.map_or(deadlines.call, |at| deadlines.call.min(at + deadlines.response));
     let connection = lease.connection.as_mut().expect("a lease holds its connection until it is released");
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let mut sleep = std::pin::pin!(sleep_until(deadlines.call.min(start + deadlines.response).into()));

@@ -1,0 +1,232 @@
+//! What the vendor says: good answers, errors, and the codes of each of its APIs.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, SERVER};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::accounts::Stranger;
+use super::window::Standing;
+use crate::operation::{Envelope, Family, Host, Operation};
+
+const JSON: &str = "application/json; charset=utf-8";
+
+/// An answer before it has its headers.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// A status with a JSON body.
+    pub(super) fn json(status: StatusCode, value: &Value) -> Self {
+        Self { status, content_type: JSON, body: Bytes::from(value.to_string()) }
+    }
+
+    /// 200 with a JSON body.
+    pub(super) fn good(value: &Value) -> Self {
+        Self::json(StatusCode::OK, value)
+    }
+
+    /// 200 without a body: how the vendor confirms changes.
+    pub(super) fn empty() -> Self {
+        Self { status: StatusCode::OK, content_type: JSON, body: Bytes::new() }
+    }
+
+    /// A page of the proxy in front of the vendor.
+    pub(super) fn page(status: StatusCode) -> Self {
+        let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
+        let page = format!(
+            "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n\
+             <hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+        );
+        Self { status, content_type: "text/html", body: Bytes::from(page) }
+    }
+
+    /// Adds the headers. `standing`: of the budget the call drew on.
+    pub(super) fn into_response(self, standing: Option<Standing>) -> Response<Bytes> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(SERVER, HeaderValue::from_static("nginx"));
+        if let Some(standing) = standing {
+            headers.insert("x-rate-limit-limit", HeaderValue::from(standing.limit));
+            headers.insert("x-rate-limit-remaining", HeaderValue::from(standing.remaining));
+            headers.insert("x-rate-limit-reset", HeaderValue::from(whole_seconds(standing.reset)));
+        }
+        response
+    }
+}
+
+/// A started second counts as one: the first call of a minute shows 60.
+fn whole_seconds(left: Duration) -> u64 {
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
+}
+
+/// An error before it has its envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VendorError {
+    pub(super) status: StatusCode,
+    pub(super) code: u32,
+    pub(super) message: Cow<'static, str>,
+}
+
+impl VendorError {
+    /// An error with a status.
+    pub(super) fn new(status: StatusCode, code: u32, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// 400 with a code.
+    pub(super) fn bad(code: u32, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// Words the error as this envelope has it.
+    pub(super) fn into_answer(self, envelope: Envelope) -> Answer {
+        let inner = json!({ "code": self.code, "message": self.message });
+        let body = match envelope {
+            Envelope::Nested => json!({ "error": inner }),
+            // The gateway's own errors carry both forms where SDKs disagree; the vendor's are flat.
+            Envelope::Both | Envelope::Flat => inner,
+        };
+        Answer::json(self.status, &body)
+    }
+}
+
+/// The codes of one of the vendor's APIs.
+#[derive(Debug)]
+pub(super) struct Codes {
+    no_credentials: (StatusCode, u32),
+    wrong_credentials: (StatusCode, u32),
+    missing: u32,
+    bad: u32,
+    internal: u32,
+    timeout: u32,
+    wrong_method: (StatusCode, u32),
+}
+
+const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+const WRONG_METHOD: (StatusCode, u32) = (StatusCode::METHOD_NOT_ALLOWED, 1001);
+
+const PUSH: Codes = Codes {
+    no_credentials: (UNAUTHORIZED, 1004),
+    wrong_credentials: (UNAUTHORIZED, 1004),
+    missing: 1002,
+    bad: 1003,
+    internal: 1000,
+    timeout: 1030,
+    wrong_method: WRONG_METHOD,
+};
+const FILE: Codes = Codes {
+    no_credentials: (BAD_REQUEST, 1101),
+    wrong_credentials: (BAD_REQUEST, 1101),
+    missing: 1102,
+    bad: 1103,
+    internal: 1100,
+    timeout: 1100,
+    wrong_method: WRONG_METHOD,
+};
+const IMAGE: Codes = Codes { no_credentials: (BAD_REQUEST, 1002), missing: 1102, bad: 1103, ..PUSH };
+const SCHEDULE: Codes = Codes {
+    no_credentials: (UNAUTHORIZED, 8101),
+    wrong_credentials: (UNAUTHORIZED, 8101),
+    missing: 8100,
+    bad: 8100,
+    internal: 8200,
+    timeout: 8203,
+    wrong_method: WRONG_METHOD,
+};
+const DEVICE: Codes = Codes {
+    no_credentials: (UNAUTHORIZED, 7001),
+    wrong_credentials: (UNAUTHORIZED, 7004),
+    missing: 7002,
+    bad: 7002,
+    internal: 7000,
+    timeout: 7030,
+    wrong_method: WRONG_METHOD,
+};
+const REPORT: Codes = Codes {
+    no_credentials: (UNAUTHORIZED, 3001),
+    wrong_credentials: (UNAUTHORIZED, 3001),
+    missing: 3004,
+    bad: 3004,
+    internal: 10,
+    timeout: 10,
+    wrong_method: WRONG_METHOD,
+};
+const V4: Codes = Codes {
+    no_credentials: (UNAUTHORIZED, 23001),
+    wrong_credentials: (UNAUTHORIZED, 23001),
+    missing: 23002,
+    bad: 21003,
+    internal: 23100,
+    timeout: 27000,
+    wrong_method: (StatusCode::NOT_FOUND, 21001),
+};
+
+impl Codes {
+    /// The codes of the API an operation belongs to.
+    pub(super) fn of(operation: &Operation) -> &'static Self {
+        match (operation.host, operation.family()) {
+            (Host::Report, _) => &REPORT,
+            (_, Family::Push) => &PUSH,
+            (_, Family::File) => &FILE,
+            (_, Family::Image) => &IMAGE,
+            (_, Family::Schedule) => &SCHEDULE,
+            (_, Family::Device) => &DEVICE,
+            (_, Family::V4) => &V4,
+        }
+    }
+
+    /// A required parameter is not there.
+    pub(super) fn missing(&self, what: impl Into<Cow<'static, str>>) -> VendorError {
+        VendorError::bad(self.missing, what)
+    }
+
+    /// A parameter is there and wrong.
+    pub(super) fn bad(&self, what: impl Into<Cow<'static, str>>) -> VendorError {
+        VendorError::bad(self.bad, what)
+    }
+
+    /// The path is known with other methods only.
+    pub(super) fn wrong_method(&self) -> VendorError {
+        let (status, code) = self.wrong_method;
+        VendorError::new(status, code, "The method is not supported")
+    }
+
+    /// Credentials were refused.
+    pub(super) fn stranger(&self, stranger: Stranger, operation: &Operation) -> VendorError {
+        let ((status, code), message) = match stranger {
+            // The sample of the quota API answers an unknown key with 400.
+            Stranger::UnknownKey if operation.name == "push-quota" => {
+                ((BAD_REQUEST, 1004), "app_key does not exist")
+            }
+            Stranger::Missing if operation.family() == Family::Image => {
+                (self.no_credentials, "Missing authen info.")
+            }
+            Stranger::Missing => (self.no_credentials, "Authen failed"),
+            Stranger::UnknownKey | Stranger::Wrong => (self.wrong_credentials, "Authen failed"),
+        };
+        VendorError::new(status, code, message)
+    }
+
+    /// What this API says beside a status it did not choose.
+    pub(super) fn for_status(&self, status: StatusCode) -> u32 {
+        match status.as_u16() {
+            401 => self.wrong_credentials.1,
+            403 => 2007,
+            429 => 2002,
+            503 | 504 => self.timeout,
+            500.. => self.internal,
+            _ => self.bad,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One authenticated call as the handlers see it.
+
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde_json::{Map, Value};
+
+use super::accounts::Account;
+use super::answer::{Codes, VendorError};
+use super::form::{self, Part};
+use super::route::Route;
+use crate::operation::{BodyRule, BudgetName, OperationId};
+
+/// When a request had been received completely. Tests move it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// For windows.
+    pub(super) instant: Instant,
+    /// For dates in answers.
+    pub(super) wall: SystemTime,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), wall: SystemTime::now() }
+    }
+}
+
+/// A body, read as its operation has it. `None`: it could not be read that way.
+#[derive(Debug)]
+pub(super) enum Payload {
+    Dropped,
+    Json(Option<Map<String, Value>>),
+    Form(Option<Vec<Part>>),
+}
+
+impl Payload {
+    pub(super) fn read(rule: BodyRule, headers: &HeaderMap, body: &Bytes) -> Self {
+        match rule {
+            BodyRule::None | BodyRule::CidQuery => Self::Dropped,
+            BodyRule::TargetList | BodyRule::ImageFiles => {
+                let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                Self::Form(content_type.and_then(|content_type| form::read(content_type, body)))
+            }
+            _ => Self::Json(serde_json::from_slice(body).ok()),
+        }
+    }
+
+    /// A member of a JSON body.
+    pub(super) fn member(&self, name: &str) -> Option<&Value> {
+        match self {
+            Self::Json(Some(object)) => member(object, name),
+            _ => None,
+        }
+    }
+
+    /// A part of a form.
+    pub(super) fn part(&self, name: &str) -> Option<&Part> {
+        match self {
+            Self::Form(Some(parts)) => parts.iter().find(|part| part.name == name),
+            _ => None,
+        }
+    }
+}
+
+/// A member that is there: `null` counts as absent.
+pub(super) fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object.get(name).filter(|value| !value.is_null())
+}
+
+/// A text that is there and says something.
+pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    member(object, name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// One authenticated call.
+pub(super) struct Call<'a> {
+    pub(super) operation: OperationId,
+    pub(super) account: &'a Account,
+    /// Everybody the vendor knows.
+    pub(super) accounts: &'a [Account],
+    pub(super) segments: &'a [String],
+    pub(super) query: &'a str,
+    pub(super) payload: &'a Payload,
+    /// The payload is encrypted: only what stands beside it can be looked at.
+    pub(super) encrypted: bool,
+    pub(super) now: Moment,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(
+        (route, payload): (&'a Route, &'a Payload),
+        (account, accounts): (&'a Account, &'a [Account]),
+        request: &'a http::Request<Bytes>,
+        now: Moment,
+    ) -> Self {
+        Self {
+            operation: route.operation,
+            account,
+            accounts,
+            segments: &route.segments,
+            query: request.uri().query().unwrap_or_default(),
+            payload,
+            encrypted: request.headers().contains_key("x-encrypt-type"),
+            now,
+        }
+    }
+
+    /// The codes of the API this call belongs to.
+    pub(super) fn codes(&self) -> &'static Codes {
+        Codes::of(&self.operation)
+    }
+
+    /// A segment of the path, counted from 0; empty if there is none.
+    pub(super) fn segment(&self, position: usize) -> &'a str {
+        self.segments.get(position).map_or("", String::as_str)
+    }
+
+    /// The key as text.
+    pub(super) fn key(&self) -> &'a str {
+        self.account.key.as_str()
+    }
+
+    /// The body, which must be a JSON object.
+    pub(super) fn object(&self) -> Result<&'a Map<String, Value>, VendorError> {
+        match self.payload {
+            Payload::Json(Some(object)) => Ok(object),
+            _ => Err(self.codes().bad("The body is not a JSON object")),
+        }
+    }
+
+    /// The parts of the body, which must be a multipart form.
+    pub(super) fn parts(&self) -> Result<&'a [Part], VendorError> {
+        match self.payload {
+            Payload::Form(Some(parts)) => Ok(parts),
+            _ => Err(self.codes().bad("The body is not multipart/form-data")),
+        }
+    }
+
+    /// A parameter of the query, decoded; empty counts as absent.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        self.query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| decoded(key) == name)
+            .map(|(_, value)| decoded(&value.replace('+', " ")))
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// Budgets a call draws on: those of a minute, its own first, and those of a day.
+pub(super) fn demands(route: &Route, payload: &Payload) -> (Vec<BudgetName>, Vec<BudgetName>) {
+    let operation = route.operation;
+    let mut minute = vec![operation.budget];
+    let mut day = Vec::new();
+    let push = match operation.body {
+        BodyRule::Schedule => payload.member("push").and_then(Value::as_object),
+        BodyRule::Push | BodyRule::GroupPush => match payload {
+            Payload::Json(object) => object.as_ref(),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(audience) = push.and_then(|push| member(push, "audience")) {
+        if operation.body == BodyRule::Schedule && audience.get("file").is_some_and(|file| !file.is_null()) {
+            minute.push(BudgetName::File);
+        }
+        if audience == "all" && operation.name != "push-validate" {
+            day.push(BudgetName::Broadcast);
+        }
+    }
+    day.extend(super::images::demands(route, payload));
+    (minute, day)
+}
+
+/// Undoes percent-encoding; what is no encoding stays.
+pub(super) fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = tail.get(..2).filter(|digits| first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let value = escape.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(value.unwrap_or(first));
+        rest = if value.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn percent_encoding_is_undone() {
+        for (text, expected) in
+            [("a%20b", "a b"), ("1%2C2", "1,2"), ("%E4%BD%A0", "你"), ("100%", "100%"), ("%zz%+1", "%zz%+1")]
+        {
+            assert_eq!(decoded(text), expected);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Target lists: upload, list, look at, delete.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::accounts::AccountKind;
+use super::answer::{Answer, Codes, VendorError};
+use super::call::Call;
+use super::form::Part;
+use super::memory::{Memory, local_date};
+
+/// A target list without its lines: nobody asks for them back.
+#[derive(Debug)]
+pub(super) struct StoredFile {
+    kind: String,
+    name: String,
+    created: SystemTime,
+    expires: SystemTime,
+}
+
+const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;
+const LINE_BYTES_MAX: usize = 40;
+const LIVE_MAX: usize = 20;
+const HOURS_MAX: u64 = 720;
+
+/// `POST /v3/files/{type}`
+pub(super) fn upload(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let codes = call.codes();
+    let kind = call.segment(2);
+    if !matches!(kind, "alias" | "registration_id") {
+        return Err(codes.bad("The type is neither alias nor registration_id"));
+    }
+    call.parts()?;
+    let part = call.payload.part("filename").ok_or_else(|| codes.missing("Missing parameter: filename"))?;
+    check_list(codes, part)?;
+    let hours = match call.payload.part("ttl") {
+        None => HOURS_MAX,
+        Some(ttl) => str::from_utf8(&ttl.data)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .filter(|hours| (1..=HOURS_MAX).contains(hours))
+            .ok_or_else(|| codes.bad("The ttl is not in 1-720"))?,
+    };
+    let now = call.now.wall;
+    if live(call, memory).count() >= LIVE_MAX {
+        return Err(VendorError::bad(1112, "There are 20 files already"));
+    }
+    let id = format!("{}-{}", call.key(), Uuid::new_v4());
+    let file = StoredFile {
+        kind: kind.to_owned(),
+        name: part.file_name.clone().unwrap_or_default(),
+        created: now,
+        expires: now + Duration::from_hours(hours),
+    };
+    memory.files.insert(id.clone(), file);
+    Ok(Answer::good(&json!({ "file_id": id })))
+}
+
+fn check_list(codes: &Codes, part: &Part) -> Result<(), VendorError> {
+    let name = part.file_name.as_deref().unwrap_or_default();
+    if !name.to_ascii_lowercase().ends_with(".txt") {
+        return Err(codes.bad("The file is not a txt file"));
+    }
+    if part.data.len() > FILE_BYTES_MAX {
+        return Err(codes.bad("The file is larger than 10M"));
+    }
+    let content = str::from_utf8(&part.data).map_err(|_| codes.bad("The file is not UTF-8"))?;
+    let lines = || content.trim_start_matches('\u{feff}').lines().map(str::trim);
+    if lines().all(str::is_empty) {
+        return Err(codes.bad("The file is empty"));
+    }
+    if lines().any(|line| line.len() > LINE_BYTES_MAX) {
+        return Err(codes.bad("The file has a line of more than 40 bytes"));
+    }
+    Ok(())
+}
+
+/// The caller's files that have not expired, oldest first.
+fn live<'m>(call: &Call<'_>, memory: &'m Memory) -> impl Iterator<Item = (&'m String, &'m StoredFile)> {
+    let (key, now) = (call.key().to_owned(), call.now.wall);
+    memory.files.iter().filter(move |(id, file)| owner(id) == Some(&key) && file.expires > now)
+}
+
+/// The key a file id or cid starts with; `None` if it is not `{key}-{uuid}`.
+fn owner(id: &str) -> Option<&str> {
+    let split = id.len().checked_sub(36)?;
+    let (owner, uuid) = (id.get(..split)?.strip_suffix('-')?, id.get(split..)?);
+    Uuid::try_parse(uuid).ok()?;
+    (!owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_graphic())).then_some(owner)
+}
+
+/// Whether a push may name this file: one of a key the caller answers for must be live, any other well-formed id
+/// passes, as in the vendor's samples.
+pub(super) fn check_id(call: &Call<'_>, memory: &Memory, id: &str) -> Result<(), VendorError> {
+    let owner = owner(id).ok_or_else(|| call.codes().bad("The file_id is invalid"))?;
+    let answers_for = match call.account.kind {
+        AccountKind::Group => call
+            .accounts
+            .iter()
+            .any(|account| account.kind == AccountKind::Dev && account.key.as_str() == owner),
+        AccountKind::App | AccountKind::Dev => owner == call.key(),
+    };
+    let is_live = memory.files.get(&id.to_owned()).is_some_and(|file| file.expires > call.now.wall);
+    if answers_for && !is_live { Err(absent()) } else { Ok(()) }
+}
+
+fn absent() -> VendorError {
+    VendorError::new(StatusCode::BAD_REQUEST, 1104, "The file does not exist")
+}
+
+fn description(id: &str, file: &StoredFile) -> Value {
+    json!({
+        "file_id": id,
+        "type": file.kind,
+        "create_time": local_date(file.created),
+        "expire_time": local_date(file.expires),
+        "file_name": file.name,
+    })
+}
+
+/// `GET /v3/files`
+pub(super) fn list(call: &Call<'_>, memory: &mut Memory) -> Answer {
+    let files: Vec<Value> = live(call, memory).map(|(id, file)| description(id, file)).collect();
+    Answer::good(&json!({ "total_count": files.len(), "files": files }))
+}
+
+/// `GET /v3/files/{file_id}`
+pub(super) fn show(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let id = call.segment(2);
+    let (id, file) = live(call, memory).find(|(known, _)| *known == id).ok_or_else(absent)?;
+    Ok(Answer::good(&description(id, file)))
+}
+
+/// `DELETE /v3/files/{file_id}`: an unknown file counts as deleted.
+pub(super) fn delete(call: &Call<'_>, memory: &mut Memory) -> Answer {
+    let id = call.segment(2);
+    if owner(id) == Some(call.key()) {
+        memory.files.remove(&id.to_owned());
+    }
+    Answer::empty()
+}

@@ -1,0 +1,305 @@
+//! Pictures: adapted for phone makers' channels and known by a media id afterwards.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::answer::{Answer, Codes, VendorError};
+use super::call::{Call, Payload, member, text};
+use super::form::Part;
+use super::memory::Memory;
+use super::route::Route;
+use crate::operation::BudgetName;
+
+/// What a picture is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Big,
+    LargeIcon,
+    SmallIcon,
+}
+
+impl Kind {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "1" => Some(Self::Big),
+            "2" => Some(Self::LargeIcon),
+            "3" => Some(Self::SmallIcon),
+            _ => None,
+        }
+    }
+
+    const fn number(self) -> usize {
+        self as usize + 1
+    }
+
+    /// The budget of a day that an OPPO picture of this kind draws on.
+    const fn oppo_budget(self) -> Option<BudgetName> {
+        match self {
+            Self::Big => Some(BudgetName::OppoBig),
+            Self::LargeIcon => Some(BudgetName::OppoIcon),
+            Self::SmallIcon => None,
+        }
+    }
+}
+
+/// Which addresses a channel takes.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// The channel has no pictures of this kind: it gets none, and nothing is wrong.
+    Never,
+    /// http, https or a path in the app; or the documentation does not say.
+    Any,
+    /// http or https.
+    Web,
+    /// https.
+    Https,
+    /// A path that starts with `/raw/`.
+    Raw,
+}
+
+impl Form {
+    fn fits(self, address: &str) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Any => true,
+            Self::Web => address.starts_with("http://") || address.starts_with("https://"),
+            Self::Https => address.starts_with("https://"),
+            Self::Raw => address.starts_with("/raw/"),
+        }
+    }
+}
+
+/// Channels and what they take of each kind.
+const CHANNELS: &[(&str, [Form; 3])] = &[
+    ("jiguang_image_url", [Form::Any; 3]),
+    ("xiaomi_image_url", [Form::Any; 3]),
+    ("oppo_image_url", [Form::Web, Form::Web, Form::Never]),
+    ("huawei_image_url", [Form::Never, Form::Https, Form::Raw]),
+    ("honor_image_url", [Form::Never, Form::Https, Form::Raw]),
+    ("fcm_image_url", [Form::Any, Form::Any, Form::Never]),
+    ("hmos_image_url", [Form::Any; 3]),
+];
+
+/// What OPPO takes of a kind.
+struct OppoRule {
+    kind: Kind,
+    /// Width and height in pixels; any one of them.
+    sizes: &'static [(usize, usize)],
+    bytes_max: usize,
+}
+
+/// Its present sizes, and the big one it had before.
+const OPPO: &[OppoRule] = &[
+    OppoRule { kind: Kind::Big, sizes: &[(984, 369), (876, 324)], bytes_max: 1024 * 1024 },
+    OppoRule { kind: Kind::LargeIcon, sizes: &[(144, 144)], bytes_max: 50 * 1024 },
+];
+
+const PICTURE_BYTES_MAX: usize = 2 * 1024 * 1024;
+const ADDRESS_BYTES_MAX: usize = 2048;
+
+/// Budgets of a day that a call draws on by uploading to OPPO.
+pub(super) fn demands(route: &Route, payload: &Payload) -> Vec<BudgetName> {
+    let address = |name: &str| payload.member(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let media_kind = || route.segments.get(3).and_then(|id| media_kind(id));
+    let (kind, uploads) = match route.operation.name {
+        "image-create-urls" => {
+            let kind = payload.member("image_type").and_then(kind_of);
+            (kind, address("oppo_image_url").or_else(|| address("image_url")).is_some())
+        }
+        "image-update-urls" => (media_kind(), address("oppo_image_url").is_some()),
+        "image-create-files" => {
+            let kind = payload.part("image_type").and_then(kind_of_part);
+            (kind, payload.part("oppo_file").is_some())
+        }
+        "image-update-files" => (media_kind(), payload.part("oppo_file").is_some()),
+        "image-v4-oppo" => {
+            let urls =
+                [("big_picture_url", BudgetName::OppoBig), ("small_picture_url", BudgetName::OppoIcon)];
+            return urls
+                .into_iter()
+                .filter(|(name, _)| address(name).is_some())
+                .map(|(_, budget)| budget)
+                .collect();
+        }
+        _ => return Vec::new(),
+    };
+    kind.filter(|_| uploads).and_then(Kind::oppo_budget).into_iter().collect()
+}
+
+fn kind_of(value: &Value) -> Option<Kind> {
+    match value {
+        Value::Number(number) => Kind::parse(&number.to_string()),
+        Value::String(text) => Kind::parse(text),
+        _ => None,
+    }
+}
+
+fn kind_of_part(part: &Part) -> Option<Kind> {
+    Kind::parse(str::from_utf8(&part.data).ok()?.trim())
+}
+
+/// The kind in `jgmedia-{kind}-{uuid}`; `None` if the id is malformed.
+fn media_kind(id: &str) -> Option<Kind> {
+    let (kind, uuid) = id.strip_prefix("jgmedia-")?.split_once('-')?;
+    Uuid::try_parse(uuid).ok()?;
+    Kind::parse(kind)
+}
+
+/// `POST /v3/images/byurls`
+pub(super) fn create_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let codes = call.codes();
+    let body = call.object()?;
+    let kind = member(body, "image_type").ok_or_else(|| codes.missing("Missing parameter: image_type"))?;
+    let kind = kind_of(kind).ok_or_else(|| codes.bad("The image_type is not 1, 2 or 3"))?;
+    let adapted = adapt(codes, body, kind, memory)?;
+    let id = format!("jgmedia-{}-{}", kind.number(), Uuid::new_v4());
+    Ok(keep(call, memory, id, Map::new(), adapted))
+}
+
+/// `PUT /v3/images/byurls/{media_id}`
+pub(super) fn update_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let (id, kind, kept) = picture(call, memory)?;
+    let mut adapted = adapt(call.codes(), call.object()?, kind, memory)?;
+    // A channel that is not named, or has no pictures of this kind, keeps what it had.
+    adapted.retain(|name, value| !value.is_null() || !kept.contains_key(name));
+    Ok(keep(call, memory, id, kept, adapted))
+}
+
+/// The answer's fields for the addresses of a body; `null` where a channel was given none that it takes.
+fn adapt(
+    codes: &Codes,
+    body: &Map<String, Value>,
+    kind: Kind,
+    memory: &mut Memory,
+) -> Result<Map<String, Value>, VendorError> {
+    let common = text(body, "image_url");
+    let addresses = || CHANNELS.iter().map(|(name, _)| text(body, name)).chain([common]).flatten();
+    if addresses().next().is_none() {
+        return Err(codes.missing("Every image url is empty"));
+    }
+    if addresses().any(|address| address.len() > ADDRESS_BYTES_MAX) {
+        return Err(codes.bad("An image url is too long"));
+    }
+    let mut adapted = Map::new();
+    for (name, forms) in CHANNELS {
+        let form = forms[kind.number() - 1];
+        let own = text(body, name);
+        if own.is_some_and(|address| !form.fits(address)) && !matches!(form, Form::Never) {
+            return Err(codes.bad(format!("The {name} is invalid")));
+        }
+        let address = own.or(common).filter(|address| form.fits(address));
+        let value = match (*name, address) {
+            ("oppo_image_url", Some(_)) => Value::from(oppo_id(memory)),
+            (_, address) => Value::from(address),
+        };
+        adapted.insert((*name).to_owned(), value);
+    }
+    if adapted.values().all(Value::is_null) {
+        return Err(codes.bad("the result is all of invalid"));
+    }
+    Ok(adapted)
+}
+
+/// `POST /v3/images/byfiles`
+pub(super) fn create_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let codes = call.codes();
+    call.parts()?;
+    let kind =
+        call.payload.part("image_type").ok_or_else(|| codes.missing("Missing parameter: image_type"))?;
+    let kind = kind_of_part(kind).ok_or_else(|| codes.bad("The image_type is not 1, 2 or 3"))?;
+    let adapted = adapt_files(call, kind, memory)?;
+    let id = format!("jgmedia-{}-{}", kind.number(), Uuid::new_v4());
+    let empty = ["oppo", "xiaomi", "huawei", "honor", "fcm", "jiguang"];
+    let empty = empty.map(|channel| (format!("{channel}_image_url"), Value::from("")));
+    Ok(keep(call, memory, id, Map::from_iter(empty), adapted))
+}
+
+/// `PUT /v3/images/byfiles/{media_id}`
+pub(super) fn update_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let (id, kind, kept) = picture(call, memory)?;
+    call.parts()?;
+    let adapted = adapt_files(call, kind, memory)?;
+    Ok(keep(call, memory, id, kept, adapted))
+}
+
+fn adapt_files(call: &Call<'_>, kind: Kind, memory: &mut Memory) -> Result<Map<String, Value>, VendorError> {
+    let codes = call.codes();
+    let (oppo, xiaomi) = (call.payload.part("oppo_file"), call.payload.part("xiaomi_file"));
+    if oppo.is_none() && xiaomi.is_none() {
+        return Err(codes.missing("Missing parameter: oppo_file or xiaomi_file"));
+    }
+    for part in [oppo, xiaomi].into_iter().flatten() {
+        check_picture(codes, part)?;
+    }
+    let mut adapted = Map::new();
+    if let Some(part) = oppo
+        && let Some(rule) = OPPO.iter().find(|rule| rule.kind == kind)
+    {
+        let size = imagesize::blob_size(&part.data).map_err(|_| codes.bad("The picture is damaged"))?;
+        if !rule.sizes.contains(&(size.width, size.height)) || part.data.len() > rule.bytes_max {
+            return Err(codes.bad("The picture does not meet OPPO's requirements"));
+        }
+        adapted.insert("oppo_image_url".to_owned(), Value::from(oppo_id(memory)));
+    }
+    if xiaomi.is_some() {
+        let address =
+            format!("http://f6.market.xiaomi.com/download/MiPass/{:024x}/picture.png", memory.serial());
+        adapted.insert("xiaomi_image_url".to_owned(), Value::from(address));
+    }
+    if adapted.is_empty() { Err(codes.bad("the result is all of invalid")) } else { Ok(adapted) }
+}
+
+fn check_picture(codes: &Codes, part: &Part) -> Result<(), VendorError> {
+    if part.data.len() > PICTURE_BYTES_MAX {
+        return Err(codes.bad("The picture is larger than 2M"));
+    }
+    let known = part.data.starts_with(b"\x89PNG\r\n\x1a\n") || part.data.starts_with(b"\xff\xd8\xff");
+    if known { Ok(()) } else { Err(codes.bad("The picture is neither PNG nor JPEG")) }
+}
+
+fn oppo_id(memory: &mut Memory) -> String {
+    format!("3653918_5f92b573{:016x}", memory.serial())
+}
+
+/// The picture of an update: its id, kind and what is known of it. A well-formed id that nobody was given passes: the
+/// vendor's samples have such.
+fn picture(call: &Call<'_>, memory: &Memory) -> Result<(String, Kind, Map<String, Value>), VendorError> {
+    let id = call.segment(3).to_owned();
+    let kind = media_kind(&id).ok_or_else(|| call.codes().bad("The mediaId is invalid"))?;
+    let known = memory.images.get(&(call.account.key.clone(), id.clone()));
+    Ok((id, kind, known.and_then(Value::as_object).cloned().unwrap_or_default()))
+}
+
+fn keep(
+    call: &Call<'_>,
+    memory: &mut Memory,
+    id: String,
+    kept: Map<String, Value>,
+    adapted: Map<String, Value>,
+) -> Answer {
+    let mut fields = kept;
+    fields.extend(adapted);
+    fields.insert("media_id".to_owned(), Value::from(id.as_str()));
+    let answer = Value::Object(fields);
+    memory.images.insert((call.account.key.clone(), id), answer.clone());
+    Answer::good(&answer)
+}
+
+/// `POST /v4/image/oppo`
+pub(super) fn upload_to_oppo(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let codes = call.codes();
+    let body = call.object()?;
+    let mut ids = Map::new();
+    for (field, id) in [("big_picture_url", "big_picture_id"), ("small_picture_url", "small_picture_id")] {
+        let Some(value) = member(body, field).filter(|value| *value != "") else { continue };
+        if !value.as_str().is_some_and(|address| Form::Web.fits(address)) {
+            return Err(codes.bad("Parameter value is invalid"));
+        }
+        ids.insert(id.to_owned(), json!(oppo_id(memory)));
+    }
+    if ids.is_empty() {
+        Err(codes.missing("Missing parameter!"))
+    } else {
+        Ok(Answer::good(&Value::Object(ids)))
+    }
+}

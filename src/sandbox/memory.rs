@@ -1,0 +1,137 @@
+//! What the simulated vendor remembers. Everything has a limit; the oldest goes first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::devices::Device;
+use super::files::StoredFile;
+use super::pushes::Cid;
+use super::schedules::Schedule;
+use crate::config::VendorKey;
+
+/// What the vendor keeps between calls.
+#[derive(Debug)]
+pub(super) struct Memory {
+    serial: u64,
+    /// Pushes that can be withdrawn, by app key and message id.
+    pub(super) messages: Recent<(VendorKey, String), ()>,
+    /// Cids by the key they were given to.
+    pub(super) cids: Recent<(VendorKey, String), Cid>,
+    /// Target lists by file id, which starts with the key.
+    pub(super) files: Recent<String, StoredFile>,
+    pub(super) schedules: Recent<(VendorKey, String), Schedule>,
+    /// Pictures by key and media id: the last answer given for each.
+    pub(super) images: Recent<(VendorKey, String), Value>,
+    pub(super) devices: Recent<(VendorKey, String), Device>,
+    pub(super) test_devices: Recent<(VendorKey, String), Value>,
+    /// Push plans by key and name.
+    pub(super) plans: Recent<(VendorKey, String), Value>,
+    /// Pushes that had an effect, by key.
+    pub(super) delivered: BTreeMap<VendorKey, u64>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            serial: 0,
+            messages: Recent::new(100_000),
+            cids: Recent::new(100_000),
+            files: Recent::new(10_000),
+            schedules: Recent::new(10_000),
+            images: Recent::new(10_000),
+            devices: Recent::new(10_000),
+            test_devices: Recent::new(1000),
+            plans: Recent::new(1000),
+            delivered: BTreeMap::new(),
+        }
+    }
+}
+
+impl Memory {
+    /// A number no other answer has.
+    pub(super) fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Forgets everything but the numbers it has given out.
+    pub(super) fn clear(&mut self) {
+        *self = Self { serial: self.serial, ..Self::default() };
+    }
+}
+
+/// A map that keeps its newest entries.
+#[derive(Debug)]
+pub(super) struct Recent<K, V> {
+    entries_max: usize,
+    next: u64,
+    order: BTreeMap<u64, K>,
+    entries: HashMap<K, (u64, V)>,
+}
+
+impl<K: Clone + Eq + Hash, V> Recent<K, V> {
+    fn new(entries_max: usize) -> Self {
+        Self { entries_max, next: 0, order: BTreeMap::new(), entries: HashMap::new() }
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).map(|(_, value)| value)
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        self.remove(&key);
+        if self.entries.len() >= self.entries_max
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.entries.remove(&oldest);
+        }
+        self.order.insert(self.next, key.clone());
+        self.entries.insert(key, (self.next, value));
+        self.next += 1;
+    }
+
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        let (position, value) = self.entries.remove(key)?;
+        self.order.remove(&position);
+        Some(value)
+    }
+
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.order.values().filter_map(|key| Some((key, self.get(key)?)))
+    }
+}
+
+/// A date as the vendor writes it: Beijing time, without a zone.
+pub(super) fn local_date(wall: SystemTime) -> String {
+    let beijing = wall + Duration::from_hours(8);
+    humantime::format_rfc3339_seconds(beijing).to_string().replace('T', " ").replace('Z', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_entry_goes_first() {
+        let mut recent = Recent::new(2);
+        for key in ["a", "b", "a", "c"] {
+            recent.insert(key, ());
+        }
+        assert_eq!(recent.iter().map(|(key, ())| *key).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!((recent.remove(&"a"), recent.remove(&"a")), (Some(()), None));
+        assert_eq!(recent.iter().count(), 1);
+    }
+
+    #[test]
+    fn dates_are_those_of_beijing() {
+        assert_eq!(local_date(SystemTime::UNIX_EPOCH), "1970-01-01 08:00:00");
+    }
+}

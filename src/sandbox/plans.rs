@@ -1,0 +1,91 @@
+//! Calls with the flat envelope: quotas of phone makers, templates and push plans.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, VendorError};
+use super::call::{Call, member, text};
+use super::memory::{Memory, local_date};
+use super::pushes::message_id;
+
+/// Code 0 is how this envelope says yes.
+fn good(data: Option<Value>) -> Answer {
+    let mut body = json!({ "code": 0, "message": "success" });
+    if let Some(data) = data {
+        body["data"] = data;
+    }
+    Answer::good(&body)
+}
+
+/// `GET /v3/push/quota`
+pub(super) fn show_quota(_: &Call<'_>, _: &mut Memory) -> Answer {
+    let part = json!({ "total": 100, "used": 20 });
+    good(Some(json!({
+        "xiaomi_quota": { "operation": part },
+        "oppo_quota": { "operation": part },
+        "vivo_quota": { "system": part, "operation": part },
+    })))
+}
+
+/// `POST /v3/push/template`
+pub(super) fn send_template(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    send(call, memory, |call, memory| Value::from(message_id(memory, &call.account.key)), "message_id")
+}
+
+/// `POST /v3/push/template/schedule`
+pub(super) fn schedule_template(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    send(call, memory, |_, _| Value::from(uuid::Uuid::new_v4().to_string()), "schedule_id")
+}
+
+fn send(
+    call: &Call<'_>,
+    memory: &mut Memory,
+    act: fn(&Call<'_>, &mut Memory) -> Value,
+    id: &str,
+) -> Result<Answer, VendorError> {
+    let codes = call.codes();
+    let body = call.object()?;
+    if member(body, "id").is_none() {
+        return Err(codes.missing("Missing parameter: id"));
+    }
+    let params = member(body, "params").ok_or_else(|| codes.missing("Missing parameter: params"))?;
+    let params = params.as_array().filter(|params| !params.is_empty());
+    let params = params.ok_or_else(|| codes.bad("The params are no list or an empty one"))?;
+    let mut list = Vec::new();
+    for param in params {
+        *memory.delivered.entry(call.account.key.clone()).or_default() += 1;
+        let mut entry = json!({ "code": 0, "message": "success", "trace_id": param.get("trace_id") });
+        entry[id] = act(call, memory);
+        list.push(entry);
+    }
+    Ok(good(Some(json!({ "push_list": list }))))
+}
+
+/// `POST /v3/push_plan/create` and `PUT /v3/push_plan/update`
+pub(super) fn put_plan(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+    let body = call.object()?;
+    let name = text(body, "name").ok_or_else(|| call.codes().missing("Missing parameter: name"))?;
+    let plan = json!({
+        "name": name,
+        "description": member(body, "description"),
+        "push_count": 0,
+        "create_time": local_date(call.now.wall),
+        "send_source": 0,
+    });
+    memory.plans.insert((call.account.key.clone(), name.to_owned()), plan);
+    Ok(good(None))
+}
+
+/// `GET /v3/push_plan/list`
+pub(super) fn list_plans(call: &Call<'_>, memory: &mut Memory) -> Answer {
+    let number = |name: &str, default: usize| {
+        call.parameter(name)
+            .and_then(|text| text.parse().ok())
+            .filter(|&number| number > 0)
+            .unwrap_or(default)
+    };
+    let (page, size) = (number("page", 1), number("page_size", 50));
+    let own: Vec<&Value> =
+        memory.plans.iter().filter(|((key, _), _)| *key == call.account.key).map(|(_, plan)| plan).collect();
+    let detail: Vec<_> = own.iter().skip((page - 1).saturating_mul(size)).take(size).collect();
+    good(Some(json!({ "total": own.len(), "page": page, "page_size": size, "detail": detail })))
+}

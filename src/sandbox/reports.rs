@@ -1,0 +1,87 @@
+//! Statistics: canned figures for whatever ids are asked for.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, VendorError};
+use super::call::{Call, member};
+use super::memory::Memory;
+
+/// The ids of a query, `1,2` or `1%2C2`.
+fn ids(call: &Call<'_>, name: &str, most: usize) -> Result<Vec<String>, VendorError> {
+    let codes = call.codes();
+    let list = call.parameter(name).ok_or_else(|| codes.missing(format!("Missing parameter: {name}")))?;
+    let ids: Vec<String> =
+        list.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    if ids.is_empty() || ids.len() > most {
+        return Err(codes.bad(format!("{name} has none or more than {most} ids")));
+    }
+    Ok(ids)
+}
+
+/// An answer with one entry an id.
+fn each(ids: Vec<String>, id_name: &str, figures: &Value) -> Answer {
+    let entry = |id: String| {
+        let mut entry = figures.clone();
+        entry[id_name] = Value::from(id);
+        entry
+    };
+    Answer::good(&Value::Array(ids.into_iter().map(entry).collect()))
+}
+
+/// `GET /v3/received`
+pub(super) fn show_received(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+    let figures = json!({
+        "android_received": 62, "ios_apns_sent": 11, "ios_msg_received": null, "wp_mpns_sent": null,
+    });
+    Ok(each(ids(call, "msg_ids", 100)?, "msg_id", &figures))
+}
+
+/// `GET /v3/received/detail`
+pub(super) fn show_received_detail(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+    let figures = json!({
+        "jpush_received": 62, "android_pns_sent": 20, "android_pns_received": 18,
+        "ios_apns_sent": 11, "ios_apns_received": 10, "ios_msg_received": null, "wp_mpns_sent": null,
+    });
+    Ok(each(ids(call, "msg_ids", 100)?, "msg_id", &figures))
+}
+
+/// `GET /v3/messages` and `GET /v3/messages/detail`
+pub(super) fn show_messages(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+    let notification = json!({ "target": 62, "sent": 60, "received": 55, "display": 50, "click": 5 });
+    Ok(each(ids(call, "msg_ids", 100)?, "msg_id", &json!({ "details": { "notification": notification } })))
+}
+
+/// `GET /v3/group/messages/detail`
+pub(super) fn show_group_messages(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+    let jpush = json!({ "target": 62, "sent": 60, "received": 55, "click": 5 });
+    Ok(each(ids(call, "group_msgids", 10)?, "group_msgid", &json!({ "jpush": jpush })))
+}
+
+/// `GET /v3/users` and `GET /v3/group/users`
+pub(super) fn show_users(call: &Call<'_>, _: &mut Memory) -> Answer {
+    let unit = call.parameter("time_unit").unwrap_or_else(|| "DAY".to_owned());
+    let start = call.parameter("start").unwrap_or_else(|| "2026-01-01".to_owned());
+    let duration: u32 = call.parameter("duration").and_then(|text| text.parse().ok()).unwrap_or(1);
+    let users = json!({ "new": 1, "online": 5, "active": 3 });
+    Answer::good(&json!({
+        "time_unit": unit,
+        "start": start,
+        "duration": duration,
+        "items": [{ "time": start, "android": users, "ios": users }],
+    }))
+}
+
+/// `POST /v3/status/message`
+pub(super) fn show_message_status(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+    let codes = call.codes();
+    let body = call.object()?;
+    for name in ["msg_id", "registration_ids"] {
+        if member(body, name).is_none() {
+            return Err(codes.missing(format!("Missing parameter: {name}")));
+        }
+    }
+    let ids = member(body, "registration_ids").and_then(Value::as_array).filter(|ids| ids.len() <= 1000);
+    let ids = ids.ok_or_else(|| codes.bad("registration_ids is no list or too long"))?;
+    let status = ids.iter().filter_map(Value::as_str).map(|id| (id.to_owned(), json!({ "status": 0 })));
+    Ok(Answer::good(&Value::Object(status.collect())))
+}

@@ -1,0 +1,194 @@
+//! The simulator on a socket: HTTP/1.1, and the faults that are about the connection.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::answer::VendorError;
+use super::{Ending, Sandbox};
+use crate::operation::Envelope;
+
+const CONNECTIONS_MAX: usize = 10_000;
+const BODY_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// Read and dropped beyond the limit, so that the client gets to read why it was refused.
+const DROPPED_BYTES_MAX: usize = 64 * 1024 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_mins(2);
+/// After an `accept` that failed, most often for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between the half of a cut answer and the end of its connection, so that the half is on the wire.
+const CUT_PAUSE: Duration = Duration::from_millis(50);
+
+impl Sandbox {
+    /// Serves connections until `stop`; those still open are dropped then.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let mut connections = JoinSet::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let has_room = connections.len() < CONNECTIONS_MAX;
+            tokio::select! {
+                () = &mut stop => return,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept(), if has_room => match accepted {
+                    Ok((stream, _)) => {
+                        // Without it small answers wait for the acknowledgement of the former.
+                        let _ = stream.set_nodelay(true);
+                        let sandbox = Arc::clone(&self);
+                        connections.spawn(async move {
+                            let (stream, ending) = sandbox.serve_connection(stream).await;
+                            if ending == Ending::Reset {
+                                let _ = stream.set_zero_linger();
+                            }
+                        });
+                    }
+                    Err(_) => sleep(ACCEPT_PAUSE).await,
+                },
+            }
+        }
+    }
+
+    /// Serves one connection, of whatever transport, to its end. The transport comes back so that a reset can be
+    /// made of closing it: [`Ending::Reset`] says that one was ordered.
+    pub async fn serve_connection<I>(self: Arc<Self>, io: I) -> (I, Ending)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = service_fn(move |request| {
+            let sandbox = Arc::clone(&self);
+            Box::pin(async move { sandbox.respond(request).await })
+        });
+        let mut connection = http1::Builder::new()
+            .title_case_headers(true)
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(io), service);
+        let result = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+        let mut io = connection.into_parts().io.into_inner();
+        let reset = result.is_err_and(|error| {
+            error.source().is_some_and(|source| matches!(source.downcast_ref(), Some(Stop::Reset)))
+        });
+        if reset {
+            return (io, Ending::Reset);
+        }
+        // A peer that has gone already makes no difference to anyone.
+        let _ = io.shutdown().await;
+        (io, Ending::Whole)
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Half>>, Stop> {
+        let (head, body) = request.into_parts();
+        let body = timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| Stop::Broken)?;
+        let Some(body) = body? else {
+            return Ok(too_large().map(|body| Either::Left(Full::new(body))));
+        };
+        let reply = self.answer(&Request::from_parts(head, body));
+        if !reply.delay.is_zero() {
+            sleep(reply.delay).await;
+        }
+        match reply.ending {
+            Ending::Whole => Ok(reply.response.map(|body| Either::Left(Full::new(body)))),
+            Ending::Cut => Ok(cut(reply.response)),
+            Ending::Reset => Err(Stop::Reset),
+        }
+    }
+}
+
+/// Reads a body; `None` if it is too large.
+async fn collect(mut body: Incoming) -> Result<Option<Bytes>, Stop> {
+    let mut kept = BytesMut::new();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Stop::Broken)?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > DROPPED_BYTES_MAX {
+            break;
+        }
+        if length <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        }
+    }
+    Ok((length <= BODY_BYTES_MAX).then(|| kept.freeze()))
+}
+
+fn too_large() -> Response<Bytes> {
+    let error = VendorError::new(StatusCode::PAYLOAD_TOO_LARGE, 1005, "The body is larger than 12 MiB");
+    let mut response = error.into_answer(Envelope::Nested).into_response(None);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Promises the whole body and sends half of it.
+fn cut<L>(response: Response<Bytes>) -> Response<Either<L, Half>> {
+    let (mut head, body) = response.into_parts();
+    // An empty answer cannot be halved; it is promised to have a byte.
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len().max(1)));
+    let half = body.slice(..body.len() / 2);
+    let pause = Box::pin(sleep(CUT_PAUSE));
+    Response::from_parts(head, Either::Right(Half { half: Some(half), pause }))
+}
+
+/// The first half of a body, then a failure.
+#[derive(Debug)]
+struct Half {
+    half: Option<Bytes>,
+    pause: Pin<Box<Sleep>>,
+}
+
+impl Body for Half {
+    type Data = Bytes;
+    type Error = Stop;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Stop>>> {
+        if let Some(half) = self.half.take().filter(|half| !half.is_empty()) {
+            return Poll::Ready(Some(Ok(Frame::data(half))));
+        }
+        ready!(self.pause.as_mut().poll(context));
+        Poll::Ready(Some(Err(Stop::Broken)))
+    }
+}
+
+/// Why a connection ends without a whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// As ordered.
+    Reset,
+    /// In the middle of something.
+    Broken,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reset => "a reset was ordered",
+            Self::Broken => "the connection ends in the middle of a message",
+        })
+    }
+}
+
+impl Error for Stop {}
+
+impl From<Infallible> for Stop {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
