@@ -6,11 +6,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -24,13 +24,16 @@ use crate::edge;
 use crate::intake::{self, SpareBuffers};
 use crate::load::{self, Load};
 use crate::operation::{self, Matched, OperationId, Path};
-use crate::outbound::{self, Inbound, REQUEST_ID, VendorRequest};
+use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
 use crate::setup::Setup;
 use crate::telemetry::{Record, Telemetry, VendorNote};
 use crate::tenant::{Denied, Grant, Wishes};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool};
+
+static TENANT: HeaderName = HeaderName::from_static("x-jpush-tenant");
+static CREDENTIAL: HeaderName = HeaderName::from_static("x-jpush-credential");
 
 /// A second attempt needs this much of the call's time, or half of it where that is less.
 const SECOND_ATTEMPT_MIN: Duration = Duration::from_secs(5);
@@ -112,8 +115,7 @@ impl Worker {
     ) -> Result<Admitted<'r>, Refusal> {
         let directory = &self.setup.directory;
         let principal = auth::identify(directory, &parts.headers)?;
-        record.identified(directory, &self.setup.usage, principal.caller());
-        self.setup.usage.token_used(principal.caller(), principal.token, unix_seconds());
+        record.identified(directory, &self.setup.usage, &principal);
         let path = path.as_ref().map_err(|bad| Refusal::from(*bad))?;
         let matched = operation::find(parts.method.as_str(), path)?;
         record.matched(matched.operation);
@@ -156,14 +158,13 @@ impl Worker {
         body: intake::Buffered,
     ) -> Result<Payload, Refusal> {
         let operation = grant.operation();
-        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let subject = Subject {
             method: operation.method,
             family: operation.family(),
             query: parts.uri.query(),
             value: matched.value,
-            content_type: text("content-type"),
-            encrypted: parts.headers.contains_key("x-encrypt-type"),
+            content_type: parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes),
+            encrypted: parts.headers.contains_key(&ENCRYPT_TYPE),
             app_key: grant.app_key(),
             files: &self.setup.files,
             images: &self.setup.images,
@@ -288,7 +289,7 @@ fn time_for_another(deadlines: &Deadlines) -> bool {
 
 /// The tenant and the credential a request asks for by header.
 fn wishes(headers: &HeaderMap) -> Result<Wishes<'_>, Refusal> {
-    let one = |name: &'static str| {
+    let one = |name: &HeaderName| {
         let mut values = headers.get_all(name).iter();
         match (values.next().map(HeaderValue::to_str), values.next()) {
             (None, _) => Ok(None),
@@ -296,14 +297,14 @@ fn wishes(headers: &HeaderMap) -> Result<Wishes<'_>, Refusal> {
             _ => Err(Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into())),
         }
     };
-    let as_dev = match one("x-jpush-credential")? {
+    let as_dev = match one(&CREDENTIAL)? {
         None | Some("app") => false,
         Some("dev") => true,
         Some(_) => {
             return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into()));
         }
     };
-    Ok(Wishes { tenant: one("x-jpush-tenant")?, as_dev })
+    Ok(Wishes { tenant: one(&TENANT)?, as_dev })
 }
 
 /// An SDK asks for `/` before its first call: no credentials, no budget, no vendor.
@@ -341,8 +342,4 @@ fn fresh_request_id() -> HeaderValue {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(id).expect("a UUID is ASCII")
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

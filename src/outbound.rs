@@ -23,7 +23,8 @@ use crate::vendor::Sending;
 
 /// `X-Request-Id`
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static ENCRYPT_TYPE: HeaderName = HeaderName::from_static("x-encrypt-type");
+/// `X-Encrypt-Type`: the payload is encrypted for the vendor.
+pub static ENCRYPT_TYPE: HeaderName = HeaderName::from_static("x-encrypt-type");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -3,9 +3,30 @@
 //! Pure functions over a whole body: bytes in, [`Facts`] or a [`Defect`] out. The gateway refuses only what the
 //! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
 
-use crate::config::Limits;
-use crate::config::{Files, Images};
+mod channel;
+mod form;
+mod image_files;
+mod image_urls;
+mod json;
+mod media_id;
+mod newlines;
+mod picture;
+mod push;
+mod query;
+mod rule;
+mod schedule;
+mod target_list;
+mod target_scan;
+#[cfg(test)]
+mod tests;
+
+use crate::config::{Files, Images, Limits};
 use crate::operation::{BodyRule, Family, Verb};
+
+pub use channel::{ImageType, UploadChannel};
+pub use picture::{PictureVerdict, check_picture};
+pub use rule::{Fault, Rule};
+pub use target_scan::{BadLine, BrokenText, TargetScan, TargetSummary};
 
 /// What is known about a request besides its body.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +39,11 @@ pub struct Subject<'a> {
     pub query: Option<&'a str>,
     /// The last `{…}` of the path, as sent: an upload's type, a picture's media id.
     pub value: Option<&'a str>,
-    /// `Content-Type`; tells a form's boundary and nothing else.
-    pub content_type: Option<&'a str>,
-    /// `X-Encrypt-Type` was sent: the payload is not looked into.
+    /// `Content-Type`; tells a form's boundary and nothing else. Bytes: a header may hold any but control ones.
+    pub content_type: Option<&'a [u8]>,
+    /// `X-Encrypt-Type` was sent: nothing is refused, and only what stands outside the payload is known.
     pub encrypted: bool,
-    /// The tenant's app key, which every cid and file id starts with.
+    /// The tenant's app key, which every cid starts with.
     pub app_key: &'a str,
     /// Rules for target lists.
     pub files: &'a Files,
@@ -32,8 +53,9 @@ pub struct Subject<'a> {
 
 /// What a checked body says about the call it asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each asked for by name")]
 pub struct Facts {
-    /// `"audience":"all"`.
+    /// `"audience":"all"`, in any reading of the body.
     pub broadcast: bool,
     /// A schedule whose push goes to a target list: draws on the file budget too.
     pub audience_file: bool,
@@ -41,8 +63,10 @@ pub struct Facts {
     pub oppo_big: bool,
     /// Uploads an OPPO icon.
     pub oppo_icon: bool,
-    /// The push carries a cid of its own.
+    /// The push carries a cid of its own, in every reading of the body.
     pub has_cid: bool,
+    /// The push has a top-level `cid` key, whatever it holds: one written in front of it would lose or clash.
+    pub names_cid: bool,
     /// A rule in `report` mode would have refused the body.
     pub reported: Option<Rule>,
 }
@@ -59,18 +83,49 @@ pub struct Defect {
     pub message: String,
 }
 
-/// Names of the body rules, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// Not one JSON object.
-    Json,
+/// Judges a whole body by its operation's rule.
+///
+/// An encrypted body is never refused, but what can be read of it counts: a readable `audience` decides whether it
+/// is a broadcast. Its cid, if any, is inside the payload, so none is known.
+pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts, Defect> {
+    let mut facts = Facts::default();
+    let verdict = match rule {
+        BodyRule::None => Ok(()),
+        BodyRule::CidQuery => query::check(subject.query.unwrap_or_default()),
+        BodyRule::Json | BodyRule::Batch => json::object(body, |_, _| {}),
+        BodyRule::Push => push::check(push::Kind::Single { app_key: subject.app_key }, body, &mut facts),
+        BodyRule::GroupPush => push::check(push::Kind::Group, body, &mut facts),
+        BodyRule::FilePush => push::check(push::Kind::File, body, &mut facts),
+        BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
+        BodyRule::TargetList => target_list::check(subject, body, &mut facts),
+        BodyRule::ImageUrls => image_urls::check(subject, body, &mut facts),
+        BodyRule::ImageFiles => image_files::check(subject, body, &mut facts),
+        BodyRule::ImageUrlsV4 => image_urls::check_v4(body, &mut facts),
+    };
+    match verdict {
+        Err(fault) if !subject.encrypted => Err(fault.worded_for(subject.family)),
+        _ if subject.encrypted => Ok(Facts { has_cid: false, ..facts }),
+        _ => Ok(facts),
+    }
 }
 
-/// x
-pub fn check(_rule: BodyRule, _subject: &Subject<'_>, _body: &[u8]) -> Result<Facts, Defect> {
-    Ok(Facts::default())
+/// How many bytes a body may have before it is not even read. Forms get 64 KiB beyond their files.
+pub fn limit_bytes(rule: BodyRule, limits: &Limits, files: &Files, images: &Images) -> usize {
+    const SLACK_BYTES: usize = 64 * 1024;
+    match rule {
+        BodyRule::None | BodyRule::CidQuery => SLACK_BYTES,
+        BodyRule::Batch => limits.batch_body_bytes,
+        BodyRule::TargetList => files.max_bytes.saturating_add(SLACK_BYTES),
+        BodyRule::ImageFiles => images.max_bytes.saturating_mul(2).saturating_add(SLACK_BYTES),
+        BodyRule::Json
+        | BodyRule::Push
+        | BodyRule::GroupPush
+        | BodyRule::FilePush
+        | BodyRule::Schedule
+        | BodyRule::ImageUrls
+        | BodyRule::ImageUrlsV4 => limits.json_body_bytes,
+    }
 }
-/// x
-pub fn limit_bytes(_rule: BodyRule, limits: &Limits, _files: &Files, _images: &Images) -> usize {
-    limits.batch_body_bytes
-}
+
+/// What a rule says of a body.
+type Verdict = Result<(), Fault>;

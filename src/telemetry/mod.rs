@@ -1,12 +1,14 @@
 //! What operators see: metrics, the access line, what happened lately.
 
 pub mod access;
+mod line;
 pub mod metrics;
 pub mod recent;
 mod record;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 pub use record::{Record, VendorNote};
 
@@ -53,7 +55,8 @@ impl Usage {
     }
 
     /// Notes that a token was good.
-    pub fn token_used(&self, caller: usize, token: usize, unix_seconds: u64) {
+    pub fn token_used(&self, caller: usize, token: usize, now: SystemTime) {
+        let unix_seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let last = &self.last_use[caller][token];
         // Most calls come within the second of the one before: reading alone keeps the line shared between cores.
         if last.load(Ordering::Relaxed) != unix_seconds {

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use serde::Serialize;
-
+use super::line::Line;
 use super::metrics::{Labels, NONE};
 use super::recent::Refused;
 use super::{Telemetry, Usage};
 use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
-use crate::tenant::Directory;
+use crate::tenant::{Directory, Principal};
 
 /// Status of a request whose caller hung up before there was an answer.
 const CALLER_GONE: u16 = 499;
@@ -23,7 +22,8 @@ pub struct Record {
     started: Instant,
     request_id: HeaderValue,
     names: Option<Names>,
-    caller: Option<usize>,
+    /// Positions of the caller and of the token it used.
+    caller: Option<(usize, usize)>,
     tenant: Option<usize>,
     operation: Option<OperationId>,
     status: u16,
@@ -87,9 +87,9 @@ impl Record {
     }
 
     /// Somebody known calls.
-    pub fn identified(&mut self, directory: &Arc<Directory>, usage: &Arc<Usage>, caller: usize) {
+    pub fn identified(&mut self, directory: &Arc<Directory>, usage: &Arc<Usage>, principal: &Principal<'_>) {
         self.names = Some(Names { directory: Arc::clone(directory), usage: Arc::clone(usage) });
-        self.caller = Some(caller);
+        self.caller = Some((principal.caller(), principal.token));
     }
 
     /// The call is known.
@@ -154,7 +154,7 @@ impl Record {
     }
 
     fn caller(&self) -> Option<&str> {
-        Some(self.names.as_ref()?.directory.callers[self.caller?].name.as_str())
+        Some(self.names.as_ref()?.directory.callers[self.caller?.0].name.as_str())
     }
 
     fn tenant(&self) -> Option<&str> {
@@ -162,23 +162,20 @@ impl Record {
     }
 
     fn series(&self) -> Option<&super::metrics::Series> {
-        Some(self.names.as_ref()?.usage.series(self.caller?, self.tenant?, self.operation?.index()))
+        Some(self.names.as_ref()?.usage.series(self.caller?.0, self.tenant?, self.operation?.index()))
     }
 
-    fn line(&self, took: Duration) -> Line<'_> {
-        let vendor = self.vendor.as_ref();
+    fn line(&self, now: SystemTime, took: Duration) -> Line<'_> {
         Line {
-            time: humantime::format_rfc3339_millis(SystemTime::now()),
+            time: now,
             request_id: self.request_id.to_str().unwrap_or_default(),
             caller: self.caller(),
             tenant: self.tenant(),
             operation: self.operation_name(),
             status: self.status,
             reason: self.reason,
-            vendor_code: vendor.and_then(|vendor| vendor.code),
-            msg_id: vendor.and_then(|vendor| std::str::from_utf8(vendor.msg_id.as_deref()?).ok()),
-            duration_ms: millis(took),
-            vendor_ms: vendor.map(|vendor| millis(vendor.took)),
+            vendor: self.vendor.as_ref(),
+            took,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
         }
@@ -191,40 +188,10 @@ impl Drop for Record {
         let metrics = &self.telemetry.metrics;
         metrics.request(self.series(), self.labels(), self.status, took);
         metrics.in_flight.dec();
-        self.telemetry.lane.write(|buffer| {
-            serde_json::to_writer(buffer, &self.line(took)).expect("writing to memory cannot fail");
-        });
+        let now = SystemTime::now();
+        if let (Some(names), Some((caller, token))) = (&self.names, self.caller) {
+            names.usage.token_used(caller, token, now);
+        }
+        self.telemetry.lane.write(|buffer| self.line(now, took).write(buffer));
     }
-}
-
-fn millis(span: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of one request are far below 2^52")]
-    let micros = span.as_micros() as f64;
-    micros / 1_000.0
-}
-
-/// The access line: fixed fields, in this order.
-#[derive(Serialize)]
-struct Line<'r> {
-    #[serde(serialize_with = "display")]
-    time: humantime::Rfc3339Timestamp,
-    request_id: &'r str,
-    caller: Option<&'r str>,
-    tenant: Option<&'r str>,
-    operation: Option<&'static str>,
-    status: u16,
-    reason: Option<&'static str>,
-    vendor_code: Option<u32>,
-    msg_id: Option<&'r str>,
-    duration_ms: f64,
-    vendor_ms: Option<f64>,
-    bytes_in: u64,
-    bytes_out: u64,
-}
-
-fn display<S: serde::Serializer>(
-    time: &humantime::Rfc3339Timestamp,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
 }

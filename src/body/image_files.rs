@@ -1,0 +1,53 @@
+//! Uploads of pictures. Source: the vendor's image API (S0): byfiles checks and refuses, it never rescales.
+
+use crate::operation::Verb;
+
+use super::channel::{ImageType, UploadChannel};
+use super::form::{Form, Part};
+use super::{Facts, Fault, Rule, Subject, Verdict, check_picture, media_id};
+
+/// Judges the pictures of a new or updated resource. An update has its type in the media id.
+pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
+    let update = subject.method == Verb::Put;
+    let form = Form::parse(subject.content_type, body)?;
+    let sent = form.part("image_type").map(|part| part.map(image_type));
+    let known = if update {
+        subject.value.and_then(media_id::image_type)
+    } else {
+        sent.clone().ok().flatten().flatten()
+    };
+    tell(&form, known, facts);
+    match sent? {
+        None if !update => {
+            let what = "the form has no part named image_type; send 1, 2 or 3";
+            return Err(Fault::new(Rule::ImageTypeMissing, what));
+        }
+        Some(None) => return Err(Fault::new(Rule::ImageType, "image_type is not 1, 2 or 3")),
+        None | Some(Some(_)) => {}
+    }
+    let mut found = false;
+    for channel in UploadChannel::ALL {
+        if let Some(file) = form.part(channel.part())? {
+            found = true;
+            let reported = check_picture(file.content, channel, known, subject.images)?;
+            facts.reported = facts.reported.or(reported.map(|fault| fault.rule));
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    let what = "the form has no part named oppo_file or xiaomi_file; send at least one";
+    Err(Fault::new(Rule::PictureMissing, what))
+}
+
+/// OPPO counts big pictures and icons a day. A type that is not known may be either, so it counts as both.
+fn tell(form: &Form<'_>, known: Option<ImageType>, facts: &mut Facts) {
+    if form.has(UploadChannel::Oppo.part()) {
+        facts.oppo_big = matches!(known, None | Some(ImageType::Big));
+        facts.oppo_icon = matches!(known, None | Some(ImageType::Icon));
+    }
+}
+
+fn image_type(part: &Part<'_>) -> Option<ImageType> {
+    std::str::from_utf8(part.content).ok().and_then(|text| ImageType::parse(text.trim()))
+}

@@ -1,0 +1,153 @@
+//! Addresses of pictures: the `JPush` form with a field a channel, and the `EngageLab` form for OPPO.
+
+use std::borrow::Cow;
+
+use crate::operation::Verb;
+
+use super::channel::{self, ImageType, UrlForm};
+use super::json::{self, Value};
+use super::media_id;
+use super::push::note;
+use super::{Facts, Fault, Rule, Subject, Verdict};
+
+/// One address, in bytes of UTF-8. Longer ones pass no web server on the way.
+const URL_BYTES_MAX: usize = 2048;
+
+/// Judges the addresses of a new picture, or of an update, whose type its media id tells.
+///
+/// A field is a channel's, known or new, if its name ends in `image_url`. An empty one inherits `image_url` like an
+/// absent one: the page's sample has `"huawei_image_url": ""` answered with the address of `image_url`.
+pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
+    let mut fields = Fields::default();
+    let parsed = json::object(body, |key, value| fields.take(key, value));
+    if subject.method == Verb::Put {
+        fields.types = subject.value.and_then(media_id::image_type).into_iter().collect();
+    }
+    fields.tell(facts);
+    parsed?;
+    fields.check_types(subject.method)?;
+    if let Some(fault) = fields.fault {
+        return Err(fault);
+    }
+    if fields.urls.is_empty() {
+        return Err(Fault::new(Rule::ImageUrlMissing, "no …_image_url is given; send at least one"));
+    }
+    fields.urls.iter().try_for_each(|(field, url)| check_url(field, url, &fields.types))
+}
+
+/// What a body says of pictures.
+#[derive(Default)]
+struct Fields<'a> {
+    /// Each `image_type` that could be read.
+    types: Vec<ImageType>,
+    /// One `image_type` could not.
+    type_bad: bool,
+    /// The addresses that are not empty.
+    urls: Vec<(String, Cow<'a, str>)>,
+    fault: Option<Fault>,
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, key: &str, value: Value<'a>) {
+        if value.is_null() {
+            return;
+        }
+        if key == "image_type" {
+            match ImageType::parse(&value.whole_number()) {
+                Some(kind) if !self.types.contains(&kind) => self.types.push(kind),
+                Some(_) => {}
+                None => self.type_bad = true,
+            }
+        } else if key.ends_with("image_url") {
+            let verdict = if let Some(url) = value.text() {
+                self.take_url(key, url)
+            } else {
+                let what = format!("{} is not a string; send an address", name(key));
+                Err(Fault::new(Rule::ImageUrlForm, what))
+            };
+            note(&mut self.fault, verdict);
+        }
+    }
+
+    fn take_url(&mut self, key: &str, url: Cow<'a, str>) -> Verdict {
+        if url.len() > URL_BYTES_MAX {
+            let what = format!("{} has {} bytes; up to {URL_BYTES_MAX} pass", name(key), url.len());
+            return Err(Fault::new(Rule::ImageUrlLength, what));
+        }
+        if !url.is_empty() {
+            self.urls.push((key.to_owned(), url));
+        }
+        Ok(())
+    }
+
+    /// OPPO counts pictures a day: its own, or the one it inherits.
+    fn tell(&self, facts: &mut Facts) {
+        let oppo =
+            self.urls.iter().any(|(field, _)| matches!(field.as_str(), "oppo_image_url" | "image_url"));
+        facts.oppo_big |= oppo && self.types.contains(&ImageType::Big);
+        facts.oppo_icon |= oppo && self.types.contains(&ImageType::Icon);
+    }
+
+    fn check_types(&self, method: Verb) -> Verdict {
+        let update = method == Verb::Put;
+        if update && self.types.is_empty() {
+            let what = "the media id is not of the form jgmedia-{1, 2 or 3}-{uuid}";
+            return Err(Fault::new(Rule::MediaId, what));
+        }
+        if !update && self.type_bad {
+            return Err(Fault::new(Rule::ImageType, "image_type is not 1, 2 or 3"));
+        }
+        if self.types.is_empty() {
+            return Err(Fault::new(Rule::ImageTypeMissing, "image_type is missing; send 1, 2 or 3"));
+        }
+        Ok(())
+    }
+}
+
+fn check_url(field: &str, url: &str, types: &[ImageType]) -> Verdict {
+    for &kind in types {
+        let forms = channel::forms(field, kind);
+        if !forms.is_empty() && !forms.iter().any(|form| form.fits(url.trim())) {
+            let known = forms.iter().map(|form| form.as_str()).collect::<Vec<_>>().join(", ");
+            let what =
+                format!("{} has no form that its channel takes for this image_type: {known}", name(field));
+            return Err(Fault::new(Rule::ImageUrlForm, what));
+        }
+    }
+    Ok(())
+}
+
+/// A field as a refusal names it: long names are not quoted.
+fn name(field: &str) -> &str {
+    if field.len() <= 32 { field } else { "an …_image_url" }
+}
+
+/// Judges the `EngageLab` form: a big picture, a small one, or both (S2).
+pub(super) fn check_v4(body: &[u8], facts: &mut Facts) -> Verdict {
+    let mut fault = None;
+    let parsed = json::object(body, |key, value| {
+        let fact = match key {
+            "big_picture_url" => &mut facts.oppo_big,
+            "small_picture_url" => &mut facts.oppo_icon,
+            _ => return,
+        };
+        let url = value.text();
+        if value.is_null() || url.as_ref().is_some_and(|url| url.is_empty()) {
+            return;
+        }
+        *fact = true;
+        let url = url.unwrap_or_default();
+        if ![UrlForm::Http, UrlForm::Https].iter().any(|form| form.fits(url.trim())) {
+            let what = format!("{key} is not an address; send http://… or https://…");
+            note(&mut fault, Err(Fault::new(Rule::ImageUrlForm, what)));
+        }
+    });
+    parsed?;
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    if facts.oppo_big || facts.oppo_icon {
+        return Ok(());
+    }
+    Err(Fault::new(Rule::ImageUrlMissing, "neither big_picture_url nor small_picture_url is given; send one"))
+}

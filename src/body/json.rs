@@ -1,0 +1,151 @@
+//! Reading JSON without building it: one level at a time, each value handed on as the text it is.
+//!
+//! `serde_json` skips over values without recursion, so a body nested a hundred thousand levels deep costs no stack
+//! and needs no depth limit: the rules descend a fixed few levels and never look further down. Keys are compared
+//! decoded (`"\u0061udience"` is `audience`). A key that stands twice is handed on twice: which one the vendor
+//! reads is unknown, so each must pass, and a fact holds if any of them says so.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Fault, Rule, Verdict};
+
+/// A JSON value as it stands in the body, without blanks around it.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a>(&'a str);
+
+impl<'a> Value<'a> {
+    pub(super) fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// The decoded string. Half of a surrogate pair, which no UTF-8 text can hold, becomes U+FFFD.
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+            return Some(Cow::Borrowed(inner));
+        }
+        Text.deserialize(&mut serde_json::Deserializer::from_str(self.0)).ok()
+    }
+
+    /// A whole number as it is spelled, also inside a string or with `.0`: JSON libraries coerce either.
+    pub(super) fn whole_number(self) -> Cow<'a, str> {
+        let spelled = self.text().unwrap_or(Cow::Borrowed(self.0));
+        match spelled.strip_suffix(".0") {
+            Some(whole) => Cow::Owned(whole.to_owned()),
+            None => spelled,
+        }
+    }
+
+    /// Calls `each` for every entry; anything but an object has none.
+    pub(super) fn each_entry(self, each: impl FnMut(&str, Self)) {
+        if self.is_object() {
+            let walk = entries(self.0, each);
+            debug_assert!(walk.is_ok(), "the text was scanned as part of the body");
+        }
+    }
+
+    /// Calls `each` for every item that is not `null`; anything but an array has none.
+    pub(super) fn each_item(self, each: impl FnMut(Self)) {
+        if self.0.starts_with('[') {
+            let walk = serde_json::Deserializer::from_str(self.0).deserialize_seq(Items(each));
+            debug_assert!(walk.is_ok(), "the text was scanned as part of the body");
+        }
+    }
+}
+
+/// Reads a body that must be one JSON object and calls `each` for every top-level entry.
+///
+/// A leading byte order mark passes: it is legal to ignore it (RFC 8259, 8.1), and common parsers do. Entries in
+/// front of a syntax error are handed on, too: what they say of a broadcast is safer known than not.
+pub(super) fn object<'a>(body: &'a [u8], each: impl FnMut(&str, Value<'a>)) -> Verdict {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let text = simdutf8::basic::from_utf8(body).map_err(|_| {
+        let valid = simdutf8::compat::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
+        Fault::new(Rule::JsonEncoding, format!("the body is not UTF-8 at byte {valid}; send JSON as UTF-8"))
+    })?;
+    entries(text, each).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let what = format!("the body is not one JSON object (line {line}, column {column})");
+        Fault::new(Rule::Json, what + "; send one, and nothing behind it")
+    })
+}
+
+fn entries<'a>(text: &'a str, each: impl FnMut(&str, Value<'a>)) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.deserialize_map(Entries(each))?;
+    json.end()
+}
+
+struct Entries<F>(F);
+
+impl<'de, F: FnMut(&str, Value<'de>)> Visitor<'de> for Entries<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Text)? {
+            let value = map.next_value::<&'de RawValue>()?;
+            (self.0)(&key, Value(value.get()));
+        }
+        Ok(())
+    }
+}
+
+struct Items<F>(F);
+
+impl<'de, F: FnMut(Value<'de>)> Visitor<'de> for Items<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element::<&'de RawValue>()? {
+            let item = Value(item.get());
+            if !item.is_null() {
+                (self.0)(item);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A string that may hold half a surrogate pair: `serde_json` refuses these as `str` and takes them as bytes.
+struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_bytes(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_bytes<E: serde::de::Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        // The text around was checked as a whole, so only the error path of a caller's mistake ends here.
+        std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| E::custom("not UTF-8"))
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}

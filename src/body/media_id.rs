@@ -1,0 +1,20 @@
+//! Media ids, `jgmedia-{type}-{uuid}` (S0's samples), and the uuids in them and in cids.
+
+use super::channel::ImageType;
+use super::query::decode;
+
+/// The picture type a media id of the path tells; `None` if it is no media id.
+pub(super) fn image_type(value: &str) -> Option<ImageType> {
+    let id = decode(value);
+    let (kind, uuid) = id.strip_prefix("jgmedia-")?.split_once('-')?;
+    ImageType::parse(kind).filter(|_| is_uuid(uuid))
+}
+
+/// 8-4-4-4-12 hexadecimal digits.
+pub(super) fn is_uuid(text: &str) -> bool {
+    let mut groups = text.split('-');
+    let hex =
+        |group: &str, digits| group.len() == digits && group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    [8, 4, 4, 4, 12].into_iter().all(|digits| groups.next().is_some_and(|group| hex(group, digits)))
+        && groups.next().is_none()
+}

@@ -1,0 +1,91 @@
+//! One picture, judged by its first bytes, its dimensions and its weight; pixels are never decoded.
+
+use crate::config::{ImageRule, Images, Mode};
+
+use super::channel::{ImageType, UploadChannel};
+use super::{Fault, Rule, Verdict};
+
+/// What JPEG can say at most; a PNG that says more is no picture for a notification, and exhausts who decodes it.
+const SIDE_PIXELS_MAX: usize = 65_535;
+
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// The length and the name of the chunk that must come first.
+const PNG_FIRST_CHUNK: &[u8] = b"\0\0\0\x0dIHDR";
+/// Signature, and the first chunk with its checksum.
+const PNG_HEADER_BYTES: usize = 33;
+const JPEG_SIGNATURE: &[u8] = b"\xFF\xD8\xFF";
+
+/// `Ok` with the fault that a rule in `report` mode found, or the fault that refuses the picture.
+pub type PictureVerdict = Result<Option<Fault>, Fault>;
+
+/// Judges a picture for a channel. A type of `None` is not known: only what holds for all types is judged.
+pub fn check_picture(
+    file: &[u8],
+    channel: UploadChannel,
+    kind: Option<ImageType>,
+    images: &Images,
+) -> PictureVerdict {
+    let part = channel.part();
+    check_size(file, part, images.max_bytes)?;
+    let (width, height) = dimensions(file, part)?;
+    let rule = match (channel, kind) {
+        (UploadChannel::Oppo, Some(ImageType::Big)) => &images.oppo_big,
+        (UploadChannel::Oppo, Some(ImageType::Icon)) => &images.oppo_icon,
+        (UploadChannel::Oppo, Some(ImageType::SmallIcon)) => {
+            let what = "OPPO has no small icons; leave oppo_file away for image_type 3";
+            return Err(Fault::new(Rule::OppoType, what));
+        }
+        (UploadChannel::Oppo, None) | (UploadChannel::Xiaomi, _) => return Ok(None),
+    };
+    match (check_rule(rule, file.len(), (width, height)), rule.mode) {
+        (Ok(()), _) => Ok(None),
+        (Err(fault), Mode::Report) => Ok(Some(fault)),
+        (Err(fault), Mode::Enforce) => Err(fault),
+    }
+}
+
+fn check_size(file: &[u8], part: &str, bytes_max: usize) -> Verdict {
+    if file.is_empty() {
+        return Err(Fault::new(Rule::PictureEmpty, format!("{part} is empty")));
+    }
+    if file.len() > bytes_max {
+        let what = format!("{part} has {} bytes; up to {bytes_max} pass", file.len());
+        return Err(Fault::new(Rule::PictureSize, what));
+    }
+    Ok(())
+}
+
+/// Width and height, both sensible.
+fn dimensions(file: &[u8], part: &str) -> Result<(usize, usize), Fault> {
+    let png = file.starts_with(PNG_SIGNATURE);
+    if !png && !file.starts_with(JPEG_SIGNATURE) {
+        let what = format!("{part} is neither PNG nor JPEG by its first bytes, whatever its name says");
+        return Err(Fault::new(Rule::PictureFormat, what));
+    }
+    let whole = !png || (file.len() >= PNG_HEADER_BYTES && file[8..].starts_with(PNG_FIRST_CHUNK));
+    let size = imagesize::blob_size(file).ok().filter(|_| whole);
+    let Some(imagesize::ImageSize { width, height }) = size else {
+        let what = format!("the header of {part} breaks off or makes no sense");
+        return Err(Fault::new(Rule::PictureHeader, what));
+    };
+    let sensible = 1..=SIDE_PIXELS_MAX;
+    if !sensible.contains(&width) || !sensible.contains(&height) {
+        let what = format!("{part} is {width}x{height} pixels; 1 to {SIDE_PIXELS_MAX} a side pass");
+        return Err(Fault::new(Rule::PictureDimensions, what));
+    }
+    Ok((width, height))
+}
+
+fn check_rule(rule: &ImageRule, bytes: usize, (width, height): (usize, usize)) -> Verdict {
+    let fits = |&(wide, high): &(u32, u32)| (wide as usize, high as usize) == (width, height);
+    if !rule.sizes.iter().any(fits) {
+        let known = rule.sizes.iter().map(|(width, height)| format!("{width}x{height}")).collect::<Vec<_>>();
+        let what = format!("oppo_file is {width}x{height} pixels; {} pass", known.join(" and "));
+        return Err(Fault::new(Rule::OppoDimensions, what));
+    }
+    if bytes > rule.max_bytes {
+        let what = format!("oppo_file has {bytes} bytes; up to {} pass for its type", rule.max_bytes);
+        return Err(Fault::new(Rule::OppoSize, what));
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The query of a call for cids: how many, and what for.
+
+use std::borrow::Cow;
+
+use super::{Fault, Rule, Verdict};
+
+/// Up to this many cids are handed out at once (S3).
+const COUNT_MAX: u32 = 1000;
+
+/// A parameter that stands twice must pass each time.
+pub(super) fn check(query: &str) -> Verdict {
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match &*decode(name) {
+            "count" => check_count(&decode(value))?,
+            "type" => check_type(&decode(value))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_count(value: &str) -> Verdict {
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse() {
+        Ok(1..=COUNT_MAX) if digits => Ok(()),
+        _ => Err(Fault::new(Rule::CidCount, "count is not a whole number from 1 to 1000")),
+    }
+}
+
+fn check_type(value: &str) -> Verdict {
+    match value {
+        "push" | "schedule" => Ok(()),
+        _ => Err(Fault::new(Rule::CidType, "type is neither push nor schedule")),
+    }
+}
+
+/// Undoes percent-encoding. What does not decode to UTF-8 holds U+FFFD, which equals nothing that is compared.
+pub(super) fn decode(value: &str) -> Cow<'_, str> {
+    if memchr::memchr2(b'%', b'+', value.as_bytes()).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match (byte, tail) {
+            (b'%', &[high, low, ref behind @ ..]) => match (hex(high), hex(low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high << 4 | low);
+                    rest = behind;
+                }
+                _ => bytes.push(byte),
+            },
+            (b'+', _) => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}

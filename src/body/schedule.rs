@@ -1,0 +1,131 @@
+//! Schedules: a push, and when it goes out. Source: the vendor's schedule documentation (`D/rest_api_push_schedule`).
+
+use crate::operation::Verb;
+
+use super::json::{self, Value};
+use super::push::{Absent, Kind, Reading, note};
+use super::{Facts, Fault, Rule, Verdict};
+
+/// A schedule's name, in bytes of UTF-8.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The forms of times; `9` stands for a digit. Calendars are the vendor's business.
+const DATE_TIME: &[u8] = b"9999-99-99 99:99:99";
+const TIME: &[u8] = b"99:99:99";
+
+/// Judges a schedule; an update is judged by what it contains only.
+pub(super) fn check(method: Verb, body: &[u8], facts: &mut Facts) -> Verdict {
+    let absent = if method == Verb::Put { Absent::Kept } else { Absent::Refused };
+    let mut schedule = Schedule { absent, name: false, trigger: false, push: false, fault: None };
+    json::object(body, |key, value| schedule.take(key, value, facts))?;
+    schedule.verdict()
+}
+
+/// A schedule, entry by entry.
+struct Schedule {
+    absent: Absent,
+    name: bool,
+    trigger: bool,
+    push: bool,
+    fault: Option<Fault>,
+}
+
+impl Schedule {
+    fn take(&mut self, key: &str, value: Value<'_>, facts: &mut Facts) {
+        if value.is_null() {
+            return;
+        }
+        let verdict = match key {
+            "name" => {
+                self.name = true;
+                check_name(value)
+            }
+            "trigger" => {
+                self.trigger = true;
+                check_trigger(self.absent, value)
+            }
+            "push" => {
+                self.push = true;
+                let mut reading = Reading::new(Kind::Scheduled);
+                value.each_entry(|key, value| reading.take(key, value, facts));
+                reading.verdict(self.absent)
+            }
+            _ => Ok(()),
+        };
+        note(&mut self.fault, verdict);
+    }
+
+    fn verdict(self) -> Verdict {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let required = [
+            (self.name, Rule::ScheduleNameMissing, "the schedule has no name"),
+            (self.trigger, Rule::ScheduleTriggerMissing, "the schedule has no trigger"),
+            (self.push, Rule::SchedulePushMissing, "the schedule has no push"),
+        ];
+        match required.into_iter().find(|(present, ..)| !present) {
+            Some((_, rule, what)) if self.absent == Absent::Refused => Err(Fault::new(rule, what)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_name(name: Value<'_>) -> Verdict {
+    let bytes = name.text().map_or(0, |name| name.len());
+    if bytes <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let what = format!("the schedule's name has {bytes} bytes; up to {NAME_BYTES_MAX} pass");
+    Err(Fault::new(Rule::ScheduleName, what))
+}
+
+fn check_trigger(absent: Absent, trigger: Value<'_>) -> Verdict {
+    let (mut single, mut periodical, mut fault) = (false, false, None);
+    trigger.each_entry(|key, value| match key {
+        _ if value.is_null() => {}
+        "single" => {
+            single = true;
+            note(&mut fault, check_times(absent, key, value, &[("time", DATE_TIME)]));
+        }
+        "periodical" => {
+            periodical = true;
+            let times = [("start", DATE_TIME), ("end", DATE_TIME), ("time", TIME)];
+            note(&mut fault, check_times(absent, key, value, &times));
+        }
+        _ => {}
+    });
+    if single == periodical {
+        return Err(Fault::new(
+            Rule::ScheduleTrigger,
+            "the trigger is not exactly one of single and periodical; send one of them",
+        ));
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+/// Judges the times of one kind of trigger: names and forms.
+fn check_times(absent: Absent, kind: &str, trigger: Value<'_>, times: &[(&str, &[u8])]) -> Verdict {
+    for &(name, form) in times {
+        let (mut found, mut good) = (false, true);
+        trigger.each_entry(|key, value| {
+            if key == name && !value.is_null() {
+                found = true;
+                good &= value.text().is_some_and(|time| has_form(time.as_bytes(), form));
+            }
+        });
+        let kept = !found && absent == Absent::Kept && trigger.is_object();
+        if !(kept || found && good) {
+            let shape = if form == TIME { "HH:MM:SS" } else { "YYYY-MM-DD HH:MM:SS" };
+            let what = format!("trigger.{kind}.{name} is not of the form {shape}");
+            return Err(Fault::new(Rule::ScheduleTime, what));
+        }
+    }
+    Ok(())
+}
+
+fn has_form(time: &[u8], form: &[u8]) -> bool {
+    let fits =
+        |(&byte, &shape): (&u8, &u8)| if shape == b'9' { byte.is_ascii_digit() } else { byte == shape };
+    time.len() == form.len() && time.iter().zip(form).all(fits)
+}

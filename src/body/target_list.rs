@@ -1,0 +1,51 @@
+//! Uploads of target lists. Source: the vendor's file API (S4).
+
+use crate::config::Mode;
+
+use super::form::Form;
+use super::{Facts, Fault, Rule, Subject, TargetScan, Verdict};
+
+/// How long a list can be kept, in hours.
+const TTL_HOURS_MAX: u32 = 720;
+
+/// Judges an upload.
+pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
+    if !matches!(subject.value, Some("alias" | "registration_id")) {
+        let what = "the path's type is neither alias nor registration_id";
+        return Err(Fault::new(Rule::ListType, what));
+    }
+    let form = Form::parse(subject.content_type, body)?;
+    let Some(list) = form.part("filename")? else {
+        let what = "the form has no part named filename, which holds the target list";
+        return Err(Fault::new(Rule::ListMissing, what));
+    };
+    if let Some(ttl) = form.part("ttl")? {
+        check_ttl(ttl.content)?;
+    }
+    let named = check_name(list.names_txt);
+    match subject.files.txt {
+        Mode::Enforce => named?,
+        Mode::Report => facts.reported = named.err().map(|fault| fault.rule),
+    }
+    let mut scan = TargetScan::new(subject.files);
+    scan.push(list.content);
+    scan.finish().verdict(subject.files)
+}
+
+fn check_name(names_txt: bool) -> Verdict {
+    if names_txt {
+        return Ok(());
+    }
+    Err(Fault::new(Rule::ListName, "the file name of the target list does not end in .txt"))
+}
+
+fn check_ttl(ttl: &[u8]) -> Verdict {
+    let hours = std::str::from_utf8(ttl).ok().and_then(|text| text.trim().parse().ok());
+    match hours {
+        Some(1..=TTL_HOURS_MAX) => Ok(()),
+        _ => Err(Fault::new(
+            Rule::Ttl,
+            format!("ttl is not a whole number of hours from 1 to {TTL_HOURS_MAX}"),
+        )),
+    }
+}

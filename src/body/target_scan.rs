@@ -1,0 +1,285 @@
+//! The lines of a target list, judged piece by piece: the verdict does not depend on how the list is cut.
+//!
+//! Source: S4, "one value a line, surrounding blanks ignored, UTF-8, a line over 40 bytes is refused". A lone CR
+//! ends a line for some readers and not for others, so a line is too long only if it is for both.
+
+use crate::config::Files;
+
+use super::newlines::{each_newline, short_lines};
+use super::{Fault, Rule, Verdict};
+
+/// So many bad lines are kept by number; the others are counted.
+const BAD_LINES_KEPT: usize = 20;
+
+/// A piece that is checked for UTF-8 and for lines while it is in the nearest cache.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// A list being read.
+#[derive(Debug)]
+pub struct TargetScan {
+    line_bytes_max: usize,
+    /// The beginning of a character that the next bytes complete; at most three bytes.
+    cut: Vec<u8>,
+    /// The line that the last piece did not end.
+    open: OpenLine,
+    /// Nothing of the text was read yet: a byte order mark may come.
+    at_start: bool,
+    seen: TargetSummary,
+}
+
+/// What a list looks like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetSummary {
+    /// The whole list, in bytes.
+    pub bytes: u64,
+    /// Lines ended by a newline or by the end of the list, blank ones included.
+    pub lines: u64,
+    /// The first lines that are too long.
+    pub bad: Vec<BadLine>,
+    /// How many lines are too long.
+    pub bad_lines: u64,
+    /// Where the list stops to be UTF-8; nothing behind it is judged.
+    pub broken: Option<BrokenText>,
+    /// Some line is not blank.
+    pub has_values: bool,
+}
+
+/// A line that is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// Counted from 1.
+    pub number: u64,
+    /// Trimmed.
+    pub bytes: u64,
+}
+
+/// Where a text stops to be UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenText {
+    /// Line, counted from 1.
+    pub line: u64,
+    /// Byte of the list, counted from 0.
+    pub offset: u64,
+}
+
+impl TargetScan {
+    /// Starts a list whose trimmed lines may have so many bytes.
+    pub fn new(files: &Files) -> Self {
+        Self {
+            line_bytes_max: files.line_bytes,
+            cut: Vec::with_capacity(4),
+            open: OpenLine::default(),
+            at_start: true,
+            seen: TargetSummary::default(),
+        }
+    }
+
+    /// Takes the next bytes of the list.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        let start = self.seen.bytes;
+        self.seen.bytes += bytes.len() as u64;
+        let length = bytes.len();
+        while !bytes.is_empty() && self.seen.broken.is_none() {
+            let offset = start + (length - bytes.len()) as u64;
+            if self.cut.is_empty() {
+                let (piece, rest) = bytes.split_at(piece_end(bytes));
+                self.read(piece, offset);
+                bytes = rest;
+            } else {
+                let (&byte, rest) = bytes.split_first().expect("the loop runs while there are bytes");
+                bytes = rest;
+                self.complete(byte, offset);
+            }
+        }
+    }
+
+    /// Ends the list.
+    pub fn finish(mut self) -> TargetSummary {
+        if !self.cut.is_empty() {
+            self.break_at(self.seen.bytes - self.cut.len() as u64);
+        }
+        let open = std::mem::take(&mut self.open);
+        if open.any {
+            self.end_line(&open);
+        }
+        self.seen
+    }
+
+    /// Reads whole characters, up to one that is cut or broken.
+    fn read(&mut self, piece: &[u8], offset: u64) {
+        if let Ok(text) = simdutf8::basic::from_utf8(piece) {
+            return self.read_text(text);
+        }
+        let Err(error) = simdutf8::compat::from_utf8(piece) else { return };
+        let (valid, rest) = piece.split_at(error.valid_up_to());
+        self.read_text(
+            simdutf8::basic::from_utf8(valid).expect("the part in front of the first error is UTF-8"),
+        );
+        match error.error_len() {
+            None => self.cut.extend_from_slice(rest),
+            Some(_) => self.break_at(offset + valid.len() as u64),
+        }
+    }
+
+    /// Adds one byte to a cut character.
+    fn complete(&mut self, byte: u8, offset: u64) {
+        let start = offset - self.cut.len() as u64;
+        self.cut.push(byte);
+        let character = std::mem::take(&mut self.cut);
+        match std::str::from_utf8(&character) {
+            Ok(text) => self.read_text(text),
+            Err(error) if error.error_len().is_some() => self.break_at(start),
+            Err(_) => self.cut = character,
+        }
+    }
+
+    fn break_at(&mut self, offset: u64) {
+        self.seen.broken = Some(BrokenText { line: self.seen.lines + 1, offset });
+    }
+
+    fn read_text(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let text = if self.at_start { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
+        self.at_start = false;
+        self.seen.has_values |= text.bytes().any(|byte| byte > b' ');
+        let Some(first) = memchr::memchr(b'\n', text.as_bytes()) else {
+            return self.open.extend(text);
+        };
+        let mut open = std::mem::take(&mut self.open);
+        open.extend(&text[..first]);
+        self.end_line(&open);
+        let rest = &text[first + 1..];
+        let start = match short_lines(rest.as_bytes(), self.line_bytes_max) {
+            Some(lines) => {
+                self.seen.lines += lines.count;
+                lines.end
+            }
+            None => self.read_lines(rest),
+        };
+        self.open.extend(&rest[start..]);
+    }
+
+    /// Judges line by line and says where the last, open one starts.
+    fn read_lines(&mut self, text: &str) -> usize {
+        let (mut start, mut lines) = (0, self.seen.lines);
+        each_newline(text.as_bytes(), |end| {
+            lines += 1;
+            if end - start > self.line_bytes_max {
+                self.judge_long(&text[start..end], lines);
+            }
+            start = end + 1;
+        });
+        self.seen.lines = lines;
+        start
+    }
+
+    /// A line that is too long as it stands may still be short enough without its blanks.
+    fn judge_long(&mut self, line: &str, number: u64) {
+        if line.trim_ascii().len() > self.line_bytes_max {
+            let mut open = OpenLine::default();
+            open.extend(line);
+            self.judge(&open, number);
+        }
+    }
+
+    fn end_line(&mut self, line: &OpenLine) {
+        self.seen.lines += 1;
+        self.judge(line, self.seen.lines);
+    }
+
+    fn judge(&mut self, line: &OpenLine, number: u64) {
+        let bytes = line.widest.max(line.value);
+        if bytes > self.line_bytes_max as u64 {
+            self.seen.bad_lines += 1;
+            if self.seen.bad.len() < BAD_LINES_KEPT {
+                self.seen.bad.push(BadLine { number, bytes });
+            }
+        }
+    }
+}
+
+/// Where to cut the next piece: in front of a character if there is one to see.
+fn piece_end(bytes: &[u8]) -> usize {
+    if bytes.len() <= PIECE_BYTES {
+        return bytes.len();
+    }
+    let starts = |&end: &usize| bytes[end] & 0xC0 != 0x80;
+    (PIECE_BYTES - 3..=PIECE_BYTES).rev().find(starts).unwrap_or(PIECE_BYTES)
+}
+
+/// A line as far as it was read.
+#[derive(Debug, Default)]
+struct OpenLine {
+    /// Has bytes at all.
+    any: bool,
+    /// The widest value a CR ended.
+    widest: u64,
+    /// From the first byte that is not blank to the last one.
+    value: u64,
+    /// Blanks behind it: they count once something follows.
+    blanks: u64,
+}
+
+impl OpenLine {
+    fn extend(&mut self, text: &str) {
+        self.any |= !text.is_empty();
+        let mut values = text.split('\r');
+        self.extend_value(values.next().unwrap_or_default());
+        for value in values {
+            self.widest = self.widest.max(self.value);
+            (self.value, self.blanks) = (0, 0);
+            self.extend_value(value);
+        }
+    }
+
+    fn extend_value(&mut self, text: &str) {
+        let text = if self.value == 0 { text.trim_start_matches(is_blank) } else { text };
+        let trimmed = text.trim_end_matches(is_blank);
+        if !trimmed.is_empty() {
+            self.value += std::mem::take(&mut self.blanks) + trimmed.len() as u64;
+        }
+        if self.value != 0 {
+            self.blanks += (text.len() - trimmed.len()) as u64;
+        }
+    }
+}
+
+/// What any of the usual trims takes away: of Java, up to the space; of Unicode, white space.
+fn is_blank(character: char) -> bool {
+    character <= ' ' || character.is_whitespace()
+}
+
+impl TargetSummary {
+    /// Judges the list by all rules but the one for its name.
+    pub fn verdict(&self, files: &Files) -> Verdict {
+        let bytes_max = files.max_bytes;
+        if self.bytes == 0 {
+            return Err(Fault::new(Rule::ListEmpty, "the target list is empty"));
+        }
+        if self.bytes > bytes_max as u64 {
+            let what = format!("the target list has {} bytes; up to {bytes_max} pass", self.bytes);
+            return Err(Fault::new(Rule::ListSize, what));
+        }
+        if let Some(BrokenText { line, offset }) = self.broken {
+            let what = format!("line {line} of the target list is not UTF-8 (byte {offset} of the file)");
+            return Err(Fault::new(Rule::ListEncoding, what + "; save it as UTF-8"));
+        }
+        if let Some(BadLine { number, bytes }) = self.bad.first() {
+            let (max, bad) = (files.line_bytes, self.bad_lines);
+            let what = format!("line {number} of the target list has {bytes} bytes; up to {max} pass");
+            return Err(Fault::new(
+                Rule::ListLine,
+                format!("{what} ({bad} of {} lines are too long)", self.lines),
+            ));
+        }
+        if !self.has_values {
+            return Err(Fault::new(
+                Rule::ListBlank,
+                "the target list has blank lines only; send one value a line",
+            ));
+        }
+        Ok(())
+    }
+}
