@@ -38,7 +38,7 @@ impl<'a> Form<'a> {
             .and_then(boundary)
             .ok_or_else(|| bad("Content-Type tells no boundary; send multipart/form-data; boundary=…"))?;
         let delimiter = [b"\r\n--", &*boundary].concat();
-        let mut cutter = Cutter { body, delimiter: Finder::new(&delimiter) };
+        let cutter = Cutter { body, delimiter: Finder::new(&delimiter) };
         let mut next =
             cutter.first().ok_or_else(|| bad("the boundary of Content-Type is not in the body"))?;
         let mut parts = Vec::new();
@@ -93,14 +93,14 @@ struct Cutter<'a, 'd> {
 
 impl Cutter<'_, '_> {
     /// The first boundary; whatever is in front of it is no part.
-    fn first(&mut self) -> Option<Boundary> {
+    fn first(&self) -> Option<Boundary> {
         let dashed = &self.delimiter.needle()[2..];
         let opening = self.body.starts_with(dashed).then(|| self.read(0, dashed.len())).flatten();
         opening.or_else(|| self.search(0))
     }
 
     /// The next boundary; the end of the body stands for a missing one.
-    fn next(&mut self, from: usize) -> Boundary {
+    fn next(&self, from: usize) -> Boundary {
         self.search(from).unwrap_or(Boundary { at: self.body.len(), behind: None })
     }
 

@@ -1,0 +1,33 @@
+//! What every target judges by: the limits the gateway has by default.
+
+use jpush_gateway::body::Subject;
+use jpush_gateway::config::{Files, ImageRule, Images, Mode};
+use jpush_gateway::operation::{Family, Verb};
+
+/// Limits of target lists.
+pub static FILES: Files = Files { max_bytes: 10 * 1024 * 1024, line_bytes: 40, txt: Mode::Enforce };
+
+/// Limits of pictures.
+pub fn images() -> Images {
+    let rule = |sizes, max_bytes| ImageRule { sizes, max_bytes, mode: Mode::Enforce };
+    Images {
+        max_bytes: 2 * 1024 * 1024,
+        oppo_big: rule(vec![(984, 369), (876, 324)], 1024 * 1024),
+        oppo_icon: rule(vec![(144, 144)], 50 * 1024),
+    }
+}
+
+/// A POST of the push family; each target changes what its rule reads.
+pub fn subject(images: &Images) -> Subject<'_> {
+    Subject {
+        method: Verb::Post,
+        family: Family::Push,
+        query: None,
+        value: None,
+        content_type: None,
+        encrypted: false,
+        app_key: "7d431e42dfa6a6d693ac2d04",
+        files: &FILES,
+        images,
+    }
+}
