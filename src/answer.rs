@@ -152,6 +152,10 @@ pub fn said(body: &Bytes) -> Said {
         #[serde(borrow, default)]
         code: Option<&'b RawValue>,
     }
+    // An array would be read as the members in order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Said::default();
+    }
     let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else { return Said::default() };
     let inner = members.error.and_then(|error| serde_json::from_str::<Inner<'_>>(error.get()).ok());
     let code = inner.and_then(|inner| inner.code).or(members.code);

@@ -141,13 +141,13 @@ impl Worker {
         let hold = self.load.hold(setup.caller_load(&grant));
         let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare).await?;
         record.received(body.len());
-        let deadlines = setup.deadlines(Instant::now());
+        let now = Instant::now();
         let payload = self.check(&grant, &matched, parts, body)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        let permit = self.pay(&grant, request.facts())?;
-        Ok(Call { grant, request, permit, deadlines, _places: places })
+        let permit = self.pay(&grant, request.facts(), now)?;
+        Ok(Call { grant, request, permit, deadlines: setup.deadlines(now), _places: places })
     }
 
     fn check(
@@ -176,8 +176,8 @@ impl Worker {
         Ok(payload)
     }
 
-    fn pay(&self, grant: &Grant, facts: &Facts) -> Result<Permit, Refusal> {
-        Ok(budget::take(grant.draw(facts), grant.taker(), self.clock, self.clock.now())?)
+    fn pay(&self, grant: &Grant, facts: &Facts, now: Instant) -> Result<Permit, Refusal> {
+        Ok(budget::take(grant.draw(facts), grant.taker(), self.clock, self.clock.at(now))?)
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
@@ -200,17 +200,16 @@ impl Worker {
         call: Call,
         record: &mut Record,
     ) -> Result<(http::response::Parts, Read), Refusal> {
-        let Call { grant, request, permit: mut next, deadlines, _places } = call;
+        let Call { grant, request, permit: mut next, mut deadlines, _places } = call;
         let mut choice = Choice::Any;
         let (origin, operation) = (request.origin(), grant.operation());
         let (mut message, payload) = request.into_message();
         loop {
             let dispatched = next.dispatch();
-            let start = Instant::now();
             match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
-                    dispatched.settle();
-                    return self.receive(answer, operation, start, record).await;
+                    dispatched.settle(self.clock.at(answer.arrived));
+                    return self.receive(answer, operation, deadlines.start, record).await;
                 }
                 Err(Failure::NotSent(back, why)) => {
                     dispatched.refund();
@@ -220,7 +219,8 @@ impl Worker {
                         return Err(Refusal::VendorUnreachable);
                     }
                     self.telemetry.metrics.retry(operation);
-                    next = self.pay(&grant, payload.facts()).map_err(|_| Refusal::VendorUnreachable)?;
+                    deadlines.start = Instant::now();
+                    next = self.pay(&grant, payload.facts(), deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
                     (choice, message) = (Choice::Fresh, *back);
                 }
                 Err(Failure::TimedOut) => {

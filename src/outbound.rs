@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -35,6 +34,9 @@ static REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining")
 static RESET: HeaderName = HeaderName::from_static("x-rate-limit-reset");
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Headers a budgeted answer can gain: the request id, four of the vendor's form, two of the IETF's.
+const RATE_HEADERS: usize = 7;
 
 const OUR_AGENT: HeaderValue = HeaderValue::from_static(concat!("jpush-gateway/", env!("CARGO_PKG_VERSION")));
 
@@ -202,6 +204,7 @@ fn dropped() -> [&'static HeaderName; 11] {
 
 /// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.
 pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
+    headers.reserve(RATE_HEADERS);
     let limit = headers.get(&LIMIT).or_else(|| headers.get(&QUOTA)).cloned();
     if let Some(limit) = limit {
         headers.entry(&LIMIT).or_insert_with(|| limit.clone());
@@ -226,17 +229,17 @@ pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
 
 /// One String Item with two Integer parameters (RFC 9651), written without going through `fmt`.
 fn list_item(name: &str, first: &str, one: u64, second: &str, two: u64) -> HeaderValue {
-    let mut text = Vec::with_capacity(name.len() + 32);
-    text.push(b'"');
-    text.extend_from_slice(name.as_bytes());
-    text.push(b'"');
-    for (key, value) in [(first, one), (second, two)] {
-        text.push(b';');
-        text.extend_from_slice(key.as_bytes());
-        text.push(b'=');
-        text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    let mut numbers = [itoa::Buffer::new(), itoa::Buffer::new()];
+    let [one_digits, two_digits] = &mut numbers;
+    let parts = ["\"", name, "\";", first, "=", one_digits.format(one), ";", second, "=", two_digits.format(two)];
+    // Names, two numbers of twenty digits, and the signs between them.
+    let mut text = [0; 64];
+    let mut length = 0;
+    for part in parts {
+        text[length..length + part.len()].copy_from_slice(part.as_bytes());
+        length += part.len();
     }
-    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("budget names are letters and underscores")
+    HeaderValue::from_bytes(&text[..length]).expect("budget names are letters and underscores")
 }
 
 /// The caller's request id if it is at most 128 visible ASCII characters.

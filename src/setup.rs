@@ -68,6 +68,7 @@ impl Setup {
     /// When a call whose body just ended must have its answer.
     pub fn deadlines(&self, now: Instant) -> Deadlines {
         Deadlines {
+            start: now,
             call: now + self.limits.deadline,
             whole: self.limits.deadline,
             response: self.response_timeout,

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Clock, Draw, Taker, lock};
+use super::{Clock, Draw, Moment, Taker, lock};
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -37,9 +37,8 @@ impl Drop for Permit {
 
 impl Dispatched {
     /// The head of the vendor's answer is here.
-    pub fn settle(mut self) {
-        let Ticket { draw, taker, clock } = self.0.take();
-        let now = clock.now();
+    pub fn settle(mut self, now: Moment) {
+        let Ticket { draw, taker, .. } = self.0.take();
         for budget in draw.iter() {
             let mut inner = lock(&budget.inner);
             inner.window.settle(now, taker.caller);

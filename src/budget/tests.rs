@@ -115,7 +115,7 @@ fn permits_account_wherever_they_are_dropped() {
     assert_eq!(used(), 0, "nothing was written");
     drop(take().dispatch());
     assert_eq!(used(), 1, "given up: the vendor may count it");
-    take().dispatch().settle();
+    take().dispatch().settle(clock.now());
     let standing = budget.standing(clock.now());
     assert_eq!((standing.used, standing.remaining()), (2, 7));
     assert_eq!(budget.by_caller(clock.now()).get(&0), Some(&Calls { window: 2, hour: 2 }));

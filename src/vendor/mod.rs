@@ -57,6 +57,8 @@ impl Drop for Connection {
 /// When an attempt ends at the latest.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
+    /// When the attempt was paid for; it is dispatched at once.
+    pub start: Instant,
     /// For the whole call, waiting and all attempts.
     pub call: Instant,
     /// How long the whole call had.
@@ -119,6 +121,8 @@ pub struct Answer {
     pub response: Response<Incoming>,
     /// The connection, to be given back when the body is whole.
     pub lease: Lease,
+    /// When its head was here.
+    pub arrived: Instant,
     /// When the body must be whole.
     pub due: Instant,
 }
@@ -170,7 +174,7 @@ impl Pool {
         origin: OriginId,
         request: Request<Sending>,
         choice: Choice,
-        deadlines: Deadlines,
+        mut deadlines: Deadlines,
     ) -> Result<Answer, Failure> {
         let pooled = match choice {
             Choice::Any => self.checkout(origin),
@@ -179,7 +183,10 @@ impl Pool {
         let connection = match pooled {
             Some(connection) => connection,
             None => match self.connect(origin, deadlines.call).await {
-                Ok(connection) => connection,
+                Ok(connection) => {
+                    deadlines.start = Instant::now();
+                    connection
+                }
                 Err(error) => return Err(Failure::NotSent(Box::new(request), error.into())),
             },
         };
@@ -226,7 +233,7 @@ async fn exchange(
     request: Request<Sending>,
     deadlines: Deadlines,
 ) -> Result<Answer, Failure> {
-    let start = Instant::now();
+    let start = deadlines.start;
     let last_byte = request.body().last_byte();
     let due =
         |last: Option<Instant>| last.map_or(deadlines.call, |at| deadlines.call.min(at + deadlines.response));
@@ -237,7 +244,10 @@ async fn exchange(
         tokio::select! {
             biased;
             outcome = &mut answer => return match outcome {
-                Ok(response) => Ok(Answer { response, lease, due: due(last_byte.at(start)) }),
+                Ok(response) => {
+                    let arrived = Instant::now();
+                    Ok(Answer { response, lease, arrived, due: due(last_byte.at(start)) })
+                }
                 Err(mut error) => Err(match error.take_message() {
                     Some(request) => Failure::NotSent(Box::new(request), NotSent::PooledClosed),
                     None => Failure::Broken,
