@@ -35,7 +35,7 @@ pub struct Stream {
     rest: Incoming,
     lease: Option<Lease>,
     due: Pin<Box<Sleep>>,
-    record: Record,
+    record: Box<Record>,
 }
 
 /// Why an answer ended early.
@@ -68,7 +68,7 @@ pub enum Read {
 
 impl Read {
     /// Goes on with a long answer on the caller's time.
-    pub fn into_reply(self, record: Record) -> Reply {
+    pub fn into_reply(self, record: Box<Record>) -> Reply {
         match self {
             Self::Whole(bytes) => Reply::Whole(bytes),
             Self::Long { head, rest, lease, due } => {

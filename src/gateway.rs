@@ -73,18 +73,22 @@ struct Call {
 
 impl Worker {
     /// Answers one request, whatever happens.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Reply> {
-        let request_id = outbound::request_id(request.headers()).unwrap_or_else(fresh_request_id);
-        let record = Record::open(Arc::clone(&self.telemetry), request_id.clone());
-        let served = AssertUnwindSafe(self.serve(request, record)).catch_unwind().await;
-        served.unwrap_or_else(|_| {
-            tracing::error!("a request ended in a panic; it was answered with 500");
-            ours(&Refusal::Internal, Place::of_path("/"), &request_id)
+    ///
+    /// What the story carries from stage to stage is boxed: a future holds its arguments and its locals, and with
+    /// all of them inline it took 12 KiB and a fifth of a request's user time to move them.
+    pub fn handle(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Response<Reply>> + Send {
+        let (parts, body) = request.into_parts();
+        let request_id = outbound::request_id(&parts.headers).unwrap_or_else(fresh_request_id);
+        let record = Box::new(Record::open(Arc::clone(&self.telemetry), request_id.clone()));
+        AssertUnwindSafe(self.serve(Box::new(parts), body, record)).catch_unwind().map(move |served| {
+            served.unwrap_or_else(|_| {
+                tracing::error!("a request ended in a panic; it was answered with 500");
+                ours(&Refusal::Internal, Place::of_path("/"), &request_id)
+            })
         })
     }
 
-    async fn serve(self: Arc<Self>, request: Request<Incoming>, mut record: Record) -> Response<Reply> {
-        let (parts, body) = request.into_parts();
+    async fn serve(self: Arc<Self>, parts: Box<Parts>, body: Incoming, mut record: Box<Record>) -> Response<Reply> {
         if is_probe(&parts) {
             return probe(&mut record);
         }
@@ -135,7 +139,7 @@ impl Worker {
         parts: &Parts,
         body: Incoming,
         record: &mut Record,
-    ) -> Result<Call, Refusal> {
+    ) -> Result<Box<Call>, Refusal> {
         let Admitted { grant, path, matched, places } = admitted;
         let setup = &self.setup;
         let hold = self.load.hold(setup.caller_load(&grant));
@@ -147,7 +151,7 @@ impl Worker {
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
         let permit = self.pay(&grant, request.facts(), now)?;
-        Ok(Call { grant, request, permit, deadlines: setup.deadlines(now), _places: places })
+        Ok(Box::new(Call { grant, request, permit, deadlines: setup.deadlines(now), _places: places }))
     }
 
     fn check(
@@ -181,7 +185,7 @@ impl Worker {
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
-    async fn forward(self: Arc<Self>, call: Call, mut record: Record) -> Response<Reply> {
+    async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Response<Reply> {
         let grant = call.grant.clone();
         match self.exchange(call, &mut record).await {
             Ok((mut parts, read)) => {
@@ -197,10 +201,10 @@ impl Worker {
     /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
     async fn exchange(
         &self,
-        call: Call,
+        call: Box<Call>,
         record: &mut Record,
     ) -> Result<(http::response::Parts, Read), Refusal> {
-        let Call { grant, request, permit: mut next, mut deadlines, _places } = call;
+        let Call { grant, request, permit: mut next, mut deadlines, _places } = *call;
         let mut choice = Choice::Any;
         let (origin, operation) = (request.origin(), grant.operation());
         let (mut message, payload) = request.into_message();
@@ -221,7 +225,7 @@ impl Worker {
                     self.telemetry.metrics.retry(operation);
                     deadlines.start = Instant::now();
                     next = self.pay(&grant, payload.facts(), deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
-                    (choice, message) = (Choice::Fresh, *back);
+                    (choice, message) = (Choice::Fresh, back);
                 }
                 Err(Failure::TimedOut) => {
                     self.telemetry.metrics.vendor_failure(operation, "timeout");
@@ -264,7 +268,7 @@ impl Worker {
         Ok((parts, read))
     }
 
-    fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Record) -> Response<Reply> {
+    fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
         self.add_headers(answer.headers_mut(), grant, &record);
         close_record(refusal, &answer, record);
@@ -321,7 +325,7 @@ fn probe(record: &mut Record) -> Response<Reply> {
     answer
 }
 
-fn refuse(refusal: &Refusal, place: Place, record: Record) -> Response<Reply> {
+fn refuse(refusal: &Refusal, place: Place, record: Box<Record>) -> Response<Reply> {
     let answer = ours(refusal, place, record.request_id());
     close_record(refusal, &answer, record);
     answer
@@ -333,7 +337,7 @@ fn ours(refusal: &Refusal, place: Place, request_id: &HeaderValue) -> Response<R
     answer
 }
 
-fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Record) {
+fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Box<Record>) {
     let Reply::Whole(body) = answer.body() else { return };
     record.refused(refusal, answer.status().as_u16(), body.len());
 }

@@ -112,9 +112,9 @@ impl VendorRequest {
     }
 
     /// The message to be written, and the body it is made of, whose memory counts until the call is over.
-    pub fn into_message(self) -> (Request<Sending>, Payload) {
+    pub fn into_message(self) -> (Box<Request<Sending>>, Payload) {
         let Self { head, payload, .. } = self;
-        (head.map(|()| Sending::new(payload.bytes())), payload)
+        (Box::new(head.map(|()| Sending::new(payload.bytes()))), payload)
     }
 }
 

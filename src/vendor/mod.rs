@@ -172,7 +172,7 @@ impl Pool {
     pub async fn send(
         self: &Arc<Self>,
         origin: OriginId,
-        request: Request<Sending>,
+        request: Box<Request<Sending>>,
         choice: Choice,
         mut deadlines: Deadlines,
     ) -> Result<Answer, Failure> {
@@ -187,7 +187,7 @@ impl Pool {
                     deadlines.start = Instant::now();
                     connection
                 }
-                Err(error) => return Err(Failure::NotSent(Box::new(request), error.into())),
+                Err(error) => return Err(Failure::NotSent(request, error.into())),
             },
         };
         let lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin };
@@ -196,7 +196,8 @@ impl Pool {
 
     async fn connect(&self, origin: OriginId, call_due: Instant) -> Result<Connection, ConnectorError> {
         let due = call_due.min(Instant::now() + self.connector.timeout());
-        timeout_at(due.into(), self.connector.connect(origin)).await.unwrap_or(Err(ConnectorError::TimedOut))
+        // Boxed: a TLS handshake needs kilobytes that a call over an open connection should not carry along.
+        timeout_at(due.into(), Box::pin(self.connector.connect(origin))).await.unwrap_or(Err(ConnectorError::TimedOut))
     }
 
     /// The connection used last that is still open.
@@ -230,7 +231,7 @@ impl Pool {
 
 async fn exchange(
     mut lease: Lease,
-    request: Request<Sending>,
+    request: Box<Request<Sending>>,
     deadlines: Deadlines,
 ) -> Result<Answer, Failure> {
     let start = deadlines.start;
@@ -238,7 +239,7 @@ async fn exchange(
     let due =
         |last: Option<Instant>| last.map_or(deadlines.call, |at| deadlines.call.min(at + deadlines.response));
     let connection = lease.connection.as_mut().expect("a lease holds its connection until it is released");
-    let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
+    let mut answer = std::pin::pin!(connection.sender.try_send_request(*request));
     let mut sleep = std::pin::pin!(sleep_until(deadlines.call.min(start + deadlines.response).into()));
     loop {
         tokio::select! {
