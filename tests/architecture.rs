@@ -1,0 +1,305 @@
+//! Rules of the architecture, checked on the text of the sources: which module may name what.
+//!
+//! Test code is not judged: files called `tests.rs`, folders called `tests`, and items under `#[cfg(test)]`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules in the order of their dependencies: a line may use lines above it, and nothing beside or below.
+const ORDER: &[&[&str]] = &[
+    &["detach", "operation", "secret"],
+    &["config"],
+    &["body", "budget", "sandbox"],
+    &["tenant"],
+    &["auth", "vendor"],
+    &["refusal"],
+    &["edge", "intake", "telemetry"],
+    &["answer", "load", "payload"],
+    &["outbound"],
+    &["setup"],
+    &["gateway"],
+    &["admin", "server"],
+    &["app"],
+    &["cli"],
+];
+
+/// Modules that decide and never act: what comes in is a value, and so is what goes out.
+const PURE: &[&str] =
+    &["operation", "tenant", "auth", "body", "budget", "outbound", "refusal", "edge", "payload"];
+
+/// What a pure module never names.
+const IMPURE_NAMES: &[&str] = &[
+    "tokio",
+    "hyper",
+    "hyper_util",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "Instant::now",
+    "SystemTime",
+];
+
+/// Pure modules lean on pure ones. `config` and `secret` lend their values.
+const LENT: &[&str] = &["config", "secret"];
+
+/// Where a rule does not hold, and why it may stay so. An entry that is no longer needed fails too.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("budget", "Instant::now", "Clock, which a permit carries because it is settled where it is dropped"),
+    ("outbound", "crate::vendor", "Sending, the body type of a message"),
+    ("payload", "crate::intake", "Buffered, a body with the memory it counts for"),
+];
+
+/// Longest file without its tests, in lines.
+const LINES_MAX: usize = 400;
+
+/// Files that are still longer, with the length they may not pass.
+const STILL_LONG: &[(&str, usize)] = &[("tenant.rs", 447)];
+
+/// One file of the sources: its module, and its code without comments and tests.
+struct Source {
+    /// From `src/` on.
+    path: PathBuf,
+    /// Lines that are no test, comments included.
+    lines: usize,
+    code: String,
+}
+
+impl Source {
+    /// The module directly under the crate's root that the file belongs to.
+    fn module(&self) -> String {
+        let first = self.path.components().next().expect("a path of a file has a component");
+        first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+    }
+
+    /// How many `super::` lead from this file to the crate's root.
+    fn depth(&self) -> usize {
+        let folders = self.path.components().count() - 1;
+        if self.path.ends_with("mod.rs") { folders } else { folders + 1 }
+    }
+
+    /// Names after `crate::`, also those in `crate::{…}`.
+    fn uses(&self) -> Vec<String> {
+        let after = |at: usize| &self.code[at + "crate::".len()..];
+        let starts = self.code.match_indices("crate::").filter(|(at, _)| !ends_in_word(&self.code[..*at]));
+        starts
+            .flat_map(|(at, _)| match after(at).strip_prefix('{') {
+                None => vec![first_word(after(at))],
+                Some(group) => branches(group).iter().map(|branch| first_word(branch)).collect(),
+            })
+            .collect()
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.code.match_indices(name).any(|(at, _)| {
+            let rest = &self.code[at + name.len()..];
+            !ends_in_word(&self.code[..at]) && !rest.starts_with(is_word)
+        })
+    }
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+fn ends_in_word(text: &str) -> bool {
+    text.ends_with(is_word)
+}
+
+fn first_word(text: &str) -> String {
+    text.trim_start().chars().take_while(|letter| is_word(*letter)).collect()
+}
+
+/// The branches of `{a, b::{c, d}}` up to its closing brace, the opening one taken off.
+fn branches(group: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut branches) = (0, 0, Vec::new());
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                branches.push(group[start..at].trim());
+                start = at + 1;
+                if letter == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    branches.retain(|branch| !branch.is_empty());
+    branches
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("src can be listed") {
+            let path = entry.expect("src can be listed").path();
+            let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
+            if path.is_dir() && name != "tests" {
+                folders.push(path);
+            } else if name.ends_with(".rs") && name != "tests.rs" {
+                let text = fs::read_to_string(&path).expect("sources are UTF-8");
+                let path = path.strip_prefix(&root).expect("found under src").to_owned();
+                sources.push(read(path, &text));
+            }
+        }
+    }
+    assert!(sources.len() > 20, "the sources were not found");
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    sources
+}
+
+fn read(path: PathBuf, text: &str) -> Source {
+    let lines = without_tests(text);
+    let code =
+        lines.iter().map(|line| without_comment(line)).fold(String::new(), |code, line| code + line + "\n");
+    Source { path, lines: lines.len(), code }
+}
+
+/// Leaves out every item after `#[cfg(test)]`: rustfmt puts its end at the indent of its start.
+fn without_tests(text: &str) -> Vec<&str> {
+    let mut kept = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(indent) = line.strip_suffix("#[cfg(test)]") else {
+            kept.push(line);
+            continue;
+        };
+        let ends = |line: &str| {
+            let own = line.strip_prefix(indent).filter(|rest| !rest.starts_with(' '));
+            own.is_some_and(|rest| !rest.starts_with("#[") && rest.ends_with(['}', ';']))
+        };
+        for line in lines.by_ref() {
+            if ends(line) {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+fn without_comment(line: &str) -> &str {
+    let code = line.split(" // ").next().unwrap_or(line);
+    if code.trim_start().starts_with("//") { "" } else { code }
+}
+
+fn rank(module: &str) -> Option<usize> {
+    ORDER.iter().position(|modules| modules.contains(&module))
+}
+
+/// Whether a file may break the rule about a name.
+fn is_excepted(module: &str, name: &str) -> bool {
+    EXCEPTIONS.iter().any(|(excepted, what, _)| (*excepted, *what) == (module, name))
+}
+
+fn report(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_module_has_its_place_in_the_order() {
+    let mut modules: Vec<_> = sources().iter().map(Source::module).collect();
+    modules.retain(|module| module != "lib" && module != "main");
+    modules.dedup();
+    let missing = modules.iter().filter(|module| rank(module).is_none());
+    report(&missing.map(|module| format!("{module} is not in ORDER")).collect::<Vec<_>>());
+    let gone = ORDER
+        .iter()
+        .flat_map(|row| row.iter())
+        .filter(|module| !modules.iter().any(|known| known == *module));
+    report(&gone.map(|module| format!("{module} is in ORDER and not in src")).collect::<Vec<_>>());
+}
+
+#[test]
+fn dependencies_run_one_way() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let module = source.module();
+        let Some(own) = rank(&module) else { continue };
+        for used in source.uses().iter().filter(|used| **used != module) {
+            if rank(used).is_none_or(|used| used >= own) {
+                faults
+                    .push(format!("src/{} uses crate::{used}, which is not above it", source.path.display()));
+            }
+        }
+        if source.names(&"super::".repeat(source.depth()).trim_end_matches("::")) {
+            faults.push(format!("src/{} reaches the crate's root by super::", source.path.display()));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn pure_modules_do_not_act() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| PURE.contains(&source.module().as_str())) {
+        let (module, path) = (source.module(), source.path.display());
+        let named = IMPURE_NAMES.iter().filter(|name| source.names(name) && !is_excepted(&module, name));
+        faults.extend(named.map(|name| format!("src/{path} names {name}")));
+        for used in source.uses() {
+            let pure = used == module || PURE.contains(&used.as_str()) || LENT.contains(&used.as_str());
+            if !pure && !is_excepted(&module, &format!("crate::{used}")) {
+                faults.push(format!("src/{path} uses crate::{used}, which is not pure"));
+            }
+        }
+        if source.code.contains("std::{") {
+            faults.push(format!("src/{path} groups parts of std; one line each lets this test read them"));
+        }
+    }
+    report(&faults);
+}
+
+/// Otherwise what the sandbox finds out about the gateway would be the gateway's own opinion of itself.
+#[test]
+fn the_sandbox_shares_nothing_but_the_table_and_values() {
+    let shared = ["sandbox", "operation", "config", "secret"];
+    let sources = sources();
+    let sandbox = sources.iter().filter(|source| source.module() == "sandbox");
+    let faults = sandbox.flat_map(|source| {
+        let foreign = source.uses().into_iter().filter(|used| !shared.contains(&used.as_str()));
+        foreign.map(|used| format!("src/{} uses crate::{used}", source.path.display())).collect::<Vec<_>>()
+    });
+    report(&faults.collect::<Vec<_>>());
+}
+
+#[test]
+fn files_are_short_enough_to_be_read_at_once() {
+    let faults = sources().into_iter().filter_map(|source| {
+        let path = source.path.to_string_lossy().into_owned();
+        let known = STILL_LONG.iter().find(|(long, _)| *long == path);
+        let (limit, lines) = (known.map_or(LINES_MAX, |(_, lines)| *lines), source.lines);
+        if known.is_some() && lines <= LINES_MAX {
+            return Some(format!("src/{path} is short now: take it out of STILL_LONG"));
+        }
+        (lines > limit).then(|| format!("src/{path} has {lines} lines without its tests, more than {limit}"))
+    });
+    report(&faults.collect::<Vec<_>>());
+}
+
+#[test]
+fn no_exception_outlives_its_reason() {
+    let sources = sources();
+    let needed = |module: &str, name: &str| {
+        let own = sources.iter().filter(|source| source.module() == module);
+        own.into_iter().any(|source| source.names(name))
+    };
+    let idle = EXCEPTIONS.iter().filter(|(module, name, _)| !needed(module, name));
+    report(&idle.map(|(module, name, _)| format!("{module} no longer names {name}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_reader_of_sources_sees_code_and_nothing_else() {
+    let text = "use crate::{a::b, c::{d, e},\n    f};\n// crate::comment\nlet x = 1; // crate::late\n\
+                #[cfg(test)]\nmod tests {\n    use crate::test;\n}\n    #[cfg(test)]\n    fn one() {\n        crate::two();\n    }\n\
+                crate::last::call(my_crate::x);\n";
+    let source = read(PathBuf::from("sandbox/window.rs"), text);
+    assert_eq!(source.uses(), ["a", "c", "f", "last"]);
+    assert_eq!((source.module().as_str(), source.depth(), source.lines), ("sandbox", 2, 5));
+    let named = read(PathBuf::from("a.rs"), "tokio::spawn(x); hyperion(); std::envelope()");
+    assert!(named.names("tokio") && !named.names("hyper") && !named.names("std::env"));
+}
