@@ -1,0 +1,307 @@
+//! The README's tables say what the code does: operations, metrics, refusals and the keys of the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jpush_gateway::auth::Unidentified;
+use jpush_gateway::budget::{Budgets, Exhausted, Moment};
+use jpush_gateway::config;
+use jpush_gateway::operation::{
+    BadPath, BodyRule, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
+};
+use jpush_gateway::refusal::Refusal;
+use jpush_gateway::telemetry::metrics::{Labels, Metrics};
+use jpush_gateway::tenant::{Denied, Directory};
+use serde_yaml::Value;
+
+const README: &str = include_str!("../README.md");
+const DEMO: &str = include_str!("../config/demo.yaml");
+const EXAMPLE: &str = include_str!("../config/example.yaml");
+
+/// The table between the markers `<!-- name -->` and `<!-- /name -->`: its rows without head and rule.
+fn table(name: &str) -> Vec<Vec<String>> {
+    let (_, rest) = README.split_once(&format!("<!-- {name} -->")).expect("the opening marker");
+    let (text, _) = rest.split_once(&format!("<!-- /{name} -->")).expect("the closing marker");
+    let rows = text.lines().filter(|line| line.starts_with('|')).skip(2);
+    let cell = |cell: &str| cell.trim().replace("\\|", "|");
+    rows.map(|row| row.trim_matches('|').split(" | ").map(cell).collect()).collect()
+}
+
+/// Compares the first columns of a table, and prints what they should be, ready to be pasted.
+fn check(name: &str, expected: &[Vec<String>]) {
+    let columns = expected[0].len();
+    let shown: Vec<Vec<String>> =
+        table(name).into_iter().map(|row| row.into_iter().take(columns).collect()).collect();
+    let lines: Vec<_> = expected.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
+    assert!(shown == expected, "the table {name} of README.md should start so:\n{}", lines.join("\n"));
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+#[test]
+fn operations_are_those_of_the_table() {
+    let row = |operation: &Operation| {
+        let credential = match operation.credential {
+            CredentialRule::App => "app",
+            CredentialRule::AppOrDev => "app or dev",
+            CredentialRule::Group => "group",
+        };
+        let mut budget = operation.budget.as_str().to_owned();
+        if operation.body == BodyRule::Schedule {
+            budget.push_str(", file¹");
+        }
+        vec![
+            code(operation.name),
+            code(&format!("{} {}", operation.method.as_str(), operation.path)),
+            operation.host.as_str().to_owned(),
+            credential.to_owned(),
+            operation.scope.as_str().to_owned(),
+            budget,
+            operation.body.as_str().to_owned(),
+        ]
+    };
+    check("operations", &OPERATIONS.iter().map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn metrics_are_those_of_the_registry() {
+    let rendered = rendered_metrics();
+    let mut metrics: BTreeMap<&str, (&str, BTreeSet<&str>)> = BTreeMap::new();
+    for line in rendered.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            metrics.insert(name, (kind, BTreeSet::new()));
+        } else if let Some((sample, rest)) = line.split_once('{') {
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| sample.strip_suffix(end));
+            let name = name.filter(|name| metrics.contains_key(name)).unwrap_or(sample);
+            let labels = rest.split_once('}').expect("labels end").0.split("\",");
+            let labels = labels.filter_map(|label| label.split_once('=')).map(|(label, _)| label);
+            metrics.get_mut(name).expect("a typed sample").1.extend(labels.filter(|label| *label != "le"));
+        }
+    }
+    assert!(metrics.len() >= 18, "metrics without a series are missing here: {metrics:?}");
+    let row = |(name, (kind, labels)): (&&str, &(&str, BTreeSet<&str>))| {
+        let labels: Vec<_> = labels.iter().copied().collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        vec![code(name), (*kind).to_owned(), labels]
+    };
+    check("metrics", &metrics.iter().map(row).collect::<Vec<_>>());
+}
+
+/// Every metric with at least one series.
+fn rendered_metrics() -> String {
+    let config = config::parse(DEMO, Path::new("."), &config::System).expect("the demo's configuration");
+    let directory = Directory::new(&config, &Budgets::default());
+    let push = OperationId::named("push").expect("an operation");
+    let (metrics, labels) =
+        (Metrics::new(), Labels { operation: Some(push), tenant: "shop", caller: "demo" });
+    metrics.request(None, labels, 200, Duration::ZERO);
+    metrics.refusal(labels, "internal");
+    metrics.vendor_answer(None, labels, 200, None, Duration::ZERO);
+    metrics.vendor_failure(push, "timeout");
+    metrics.retry(push);
+    metrics.body_rule("json", "refused");
+    metrics.render(&Arc::new(directory), Moment::default())
+}
+
+/// One or more refusals of every reason that has a fixed status and code.
+fn refusals() -> Vec<Refusal> {
+    let window = Duration::from_mins(1);
+    let budget = |name| Exhausted::Budget { name, limit: 1, window, wait: window };
+    vec![
+        Unidentified::Missing.into(),
+        Unidentified::Wrong.into(),
+        Denied::Forbidden.into(),
+        Denied::TenantRequired.into(),
+        BadPath::Escape.into(),
+        Refusal::BadRequest("".into()),
+        NoMatch::UnknownEndpoint.into(),
+        Refusal::MethodNotAllowed { allow: String::new() },
+        Refusal::BodyTooLarge { limit_bytes: 1 },
+        Refusal::HeaderTooLarge { limit: "" },
+        Refusal::BodyTimeout { limit: window },
+        budget(BudgetName::Push).into(),
+        budget(BudgetName::Broadcast).into(),
+        Exhausted::Quota { limit: 1, window, wait: window }.into(),
+        Refusal::Overloaded { what: "" },
+        Refusal::Draining,
+        Refusal::VendorUnreachable,
+        Refusal::VendorTimeout,
+        Refusal::VendorInterrupted,
+        Refusal::VendorRejectedCredential,
+        Refusal::Internal,
+    ]
+}
+
+#[test]
+fn refusals_have_the_documented_statuses_and_codes() {
+    let families = [Family::Push, Family::File, Family::Image, Family::Schedule, Family::Device, Family::V4];
+    let mut outcomes: BTreeMap<&str, (BTreeSet<u16>, BTreeSet<u32>)> = BTreeMap::new();
+    for refusal in refusals() {
+        let (statuses, codes) = outcomes.entry(refusal.reason()).or_default();
+        statuses.extend(families.map(|family| refusal.status(family).as_u16()));
+        codes.extend(families.map(|family| refusal.code(family)));
+    }
+    let mut documented = table("refusals");
+    // Their status or code is the vendor's, or the body rule's.
+    let open = ["`invalid-body`", "`vendor-error-page`"];
+    documented.retain(|row| !open.contains(&row[0].as_str()));
+    for row in &documented {
+        let (statuses, codes) = &outcomes[row[0].trim_matches('`')];
+        assert_eq!(row[1], joined(statuses), "status of {}", row[0]);
+        assert_eq!(row[2], joined(codes), "code of {}", row[0]);
+    }
+    assert_eq!(documented.len(), outcomes.len(), "each reason stands once");
+}
+
+fn joined(numbers: &BTreeSet<impl ToString>) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// No reason that the code can give is left out: read from the `match` that gives them.
+#[test]
+fn every_reason_is_documented() {
+    let source = include_str!("../src/refusal.rs");
+    let (_, rest) = source.split_once("pub fn reason(").expect("the function");
+    let (body, _) = rest.split_once("pub fn ").expect("a function after it");
+    let given: BTreeSet<_> = body.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let documented = table("refusals");
+    let documented: BTreeSet<_> = documented.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(given, documented);
+}
+
+/// Paths of the documented keys, with `*` for a name and `[]` for an item.
+fn documented_keys() -> Vec<String> {
+    let rows = table("configuration");
+    let keys = rows.iter().flat_map(|row| row[0].split(", ").map(|key| key.trim_matches('`').to_owned()));
+    keys.collect()
+}
+
+#[test]
+fn every_documented_key_is_one_that_the_reader_takes() {
+    for key in documented_keys() {
+        assert!(!faults_of(&key).contains("unknown key"), "{key} is not a key: {}", faults_of(&key));
+    }
+    assert!(faults_of("limits.patience").contains("unknown key"));
+    assert!(faults_of("callers.*.patience").contains("unknown key"));
+}
+
+/// What the reader says about the demo's configuration with a key set to `null`.
+fn faults_of(key: &str) -> String {
+    let mut document: Value = serde_yaml::from_str(DEMO).expect("YAML");
+    set(&mut document, key);
+    let text = serde_yaml::to_string(&document).expect("YAML");
+    config::parse(&text, Path::new("."), &config::System)
+        .err()
+        .map(|faults| faults.to_string())
+        .unwrap_or_default()
+}
+
+/// Puts `null` at a path, making the sections on the way. `*` is the first name there, `[]` the first item.
+fn set(node: &mut Value, path: &str) {
+    let (step, rest) = path.split_once('.').unwrap_or((path, ""));
+    let name = step.trim_end_matches("[]");
+    if !matches!(node, Value::Mapping(_)) {
+        *node = Value::Mapping(serde_yaml::Mapping::new());
+    }
+    let Value::Mapping(entries) = node else { unreachable!("made above") };
+    let first = entries.keys().next().cloned();
+    let key = if name == "*" { first.expect("a name") } else { Value::String(name.to_owned()) };
+    let place = entries.entry(key).or_insert(Value::Null);
+    if step.ends_with("[]") {
+        if !matches!(place, Value::Sequence(items) if !items.is_empty()) {
+            *place = Value::Sequence(vec![Value::Null]);
+        }
+        let Value::Sequence(items) = place else { unreachable!("made above") };
+        return if rest.is_empty() { items[0] = Value::Null } else { set(&mut items[0], rest) };
+    }
+    if rest.is_empty() { *place = Value::Null } else { set(place, rest) }
+}
+
+/// The keys that the reader asks for, by its source, and those that it knows from tables.
+#[test]
+fn every_key_of_the_reader_is_documented() {
+    let sections = [
+        include_str!("../src/config/mod.rs"),
+        include_str!("../src/config/budgets.rs"),
+        include_str!("../src/config/callers.rs"),
+        include_str!("../src/config/limits.rs"),
+        include_str!("../src/config/listeners.rs"),
+        include_str!("../src/config/sources.rs"),
+        include_str!("../src/config/tenants.rs"),
+        include_str!("../src/config/vendor.rs"),
+    ];
+    let calls = [
+        ".get(\"",
+        ".required(\"",
+        ".section(\"",
+        ".flag(\"",
+        ".duration(\"",
+        ".size(\"",
+        "count(&mut section, \"",
+        "read_rule(&mut oppo, \"",
+    ];
+    let mut asked: BTreeSet<&str> = BTreeSet::new();
+    for (section, call) in sections.iter().flat_map(|section| calls.map(|call| (section, call))) {
+        asked.extend(section.split(call).skip(1).filter_map(|rest| rest.split('"').next()));
+    }
+    asked.extend(BudgetName::ALL.map(BudgetName::as_str));
+    asked.extend(Host::ALL.map(Host::as_str));
+    assert!(asked.contains("body_memory") && asked.contains("batch_body") && asked.contains("sha256"));
+    let keys = documented_keys();
+    let known: BTreeSet<_> =
+        keys.iter().flat_map(|key| key.split('.')).map(|step| step.trim_end_matches("[]")).collect();
+    let missing: Vec<_> = asked.difference(&known).collect();
+    assert!(missing.is_empty(), "not in the README: {missing:?}");
+}
+
+#[test]
+fn every_key_of_the_example_is_documented() {
+    let mut keys = BTreeSet::new();
+    collect(&serde_yaml::from_str(EXAMPLE).expect("YAML"), "", &mut keys);
+    let documented = documented_keys();
+    let is_documented = |key: &&String| {
+        documented.iter().any(|known| {
+            known == *key || known.starts_with(&format!("{key}.")) || known.starts_with(&format!("{key}[]"))
+        })
+    };
+    let missing: Vec<_> = keys.iter().filter(|key| !is_documented(key)).collect();
+    assert!(missing.is_empty(), "not in the README: {missing:?}");
+}
+
+fn collect(node: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    match node {
+        Value::Mapping(entries) => {
+            for (name, value) in entries {
+                let name = name.as_str().expect("a key is a text");
+                // Tenants, callers and budgets of a tenant are named by the operator or by a table of their own.
+                let step = if ["tenants", "callers"].contains(&path) { "*" } else { name };
+                let path = if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
+                keys.insert(path.clone());
+                collect(value, &path, keys);
+            }
+        }
+        Value::Sequence(items) if items.iter().any(Value::is_mapping) => {
+            items.iter().for_each(|item| collect(item, &format!("{path}[]"), keys));
+        }
+        _ => {}
+    }
+}
+
+/// A key that is refused when it is switched on says so, and no other does.
+#[test]
+fn keys_that_are_not_yet_supported_are_marked() {
+    let source = include_str!("../src/config/unsupported.rs");
+    let (_, rest) = source.split_once("NOT_YET").expect("the table");
+    let (entries, _) = rest.split_once("];").expect("its end");
+    let first =
+        |line: &str| line.trim_start().strip_prefix("(\"")?.split_once('"').map(|(key, _)| key.to_owned());
+    let listed: BTreeSet<_> = entries.lines().filter_map(first).collect();
+    let rows = table("configuration");
+    let marked = rows.iter().filter(|row| row[2].contains("not yet supported"));
+    let marked: BTreeSet<_> = marked.map(|row| row[0].trim_matches('`').to_owned()).collect();
+    assert_eq!(listed, marked);
+}
