@@ -1,2 +1,170 @@
-//! x
-fn main() {}
+//! Times of what every request passes through: match, identify, pay, build. `cargo bench --bench hot_path`
+//!
+//! Budgets are so large that no call is refused; a refusal is a shorter way.
+
+use std::fmt::Write;
+use std::hint::black_box;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use jpush_gateway::auth;
+use jpush_gateway::body::{Facts, Subject};
+use jpush_gateway::budget::{Budgets, Clock, take};
+use jpush_gateway::config::{self, Config};
+use jpush_gateway::intake::Buffered;
+use jpush_gateway::operation::{BodyRule, OperationId, Path, Verb, find};
+use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
+use jpush_gateway::payload::Payload;
+use jpush_gateway::secret::TokenDigest;
+use jpush_gateway::tenant::{Directory, Grant, Wishes};
+
+const CALLERS: usize = 100;
+
+fn key(number: usize) -> String {
+    format!("{number:024}")
+}
+
+fn token(number: usize) -> String {
+    format!("callerToken{number:013}")
+}
+
+/// As many tenants as callers, each caller with a tenant of its own.
+fn configuration() -> Config {
+    let mut yaml = String::from(
+        "listeners: [ { address: 127.0.0.1:8080 } ]\n\
+         budgets: { push: { limit: 4000000000, window: 1ms } }\n\
+         tenants:\n",
+    );
+    for number in 0..CALLERS {
+        let key = key(number);
+        writeln!(yaml, "  t{number}: {{ app: {{ key: \"{key}\", secret: {{ value: master-{number} }} }} }}")
+            .expect("writing to a String cannot fail");
+    }
+    yaml.push_str("callers:\n");
+    for number in 0..CALLERS {
+        let digest = TokenDigest::of(token(number).as_bytes()).to_hex();
+        writeln!(
+            yaml,
+            "  c{number}: {{ tokens: [ {{ sha256: \"{digest}\" }} ], tenants: [ t{number} ], allow: [ \"*\" ] }}"
+        )
+        .expect("writing to a String cannot fail");
+    }
+    config::parse(&yaml, FilePath::new("."), &config::System).expect("a good configuration")
+}
+
+fn directory() -> Arc<Directory> {
+    Arc::new(Directory::new(&configuration(), &Budgets::default()))
+}
+
+fn basic(number: usize) -> HeaderMap {
+    let pair = STANDARD.encode(format!("{}:{}", key(number), token(number)));
+    headers(&format!("Basic {pair}"))
+}
+
+fn headers(authorization: &str) -> HeaderMap {
+    let value = HeaderValue::from_str(authorization).expect("ASCII");
+    HeaderMap::from_iter([(AUTHORIZATION, value)])
+}
+
+fn push_grant(directory: &Arc<Directory>) -> Grant {
+    let headers = basic(57);
+    let principal = auth::identify(directory, &headers).expect("a known token");
+    let push = OperationId::named("push").expect("an operation");
+    directory.authorize(principal, push, Wishes::default()).expect("a granted call")
+}
+
+fn matching(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("find");
+    let rows = [
+        ("literal", "POST", "/v3/push"),
+        ("value", "GET", "/v3/tags/news/registration_ids/1a0018970a000000001"),
+        ("untidy", "POST", "/v3//push/validate/"),
+        ("unknown", "GET", "/v3/nothing/here"),
+    ];
+    for (name, method, path) in rows {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let path = Path::parse(black_box(path)).expect("a plain path");
+                find(black_box(method), &path).is_ok()
+            });
+        });
+    }
+    group.finish();
+}
+
+fn identifying(criterion: &mut Criterion) {
+    let directory = directory();
+    let mut group = criterion.benchmark_group("identify");
+    let rows = [("basic", basic(57)), ("bearer", headers(&format!("Bearer {}", token(57))))];
+    for (name, headers) in rows {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| auth::identify(&directory, black_box(&headers)).expect("a known token").caller());
+        });
+    }
+    group.finish();
+}
+
+fn paying(criterion: &mut Criterion) {
+    let (directory, clock) = (directory(), Clock::start());
+    let grant = push_grant(&directory);
+    let pay = || {
+        let permit = take(grant.draw(&Facts::default()), grant.taker(), clock, clock.now());
+        permit.expect("a budget without end").dispatch().settle();
+    };
+    let mut group = criterion.benchmark_group("take");
+    group.bench_function("alone", |bencher| bencher.iter(pay));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                pay();
+            }
+        });
+        group.bench_function("beside_another_thread", |bencher| bencher.iter(pay));
+        stop.store(true, Ordering::Relaxed);
+    });
+    group.finish();
+}
+
+fn building(criterion: &mut Criterion) {
+    let directory = directory();
+    let grant = push_grant(&directory);
+    let mut headers = basic(57);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let uri = http::Uri::from_static("/v3/push");
+    let path = Path::parse("/v3/push").expect("a plain path");
+    let request_id = HeaderValue::from_static("0f4f8f9e-5f0b-4a53-9b8e-4a4f3f1d2c11");
+    let host = HeaderValue::from_static("api.jpush.cn");
+    let config = configuration();
+    criterion.bench_function("build_request", |bencher| {
+        bencher.iter(|| {
+            let inbound = Inbound { headers: &headers, uri: &uri, path: &path, request_id: &request_id };
+            VendorRequest::build(&grant, black_box(&inbound), &host, Trace::Drop, no_body(&config))
+        });
+    });
+}
+
+/// The cheapest payload: what a body costs is no part of this.
+fn no_body(config: &Config) -> Payload {
+    let push = OperationId::named("push-quota").expect("an operation");
+    let subject = Subject {
+        method: Verb::Get,
+        family: push.family(),
+        query: None,
+        value: None,
+        content_type: None,
+        encrypted: false,
+        app_key: "",
+        files: &config.files,
+        images: &config.images,
+    };
+    Payload::check(BodyRule::None, &subject, Buffered::empty()).expect("nothing to refuse")
+}
+
+criterion_group!(hot_path, matching, identifying, paying, building);
+criterion_main!(hot_path);

@@ -142,7 +142,7 @@ fn sources() -> Vec<Source> {
             let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
             if path.is_dir() && name != "tests" {
                 folders.push(path);
-            } else if name.ends_with(".rs") && name != "tests.rs" {
+            } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests.rs" {
                 let text = fs::read_to_string(&path).expect("sources are UTF-8");
                 let path = path.strip_prefix(&root).expect("found under src").to_owned();
                 sources.push(read(path, &text));
@@ -227,7 +227,7 @@ fn dependencies_run_one_way() {
                     .push(format!("src/{} uses crate::{used}, which is not above it", source.path.display()));
             }
         }
-        if source.names(&"super::".repeat(source.depth()).trim_end_matches("::")) {
+        if source.names("super::".repeat(source.depth()).trim_end_matches("::")) {
             faults.push(format!("src/{} reaches the crate's root by super::", source.path.display()));
         }
     }

@@ -285,7 +285,9 @@ fn collect(node: &Value, path: &str, keys: &mut BTreeSet<String>) {
             }
         }
         Value::Sequence(items) if items.iter().any(Value::is_mapping) => {
-            items.iter().for_each(|item| collect(item, &format!("{path}[]"), keys));
+            for item in items {
+                collect(item, &format!("{path}[]"), keys);
+            }
         }
         _ => {}
     }
