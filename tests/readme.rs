@@ -307,3 +307,15 @@ fn keys_that_are_not_yet_supported_are_marked() {
     let marked: BTreeSet<_> = marked.map(|row| row[0].trim_matches('`').to_owned()).collect();
     assert_eq!(listed, marked);
 }
+
+/// An alert on a metric that does not exist never fires.
+#[test]
+fn alerts_use_metrics_that_exist() {
+    let alerts = include_str!("../deploy/alerts.yaml");
+    let metrics = table("metrics");
+    let known: BTreeSet<_> = metrics.iter().map(|row| row[0].trim_matches('`')).collect();
+    for (at, _) in alerts.match_indices("jpush_gateway_") {
+        let name = alerts[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("");
+        assert!(known.contains(name), "{name} is no metric");
+    }
+}
