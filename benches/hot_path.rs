@@ -113,8 +113,9 @@ fn paying(criterion: &mut Criterion) {
     let (directory, clock) = (directory(), Clock::start());
     let grant = push_grant(&directory);
     let pay = || {
-        let permit = take(grant.draw(&Facts::default()), grant.taker(), clock, clock.now());
-        permit.expect("a budget without end").dispatch().settle();
+        let now = clock.now();
+        let permit = take(grant.draw(&Facts::default()), grant.taker(), clock, now);
+        permit.expect("a budget without end").dispatch().settle(now);
     };
     let mut group = criterion.benchmark_group("take");
     group.bench_function("alone", |bencher| bencher.iter(pay));
