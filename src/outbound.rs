@@ -231,7 +231,8 @@ pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
 fn list_item(name: &str, first: &str, one: u64, second: &str, two: u64) -> HeaderValue {
     let mut numbers = [itoa::Buffer::new(), itoa::Buffer::new()];
     let [one_digits, two_digits] = &mut numbers;
-    let parts = ["\"", name, "\";", first, "=", one_digits.format(one), ";", second, "=", two_digits.format(two)];
+    let parts =
+        ["\"", name, "\";", first, "=", one_digits.format(one), ";", second, "=", two_digits.format(two)];
     // Names, two numbers of twenty digits, and the signs between them.
     let mut text = [0; 64];
     let mut length = 0;

@@ -88,11 +88,10 @@ fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
         return refused;
     }
     match request.uri().path() {
-        "/livez" => reply(StatusCode::OK, "text/plain", "ok\n"),
         "/readyz" if state.load.draining() => {
             reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n")
         }
-        "/readyz" => reply(StatusCode::OK, "text/plain", "ok\n"),
+        "/livez" | "/readyz" => reply(StatusCode::OK, "text/plain", "ok\n"),
         "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", metrics(state)),
         "/status" => {
             let status = status::Status::of(state);

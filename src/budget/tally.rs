@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::moment::Moment;
 
 const MINUTES: usize = 60;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Calls by caller, a count a minute.
 #[derive(Default)]

@@ -20,7 +20,9 @@ fn seconds(seconds: u64) -> Moment {
 
 fn draw(budgets: &[&Arc<Budget>]) -> Draw {
     let mut draw = Draw::default();
-    budgets.iter().for_each(|budget| draw.add(budget));
+    for budget in budgets {
+        draw.add(budget);
+    }
     draw
 }
 
@@ -42,7 +44,7 @@ fn take_at(budget: &Arc<Budget>, now: Moment) -> Result<(), Exhausted> {
 #[test]
 fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
     let budgets = Budgets::default();
-    let open = |name, limit| budgets.open(&key("a"), name, size(limit, Duration::from_secs(60)), HORIZON);
+    let open = |name, limit| budgets.open(&key("a"), name, size(limit, Duration::from_mins(1)), HORIZON);
     let first = open(BudgetName::Push, 2);
     take_at(&first, seconds(0)).expect("a fresh budget has room");
     let again = open(BudgetName::Push, 1);
@@ -56,7 +58,7 @@ fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
 #[test]
 fn a_slot_is_held_until_the_answer_and_one_window_more() {
     let budgets = Budgets::default();
-    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_secs(60)), HORIZON);
+    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
     take_at(&budget, seconds(0)).expect("room");
     let Err(refusal) = take_at(&budget, seconds(1)) else { panic!("the only slot is in flight") };
     assert_eq!(
@@ -74,7 +76,7 @@ fn a_slot_is_held_until_the_answer_and_one_window_more() {
 #[test]
 fn an_attempt_given_up_is_held_for_the_guard_as_well() {
     let budgets = Budgets::default();
-    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_secs(60)), HORIZON);
+    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
     take_at(&budget, seconds(0)).expect("room");
     lock(&budget.inner).window.abandon(seconds(5), 0);
     let Err(refusal) = take_at(&budget, seconds(6)) else { panic!("held") };
@@ -86,7 +88,7 @@ fn an_attempt_given_up_is_held_for_the_guard_as_well() {
 #[test]
 fn all_budgets_or_none_whatever_the_order() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let schedule = budgets.open(&key("a"), BudgetName::Schedule, size(5, hour), HORIZON);
     let file = budgets.open(&key("a"), BudgetName::File, size(1, hour), HORIZON);
     for both in [draw(&[&schedule, &file]), draw(&[&file, &schedule])] {
@@ -107,7 +109,7 @@ fn all_budgets_or_none_whatever_the_order() {
 #[test]
 fn permits_account_wherever_they_are_dropped() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(9, hour), HORIZON);
     let take = || take(draw(&[&budget]), anyone(), clock, clock.now()).expect("room for all");
     let used = || budget.standing(clock.now()).used;
@@ -124,7 +126,7 @@ fn permits_account_wherever_they_are_dropped() {
 #[test]
 fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour)));
     let taker = || Taker { caller: 1, quota: Some(Arc::clone(&quota)) };
@@ -160,7 +162,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
 #[test]
 fn pacing_refuses_without_cost() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
     let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
     let quota = Arc::new(Quota::new(size(4, minute)));

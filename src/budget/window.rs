@@ -102,12 +102,12 @@ impl Window {
         let mut settled = self.settled.iter().map(|slot| slot.end() + rule.length).peekable();
         let mut abandoned =
             self.abandoned.iter().map(|slot| slot.end() + rule.guard + rule.length).peekable();
-        let ordered = std::iter::from_fn(|| match (settled.peek(), abandoned.peek()) {
+        let mut ordered = std::iter::from_fn(|| match (settled.peek(), abandoned.peek()) {
             (Some(a), Some(b)) if b < a => abandoned.next(),
             (Some(_), _) => settled.next(),
             (None, _) => abandoned.next(),
         });
-        match ordered.skip(too_many).next() {
+        match ordered.nth(too_many) {
             Some(release) => release.since(now) + Moment::TICK,
             None if self.in_flight > 0 => rule.attempt + rule.guard + rule.length + Moment::TICK,
             None => Duration::ZERO,

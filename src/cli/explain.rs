@@ -58,6 +58,7 @@ struct Draws {
 
 /// A call that would be refused.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are keys of the JSON")]
 struct Refused {
     refused: bool,
     status: u16,
@@ -133,7 +134,7 @@ fn draws(grant: &Grant) -> Vec<Draws> {
         (Some("an OPPO icon"), Facts { oppo_icon: true, ..Facts::default() }),
     ];
     let mut draws: Vec<Draws> = Vec::new();
-    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation().body, facts)) {
+    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation().body, *facts)) {
         for budget in grant.draw(&facts).iter() {
             let standing = budget.standing(crate::budget::Moment::default());
             if draws.iter().all(|known| known.name != standing.name.as_str()) {
@@ -146,7 +147,7 @@ fn draws(grant: &Grant) -> Vec<Draws> {
 }
 
 /// Whether a body under this rule can say such things.
-fn can_say(rule: BodyRule, facts: &Facts) -> bool {
+fn can_say(rule: BodyRule, facts: Facts) -> bool {
     let pictures = matches!(rule, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
     (!facts.audience_file || rule == BodyRule::Schedule)
         && (!facts.broadcast || matches!(rule, BodyRule::Push | BodyRule::GroupPush | BodyRule::Schedule))

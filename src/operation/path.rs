@@ -118,7 +118,7 @@ pub(super) fn shape(path: &str) -> String {
     for (position, segment) in path.split('/').enumerate().skip(1) {
         shape.push('/');
         if segment.starts_with('{') {
-            shape.push_str(&format!("{{v{position}}}"));
+            shape.extend(["{v", &position.to_string(), "}"]);
         } else {
             shape.push_str(segment);
         }

@@ -57,10 +57,8 @@ pub(super) fn acceptor(tls: &ListenerTls) -> Result<TlsAcceptor, CertificateErro
         .map_err(CertificateError::Settings)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(ByName(certificates)));
-    config.alpn_protocols = match tls.http2 {
-        true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        false => vec![b"http/1.1".to_vec()],
-    };
+    config.alpn_protocols =
+        if tls.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -28,7 +28,8 @@ impl Line<'_> {
     pub(super) fn write(&self, buffer: &mut Vec<u8>) {
         buffer.reserve(512);
         buffer.extend_from_slice(b"{\"time\":\"");
-        write!(buffer, "{}", humantime::format_rfc3339_millis(self.time)).expect("writing to memory cannot fail");
+        write!(buffer, "{}", humantime::format_rfc3339_millis(self.time))
+            .expect("writing to memory cannot fail");
         buffer.extend_from_slice(b"\",\"request_id\":");
         text(buffer, Some(self.request_id));
         for (key, value) in [
@@ -132,7 +133,9 @@ mod tests {
         });
         assert_eq!(json(&line("r-1", Some(&note))), expected);
         let without = json(&line("r-1", None));
-        assert!(without["vendor_code"].is_null() && without["msg_id"].is_null() && without["vendor_ms"].is_null());
+        assert!(
+            without["vendor_code"].is_null() && without["msg_id"].is_null() && without["vendor_ms"].is_null()
+        );
     }
 
     #[test]

@@ -63,6 +63,7 @@ struct SeriesHandles {
 
 impl Metrics {
     /// Registers everything. `expect`s only on the names and labels written here.
+    #[expect(clippy::too_many_lines, reason = "a list: one metric after the other")]
     pub fn new() -> Self {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
@@ -149,14 +150,13 @@ impl Metrics {
 
     /// One request is over.
     pub fn request(&self, series: Option<&Series>, labels: Labels<'_>, status: u16, took: Duration) {
-        match (series, status) {
-            (Some(series), 200) => self.handles(series, labels).requests_200.inc(),
-            _ => {
-                let status = itoa::Buffer::new().format(status).to_owned();
-                self.requests
-                    .with_label_values(&[labels.operation_name(), labels.tenant, labels.caller, &status])
-                    .inc();
-            }
+        if let (Some(series), 200) = (series, status) {
+            self.handles(series, labels).requests_200.inc();
+        } else {
+            let status = itoa::Buffer::new().format(status).to_owned();
+            self.requests
+                .with_label_values(&[labels.operation_name(), labels.tenant, labels.caller, &status])
+                .inc();
         }
         self.request_seconds[labels.index()].observe(took.as_secs_f64());
     }
@@ -169,6 +169,7 @@ impl Metrics {
     }
 
     /// The vendor answered.
+    #[expect(clippy::too_many_arguments, reason = "labels and values of one observation")]
     pub fn vendor_answer(
         &self,
         series: Option<&Series>,
@@ -177,16 +178,15 @@ impl Metrics {
         code: Option<u32>,
         took: Duration,
     ) {
-        match (series, status, code) {
-            (Some(series), 200, None | Some(0)) => self.handles(series, labels).vendor_200.inc(),
-            _ => {
-                let code = code.unwrap_or(0);
-                let code = if CODES.contains(&code) { code.to_string() } else { String::from("other") };
-                let status = itoa::Buffer::new().format(status).to_owned();
-                self.vendor_answers
-                    .with_label_values(&[labels.operation_name(), labels.tenant, &status, &code])
-                    .inc();
-            }
+        if let (Some(series), 200, None | Some(0)) = (series, status, code) {
+            self.handles(series, labels).vendor_200.inc();
+        } else {
+            let code = code.unwrap_or(0);
+            let code = if CODES.contains(&code) { code.to_string() } else { String::from("other") };
+            let status = itoa::Buffer::new().format(status).to_owned();
+            self.vendor_answers
+                .with_label_values(&[labels.operation_name(), labels.tenant, &status, &code])
+                .inc();
         }
         self.vendor_seconds[labels.index()].observe(took.as_secs_f64());
     }

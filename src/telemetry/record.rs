@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use http::HeaderValue;
 use super::line::Line;
 use super::metrics::{Labels, NONE};
 use super::recent::Refused;
@@ -12,6 +10,8 @@ use super::{Telemetry, Usage};
 use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
 use crate::tenant::{Directory, Principal};
+use bytes::Bytes;
+use http::HeaderValue;
 
 /// Status of a request whose caller hung up before there was an answer.
 const CALLER_GONE: u16 = 499;

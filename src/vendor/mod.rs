@@ -197,7 +197,9 @@ impl Pool {
     async fn connect(&self, origin: OriginId, call_due: Instant) -> Result<Connection, ConnectorError> {
         let due = call_due.min(Instant::now() + self.connector.timeout());
         // Boxed: a TLS handshake needs kilobytes that a call over an open connection should not carry along.
-        timeout_at(due.into(), Box::pin(self.connector.connect(origin))).await.unwrap_or(Err(ConnectorError::TimedOut))
+        timeout_at(due.into(), Box::pin(self.connector.connect(origin)))
+            .await
+            .unwrap_or(Err(ConnectorError::TimedOut))
     }
 
     /// The connection used last that is still open.
