@@ -93,9 +93,9 @@ impl Read {
 }
 
 /// Reads the body of an answer. `body` is the answer's; its head was taken out before.
-pub async fn read(answer: Answer) -> Result<(http::response::Parts, Read), Refusal> {
-    let (parts, mut body) = answer.response.into_parts();
-    let (lease, due) = (answer.lease, answer.due);
+pub async fn read(answer: Box<Answer>) -> Result<(http::response::Parts, Read), Refusal> {
+    let Answer { response, lease, due, .. } = *answer;
+    let (parts, mut body) = response.into_parts();
     if body.size_hint().lower() > WHOLE_BYTES as u64 {
         return Ok((parts, Read::Long { head: Bytes::new(), rest: body, lease, due }));
     }

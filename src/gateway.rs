@@ -29,8 +29,8 @@ use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
 use crate::setup::Setup;
 use crate::telemetry::{Record, Telemetry, VendorNote};
-use crate::tenant::{Denied, Grant, Wishes};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool};
+use crate::tenant::{Denied, Grant, OriginId, Wishes};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool, Sending};
 
 static TENANT: HeaderName = HeaderName::from_static("x-jpush-tenant");
 static CREDENTIAL: HeaderName = HeaderName::from_static("x-jpush-credential");
@@ -69,6 +69,14 @@ struct Call {
     permit: Permit,
     deadlines: Deadlines,
     _places: [load::Place; 2],
+}
+
+/// What every attempt of a call has in common.
+struct Attempts<'c> {
+    grant: &'c Grant,
+    facts: Facts,
+    origin: OriginId,
+    deadlines: Deadlines,
 }
 
 impl Worker {
@@ -194,8 +202,17 @@ impl Worker {
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
     async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Response<Reply> {
-        let grant = call.grant.clone();
-        match self.exchange(call, &mut record).await {
+        let Call { grant, request, permit, deadlines, _places } = *call;
+        let operation = grant.operation();
+        let origin = request.origin();
+        // The payload counts as memory in use until the answer is here.
+        let (message, payload) = request.into_message();
+        let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
+        let outcome = match self.exchange(attempts, message, permit).await {
+            Ok((answer, start)) => self.receive(answer, operation, start, &mut record).await,
+            Err(refusal) => Err(refusal),
+        };
+        match outcome {
             Ok((mut parts, read)) => {
                 outbound::relay_headers(&mut parts.headers);
                 self.add_headers(&mut parts.headers, &grant, &record);
@@ -209,19 +226,19 @@ impl Worker {
     /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
     async fn exchange(
         &self,
-        call: Box<Call>,
-        record: &mut Record,
-    ) -> Result<(http::response::Parts, Read), Refusal> {
-        let Call { grant, request, permit: mut next, mut deadlines, _places } = *call;
+        attempts: Attempts<'_>,
+        mut message: Box<Request<Sending>>,
+        mut permit: Permit,
+    ) -> Result<(Box<Answer>, Instant), Refusal> {
+        let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let mut choice = Choice::Any;
-        let (origin, operation) = (request.origin(), grant.operation());
-        let (mut message, payload) = request.into_message();
+        let operation = grant.operation();
         loop {
-            let dispatched = next.dispatch();
+            let dispatched = permit.dispatch();
             match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
                     dispatched.settle(self.clock.at(answer.arrived));
-                    return self.receive(answer, operation, deadlines.start, record).await;
+                    return Ok((answer, deadlines.start));
                 }
                 Err(Failure::NotSent(back, why)) => {
                     dispatched.refund();
@@ -232,9 +249,8 @@ impl Worker {
                     }
                     self.telemetry.metrics.retry(operation);
                     deadlines.start = Instant::now();
-                    next = self
-                        .pay(&grant, *payload.facts(), deadlines.start)
-                        .map_err(|_| Refusal::VendorUnreachable)?;
+                    permit =
+                        self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
                     (choice, message) = (Choice::Fresh, back);
                 }
                 Err(Failure::TimedOut) => {
@@ -251,7 +267,7 @@ impl Worker {
 
     async fn receive(
         &self,
-        answer: Answer,
+        answer: Box<Answer>,
         operation: OperationId,
         start: Instant,
         record: &mut Record,

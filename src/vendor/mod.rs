@@ -175,7 +175,7 @@ impl Pool {
         request: Box<Request<Sending>>,
         choice: Choice,
         mut deadlines: Deadlines,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Box<Answer>, Failure> {
         let pooled = match choice {
             Choice::Any => self.checkout(origin),
             Choice::Fresh => None,
@@ -235,7 +235,7 @@ async fn exchange(
     mut lease: Lease,
     request: Box<Request<Sending>>,
     deadlines: Deadlines,
-) -> Result<Answer, Failure> {
+) -> Result<Box<Answer>, Failure> {
     let start = deadlines.start;
     let last_byte = request.body().last_byte();
     let due =
@@ -249,7 +249,7 @@ async fn exchange(
             outcome = &mut answer => return match outcome {
                 Ok(response) => {
                     let arrived = Instant::now();
-                    Ok(Answer { response, lease, arrived, due: due(last_byte.at(start)) })
+                    Ok(Box::new(Answer { response, lease, arrived, due: due(last_byte.at(start)) }))
                 }
                 Err(mut error) => Err(match error.take_message() {
                     Some(request) => Failure::NotSent(Box::new(request), NotSent::PooledClosed),
