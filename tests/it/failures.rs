@@ -51,8 +51,8 @@ fn a_name_without_an_address() {
 #[test]
 fn a_plain_vendor_where_tls_is_meant() {
     let vendor = Stub::start(|talk| {
-        let _ = talk.read_request();
         talk.write("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        talk.wait_for_end();
     });
     let gateway = Gateway::start(&Config::new(&format!("https://{}", vendor.address)));
     assert_unreachable(&gateway.call(&push()));
@@ -220,7 +220,7 @@ fn a_caller_that_hangs_up_does_not_undo_its_call() {
         let _ = talk.read_request();
         // Long enough for the caller's end to be noticed first.
         std::thread::sleep(Duration::from_millis(300));
-        talk.write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"msg_id\":\"4711\"}");
+        talk.write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"msg_id\":\"4711\"}");
         let _ = talk.read_request();
     });
     let gateway = start(&vendor);

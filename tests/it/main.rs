@@ -3,11 +3,14 @@
 mod access;
 mod answers;
 mod budgets;
+mod drain;
 mod failures;
 mod forwarding;
 mod framing;
+mod limits;
 mod operations;
 mod paths;
 mod support;
+mod tls;
 
 // Modules are named after what they test; `support` starts programs, speaks raw HTTP and plays the vendor.
