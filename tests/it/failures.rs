@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::support::{Answer, Config, Gateway, PUSH, Request, Stub, Tokens, wait_until};
+use crate::support::{Answer, Config, Gateway, PUSH, Request, Stub, Talk, Tokens, json_answer, wait_until};
 
 /// All is well.
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
@@ -100,7 +100,7 @@ fn an_answer_that_does_not_end_is_a_time_out() {
 
 #[test]
 fn a_call_that_broke_is_never_sent_again() {
-    type Break = (&'static str, fn(&mut crate::support::Talk));
+    type Break = (&'static str, fn(&mut Talk));
     let ways: [Break; 8] = [
         ("reset after the head", |talk| {
             let _ = talk.read_head();
@@ -220,7 +220,7 @@ fn a_caller_that_hangs_up_does_not_undo_its_call() {
         let _ = talk.read_request();
         // Long enough for the caller's end to be noticed first.
         std::thread::sleep(Duration::from_millis(300));
-        talk.write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"msg_id\":\"4711\"}");
+        talk.write(json_answer("200 OK", r#"{"msg_id":"4711"}"#));
         let _ = talk.read_request();
     });
     let gateway = start(&vendor);

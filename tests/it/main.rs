@@ -1,8 +1,11 @@
 //! The built binary, driven from outside over real sockets: what the gateway promises to those around it.
 
 mod access;
+mod admin;
 mod answers;
 mod budgets;
+mod cli;
+mod demo;
 mod drain;
 mod failures;
 mod forwarding;

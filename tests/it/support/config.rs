@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) orders: String,
     /// More sections.
     pub(crate) more: String,
+    /// Level of the log.
+    pub(crate) log: &'static str,
     /// More tenants that `orders` may use, with their keys.
     pub(crate) others: Vec<(&'static str, String)>,
 }
@@ -85,6 +87,7 @@ impl Config {
             shop: String::new(),
             orders: String::new(),
             more: String::new(),
+            log: "info",
             others: Vec::new(),
         }
     }

@@ -166,6 +166,7 @@ fn serve(folder: &Folder, config: &Config) -> Command {
     let path = folder.write("gateway.yaml", config.yaml());
     let mut command = Command::new(PROGRAM);
     command.arg("serve").arg("--config").arg(path).env("SHOP_APP_SECRET", Keys::SHOP_APP_SECRET);
+    command.env("JPUSH_GATEWAY_LOG", config.log);
     command
 }
 

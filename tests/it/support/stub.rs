@@ -128,6 +128,12 @@ impl Drop for Stub {
 pub(crate) const GOOD: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
+/// An answer of JSON.
+pub(crate) fn json_answer(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
 /// One connection of a stub.
 pub(crate) struct Talk {
     stream: TcpStream,
