@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::support::{
-    Config, Connection, Gateway, Keys, PUSH, Request, Stub, Tokens, basic, json_answer, sha256_hex, wait_until,
+    Config, Connection, Gateway, Keys, PUSH, Request, Stub, Tokens, basic, json_answer, sha256_hex,
+    wait_until,
 };
 
 /// A vendor with a bit of everything: good answers, a code of its own, and connections that die.
@@ -43,7 +44,8 @@ fn traffic(gateway: &Gateway) {
         Request::post("/v3/push", PUSH).basic(Keys::SHOP_APP, Tokens::ORDERS).header("X-Request-Id", "good"),
         Request::get("/v3/tags").bearer(Tokens::ORDERS).header("X-Request-Id", "code"),
         Request::new("DELETE", "/v3/tags/x").bearer(Tokens::ORDERS).header("X-Request-Id", "broken"),
-        Request::post("/v4/image/oppo", r#"{"big_picture_url":"http://x.example/y.png"}"#).bearer(Tokens::ORDERS),
+        Request::post("/v4/image/oppo", r#"{"big_picture_url":"http://x.example/y.png"}"#)
+            .bearer(Tokens::ORDERS),
         Request::get("/v3/secret-looking-path").bearer(Tokens::ORDERS).header("X-Request-Id", "unknown"),
         Request::post("/v3/push", PUSH)
             .basic("shop", "noTokenOfAnyone000000000")
@@ -143,7 +145,6 @@ fn every_metric_has_its_name_and_labels() {
     ] {
         let found = gateway.metric(&format!("jpush_gateway_{line}"));
         assert!((found - value).abs() < 0.1, "{line}: {found} in {page}");
-
     }
     // A request cannot create a series.
     for odd in ["secret-looking-path", "424242", "stranger"] {

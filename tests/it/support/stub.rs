@@ -37,6 +37,7 @@ impl Received {
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
+    ended: AtomicUsize,
     requests: Mutex<Vec<Received>>,
 }
 
@@ -66,7 +67,8 @@ impl Stub {
                 std::thread::spawn(move || {
                     stream.set_nodelay(true).expect("no delay is set");
                     stream.set_read_timeout(Some(2 * PATIENCE)).expect("a time-out is set");
-                    talk(&mut Talk { stream, number, seen, unread: Vec::new() });
+                    talk(&mut Talk { stream, number, seen: Arc::clone(&seen), unread: Vec::new() });
+                    seen.ended.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
@@ -108,6 +110,11 @@ impl Stub {
     /// Waits for a number of requests.
     pub(crate) fn wait_for_requests(&self, count: usize) {
         wait_until("the vendor gets the request", || self.requests().len() >= count);
+    }
+
+    /// Waits until a number of connections is closed on this side.
+    pub(crate) fn wait_for_ends(&self, count: usize) {
+        wait_until("the vendor closes", || self.seen.ended.load(Ordering::SeqCst) >= count);
     }
 
     /// Connections so far.
