@@ -259,7 +259,7 @@ fn no_output_has_a_secret_a_token_a_body_or_a_raw_path_in_it() {
     traffic(&gateway);
     let mut answers: String = ["/status", "/metrics", "/"].map(|path| gateway.page(path).text()).concat();
     let refused = gateway.call(&Request::get("/v3/tags").basic("shop", Keys::SHOP_APP_SECRET));
-    answers.push_str(&format!("{refused:?} {}", refused.text()));
+    answers = format!("{answers}{refused:?} {}", refused.text());
     gateway.program.signal("TERM");
     assert_eq!(gateway.program.wait().code(), Some(0));
     wait_until("the log is read", || gateway.program.err().contains("stopped"));

@@ -79,7 +79,7 @@ const COMMANDS: [(&str, &[&str]); 15] = [
         &[],
     ),
     (
-        r#"curl  --request POST 'https://api.jpush.cn/v3/images/byfiles' --header 'Content-Type: multipart/form-data' --header 'Authorization: Basic MjhhMTBjMDkwNGI1Y2Q2MjJhYWRhZWIxOmU5ZmFhMmM5NzYzZGViZDIwZTdkZTFlYg=='  --form 'xiaomi_file=@/home/user/pictures/test_file1.jpg'  --form 'oppo_file=@/home/user/pictures/test_file2.jpg' --form 'image_type=1'"#,
+        r"curl  --request POST 'https://api.jpush.cn/v3/images/byfiles' --header 'Content-Type: multipart/form-data' --header 'Authorization: Basic MjhhMTBjMDkwNGI1Y2Q2MjJhYWRhZWIxOmU5ZmFhMmM5NzYzZGViZDIwZTdkZTFlYg=='  --form 'xiaomi_file=@/home/user/pictures/test_file1.jpg'  --form 'oppo_file=@/home/user/pictures/test_file2.jpg' --form 'image_type=1'",
         &[
             "media_id",
             "oppo_image_url",
@@ -91,7 +91,7 @@ const COMMANDS: [(&str, &[&str]); 15] = [
         ],
     ),
     (
-        r#"curl  --request PUT 'https://api.jpush.cn/v3/images/byfiles/jgmedia-1-6d98e85f-d3a5-412a-bdec-de1b75bd3ad3' --header 'Content-Type: multipart/form-data' --header 'Authorization: Basic MjhhMTBjMDkwNGI1Y2Q2MjJhYWRhZWIxOmU5ZmFhMmM5NzYzZGViZDIwZTdkZTFlYg=='  --form 'xiaomi_file=@/home/user/pictures/test_file1.jpg'  --form 'oppo_file=@/home/user/pictures/test_file2.jpg'"#,
+        r"curl  --request PUT 'https://api.jpush.cn/v3/images/byfiles/jgmedia-1-6d98e85f-d3a5-412a-bdec-de1b75bd3ad3' --header 'Content-Type: multipart/form-data' --header 'Authorization: Basic MjhhMTBjMDkwNGI1Y2Q2MjJhYWRhZWIxOmU5ZmFhMmM5NzYzZGViZDIwZTdkZTFlYg=='  --form 'xiaomi_file=@/home/user/pictures/test_file1.jpg'  --form 'oppo_file=@/home/user/pictures/test_file2.jpg'",
         &["media_id", "oppo_image_url", "xiaomi_image_url"],
     ),
     (

@@ -15,5 +15,3 @@ mod operations;
 mod paths;
 mod support;
 mod tls;
-
-// Modules are named after what they test; `support` starts programs, speaks raw HTTP and plays the vendor.

@@ -97,8 +97,9 @@ impl Config {
         let Self { listeners, workers, vendor_url: url, vendor, budgets, guard, limits, drain, .. } = self;
         let Self { image_v4, shop, orders, more, .. } = self;
         let digest = |token: &str| sha256_hex(token.as_bytes());
-        let others: String = self.others.iter().map(|(name, keys)| format!("  {name}: {keys}\n")).collect();
-        let names: String = self.others.iter().map(|(name, _)| format!(", {name}")).collect();
+        let others: String =
+            self.others.iter().map(|(name, keys)| ["  ", name, ": ", keys, "\n"].concat()).collect();
+        let names: String = self.others.iter().map(|(name, _)| [", ", name].concat()).collect();
         format!(
             r#"
 listeners: [ {listeners} ]

@@ -11,8 +11,6 @@ use super::{PATIENCE, wait_until};
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    /// Which connection it came on, from 0.
-    pub(crate) connection: usize,
     /// Request line.
     pub(crate) line: String,
     /// Header fields, in their order and letters.
@@ -62,12 +60,12 @@ impl Stub {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let number = seen_here.connections.fetch_add(1, Ordering::SeqCst);
+                seen_here.connections.fetch_add(1, Ordering::SeqCst);
                 let (seen, talk) = (Arc::clone(&seen_here), Arc::clone(&talk));
                 std::thread::spawn(move || {
                     stream.set_nodelay(true).expect("no delay is set");
                     stream.set_read_timeout(Some(2 * PATIENCE)).expect("a time-out is set");
-                    talk(&mut Talk { stream, number, seen: Arc::clone(&seen), unread: Vec::new() });
+                    talk(&mut Talk { stream, seen: Arc::clone(&seen), unread: Vec::new() });
                     seen.ended.fetch_add(1, Ordering::SeqCst);
                 });
             }
@@ -144,8 +142,6 @@ pub(crate) fn json_answer(status: &str, body: &str) -> String {
 /// One connection of a stub.
 pub(crate) struct Talk {
     stream: TcpStream,
-    /// Which connection it is, from 0.
-    pub(crate) number: usize,
     seen: Arc<Seen>,
     unread: Vec<u8>,
 }
@@ -160,7 +156,7 @@ impl Talk {
             self.read_more()?;
         }
         let body = self.unread.drain(..length).collect();
-        let received = Received { connection: self.number, line, headers, body };
+        let received = Received { line, headers, body };
         self.seen.requests.lock().expect("no stub panics").push(received.clone());
         Some(received)
     }
