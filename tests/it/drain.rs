@@ -89,6 +89,27 @@ fn at_the_deadline_the_caller_is_told() {
 }
 
 #[test]
+fn what_was_not_dispatched_is_told_to_go_elsewhere() {
+    let vendor = Stub::good();
+    let mut gateway = Gateway::start(&Config::new(&vendor.url()));
+    let mut slow = gateway.connect();
+    let request = push().header("Expect", "100-continue").bytes();
+    let (first, last) = request.split_at(request.len() - PUSH.len());
+    slow.send(first);
+    // It is let in, and its body is waited for.
+    assert_eq!(slow.read_answer().status, 100);
+    gateway.program.signal("TERM");
+    let address = gateway.address();
+    wait_until("new connections are refused", || TcpStream::connect(address).is_err());
+    slow.send(last);
+    let answer = slow.read_answer();
+    answer.assert_refused(503, "draining", 1030);
+    assert_eq!((answer.number("Retry-After"), answer.header("Connection")), (1, Some("close")));
+    assert_eq!(gateway.program.wait().code(), Some(0));
+    assert!(vendor.requests().is_empty());
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let (vendor, _gate) = gated();
     let mut gateway = Gateway::start(&Config::new(&vendor.url()));
