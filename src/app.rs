@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
 
 use crate::admin;
 use crate::budget::{Budgets, Clock};
@@ -73,6 +74,7 @@ impl App {
                 clock,
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
+                give_up: Notify::new(),
                 telemetry: Arc::new(Telemetry {
                     metrics: Arc::clone(&metrics),
                     recent: Arc::clone(&recent),
@@ -105,14 +107,21 @@ impl App {
         let pages = tokio::spawn(admin::serve(self.admin_listener, self.admin));
         signals.stop().await;
         tracing::info!("draining");
-        self.load.start_draining();
+        self.load.start_leaving();
         let (serving, delay) = (self.serving, self.drain.delay);
         let finished = async {
             tokio::time::sleep(delay).await;
-            tokio::task::spawn_blocking(|| serving.finish()).await
+            self.load.start_draining();
+            // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
+            let (done, finished) = oneshot::channel();
+            std::thread::spawn(move || {
+                serving.finish();
+                let _ = done.send(());
+            });
+            let _ = finished.await;
         };
         tokio::select! {
-            outcome = finished => outcome.map_err(io::Error::from)?,
+            () = finished => {}
             () = signals.stop() => tracing::warn!("a second signal: ending without waiting for what is under way"),
         }
         pages.abort();

@@ -14,6 +14,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue}
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 
 use crate::answer::{self, Read, Reply};
 use crate::auth;
@@ -50,6 +51,8 @@ pub struct Worker {
     pub pool: Arc<Pool>,
     /// Buffers for large bodies.
     pub spare: Arc<SpareBuffers>,
+    /// Told at the end of a drain: calls still without an answer are given up.
+    pub give_up: Notify,
     /// Metrics and this worker's lane of the access log.
     pub telemetry: Arc<Telemetry>,
 }
@@ -91,11 +94,16 @@ impl Worker {
         let (parts, body) = request.into_parts();
         let request_id = outbound::request_id(&parts.headers).unwrap_or_else(fresh_request_id);
         let record = Box::new(Record::open(Arc::clone(&self.telemetry), request_id.clone()));
+        let load = Arc::clone(&self.load);
         AssertUnwindSafe(self.serve(Box::new(parts), body, record)).catch_unwind().map(move |served| {
-            served.unwrap_or_else(|_| {
+            let mut answer = served.unwrap_or_else(|_| {
                 tracing::error!("a request ended in a panic; it was answered with 500");
                 ours(&Refusal::Internal, Place::of_path("/"), &request_id)
-            })
+            });
+            if load.leaving() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
         })
     }
 
@@ -197,6 +205,10 @@ impl Worker {
     }
 
     fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Permit, Refusal> {
+        // Again, after the body: what was not dispatched when the drain began is not dispatched any more.
+        if self.load.draining() {
+            return Err(Refusal::Draining);
+        }
         Ok(budget::take(grant.draw(&facts), grant.taker(), self.clock, self.clock.at(now))?)
     }
 
@@ -208,9 +220,14 @@ impl Worker {
         // The payload counts as memory in use until the answer is here.
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
-        let outcome = match self.exchange(attempts, message, permit).await {
-            Ok((answer, start)) => self.receive(answer, operation, start, &mut record).await,
-            Err(refusal) => Err(refusal),
+        let answered = async {
+            let (answer, start) = self.exchange(attempts, message, permit).await?;
+            self.receive(answer, operation, start, &mut record).await
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = answered => outcome,
+            () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         match outcome {
             Ok((mut parts, read)) => {
@@ -306,9 +323,6 @@ impl Worker {
         headers.insert(&REQUEST_ID, record.request_id().clone());
         if let Some(budget) = grant.credential().budget(grant.operation().budget) {
             outbound::add_rate_headers(headers, &budget.standing(self.clock.now()));
-        }
-        if self.load.draining() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
 }

@@ -1,11 +1,16 @@
 //! How much the gateway does at once: requests and bodies, in all and for each caller, who gets at most half.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::config::Limits;
 use crate::intake::{Hold, Memory};
 use crate::refusal::Refusal;
+
+/// Phases of the process, in their order.
+const SERVING: u8 = 0;
+const LEAVING: u8 = 1;
+const DRAINING: u8 = 2;
 
 /// What is going on in the whole gateway.
 pub struct Load {
@@ -13,7 +18,7 @@ pub struct Load {
     memory: Arc<Memory>,
     /// Open connections.
     pub connections: Count,
-    draining: AtomicBool,
+    phase: AtomicU8,
 }
 
 /// What is going on for one caller.
@@ -65,7 +70,7 @@ impl Load {
             in_flight: Count::new(limits.in_flight),
             memory: Memory::new(limits.body_memory_bytes),
             connections: Count::new(limits.connections),
-            draining: AtomicBool::new(false),
+            phase: AtomicU8::new(SERVING),
         }
     }
 
@@ -92,14 +97,24 @@ impl Load {
         self.memory.used()
     }
 
-    /// No new call is dispatched from here on.
-    pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// Told to stop: not ready any more and keeping no connection, but serving until callers have noticed.
+    pub fn start_leaving(&self) {
+        self.phase.fetch_max(LEAVING, Ordering::Release);
     }
 
-    /// Whether the gateway is stopping.
+    /// No new call is dispatched from here on.
+    pub fn start_draining(&self) {
+        self.phase.fetch_max(DRAINING, Ordering::Release);
+    }
+
+    /// Whether the gateway was told to stop.
+    pub fn leaving(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= LEAVING
+    }
+
+    /// Whether new calls are refused.
     pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.phase.load(Ordering::Acquire) >= DRAINING
     }
 }
 

@@ -88,7 +88,7 @@ fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
         return refused;
     }
     match request.uri().path() {
-        "/readyz" if state.load.draining() => {
+        "/readyz" if state.load.leaving() => {
             reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n")
         }
         "/livez" | "/readyz" => reply(StatusCode::OK, "text/plain", "ok\n"),

@@ -71,7 +71,7 @@ impl Status {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: now.since(Moment::default()).as_secs(),
-            ready: !state.load.draining(),
+            ready: !state.load.leaving(),
             config: ConfigStatus {
                 digest: state.config_digest.clone(),
                 loaded: humantime::format_rfc3339_seconds(state.config_loaded).to_string(),

@@ -34,6 +34,9 @@ const BACKLOG: i32 = 4096;
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// At the end of a drain, time to tell those whose calls are given up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Why the gateway cannot start serving.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -193,11 +196,16 @@ impl Core {
                 return;
             }
         };
-        // Connections that come while the others are told are found by the next round.
-        while Instant::now() < deadline
-            && (core.worker.load.in_flight() > 0 || core.worker.load.connections.now() > 0)
-        {
-            core.pulses.tell_all(Order::Finish);
+        core.finish_until(deadline).await;
+        core.worker.give_up.notify_waiters();
+        core.finish_until(Instant::now() + LAST_WORDS).await;
+    }
+
+    /// Connections that come while the others are told are found by the next round.
+    async fn finish_until(&self, deadline: Instant) {
+        let load = &self.worker.load;
+        while Instant::now() < deadline && (load.in_flight() > 0 || load.connections.now() > 0) {
+            self.pulses.tell_all(Order::Finish);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

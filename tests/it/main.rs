@@ -1,2 +1,17 @@
-//! x
-fn main() {}
+//! The built binary, driven from outside over real sockets: what the gateway promises to those around it.
+
+mod access;
+mod admin;
+mod answers;
+mod budgets;
+mod cli;
+mod demo;
+mod drain;
+mod failures;
+mod forwarding;
+mod framing;
+mod limits;
+mod operations;
+mod paths;
+mod support;
+mod tls;

@@ -1,0 +1,85 @@
+//! The vendor's word: what its rate headers say about a key, applied downwards only and until its own reset.
+//!
+//! Others may use the same key, so the vendor can know of fewer free calls than we do. It never knows of more: a
+//! number above ours is only reported.
+
+use std::time::Duration;
+
+use super::moment::Moment;
+
+/// How long a 429 without headers holds calls back: long enough not to hammer, short enough not to freeze a tenant.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Rate headers of one answer. What was missing or unreadable is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// `X-Rate-Limit-Limit`, or `-Quota`.
+    pub limit: Option<u32>,
+    /// `X-Rate-Limit-Remaining`.
+    pub remaining: Option<u32>,
+    /// `X-Rate-Limit-Reset`.
+    pub reset: Option<Duration>,
+    /// The vendor refused the call as one too many (429).
+    pub refused: bool,
+}
+
+/// The last word that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    /// The call whose answer said it, counted from the budget's first.
+    call: u64,
+    remaining: Option<u32>,
+    limit: Option<u32>,
+    until: Moment,
+    foreign: u32,
+}
+
+impl Word {
+    /// Takes an answer's headers in, if they are news: an answer to an older call than the last one is not, unless it
+    /// is a refusal.
+    pub(super) fn hear(last: Option<Self>, said: Said, call: u64, ours: u32, window: Duration, now: Moment) -> Option<Self> {
+        if !said.refused && last.is_some_and(|last| last.call > call && last.until > now) {
+            return last;
+        }
+        let reset = said.reset.map(|reset| reset.min(window));
+        if said.refused {
+            let until = now + reset.unwrap_or(BACK_OFF.min(window));
+            return Some(Self { call, remaining: Some(0), limit: said.limit, until, foreign: 0 });
+        }
+        if said.remaining.is_none() && said.limit.is_none() {
+            return last;
+        }
+        let counted = said.limit.zip(said.remaining).map(|(limit, remaining)| limit.saturating_sub(remaining));
+        let foreign = counted.map_or(0, |counted| counted.saturating_sub(ours));
+        let until = now + reset.unwrap_or(window);
+        Some(Self { call, remaining: said.remaining, limit: said.limit, until, foreign })
+    }
+
+    /// Whether it still counts.
+    pub(super) fn holds(&self, now: Moment) -> bool {
+        now < self.until
+    }
+
+    /// Calls the vendor would still take, after those dispatched since; `used` are ours in the window.
+    pub(super) fn free(&self, dispatched: u64, used: u32) -> u32 {
+        let since = u32::try_from(dispatched.saturating_sub(self.call)).unwrap_or(u32::MAX);
+        let by_remaining = self.remaining.map_or(u32::MAX, |remaining| remaining.saturating_sub(since));
+        let by_limit = self.limit.map_or(u32::MAX, |limit| limit.saturating_sub(used));
+        by_remaining.min(by_limit)
+    }
+
+    /// How long it still counts.
+    pub(super) fn left(&self, now: Moment) -> Duration {
+        self.until.since(now)
+    }
+
+    /// Calls of the key in the vendor's count that were certainly not ours.
+    pub(super) fn foreign(&self) -> u32 {
+        self.foreign
+    }
+
+    /// The vendor's limit.
+    pub(super) fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+}

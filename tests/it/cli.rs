@@ -1,0 +1,232 @@
+//! The command line: what is printed where, and the exit code.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::{
+    Config, Connection, Folder, Gateway, Keys, PROGRAM, Program, Request, Stub, Tokens, basic, run,
+    sha256_hex, stderr, stdout, wait_for,
+};
+
+/// Runs with the configuration in a folder of its own and the secret of the tenant shop in the environment.
+fn run_with(config: &str, arguments: &[&str]) -> Output {
+    let folder = Folder::new();
+    folder.write("shop-dev", Keys::SHOP_DEV_SECRET);
+    let path = folder.write("gateway.yaml", config);
+    let mut command = Command::new(PROGRAM);
+    command.args(&arguments[..1]).arg("--config").arg(path).args(&arguments[1..]);
+    command.env("SHOP_APP_SECRET", Keys::SHOP_APP_SECRET).output().expect("the program starts")
+}
+
+fn good() -> String {
+    Config::new("http://127.0.0.1:1").yaml()
+}
+
+#[test]
+fn check_sums_a_good_configuration_up_without_its_secrets() {
+    let output = run_with(&good(), &["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output) + &stderr(&output);
+    for word in
+        ["good", "127.0.0.1:0", "shop", "market", "orders", Keys::SHOP_APP, Keys::SHOP_GROUP, "push 600/1m"]
+    {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(said.contains("warning"), "a secret written into the file is warned of: {said}");
+    for secret in Keys::SECRETS {
+        assert!(!said.contains(secret), "{said}");
+    }
+}
+
+#[test]
+fn check_names_every_fault_in_one_run() {
+    let faulty = good()
+        .replace("budgets: {", "budgets: { push: { limit: 0, window: 60s },")
+        .replace("guard: 10s", "guard: soon\ncolour: red")
+        .replace("env: SHOP_APP_SECRET", "env: NOT_SET_ANYWHERE_1")
+        .replace("tenants: [ shop, market ]", "tenants: [ shop, nowhere ]");
+    let output = run_with(&faulty, &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    let lines: Vec<_> = said.lines().collect();
+    // `nowhere` is named by two callers.
+    let paths = [
+        "budgets.push.limit",
+        "guard",
+        "colour",
+        "tenants.shop.app.secret",
+        "callers.both.tenants",
+        "callers.filer.tenants",
+    ];
+    assert_eq!(lines.len(), paths.len(), "{said}");
+    for path in paths {
+        assert_eq!(lines.iter().filter(|line| line.contains(path)).count(), 1, "{path}: {said}");
+    }
+    assert!(stdout(&output).is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_is_refused() {
+    let output = run(&["check", "--config", "/nonexistent/gateway.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("gateway.yaml"));
+    for broken in ["", "[]", "listeners: [", "listeners: []\ntenants: {}\ncallers: {}\n", "\u{0}"] {
+        for command in ["check", "serve"] {
+            let output = run_with(broken, &[command]);
+            assert_eq!(output.status.code(), Some(1), "{command} {broken:?}");
+            assert!(!stderr(&output).is_empty() && stdout(&output).is_empty());
+        }
+    }
+}
+
+#[test]
+fn an_empty_secret_stops_the_start() {
+    let folder = Folder::new();
+    folder.write("shop-dev", "\n");
+    let path = folder.write("gateway.yaml", good());
+    let mut command = Command::new(PROGRAM);
+    let output = command
+        .arg("serve")
+        .arg("--config")
+        .arg(path)
+        .env("SHOP_APP_SECRET", "x")
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("tenants.shop.dev"), "{}", stderr(&output));
+}
+
+#[test]
+fn explain_tells_what_would_become_of_a_call() {
+    let output = run_with(&good(), &["explain", "POST", "/v3//push/", "--as", "orders"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    for word in ["push", "orders", "shop", "app", Keys::SHOP_APP, "600", "http://127.0.0.1:1/v3/push"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(Keys::SECRETS.iter().all(|secret| !said.contains(secret)));
+    let output = run_with(
+        &good(),
+        &["explain", "GET", "/v3/group/users?x=1", "--as", "both", "--tenant", "shop", "--json"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let group = format!("group-{}", Keys::SHOP_GROUP);
+    for (member, value) in [
+        ("operation", "report-group-users"),
+        ("caller", "both"),
+        ("tenant", "shop"),
+        ("credential", "group"),
+        ("key", &group),
+        ("scope", "report"),
+    ] {
+        assert_eq!(json[member], value, "{json}");
+    }
+    assert_eq!((&json["budgets"][0]["name"], &json["budgets"][0]["limit"]), (&"report".into(), &2400.into()));
+}
+
+#[test]
+fn explain_tells_the_refusal_that_a_caller_would_get() {
+    let rows: [(&[&str], &str, u64, u64); 7] = [
+        (&["GET", "/v3/nothing", "--as", "orders"], "unknown-endpoint", 404, 1001),
+        (&["GET", "/v3/push", "--as", "orders"], "method-not-allowed", 405, 1001),
+        (&["GET", "/v3/push/..", "--as", "orders"], "bad-path", 400, 1003),
+        (&["GET", "/v3/tags", "--as", "pusher"], "forbidden", 403, 2007),
+        (&["GET", "/v3/files", "--as", "pusher"], "forbidden", 403, 1105),
+        (&["POST", "/v3/push", "--as", "both"], "tenant-required", 400, 1002),
+        (&["POST", "/v3/push", "--as", "nobody"], "unauthenticated", 401, 1004),
+    ];
+    for (arguments, reason, status, code) in rows {
+        let arguments = [&["explain"], arguments].concat();
+        let output = run_with(&good(), &arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stdout(&output).contains(reason), "{}", stdout(&output));
+        let output = run_with(&good(), &[&*arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        assert_eq!(
+            (&json["reason"], &json["status"], &json["code"]),
+            (&reason.into(), &status.into(), &code.into())
+        );
+    }
+}
+
+#[test]
+fn a_new_token_and_its_digest() {
+    let token = || {
+        let output = run(&["token", "new"]);
+        assert_eq!(output.status.code(), Some(0));
+        let said = stdout(&output);
+        let word = |name: &str| {
+            let line =
+                said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{said}"));
+            line.trim().to_owned()
+        };
+        (word("token:"), word("sha256:"))
+    };
+    let ((one, digest), (other, _)) = (token(), token());
+    assert!(one.len() == 24 && one.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{one}");
+    assert_eq!(digest, sha256_hex(one.as_bytes()));
+    assert_ne!(one, other);
+}
+
+#[test]
+fn health_is_the_readiness_of_a_running_gateway() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let health = |address: String| run(&["health", "--admin", &address]).status.code();
+    assert_eq!(health(gateway.admin.to_string()), Some(0));
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    assert_eq!(health(free.to_string()), Some(1));
+    let unready = Stub::answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(health(unready.address.to_string()), Some(1));
+}
+
+#[test]
+fn wrong_usage_and_help() {
+    let wrong: [&[&str]; 9] = [
+        &[],
+        &["fly"],
+        &["serve"],
+        &["check", "--config"],
+        &["token"],
+        &["token", "old"],
+        &["explain", "--config", "x", "GET"],
+        &["health", "--admin", "nowhere"],
+        &["sandbox", "--windows", "round"],
+    ];
+    for arguments in wrong {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(!stderr(&output).is_empty());
+    }
+    let help = run(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    for command in ["serve", "check", "explain", "demo", "sandbox", "token", "health"] {
+        assert!(stdout(&help).contains(command), "{command}");
+        assert_eq!(run(&[command, "--help"]).status.code(), Some(0), "{command}");
+    }
+    let version = run(&["--version"]);
+    assert!(stdout(&version).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_sandbox_runs_alone() {
+    let mut command = Command::new(PROGRAM);
+    command.args(["sandbox", "--listen", "127.0.0.1:0", "--window", "1s", "--windows", "sliding"]);
+    let mut sandbox = Program::start(&mut command);
+    let address = wait_for("the line that tells where the sandbox is", || {
+        sandbox.out().lines().find_map(|line| line.split_once("http://")?.1.trim().parse().ok())
+    });
+    // Without a configuration it has the demo's accounts.
+    let request = Request::get("/v3/push/cid?count=2")
+        .header("Authorization", &basic(Keys::SHOP_APP, Keys::SHOP_APP_SECRET));
+    let answer = Connection::open(address).call(&request);
+    assert_eq!((answer.status, answer.json()["cidlist"].as_array().map(Vec::len)), (200, Some(2)));
+    let wrong = Request::get("/v3/push/cid").basic(Keys::SHOP_APP, Tokens::ORDERS);
+    assert_eq!(Connection::open(address).call(&wrong).status, 401);
+    sandbox.signal("TERM");
+    assert_eq!(sandbox.wait().code(), Some(0));
+}

@@ -1,0 +1,129 @@
+//! Forms of a path, and the probes that need no credentials.
+
+use crate::support::{Config, Gateway, Request, Simulator, Stub, Tokens};
+
+#[test]
+fn slashes_collapse_and_what_was_matched_is_sent() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let rows = [
+        ("/v3//push/cid", "/v3/push/cid"),
+        ("//v3/push/cid", "/v3/push/cid"),
+        ("/v3/push/cid/", "/v3/push/cid"),
+        ("/v3///push//cid//", "/v3/push/cid"),
+        ("/v3/tags/?a=1", "/v3/tags?a=1"),
+        ("/v3/tags?", "/v3/tags?"),
+        ("/v3/tags?x=//..%2F\\&y", "/v3/tags?x=//..%2F\\&y"),
+        ("http://gateway/v3/tags?x", "/v3/tags?x"),
+        ("/v3/aliases/%E5%AE%89%e5%a8%9c", "/v3/aliases/%E5%AE%89%e5%a8%9c"),
+        ("/v3/aliases/a..b", "/v3/aliases/a..b"),
+        ("/v3/aliases/...", "/v3/aliases/..."),
+        ("/v3/aliases/a%25b;c=d:e@f", "/v3/aliases/a%25b;c=d:e@f"),
+    ];
+    for (path, sent) in rows {
+        let answer = gateway.call(&Request::get(path).bearer(Tokens::ORDERS));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(vendor.requests().last().expect("sent").line, format!("GET {sent} HTTP/1.1"), "{path}");
+    }
+}
+
+#[test]
+fn paths_that_can_be_read_in_two_ways_are_refused() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let bad = [
+        "/v3/aliases/../push",
+        "/v3/aliases/..",
+        "/v3/./tags",
+        "/v3/aliases/%2e%2E",
+        "/v3/aliases/.%2e",
+        "/v3/aliases/%2e",
+        "/v3/aliases/a%2Fb",
+        "/v3/aliases/a%2fb",
+        "/v3/aliases/a%5Cb",
+        "/v3/aliases/a%5c..",
+        "/v3/aliases/a%00",
+        "/v3/aliases/a%",
+        "/v3/aliases/a%2",
+        "/v3/aliases/a%zz",
+        "/v3/aliases/a\\b",
+    ];
+    for path in bad {
+        let answer = gateway.call(&Request::get(path).bearer(Tokens::ORDERS));
+        answer.assert_refused(400, "bad-path", 1003);
+    }
+    // Bytes that no request target has: a bare 400 of the parser, or a refusal; in any case no call.
+    for byte in [0x00_u8, 0x01, 0x09, 0x7f, 0x80, 0xff] {
+        let mut bytes = b"GET /v3/aliases/a".to_vec();
+        bytes.push(byte);
+        let rest = Request::get("").bearer(Tokens::ORDERS).bytes();
+        bytes.extend_from_slice(&rest[4..]);
+        let (answer, _) = gateway.exchange(bytes);
+        assert_eq!(answer.status, 400, "byte {byte:#x}");
+    }
+    assert!(vendor.requests().is_empty());
+}
+
+#[test]
+fn probes_are_answered_here_without_credentials() {
+    let vendor = Simulator::start();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let mut connection = gateway.connect();
+    let get = connection.call(&Request::get("/"));
+    assert_eq!(get.status, 200);
+    assert_eq!(get.number("Content-Length"), get.body.len() as u64);
+    assert!(!get.has("X-Jpush-Gateway-Reason"));
+    let head = connection.call(&Request::new("HEAD", "/"));
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    // With credentials, also wrong ones, it is the same; the connection stays.
+    assert_eq!(connection.call(&Request::get("/").basic("x", "y")).status, 200);
+    connection.call(&Request::post("/", "{}")).assert_refused(401, "unauthenticated", 1002);
+    let post = connection.call(&Request::post("/", "{}").bearer(Tokens::ORDERS));
+    post.assert_refused(404, "unknown-endpoint", 1001);
+    assert!(vendor.journal().is_empty());
+    assert_eq!(gateway.used("app", "push"), 0);
+}
+
+#[test]
+fn a_connection_serves_one_request_after_the_other() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let mut connection = gateway.connect();
+    for number in 0..5 {
+        let request = Request::get("/v3/tags").bearer(Tokens::ORDERS);
+        assert_eq!(connection.call(&request.header("X-Request-Id", &number.to_string())).status, 200);
+        // Refusals leave the connection open too.
+        connection.call(&Request::get("/v3/nothing").bearer(Tokens::ORDERS));
+    }
+    // Sent together, answered in their order.
+    let piped: Vec<u8> = (0..3)
+        .flat_map(|number| {
+            let request = Request::get("/v3/tags").bearer(Tokens::ORDERS);
+            request.header("X-Request-Id", &format!("piped-{number}")).bytes()
+        })
+        .collect();
+    connection.send(piped);
+    for number in 0..3 {
+        let answer = connection.read_answer();
+        assert_eq!(answer.header("X-Request-Id"), Some(&*format!("piped-{number}")));
+    }
+    assert_eq!(
+        (vendor.requests().len(), vendor.connections()),
+        (8, 1),
+        "one pooled connection to the vendor"
+    );
+}
+
+#[test]
+fn an_older_client_gets_its_answer_too() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let request = Request::get("/v3/tags").bearer(Tokens::ORDERS);
+    let bytes = String::from_utf8(request.bytes()).expect("ASCII").replace("HTTP/1.1", "HTTP/1.0");
+    let mut connection = gateway.connect();
+    connection.send(bytes);
+    connection.rest().expect("the gateway closes");
+    let answer = String::from_utf8(connection.take_unread()).expect("ASCII");
+    assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("\r\n\r\n{}"), "{answer}");
+    assert_eq!(vendor.only().line, "GET /v3/tags HTTP/1.1");
+}

@@ -1,0 +1,181 @@
+//! The program as a process of ours: started, read along, stopped by its own id.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::{Answer, Config, Connection, Folder, Keys, PROGRAM, Request, wait_for};
+
+/// A running program whose output is read along. Dropped, it is killed.
+pub(crate) struct Program {
+    child: Child,
+    out: Arc<Mutex<String>>,
+    err: Arc<Mutex<String>>,
+}
+
+impl Program {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let out = read_along(child.stdout.take().expect("piped"));
+        let err = read_along(child.stderr.take().expect("piped"));
+        Self { child, out, err }
+    }
+
+    /// What it has written to standard output.
+    pub(crate) fn out(&self) -> String {
+        self.out.lock().expect("no reader panics").clone()
+    }
+
+    /// What it has written to standard error.
+    pub(crate) fn err(&self) -> String {
+        self.err.lock().expect("no reader panics").clone()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        wait_for("the end of the program", || child.try_wait().expect("a child of ours"))
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_none()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_along(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let sink = Arc::clone(&text);
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stream);
+        let mut line = String::new();
+        while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+            sink.lock().expect("no reader panics").push_str(&line);
+            line.clear();
+        }
+    });
+    text
+}
+
+/// A gateway that listens.
+pub(crate) struct Gateway {
+    pub(crate) program: Program,
+    /// In the order of the configuration.
+    pub(crate) listeners: Vec<SocketAddr>,
+    pub(crate) admin: SocketAddr,
+    _folder: Folder,
+}
+
+impl Gateway {
+    pub(crate) fn start(config: &Config) -> Self {
+        Self::start_in(Folder::new(), config)
+    }
+
+    /// Starts in a folder with files that the configuration names.
+    pub(crate) fn start_in(folder: Folder, config: &Config) -> Self {
+        let mut program = Program::start(&mut serve(&folder, config));
+        let admin = wait_for("the line that tells where the admin listener is", || {
+            assert!(program.runs(), "the gateway did not start: {}", program.err());
+            addresses(&program.err(), "admin listening address=").pop()
+        });
+        // The lines of the others come before the admin's; theirs end in the same words.
+        let err = program.err();
+        let listeners = addresses(&err, " listening address=").into_iter().filter(|known| *known != admin);
+        let listeners = listeners.collect();
+        Self { program, listeners, admin, _folder: folder }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listeners[0]
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address())
+    }
+
+    /// One exchange on a connection of its own.
+    pub(crate) fn call(&self, request: &Request) -> Answer {
+        self.connect().call(request)
+    }
+
+    /// Sends bytes on a connection of their own and reads one answer.
+    pub(crate) fn exchange(&self, bytes: impl AsRef<[u8]>) -> (Answer, Connection) {
+        let mut connection = self.connect();
+        connection.send(bytes);
+        (connection.read_answer(), connection)
+    }
+
+    /// A page of the admin listener.
+    pub(crate) fn page(&self, path: &str) -> Answer {
+        Connection::open(self.admin).call(&Request::get(path).header("Connection", "close"))
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.page("/status").json()
+    }
+
+    /// The value of one metric with its labels, `0` if there is no such series.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let page = self.page("/metrics").text();
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Slots in use of a budget of the tenant shop.
+    pub(crate) fn used(&self, credential: &str, budget: &str) -> u64 {
+        let status = self.status();
+        let used = &status["tenants"]["shop"][credential]["budgets"][budget]["used"];
+        used.as_u64().unwrap_or_else(|| panic!("no {credential} {budget} in {status}"))
+    }
+
+    /// Access lines so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let out = self.program.out();
+        out.lines().map(|line| serde_json::from_str(line).expect("access lines are JSON")).collect()
+    }
+
+    /// The access line of a request, once it is written.
+    pub(crate) fn line(&self, request_id: &str) -> Value {
+        let find = || self.lines().into_iter().find(|line| line["request_id"] == request_id);
+        wait_for("the access line", find)
+    }
+}
+
+fn serve(folder: &Folder, config: &Config) -> Command {
+    folder.write("shop-dev", format!("{}\n", Keys::SHOP_DEV_SECRET));
+    let path = folder.write("gateway.yaml", config.yaml());
+    let mut command = Command::new(PROGRAM);
+    command.arg("serve").arg("--config").arg(path).env("SHOP_APP_SECRET", Keys::SHOP_APP_SECRET);
+    command.env("JPUSH_GATEWAY_LOG", config.log);
+    command
+}
+
+/// Starts a gateway that must refuse to, and gives what it says.
+pub(crate) fn start_failing(folder: &Folder, config: &Config) -> (i32, String) {
+    let output = serve(folder, config).output().expect("the program starts");
+    (output.status.code().expect("an exit code"), super::stderr(&output))
+}
+
+fn addresses(log: &str, mark: &str) -> Vec<SocketAddr> {
+    log.lines().filter_map(|line| line.split_once(mark)?.1.trim().parse().ok()).collect()
+}

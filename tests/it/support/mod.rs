@@ -1,0 +1,62 @@
+//! What every test here needs: a gateway process, a raw client, and vendors that behave, or do not.
+
+mod client;
+mod config;
+mod folder;
+mod gateway;
+mod sandbox;
+mod stub;
+mod tls;
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+pub(crate) use client::{Answer, Connection, Request, basic};
+pub(crate) use config::{Config, Keys, Tokens, sha256_hex};
+pub(crate) use folder::Folder;
+pub(crate) use gateway::{Gateway, Program, start_failing};
+pub(crate) use sandbox::Simulator;
+pub(crate) use stub::{Stub, Talk, json_answer};
+pub(crate) use tls::{Authority, h2_get, tls_connect};
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_jpush-gateway");
+
+/// Against hangs only: nothing here asserts how fast anything is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A push that breaks no rule.
+pub(crate) const PUSH: &str =
+    r#"{"platform":"all","audience":{"alias":["anna"]},"notification":{"alert":"Hello"}}"#;
+
+/// Waits for something that happens on another thread or in another process.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, || is_so().then_some(()));
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().expect("the program starts")
+}
+
+/// Standard output as text.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// Standard error as text.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}

@@ -1,0 +1,215 @@
+//! A vendor that does to a connection exactly what a test says, and keeps the bytes it got.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::client::find;
+use super::{PATIENCE, wait_until};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    /// Request line.
+    pub(crate) line: String,
+    /// Header fields, in their order and letters.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Received {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    /// Names of its header fields, sorted.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.headers.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// What happened to the stub.
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    ended: AtomicUsize,
+    requests: Mutex<Vec<Received>>,
+}
+
+/// A listening stub. Dropped, it accepts no more.
+pub(crate) struct Stub {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Seen>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Stub {
+    /// Does `talk` with every connection, each on a thread of its own.
+    pub(crate) fn start(talk: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (seen, stopped) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
+        let (seen_here, stopped_here) = (Arc::clone(&seen), Arc::clone(&stopped));
+        let talk = Arc::new(talk);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped_here.load(Ordering::Relaxed) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                seen_here.connections.fetch_add(1, Ordering::SeqCst);
+                let (seen, talk) = (Arc::clone(&seen_here), Arc::clone(&talk));
+                std::thread::spawn(move || {
+                    stream.set_nodelay(true).expect("no delay is set");
+                    stream.set_read_timeout(Some(2 * PATIENCE)).expect("a time-out is set");
+                    talk(&mut Talk { stream, seen: Arc::clone(&seen), unread: Vec::new() });
+                    seen.ended.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, seen, stopped }
+    }
+
+    /// Answers every request with these bytes.
+    pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = answer.into();
+        Self::start(move |talk| {
+            while talk.read_request().is_some() {
+                talk.write(&answer);
+            }
+        })
+    }
+
+    /// Answers every request with an empty JSON object.
+    pub(crate) fn good() -> Self {
+        Self::answering(GOOD)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Whole requests, in the order they came.
+    pub(crate) fn requests(&self) -> Vec<Received> {
+        self.seen.requests.lock().expect("no stub panics").clone()
+    }
+
+    /// The only request so far.
+    #[track_caller]
+    pub(crate) fn only(&self) -> Received {
+        let requests = self.requests();
+        assert_eq!(requests.len(), 1, "one request: {requests:?}");
+        requests.into_iter().next().expect("one")
+    }
+
+    /// Waits for a number of requests.
+    pub(crate) fn wait_for_requests(&self, count: usize) {
+        wait_until("the vendor gets the request", || self.requests().len() >= count);
+    }
+
+    /// Waits until a number of connections is closed on this side.
+    pub(crate) fn wait_for_ends(&self, count: usize) {
+        wait_until("the vendor closes", || self.seen.ended.load(Ordering::SeqCst) >= count);
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // A last connection wakes the listener up.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// What the vendor answers when all is well.
+pub(crate) const GOOD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+/// An answer of JSON.
+pub(crate) fn json_answer(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// One connection of a stub.
+pub(crate) struct Talk {
+    stream: TcpStream,
+    seen: Arc<Seen>,
+    unread: Vec<u8>,
+}
+
+impl Talk {
+    /// Reads a whole request; `None` at the end.
+    pub(crate) fn read_request(&mut self) -> Option<Received> {
+        let (line, headers) = self.read_head()?;
+        let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let length = length.map_or(0, |(_, value)| value.parse().expect("a length"));
+        while self.unread.len() < length {
+            self.read_more()?;
+        }
+        let body = self.unread.drain(..length).collect();
+        let received = Received { line, headers, body };
+        self.seen.requests.lock().expect("no stub panics").push(received.clone());
+        Some(received)
+    }
+
+    /// Reads a head and leaves the body.
+    pub(crate) fn read_head(&mut self) -> Option<(String, Vec<(String, String)>)> {
+        let end = loop {
+            if let Some(end) = find(&self.unread, b"\r\n\r\n") {
+                break end;
+            }
+            self.read_more()?;
+        };
+        let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+        let head = String::from_utf8(head[..end].to_vec()).expect("heads are UTF-8 here");
+        let mut lines = head.split("\r\n").map(str::to_owned);
+        let line = lines.next().expect("a request line");
+        let headers = lines.filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        Some((line, headers.collect()))
+    }
+
+    /// Writes bytes; a gateway that went away is its own affair.
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// Waits until the gateway closes.
+    pub(crate) fn wait_for_end(&mut self) {
+        while self.read_more().is_some() {
+            self.unread.clear();
+        }
+    }
+
+    /// Resets the connection: closing with unread or undelivered bytes does that by itself, this always does.
+    pub(crate) fn reset(&mut self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// Ends our side.
+    pub(crate) fn close(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn read_more(&mut self) -> Option<()> {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(length) if length > 0 => {
+                self.unread.extend_from_slice(&buffer[..length]);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+}

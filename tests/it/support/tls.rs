@@ -1,0 +1,100 @@
+//! Certificates made on the spot, and clients that trust them.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::{Connection, PATIENCE};
+
+/// An authority and what it signs.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
+    }
+
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for these names, and its key, as PEM.
+    pub(crate) fn sign(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("good names");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A client that trusts it alone.
+    pub(crate) fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::clone(self.0.der())).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+/// A connection over TLS, and the protocol that was agreed on.
+pub(crate) fn tls_connect(
+    client: &Arc<ClientConfig>,
+    address: SocketAddr,
+    name: &str,
+) -> Result<Tls, std::io::Error> {
+    let name = ServerName::try_from(name.to_owned()).expect("a good name");
+    let connection = ClientConnection::new(Arc::clone(client), name).expect("a client");
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut connection = connection;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream)?;
+    }
+    let alpn = connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    let leaf = connection.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
+    Ok(Tls { connection: Connection::over(StreamOwned::new(connection, stream)), alpn, leaf })
+}
+
+/// What a handshake brought.
+pub(crate) struct Tls {
+    pub(crate) connection: Connection<StreamOwned<ClientConnection, TcpStream>>,
+    pub(crate) alpn: Option<String>,
+    pub(crate) leaf: Option<Vec<u8>>,
+}
+
+/// One exchange over HTTP/2: status, headers and body.
+pub(crate) fn h2_get(
+    client: &Arc<ClientConfig>,
+    address: SocketAddr,
+    request: http::Request<String>,
+) -> http::Response<Vec<u8>> {
+    use http_body_util::BodyExt as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let exchange = async {
+        let stream = tokio::net::TcpStream::connect(address).await.expect("the gateway accepts");
+        let name = ServerName::try_from("localhost").expect("a good name");
+        let stream = tokio_rustls::TlsConnector::from(Arc::clone(client)).connect(name, stream).await;
+        let stream = hyper_util::rt::TokioIo::new(stream.expect("a handshake"));
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, driver) =
+            hyper::client::conn::http2::handshake(executor, stream).await.expect("HTTP/2");
+        tokio::spawn(driver);
+        let (parts, body) = sender.send_request(request).await.expect("an answer").into_parts();
+        let body = body.collect().await.expect("a body").to_bytes().to_vec();
+        http::Response::from_parts(parts, body)
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await.expect("in time") })
+}

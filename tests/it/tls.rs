@@ -1,0 +1,181 @@
+//! TLS on both sides: certificates by name, protocols by agreement, vendors by trust.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::support::{
+    Authority, Config, Folder, Gateway, PUSH, Request, Stub, Tokens, h2_get, start_failing, tls_connect,
+};
+
+/// A gateway with certificates for a.example (and localhost) and for b.example.
+fn start(http2: &str, vendor: &Stub) -> (Gateway, Authority, [Vec<u8>; 2]) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let leaves = [("a", &["a.example", "localhost"][..]), ("b", &["b.example", "*.b.example"][..])].map(
+        |(file, names)| {
+            let (certificate, key) = authority.sign(names);
+            folder.write(&format!("{file}.crt"), &certificate);
+            folder.write(&format!("{file}.key"), key);
+            CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM").to_vec()
+        },
+    );
+    let mut config = Config::new(&vendor.url());
+    config.listeners = format!(
+        "{{ address: \"127.0.0.1:0\", tls: {{ certificates: [ {{ certificate: a.crt, private_key: a.key }}, \
+         {{ certificate: b.crt, private_key: b.key }} ], {http2} }} }}, {{ address: \"127.0.0.1:0\" }}"
+    );
+    (Gateway::start_in(folder, &config), authority, leaves)
+}
+
+#[test]
+fn certificates_are_chosen_by_name() {
+    let vendor = Stub::good();
+    let (gateway, authority, [a, b]) = start("http2: false", &vendor);
+    let client = authority.client(&[]);
+    for (name, leaf) in
+        [("a.example", &a), ("localhost", &a), ("b.example", &b), ("x.b.example", &b), ("B.EXAMPLE", &b)]
+    {
+        let mut tls = tls_connect(&client, gateway.listeners[0], name)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(tls.leaf.as_ref(), Some(leaf), "{name}");
+        let answer = tls.connection.call(&Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS));
+        assert_eq!(answer.status, 200, "{name}");
+        // Kept open like any other.
+        assert_eq!(tls.connection.call(&Request::get("/")).status, 200);
+    }
+    // A name nobody has gets the first certificate, which the client then refuses.
+    assert!(tls_connect(&client, gateway.listeners[0], "c.example").is_err());
+    // Both listeners serve.
+    assert_eq!(crate::support::Connection::open(gateway.listeners[1]).call(&Request::get("/")).status, 200);
+}
+
+#[test]
+fn http1_alone_unless_asked_for_more() {
+    let vendor = Stub::good();
+    let (gateway, authority, _) = start("", &vendor);
+    let agreed = |gateway: &Gateway, authority: &Authority, offered: &[&str]| {
+        tls_connect(&authority.client(offered), gateway.listeners[0], "localhost").ok().map(|tls| tls.alpn)
+    };
+    assert_eq!(agreed(&gateway, &authority, &["h2", "http/1.1"]), Some(Some("http/1.1".into())));
+    assert_eq!(agreed(&gateway, &authority, &[]), Some(None));
+    assert_eq!(agreed(&gateway, &authority, &["h2"]), None, "no protocol in common");
+    let (gateway, authority, _) = start("http2: true", &vendor);
+    assert_eq!(agreed(&gateway, &authority, &["h2", "http/1.1"]), Some(Some("h2".into())));
+    assert_eq!(agreed(&gateway, &authority, &["http/1.1"]), Some(Some("http/1.1".into())));
+    assert_eq!(agreed(&gateway, &authority, &[]), Some(None));
+}
+
+#[test]
+fn http2_carries_the_same_calls() {
+    let vendor = Stub::good();
+    let (gateway, authority, _) = start("http2: true", &vendor);
+    let client = authority.client(&["h2"]);
+    let send = |path: &str, token: &str, body: &str| {
+        let request = http::Request::post(format!("https://localhost{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .body(body.to_owned())
+            .expect("a good request");
+        h2_get(&client, gateway.listeners[0], request)
+    };
+    let answer = send("/v3//push/?x=1", Tokens::ORDERS, PUSH);
+    assert_eq!((answer.status().as_u16(), answer.body().as_slice()), (200, &b"{}"[..]));
+    assert_eq!(answer.headers()["x-rate-limit-remaining"], "599");
+    let received = vendor.only();
+    assert_eq!((received.line.as_str(), &*received.body), ("POST /v3/push?x=1 HTTP/1.1", PUSH.as_bytes()));
+    assert_eq!(received.header("Host"), Some(&*vendor.address.to_string()));
+    let refused = send("/v3/push", "wrong", PUSH);
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["x-jpush-gateway-reason"]),
+        (401, &"unauthenticated".parse().expect("a value"))
+    );
+    let unknown = send("/v3/nothing", Tokens::ORDERS, "{}");
+    assert_eq!(unknown.status().as_u16(), 404);
+    assert_eq!(vendor.requests().len(), 1);
+}
+
+#[test]
+fn what_is_no_handshake_is_closed() {
+    let vendor = Stub::good();
+    let (gateway, ..) = start("", &vendor);
+    let mut plain = crate::support::Connection::open(gateway.listeners[0]);
+    plain.send(Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS).bytes());
+    plain.rest().expect("the gateway closes");
+    assert!(!String::from_utf8_lossy(&plain.take_unread()).contains("HTTP/1.1"));
+    assert!(vendor.requests().is_empty());
+}
+
+#[test]
+fn a_start_without_its_certificate_is_refused() {
+    let folder = Folder::new();
+    let mut config = Config::new("http://127.0.0.1:1");
+    config.listeners =
+        "{ address: \"127.0.0.1:0\", tls: { certificates: [ { certificate: no.crt, private_key: no.key } ] } }".into();
+    let (code, said) = start_failing(&folder, &config);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("no.crt"), "{said}");
+}
+
+/// A vendor over TLS that answers every request with `{}`.
+fn tls_vendor(certificate: &str, key: &str) -> SocketAddr {
+    let chain = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .expect("a certificate");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("a server");
+            std::thread::spawn(move || {
+                let mut stream = rustls::StreamOwned::new(connection, stream);
+                let mut buffer = [0; 4096];
+                while stream.read(&mut buffer).is_ok_and(|length| length > 0) {
+                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                    if stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_vendor_is_trusted_by_its_authority_and_name_only() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let call = |signer: &Authority, names: &[&str]| {
+        let (certificate, key) = signer.sign(names);
+        let address = tls_vendor(&certificate, &key);
+        let folder = Folder::new();
+        folder.write("vendor-ca.pem", authority.pem());
+        let mut config = Config::new(&format!("https://localhost:{}", address.port()));
+        config.vendor = "ca: vendor-ca.pem".into();
+        let gateway = Gateway::start_in(folder, &config);
+        // A GET is one segment, which the vendor here reads at once.
+        let answer = gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS));
+        (answer, gateway)
+    };
+    let (answer, gateway) = call(&authority, &["localhost"]);
+    assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+    assert_eq!(gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 200, "pooled");
+    for (signer, names) in [(&authority, ["other.example"]), (&stranger, ["localhost"])] {
+        let (answer, gateway) = call(signer, &names);
+        answer.assert_refused(502, "vendor-unreachable", 1030);
+        assert_eq!(gateway.used("app", "device"), 0, "a handshake is not the request");
+        assert!(
+            gateway.metric(r#"jpush_gateway_vendor_failures_total{kind="tls",operation="tag-list"}"#) > 0.5
+        );
+    }
+}
