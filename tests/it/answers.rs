@@ -129,6 +129,7 @@ fn pages_of_the_vendors_edge_become_json() {
         ("503 Busy", "text/plain", html, 503, 1030),
         ("500 Oops", "application/json", "", 500, 1030),
         ("404 Not Found", "text/html; charset=utf-8", html, 404, 1003),
+        ("504 Late", "text/html", "Gateway Time-out", 504, 1030),
         ("403 Forbidden", "text/html", "", 403, 1003),
     ];
     for (line, kind, body, status, code) in rows {
