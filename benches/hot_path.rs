@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use jpush_gateway::auth;
 use jpush_gateway::body::{Facts, Subject};
-use jpush_gateway::budget::{Budgets, Clock, take};
+use jpush_gateway::budget::{Budgets, Clock, Said, take};
 use jpush_gateway::config::{self, Config};
 use jpush_gateway::intake::Buffered;
 use jpush_gateway::operation::{BodyRule, OperationId, Path, Verb, find};
@@ -114,8 +114,8 @@ fn paying(criterion: &mut Criterion) {
     let grant = push_grant(&directory);
     let pay = || {
         let now = clock.now();
-        let permit = take(grant.draw(&Facts::default()), grant.taker(), clock, now);
-        permit.expect("a budget without end").dispatch().settle(now);
+        let permit = take(&grant.draw(&Facts::default()), &grant.taker(), clock, now);
+        permit.expect("a budget without end").dispatch().settle(now, Said::default());
     };
     let mut group = criterion.benchmark_group("take");
     group.bench_function("alone", |bencher| bencher.iter(pay));

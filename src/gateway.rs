@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::answer::{self, Read, Reply};
 use crate::auth;
 use crate::body::{Facts, Subject};
-use crate::budget::{self, Clock, Permit};
+use crate::budget::{self, Clock, Decision, Permit};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
@@ -32,12 +32,14 @@ use crate::setup::Setup;
 use crate::telemetry::{Record, Telemetry, VendorNote};
 use crate::tenant::{Denied, Grant, OriginId, Wishes};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool, Sending};
+use crate::waiting::{self, Waiting};
 
 static TENANT: HeaderName = HeaderName::from_static("x-jpush-tenant");
 static CREDENTIAL: HeaderName = HeaderName::from_static("x-jpush-credential");
 
-/// A second attempt needs this much of the call's time, or half of it where that is less.
-const SECOND_ATTEMPT_MIN: Duration = Duration::from_secs(5);
+/// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
+/// that is less.
+const DISPATCH_MIN: Duration = Duration::from_secs(5);
 
 /// One core's share of the gateway: its own vendor connections and buffers; budgets and counts are everybody's.
 pub struct Worker {
@@ -170,12 +172,17 @@ impl Worker {
         let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare).await?;
         record.received(body.len());
         let now = Instant::now();
+        let deadlines = setup.deadlines(now);
+        if let Some(seconds) = waiting::preference(&parts.headers) {
+            record.prefers_to_wait(seconds);
+        }
         let payload = self.check(&grant, &matched, parts, body)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        let permit = self.pay(&grant, *request.facts(), now)?;
-        Ok(Box::new(Call { grant, request, permit, deadlines: setup.deadlines(now), _places: places }))
+        let (permit, start) = self.pay_in_time(&grant, &request, (now, deadlines), record).await?;
+        let deadlines = Deadlines { start, ..deadlines };
+        Ok(Box::new(Call { grant, request, permit, deadlines, _places: places }))
     }
 
     fn check(
@@ -205,11 +212,38 @@ impl Worker {
     }
 
     fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Permit, Refusal> {
-        // Again, after the body: what was not dispatched when the drain began is not dispatched any more.
+        Ok(budget::take(&grant.draw(&facts), &grant.taker(), self.clock, self.clock.at(now))?)
+    }
+
+    /// Pays for a call, waiting for it as long as its caller wants and its deadline allows.
+    async fn pay_in_time(
+        &self,
+        grant: &Grant,
+        request: &VendorRequest,
+        (now, deadlines): (Instant, Deadlines),
+        record: &Record,
+    ) -> Result<(Permit, Instant), Refusal> {
+        // After the body: what was not dispatched when the drain began is not dispatched any more.
         if self.load.draining() {
             return Err(Refusal::Draining);
         }
-        Ok(budget::take(grant.draw(&facts), grant.taker(), self.clock, self.clock.at(now))?)
+        let (draw, taker) = (grant.draw(request.facts()), grant.taker());
+        let asked =
+            record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
+        let until = now + waiting::longest(asked, deadlines.whole, DISPATCH_MIN);
+        let call = Waiting { draw: &draw, taker: &taker, clock: self.clock, until };
+        let (turn, look_at) = match call.ask(now) {
+            Decision::Paid(permit) => return Ok((permit, now)),
+            Decision::Refused(exhausted) => return Err(exhausted.into()),
+            Decision::Wait { turn, look_at } => (turn, look_at),
+        };
+        let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
+        let _waits = self.load.wait_with(request.body_bytes()).ok_or(overloaded)?;
+        // Boxed: the few calls that wait should not make the others carry the room for it.
+        let paid = Box::pin(call.wait(turn, look_at, &self.load)).await;
+        let (metrics, start) = (&self.telemetry.metrics, Instant::now());
+        metrics.budget_wait(grant.operation().budget, start - now);
+        paid.map(|permit| (permit, start))
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
@@ -254,7 +288,8 @@ impl Worker {
             let dispatched = permit.dispatch();
             match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
-                    dispatched.settle(self.clock.at(answer.arrived));
+                    let said = outbound::rate_said(answer.response.status(), answer.response.headers());
+                    dispatched.settle(self.clock.at(answer.arrived), said);
                     return Ok((answer, deadlines.start));
                 }
                 Err(Failure::NotSent(back, why)) => {
@@ -321,6 +356,9 @@ impl Worker {
     /// Headers of every answer to a granted call, the vendor's and ours.
     fn add_headers(&self, headers: &mut HeaderMap, grant: &Grant, record: &Record) {
         headers.insert(&REQUEST_ID, record.request_id().clone());
+        if let Some(seconds) = record.preference() {
+            outbound::add_preference(headers, seconds);
+        }
         if let Some(budget) = grant.credential().budget(grant.operation().budget) {
             outbound::add_rate_headers(headers, &budget.standing(self.clock.now()));
         }
@@ -328,7 +366,7 @@ impl Worker {
 }
 
 fn time_for_another(deadlines: &Deadlines) -> bool {
-    deadlines.left(Instant::now()) >= SECOND_ATTEMPT_MIN.min(deadlines.whole / 2)
+    deadlines.left(Instant::now()) >= DISPATCH_MIN.min(deadlines.whole / 2)
 }
 
 /// The tenant and the credential a request asks for by header.

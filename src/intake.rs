@@ -37,9 +37,26 @@ impl Memory {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Counts so many bytes, if they are within the limit.
+    pub fn count(this: &Arc<Self>, bytes: usize) -> Option<Counted> {
+        this.reserve(bytes).then(|| Counted { memory: Arc::clone(this), bytes })
+    }
+
     fn reserve(&self, bytes: usize) -> bool {
         let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
+    }
+}
+
+/// Bytes counted until this is dropped.
+pub struct Counted {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

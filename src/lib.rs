@@ -50,3 +50,4 @@ pub mod setup;
 pub mod telemetry;
 pub mod tenant;
 pub mod vendor;
+pub mod waiting;

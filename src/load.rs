@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
+
 use crate::config::Limits;
-use crate::intake::{Hold, Memory};
+use crate::intake::{Counted, Hold, Memory};
 use crate::refusal::Refusal;
 
 /// Phases of the process, in their order.
@@ -18,7 +20,10 @@ pub struct Load {
     memory: Arc<Memory>,
     /// Open connections.
     pub connections: Count,
+    /// Bodies of requests that wait for a budget; at most half of all memory for bodies.
+    waiting: Arc<Memory>,
     phase: AtomicU8,
+    drain_started: Notify,
 }
 
 /// What is going on for one caller.
@@ -29,19 +34,19 @@ pub struct CallerLoad {
 
 /// A shared count with a limit.
 #[derive(Clone)]
-pub struct Count(Arc<Counted>);
+pub struct Count(Arc<Limited>);
 
-struct Counted {
+struct Limited {
     now: AtomicUsize,
     limit: usize,
 }
 
 /// One place in a [`Count`], free again when it is dropped.
-pub struct Place(Arc<Counted>);
+pub struct Place(Arc<Limited>);
 
 impl Count {
     fn new(limit: usize) -> Self {
-        Self(Arc::new(Counted { now: AtomicUsize::new(0), limit }))
+        Self(Arc::new(Limited { now: AtomicUsize::new(0), limit }))
     }
 
     /// Takes a place if there is one.
@@ -70,7 +75,9 @@ impl Load {
             in_flight: Count::new(limits.in_flight),
             memory: Memory::new(limits.body_memory_bytes),
             connections: Count::new(limits.connections),
+            waiting: Memory::new(limits.body_memory_bytes / 2),
             phase: AtomicU8::new(SERVING),
+            drain_started: Notify::new(),
         }
     }
 
@@ -105,6 +112,20 @@ impl Load {
     /// No new call is dispatched from here on.
     pub fn start_draining(&self) {
         self.phase.fetch_max(DRAINING, Ordering::Release);
+        self.drain_started.notify_waiters();
+    }
+
+    /// Returns once no new call is dispatched any more.
+    pub async fn drain_started(&self) {
+        let started = self.drain_started.notified();
+        if !self.draining() {
+            started.await;
+        }
+    }
+
+    /// Counts a body that waits for a budget; `None` if too much waits already.
+    pub fn wait_with(&self, bytes: usize) -> Option<Counted> {
+        Memory::count(&self.waiting, bytes)
     }
 
     /// Whether the gateway was told to stop.

@@ -4,16 +4,17 @@
 //! but for what belongs to the connection. Pure.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     USER_AGENT,
 };
-use http::{Method, Request, Uri};
+use http::{Method, Request, StatusCode, Uri};
 
 use crate::body::Facts;
-use crate::budget::{Standing, whole_seconds};
+use crate::budget::{Said, Standing, whole_seconds};
 use crate::config::Region;
 use crate::operation::{Host, Path, Verb};
 use crate::payload::Payload;
@@ -32,6 +33,7 @@ static LIMIT: HeaderName = HeaderName::from_static("x-rate-limit-limit");
 static QUOTA: HeaderName = HeaderName::from_static("x-rate-limit-quota");
 static REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
 static RESET: HeaderName = HeaderName::from_static("x-rate-limit-reset");
+static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -109,6 +111,11 @@ impl VendorRequest {
     /// What its body says about the call.
     pub fn facts(&self) -> &Facts {
         self.payload.facts()
+    }
+
+    /// Length of its body.
+    pub fn body_bytes(&self) -> usize {
+        self.payload.len()
     }
 
     /// The message to be written, and the body it is made of, whose memory counts until the call is over.
@@ -202,6 +209,23 @@ fn dropped() -> [&'static HeaderName; 11] {
     ]
 }
 
+/// What the rate headers of an answer say. The window's reset comes in whole seconds.
+pub fn rate_said(status: StatusCode, headers: &HeaderMap) -> Said {
+    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u32>().ok();
+    Said {
+        limit: number(&LIMIT).or_else(|| number(&QUOTA)),
+        remaining: number(&REMAINING),
+        reset: number(&RESET).map(|seconds| Duration::from_secs(seconds.into())),
+        refused: status == StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+/// Tells that a `wait` preference was applied (RFC 7240, 3).
+pub fn add_preference(headers: &mut HeaderMap, seconds: u32) {
+    let value = format!("wait={seconds}");
+    headers.insert(&PREFERENCE_APPLIED, HeaderValue::from_str(&value).expect("letters and digits"));
+}
+
 /// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.
 pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
     headers.reserve(RATE_HEADERS);
@@ -213,14 +237,14 @@ pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
         headers.insert(&LIMIT, HeaderValue::from(standing.limit));
         headers.insert(&QUOTA, HeaderValue::from(standing.limit));
     }
-    headers.entry(&REMAINING).or_insert_with(|| HeaderValue::from(standing.remaining()));
+    headers.entry(&REMAINING).or_insert_with(|| HeaderValue::from(standing.remaining));
     headers.entry(&RESET).or_insert_with(|| HeaderValue::from(whole_seconds(standing.reset)));
     let window = whole_seconds(standing.window);
     headers.insert(
         &RATE_LIMIT_POLICY,
         list_item(standing.name.as_str(), "q", standing.limit.into(), "w", window),
     );
-    let remaining = standing.remaining().into();
+    let remaining = standing.remaining.into();
     headers.insert(
         &RATE_LIMIT,
         list_item(standing.name.as_str(), "r", remaining, "t", whole_seconds(standing.reset)),

@@ -25,6 +25,16 @@ impl Payload {
         &self.facts
     }
 
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether there is no body.
+    pub fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+
     /// The bytes; cheap to clone.
     pub fn bytes(&self) -> Bytes {
         self.body.bytes()

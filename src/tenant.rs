@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -125,6 +126,9 @@ pub struct Caller {
     /// What it may write as the user of Basic credentials, and which of its tenants that names.
     users: HashMap<String, Vec<Named>>,
     quota: Option<Arc<Quota>>,
+    weight: u32,
+    /// How long its requests wait for a budget unless they say otherwise.
+    pub wait: Duration,
     token_names: Vec<String>,
 }
 
@@ -363,6 +367,8 @@ fn resolve_caller(caller: &config::Caller, tenants: &[Tenant]) -> Caller {
         tenants: granted,
         users,
         quota: caller.quota.map(|limit| Arc::new(Quota::new(limit))),
+        weight: caller.weight.get(),
+        wait: caller.wait,
         token_names: caller.tokens.iter().map(|token| token.name.clone()).collect(),
     }
 }
@@ -442,6 +448,6 @@ impl Grant {
     /// Who asks the budgets.
     pub fn taker(&self) -> Taker {
         let caller = u16::try_from(self.caller).unwrap_or(u16::MAX);
-        Taker { caller, quota: self.caller().quota.clone() }
+        Taker { caller, weight: self.caller().weight, quota: self.caller().quota.clone() }
     }
 }

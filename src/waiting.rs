@@ -15,10 +15,12 @@ static PREFER: HeaderName = HeaderName::from_static("prefer");
 pub fn preference(headers: &HeaderMap) -> Option<u32> {
     let values = headers.get_all(&PREFER).iter().filter_map(|value| value.to_str().ok());
     let preferences = values.flat_map(|value| value.split(','));
-    preferences.filter_map(|preference| preference.split(';').next()?.split_once('=')).find_map(|(name, seconds)| {
-        let seconds = seconds.trim().trim_matches('"');
-        name.trim().eq_ignore_ascii_case("wait").then(|| seconds.parse().ok()).flatten()
-    })
+    preferences.filter_map(|preference| preference.split(';').next()?.split_once('=')).find_map(
+        |(name, seconds)| {
+            let seconds = seconds.trim().trim_matches('"');
+            name.trim().eq_ignore_ascii_case("wait").then(|| seconds.parse().ok()).flatten()
+        },
+    )
 }
 
 /// A call that waits.
@@ -40,7 +42,12 @@ impl Waiting<'_> {
     }
 
     /// Sleeps and asks again until the call is paid for or cannot be in time, or the gateway stops.
-    pub async fn wait(&self, mut turn: Turn, mut look_at: Option<Moment>, load: &Load) -> Result<Permit, Refusal> {
+    pub async fn wait(
+        &self,
+        mut turn: Turn,
+        mut look_at: Option<Moment>,
+        load: &Load,
+    ) -> Result<Permit, Refusal> {
         loop {
             let wake = look_at.map_or(self.until, |at| self.clock.instant(at)).min(self.until);
             tokio::select! {
@@ -57,7 +64,8 @@ impl Waiting<'_> {
     }
 
     fn decide(&self, now: Instant, turn: Option<Turn>) -> Decision {
-        let patience = if self.until > now { Patience::Until(self.clock.at(self.until)) } else { Patience::None };
+        let patience =
+            if self.until > now { Patience::Until(self.clock.at(self.until)) } else { Patience::None };
         budget::decide(self.draw, self.taker, (self.clock, self.clock.at(now)), turn, patience)
     }
 }

@@ -43,7 +43,9 @@ struct BudgetStatus {
     window_seconds: f64,
     used: u32,
     remaining: u32,
-    waiting: u32,
+    waiting: usize,
+    foreign_used: u32,
+    vendor_limit: Option<u32>,
     reset_seconds: f64,
     callers: BTreeMap<String, CallerCalls>,
 }
@@ -116,8 +118,10 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetS
         limit: standing.limit,
         window_seconds: standing.window.as_secs_f64(),
         used: standing.used,
-        remaining: standing.remaining(),
-        waiting: 0,
+        remaining: standing.remaining,
+        waiting: standing.waiting,
+        foreign_used: standing.foreign,
+        vendor_limit: standing.vendor_limit,
         reset_seconds: standing.reset.as_secs_f64(),
         callers: calls
             .filter_map(|(caller, calls)| {

@@ -139,8 +139,8 @@ impl Drop for Turn {
 }
 
 /// Takes a slot in every budget of `draw` and the caller's share of one call, or nothing at all; nobody waits.
-pub fn take(draw: Draw, taker: Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
-    match decide(&draw, &taker, (clock, now), None, Patience::None) {
+pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
+    match decide(draw, taker, (clock, now), None, Patience::None) {
         Decision::Paid(permit) => Ok(permit),
         Decision::Refused(exhausted) => Err(exhausted),
         Decision::Wait { .. } => unreachable!("without patience nobody waits"),
@@ -195,7 +195,8 @@ struct Held<'b> {
 
 impl<'b> Held<'b> {
     fn lock(draw: &'b Draw, taker: &'b Taker) -> Self {
-        let budgets = draw.0.each_ref().map(|budget| budget.as_ref().map(|budget| (budget, lock(&budget.inner))));
+        let budgets =
+            draw.0.each_ref().map(|budget| budget.as_ref().map(|budget| (budget, lock(&budget.inner))));
         let quota = taker.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
         Self { budgets, quota }
     }
@@ -238,7 +239,10 @@ impl<'b> Held<'b> {
             let Some(pace) = &inner.pace else { continue };
             if let Err(wait) = pace.take(now) {
                 taken.into_iter().for_each(Pace::refund);
-                return Err(Blocked { gate: Gate::Budget(Arc::clone(budget)), exhausted: inner.exhausted(wait) });
+                return Err(Blocked {
+                    gate: Gate::Budget(Arc::clone(budget)),
+                    exhausted: inner.exhausted(wait),
+                });
             }
             taken.push(pace);
         }

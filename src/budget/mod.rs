@@ -6,24 +6,32 @@
 //!
 //! Pure: time is passed in as a [`Moment`], except where a permit is dropped, which is why it carries its [`Clock`].
 
+mod decide;
 mod moment;
 mod pace;
 mod permit;
+mod queue;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod window;
+mod word;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, take, whole_seconds};
 pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
+pub use queue::Bell;
+use queue::Queue;
 use tally::Tally;
-use window::{Rule, Window};
+use window::{Ends, Rule, Window};
+pub use word::Said;
+use word::Word;
 
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
@@ -41,6 +49,11 @@ impl Clock {
     /// The present moment.
     pub fn now(&self) -> Moment {
         Moment::after_start(self.0.elapsed())
+    }
+
+    /// The instant of a moment.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.0 + moment.since(Moment::default())
     }
 
     /// The moment of an instant.
@@ -99,6 +112,10 @@ struct Inner {
     window: Window,
     pace: Option<Pace>,
     tally: Tally,
+    queue: Queue,
+    /// Calls that ever took a slot: tells which answers are news.
+    dispatched: u64,
+    word: Option<Word>,
 }
 
 impl Inner {
@@ -110,7 +127,35 @@ impl Inner {
             window: Window::default(),
             pace: pace(limit),
             tally: Tally::default(),
+            queue: Queue::default(),
+            dispatched: 0,
+            word: None,
         }
+    }
+
+    /// Slots that can be taken now: what our window and the vendor's word both allow.
+    fn free(&mut self, now: Moment) -> u32 {
+        let by_window = self.window.free(&self.rule, now);
+        match self.word(now) {
+            Some(word) => by_window.min(word.free(self.dispatched, self.window.used())),
+            None => by_window,
+        }
+    }
+
+    /// Until this many slots can be taken one after the other.
+    fn until_free(&mut self, now: Moment, nth: usize, ends: Ends) -> Duration {
+        let free = self.window.free(&self.rule, now) as usize;
+        let by_window = match nth.saturating_sub(free) {
+            0 => Duration::ZERO,
+            missing => self.window.until_release(&self.rule, now, missing, ends),
+        };
+        let heard =
+            self.word(now).filter(|word| (word.free(self.dispatched, self.window.used()) as usize) < nth);
+        by_window.max(heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)).max(Moment::TICK)
+    }
+
+    fn word(&self, now: Moment) -> Option<Word> {
+        self.word.filter(|word| word.holds(now))
     }
 
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
@@ -126,13 +171,21 @@ impl Inner {
     }
 
     fn standing(&mut self, now: Moment) -> Standing {
-        self.window.free(&self.rule, now);
+        let remaining = self.free(now);
         Standing {
             name: self.name,
             limit: self.rule.limit,
             window: self.rule.length,
             used: self.window.used(),
-            reset: self.window.until_release(&self.rule, now),
+            remaining,
+            reset: if remaining < self.rule.limit {
+                self.until_free(now, remaining as usize + 1, Ends::Latest)
+            } else {
+                Duration::ZERO
+            },
+            waiting: self.queue.len(),
+            foreign: self.word(now).map_or(0, |word| word.foreign()),
+            vendor_limit: self.word(now).and_then(|word| word.limit()),
         }
     }
 }
@@ -156,8 +209,16 @@ pub struct Standing {
     pub window: Duration,
     /// Slots in use; can be above `limit` after a reload that lowered it.
     pub used: u32,
-    /// Until one more slot is free than now; zero if none is in use.
+    /// Calls that can be made now.
+    pub remaining: u32,
+    /// Until one more call can be made than now; zero if all can.
     pub reset: Duration,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Calls the vendor counted that were not ours.
+    pub foreign: u32,
+    /// The vendor's own limit, as its last answer said it; used where it is lower.
+    pub vendor_limit: Option<u32>,
 }
 
 /// Calls of one caller on one budget.
@@ -167,13 +228,6 @@ pub struct Calls {
     pub window: u32,
     /// In the last hour.
     pub hour: u32,
-}
-
-impl Standing {
-    /// Calls that can be made now.
-    pub fn remaining(&self) -> u32 {
-        self.limit.saturating_sub(self.used)
-    }
 }
 
 impl Budget {
@@ -206,22 +260,32 @@ impl Budget {
 /// One caller's share of the budgets, by governor.
 pub struct Quota {
     limit: BudgetLimit,
-    pace: Mutex<Pace>,
+    inner: Mutex<QuotaInner>,
+}
+
+struct QuotaInner {
+    pace: Pace,
+    queue: Queue,
 }
 
 impl Quota {
-    fn exhausted(&self, wait: Duration) -> Exhausted {
-        Exhausted::Quota { limit: self.limit.limit.get(), window: self.limit.window, wait }
-    }
-
     /// A fresh share.
     pub fn new(limit: BudgetLimit) -> Self {
-        Self { limit, pace: Mutex::new(Pace::new(&limit)) }
+        Self { limit, inner: Mutex::new(QuotaInner { pace: Pace::new(&limit), queue: Queue::default() }) }
     }
 
     /// Its size.
     pub fn limit(&self) -> BudgetLimit {
         self.limit
+    }
+
+    /// How often one call's share comes back.
+    fn interval(&self) -> Duration {
+        self.limit.window / self.limit.limit.get()
+    }
+
+    fn exhausted(&self, wait: Duration) -> Exhausted {
+        Exhausted::Quota { limit: self.limit.limit.get(), window: self.limit.window, wait }
     }
 }
 
@@ -248,128 +312,6 @@ impl Draw {
     /// Its budgets.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Budget>> {
         self.0.iter().flatten()
-    }
-}
-
-/// Why a call has to wait, and how long: true for a lone caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Exhausted {
-    /// No slot is free in this budget, or pacing holds the next one back.
-    #[error(
-        "Rate limit exceeded: the {} budget of {limit} calls in {} is used up; nothing was sent, try again in {} s",
-        name.as_str(), humantime::format_duration(*window), whole_seconds(*wait)
-    )]
-    Budget {
-        /// Which one.
-        name: BudgetName,
-        /// Its size.
-        limit: u32,
-        /// Length of its window.
-        window: Duration,
-        /// When to come again.
-        wait: Duration,
-    },
-    /// The caller used its share.
-    #[error(
-        "Rate limit exceeded: this caller's quota of {limit} calls in {} is used up; nothing was sent, try again in {} s",
-        humantime::format_duration(*window), whole_seconds(*wait)
-    )]
-    Quota {
-        /// Size of the share.
-        limit: u32,
-        /// Time over which it is spread.
-        window: Duration,
-        /// When to come again.
-        wait: Duration,
-    },
-}
-
-impl Exhausted {
-    /// When a lone caller that comes again is admitted.
-    pub fn wait(&self) -> Duration {
-        match self {
-            Self::Budget { wait, .. } | Self::Quota { wait, .. } => *wait,
-        }
-    }
-
-    /// The wait for a `Retry-After` header: at least one second.
-    pub fn retry_after_seconds(&self) -> u64 {
-        whole_seconds(self.wait()).max(1)
-    }
-}
-
-/// Seconds, rounded up, so that whoever waits them has waited long enough.
-pub fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
-
-/// Who asks for a slot.
-#[derive(Clone)]
-pub struct Taker {
-    /// The caller's number, for the status page.
-    pub caller: u16,
-    /// Its share, if it has one.
-    pub quota: Option<Arc<Quota>>,
-}
-
-/// Takes a slot in every budget of `draw` and the caller's share of one call, or nothing at all.
-///
-/// Slots first, then the quota, then pacing: a refusal costs neither slot nor share.
-pub fn take(draw: Draw, taker: Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
-    let mut held = Held::lock(&draw);
-    held.slots_free(now)?;
-    if let Some(quota) = &taker.quota {
-        let share = lock(&quota.pace);
-        share.take(now).map_err(|wait| quota.exhausted(wait))?;
-        held.pace(now).inspect_err(|_| share.refund())?;
-    } else {
-        held.pace(now)?;
-    }
-    held.take();
-    drop(held);
-    Ok(Permit::new(draw, taker, clock))
-}
-
-/// The locked budgets of one decision.
-struct Held<'b>([Option<MutexGuard<'b, Inner>>; Draw::MAX]);
-
-impl<'b> Held<'b> {
-    fn lock(draw: &'b Draw) -> Self {
-        Self(draw.0.each_ref().map(|budget| budget.as_ref().map(|budget| lock(&budget.inner))))
-    }
-
-    fn iter(&mut self) -> impl Iterator<Item = &mut Inner> {
-        self.0.iter_mut().flatten().map(|guard| &mut **guard)
-    }
-
-    /// Refuses with the longest wait among the budgets that have no slot.
-    fn slots_free(&mut self, now: Moment) -> Result<(), Exhausted> {
-        let full = self.iter().filter_map(|inner| {
-            let full = inner.window.free(&inner.rule, now) == 0;
-            full.then(|| inner.exhausted(inner.window.until_release(&inner.rule, now)))
-        });
-        full.max_by_key(Exhausted::wait).map_or(Ok(()), Err)
-    }
-
-    fn pace(&mut self, now: Moment) -> Result<(), Exhausted> {
-        let mut refusal = None;
-        let mut taken = 0;
-        for inner in self.iter() {
-            match inner.pace.as_ref().map_or(Ok(()), |pace| pace.take(now)) {
-                Ok(()) => taken += 1,
-                Err(wait) => {
-                    refusal = Some(inner.exhausted(wait));
-                    break;
-                }
-            }
-        }
-        let Some(refusal) = refusal else { return Ok(()) };
-        self.iter().take(taken).filter_map(|inner| inner.pace.as_ref()).for_each(Pace::refund);
-        Err(refusal)
-    }
-
-    fn take(&mut self) {
-        self.iter().for_each(|inner| inner.window.take());
     }
 }
 

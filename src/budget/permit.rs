@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Clock, Draw, Moment, Taker, lock};
+use super::{Clock, Draw, Moment, Said, Taker, Word, lock};
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -14,13 +14,15 @@ pub struct Dispatched(Ticket);
 
 struct Ticket {
     draw: Draw,
+    /// In each budget of the draw, the number of this call.
+    calls: [u64; Draw::MAX],
     taker: Taker,
     clock: Clock,
 }
 
 impl Permit {
-    pub(super) fn new(draw: Draw, taker: Taker, clock: Clock) -> Self {
-        Self(Ticket { draw, taker, clock })
+    pub(super) fn new(draw: Draw, calls: [u64; Draw::MAX], taker: Taker, clock: Clock) -> Self {
+        Self(Ticket { draw, calls, taker, clock })
     }
 
     /// From here on the vendor may count the call.
@@ -36,13 +38,21 @@ impl Drop for Permit {
 }
 
 impl Dispatched {
-    /// The head of the vendor's answer is here.
-    pub fn settle(mut self, now: Moment) {
-        let Ticket { draw, taker, .. } = self.0.take();
-        for budget in draw.iter() {
+    /// The head of the vendor's answer is here, and this is what its rate headers say.
+    pub fn settle(mut self, now: Moment, said: Said) {
+        let Ticket { draw, calls, taker, .. } = self.0.take();
+        // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
+        let clear = said.refused || draw.iter().filter(|budget| !budget.name.is_daily()).count() == 1;
+        for (budget, call) in draw.iter().zip(calls) {
             let mut inner = lock(&budget.inner);
+            let inner = &mut *inner;
             inner.window.settle(now, taker.caller);
             inner.tally.count(taker.caller, now);
+            if clear && !budget.name.is_daily() {
+                let used = inner.window.used();
+                inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
+            }
+            inner.queue.ring_head();
         }
     }
 
@@ -59,6 +69,7 @@ impl Drop for Dispatched {
             let mut inner = lock(&budget.inner);
             inner.window.abandon(now, self.0.taker.caller);
             inner.tally.count(self.0.taker.caller, now);
+            inner.queue.ring_head();
         }
     }
 }
@@ -66,8 +77,8 @@ impl Drop for Dispatched {
 impl Ticket {
     /// Leaves an empty ticket behind, whose drop does nothing.
     fn take(&mut self) -> Self {
-        let taker = Taker { caller: self.taker.caller, quota: self.taker.quota.take() };
-        Self { draw: mem::take(&mut self.draw), taker, clock: self.clock }
+        let taker = Taker { quota: self.taker.quota.take(), ..self.taker };
+        Self { draw: mem::take(&mut self.draw), calls: self.calls, taker, clock: self.clock }
     }
 
     fn refund(&self) {
@@ -77,9 +88,12 @@ impl Ticket {
             if let Some(pace) = &inner.pace {
                 pace.refund();
             }
+            inner.queue.ring_head();
         }
         if let Some(quota) = &self.taker.quota {
-            lock(&quota.pace).refund();
+            let inner = lock(&quota.inner);
+            inner.pace.refund();
+            inner.queue.ring_head();
         }
     }
 }

@@ -25,6 +25,15 @@ pub(super) struct Rule {
     pub(super) attempt: Duration,
 }
 
+/// When calls in flight are taken to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// Now, with their answer.
+    Soonest,
+    /// As late as they can, and given up.
+    Latest,
+}
+
 /// Slots in use: a count in flight and the ends of those that came back.
 ///
 /// Ends are kept instead of release times so that a changed `length` applies to all of them at once, and so that
@@ -94,11 +103,16 @@ impl Window {
         self.in_flight -= 1;
     }
 
-    /// How long until one slot more is free than now, if no further call is taken: exact for slots that came back,
-    /// the longest possible for those in flight. Zero if nothing is in use.
-    pub(super) fn until_release(&self, rule: &Rule, now: Moment) -> Duration {
+    /// How long until `nth` slots more are free than now, if each is taken as soon as it frees: exact for slots that
+    /// came back; calls in flight, and those that take a slot on the way, end as `ends` says.
+    pub(super) fn until_release(&self, rule: &Rule, now: Moment, nth: usize, ends: Ends) -> Duration {
+        let call = match ends {
+            Ends::Soonest => rule.length,
+            Ends::Latest => rule.attempt + rule.guard + rule.length,
+        };
         // Over a limit that was lowered, as many must go first as there are too many.
-        let too_many = self.used().saturating_sub(rule.limit.max(1)) as usize;
+        let used = (self.used() as usize).max(1);
+        let place = used.saturating_sub(rule.limit as usize) + nth.saturating_sub(1);
         let mut settled = self.settled.iter().map(|slot| slot.end() + rule.length).peekable();
         let mut abandoned =
             self.abandoned.iter().map(|slot| slot.end() + rule.guard + rule.length).peekable();
@@ -107,11 +121,9 @@ impl Window {
             (Some(_), _) => settled.next(),
             (None, _) => abandoned.next(),
         });
-        match ordered.nth(too_many) {
-            Some(release) => release.since(now) + Moment::TICK,
-            None if self.in_flight > 0 => rule.attempt + rule.guard + rule.length + Moment::TICK,
-            None => Duration::ZERO,
-        }
+        let first_round = ordered.nth(place % used).map_or(call, |release| release.since(now));
+        let rounds = u32::try_from(place / used).unwrap_or(u32::MAX);
+        first_round.saturating_add(call.saturating_mul(rounds)) + Moment::TICK
     }
 
     /// Callers of the slots that came back and are still held, for the status page.

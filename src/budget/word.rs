@@ -37,7 +37,13 @@ pub(super) struct Word {
 impl Word {
     /// Takes an answer's headers in, if they are news: an answer to an older call than the last one is not, unless it
     /// is a refusal.
-    pub(super) fn hear(last: Option<Self>, said: Said, call: u64, ours: u32, window: Duration, now: Moment) -> Option<Self> {
+    pub(super) fn hear(
+        last: Option<Self>,
+        said: Said,
+        (call, ours): (u64, u32),
+        window: Duration,
+        now: Moment,
+    ) -> Option<Self> {
         if !said.refused && last.is_some_and(|last| last.call > call && last.until > now) {
             return last;
         }
@@ -49,7 +55,8 @@ impl Word {
         if said.remaining.is_none() && said.limit.is_none() {
             return last;
         }
-        let counted = said.limit.zip(said.remaining).map(|(limit, remaining)| limit.saturating_sub(remaining));
+        let counted =
+            said.limit.zip(said.remaining).map(|(limit, remaining)| limit.saturating_sub(remaining));
         let foreign = counted.map_or(0, |counted| counted.saturating_sub(ours));
         let until = now + reset.unwrap_or(window);
         Some(Self { call, remaining: said.remaining, limit: said.limit, until, foreign })

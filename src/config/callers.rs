@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::budgets;
 use super::fault::shown;
-use super::reader::{Section, Value};
+use super::reader::{Section, Value, Zero};
 use super::values::{Caller, Token};
 use crate::operation::Scope;
 use crate::secret::TokenDigest;
@@ -109,8 +110,18 @@ impl Known<'_> {
         let quota = section.get("quota").and_then(|value| budgets::read_one(&value, None));
         let weight =
             section.get("weight").and_then(|value| value.positive(WEIGHT_MAX)).unwrap_or(NonZeroU32::MIN);
+        let wait = section.duration("wait", Zero::Allowed, Duration::ZERO);
         let name = name.to_owned();
-        Some(Caller { name, tokens: tokens?, tenants: tenants?, allow: allow?, broadcast, quota, weight })
+        Some(Caller {
+            name,
+            tokens: tokens?,
+            tenants: tenants?,
+            allow: allow?,
+            broadcast,
+            quota,
+            weight,
+            wait,
+        })
     }
 
     fn tokens(&mut self, value: &Value<'_>) -> Vec<Token> {

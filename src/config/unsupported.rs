@@ -13,7 +13,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("audit", Shape::TextOrSection),
     ("callers.*.certificates", Shape::Texts),
     ("callers.*.reserve", Shape::Section),
-    ("callers.*.wait", Shape::Duration),
     ("listeners[].tls.client_ca", Shape::Text),
     ("shared_budgets", Shape::Section),
     ("state_file", Shape::Text),

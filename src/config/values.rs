@@ -294,6 +294,8 @@ pub struct Caller {
     pub quota: Option<BudgetLimit>,
     /// Its share when several callers wait for one budget.
     pub weight: NonZeroU32,
+    /// How long its requests wait for a budget unless they say otherwise.
+    pub wait: Duration,
 }
 
 /// A caller's token, known by its digest only.

@@ -254,6 +254,11 @@ impl BudgetName {
     pub const fn index(self) -> usize {
         self as usize
     }
+
+    /// Whether it is a limit a day on top of a minute's, which the vendor's rate headers say nothing about.
+    pub const fn is_daily(self) -> bool {
+        matches!(self, Self::Broadcast | Self::OppoBig | Self::OppoIcon)
+    }
 }
 
 /// What a body must look like to be worth a call.

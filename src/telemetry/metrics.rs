@@ -10,7 +10,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::operation::{OPERATIONS, OperationId};
+use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::{CredentialKind, Directory};
 
 /// Label value of something a request did not get far enough to have.
@@ -41,6 +41,7 @@ pub struct Metrics {
     budget_limit: IntGaugeVec,
     budget_used: IntGaugeVec,
     budget_waiting: IntGaugeVec,
+    budget_wait_seconds: Vec<Histogram>,
     budget_foreign_used: IntGaugeVec,
     /// Requests being served.
     pub in_flight: IntGauge,
@@ -83,13 +84,14 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).expect("registered once");
             gauge
         };
-        let histograms = |name: &str, help: &str| {
+        let histogram_by = |name: &str, help: &str, label: &str, values: &[&str]| {
             let opts = HistogramOpts::new(format!("jpush_gateway_{name}"), help).buckets(BUCKETS.to_vec());
-            let vec = HistogramVec::new(opts, &["operation"]).expect("a valid metric");
+            let vec = HistogramVec::new(opts, &[label]).expect("a valid metric");
             registry.register(Box::new(vec.clone())).expect("registered once");
-            let names = OPERATIONS.iter().map(|row| row.name).chain([NONE]);
-            names.map(|name| vec.with_label_values(&[name])).collect::<Vec<_>>()
+            values.iter().map(|value| vec.with_label_values(&[value])).collect::<Vec<_>>()
         };
+        let operations: Vec<&str> = OPERATIONS.iter().map(|row| row.name).chain([NONE]).collect();
+        let histograms = |name: &str, help: &str| histogram_by(name, help, "operation", &operations);
         let budget = ["tenant", "credential", "budget"];
         gauges("build_info", "Version of the running program.", &["version", "revision"])
             .with_label_values(&[
@@ -130,6 +132,12 @@ impl Metrics {
             retries: counter("retries_total", "Second attempts.", &["operation"]),
             budget_limit: gauges("budget_limit", "Calls a window.", &budget),
             budget_used: gauges("budget_used", "Slots in use.", &budget),
+            budget_wait_seconds: histogram_by(
+                "budget_wait_seconds",
+                "How long requests waited that had to.",
+                "budget",
+                &BudgetName::ALL.map(BudgetName::as_str),
+            ),
             budget_waiting: gauges("budget_waiting", "Requests that wait for a slot.", &budget),
             budget_foreign_used: gauges(
                 "budget_foreign_used",
@@ -196,6 +204,11 @@ impl Metrics {
         self.vendor_failures.with_label_values(&[operation.name, kind]).inc();
     }
 
+    /// A request waited for a budget, served in the end or not.
+    pub fn budget_wait(&self, budget: BudgetName, took: Duration) {
+        self.budget_wait_seconds[budget.index()].observe(took.as_secs_f64());
+    }
+
     /// A second attempt was made.
     pub fn retry(&self, operation: OperationId) {
         self.retries.with_label_values(&[operation.name]).inc();
@@ -233,8 +246,10 @@ impl Metrics {
                     let standing = budget.standing(now);
                     self.budget_limit.with_label_values(&labels).set(standing.limit.into());
                     self.budget_used.with_label_values(&labels).set(standing.used.into());
-                    self.budget_waiting.with_label_values(&labels).set(0);
-                    self.budget_foreign_used.with_label_values(&labels).set(0);
+                    self.budget_waiting
+                        .with_label_values(&labels)
+                        .set(i64::try_from(standing.waiting).unwrap_or(i64::MAX));
+                    self.budget_foreign_used.with_label_values(&labels).set(standing.foreign.into());
                 }
             }
         }

@@ -29,6 +29,7 @@ pub struct Record {
     status: u16,
     reason: Option<&'static str>,
     vendor: Option<VendorNote>,
+    preference: Option<u32>,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -66,6 +67,7 @@ impl Record {
             status: CALLER_GONE,
             reason: None,
             vendor: None,
+            preference: None,
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -100,6 +102,16 @@ impl Record {
     /// The tenant is known.
     pub fn granted(&mut self, tenant: usize) {
         self.tenant = Some(tenant);
+    }
+
+    /// The request asks to wait so many seconds, and that is what happens.
+    pub fn prefers_to_wait(&mut self, seconds: u32) {
+        self.preference = Some(seconds);
+    }
+
+    /// The preference that was applied.
+    pub fn preference(&self) -> Option<u32> {
+        self.preference
     }
 
     /// So many bytes of body arrived.

@@ -15,3 +15,4 @@ mod operations;
 mod paths;
 mod support;
 mod tls;
+mod waiting;

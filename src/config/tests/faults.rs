@@ -203,7 +203,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         ("audit", "{ file: x }", "true", "{}"),
         ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),
         ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
-        ("callers.*.wait", "1s", "5", "0s"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
         ("shared_budgets", "{ redis: {} }", "redis", "off"),
         ("state_file", "x", "5", "off"),
