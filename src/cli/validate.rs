@@ -1,5 +1,6 @@
 //! `validate`: the rules for uploads on a local file, before anybody sends it.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -97,7 +98,7 @@ fn judge_list(path: &Path, list: &TargetSummary, files: &Files) -> Report {
     report.say(format_args!("lines:     {}", list.lines));
     report.say(format_args!("bad lines: {}", list.bad_lines));
     report.say(format_args!("bytes:     {} of {}", list.bytes, files.max_bytes));
-    let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+    let name = path.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default();
     if let Err(fault) = check_name(name) {
         report.fault(&fault, files.txt);
     }
