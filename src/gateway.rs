@@ -29,6 +29,7 @@ use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
 use crate::setup::Setup;
+use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry, VendorNote};
 use crate::tenant::{Denied, Grant, OriginId, Wishes};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool, Sending};
@@ -204,7 +205,14 @@ impl Worker {
             files: &self.setup.files,
             images: &self.setup.images,
         };
-        let payload = Payload::check(operation.body, &subject, body)?;
+        let metrics = &self.telemetry.metrics;
+        let payload = Payload::check(operation.body, &subject, body)
+            .inspect_err(|defect| metrics.body_rule(defect.rule, RuleOutcome::Refused))?;
+        if let Some(rule) = payload.facts().reported {
+            metrics.body_rule(rule, RuleOutcome::Reported);
+            let (operation, caller) = (operation.name, grant.caller().name.as_str());
+            tracing::info!(rule = rule.as_str(), operation, caller, "a body broke a rule that only reports");
+        }
         if payload.facts().broadcast && !grant.caller().broadcast {
             return Err(Denied::Forbidden.into());
         }

@@ -137,6 +137,7 @@ impl Refusal {
             Self::Denied(Denied::TenantRequired) => "tenant-required",
             Self::BadPath(_) => "bad-path",
             Self::BadRequest(_) | Self::Unroutable(_) => "bad-request",
+            Self::InvalidBody(defect) if defect.rule.is_of_query() => "bad-request",
             Self::UnknownEndpoint | Self::Denied(Denied::HostOff) => "unknown-endpoint",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::InvalidBody(_) => "invalid-body",
@@ -436,6 +437,13 @@ mod tests {
         assert_eq!(challenge.headers()[WWW_AUTHENTICATE], "Basic realm=\"jpush-gateway\"");
         let allow = Refusal::from(NoMatch::MethodNotAllowed { allow: "GET, POST".into() });
         assert_eq!(allow.answer(place("push")).headers()[ALLOW], "GET, POST");
+    }
+
+    #[test]
+    fn a_query_is_no_body() {
+        let reason = |rule| Refusal::from(Defect { rule, code: 1003, message: String::new() }).reason();
+        assert_eq!((reason(Rule::CidCount), reason(Rule::CidType)), ("bad-request", "bad-request"));
+        assert_eq!(reason(Rule::Json), "invalid-body");
     }
 
     #[test]

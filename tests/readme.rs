@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jpush_gateway::auth::Unidentified;
+use jpush_gateway::body::Rule;
 use jpush_gateway::budget::{Budgets, Exhausted, Moment};
 use jpush_gateway::config;
 use jpush_gateway::operation::{
     BadPath, BodyRule, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
 };
 use jpush_gateway::refusal::Refusal;
-use jpush_gateway::telemetry::metrics::{Labels, Metrics};
+use jpush_gateway::telemetry::metrics::{Labels, Metrics, RuleOutcome};
 use jpush_gateway::tenant::{Denied, Directory};
 use serde_yaml::Value;
 
@@ -103,7 +104,7 @@ fn rendered_metrics() -> String {
     metrics.vendor_answer(None, labels, 200, None, Duration::ZERO);
     metrics.vendor_failure(push, "timeout");
     metrics.retry(push);
-    metrics.body_rule("json", "refused");
+    metrics.body_rule(Rule::Json, RuleOutcome::Refused);
     metrics.render(&Arc::new(directory), Moment::default())
 }
 

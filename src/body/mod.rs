@@ -26,6 +26,7 @@ use crate::operation::{BodyRule, Family, Verb};
 pub use channel::{ImageType, UploadChannel};
 pub use picture::{PictureVerdict, check_picture};
 pub use rule::{Fault, Rule};
+pub use target_list::check_name;
 pub use target_scan::{BadLine, BrokenText, TargetScan, TargetSummary};
 
 /// What is known about a request besides its body.
@@ -86,9 +87,10 @@ pub struct Defect {
 /// Judges a whole body by its operation's rule.
 ///
 /// An encrypted body is never refused, but what can be read of it counts: a readable `audience` decides whether it
-/// is a broadcast. Its cid, if any, is inside the payload, so none is known.
+/// is a broadcast. Its cid, if any, is inside the payload, so none is known. A query is no body: it stays readable.
 pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts, Defect> {
     let mut facts = Facts::default();
+    let encrypted = subject.encrypted && rule != BodyRule::CidQuery;
     let verdict = match rule {
         BodyRule::None => Ok(()),
         BodyRule::CidQuery => query::check(subject.query.unwrap_or_default()),
@@ -103,8 +105,8 @@ pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts
         BodyRule::ImageUrlsV4 => image_urls::check_v4(body, &mut facts),
     };
     match verdict {
-        Err(fault) if !subject.encrypted => Err(fault.worded_for(subject.family)),
-        _ if subject.encrypted => Ok(Facts { has_cid: false, ..facts }),
+        Err(fault) if !encrypted => Err(fault.worded_for(subject.family)),
+        _ if encrypted => Ok(Facts { has_cid: false, ..facts }),
         _ => Ok(facts),
     }
 }

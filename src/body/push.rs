@@ -47,6 +47,8 @@ pub(super) struct Reading<'k> {
     kind: Kind<'k>,
     platform: bool,
     audience: bool,
+    /// Some audience is no target list.
+    open_audience: bool,
     cids: u32,
     cids_good: u32,
     fault: Option<Fault>,
@@ -54,7 +56,15 @@ pub(super) struct Reading<'k> {
 
 impl<'k> Reading<'k> {
     pub(super) fn new(kind: Kind<'k>) -> Self {
-        Self { kind, platform: false, audience: false, cids: 0, cids_good: 0, fault: None }
+        Self {
+            kind,
+            platform: false,
+            audience: false,
+            open_audience: false,
+            cids: 0,
+            cids_good: 0,
+            fault: None,
+        }
     }
 
     /// Takes one entry of the push.
@@ -66,6 +76,7 @@ impl<'k> Reading<'k> {
             }
             "audience" if !value.is_null() => {
                 self.audience = true;
+                self.open_audience |= !goes_to_list(self.kind, value);
                 check_audience(self.kind, value, facts)
             }
             "cid" => self.take_cid(value),
@@ -79,8 +90,9 @@ impl<'k> Reading<'k> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        // A file push is known by its audience alone.
-        if !self.platform && absent == Absent::Refused && !matches!(self.kind, Kind::File) {
+        // A file push is known by its audience alone, also inside a schedule.
+        let needs_platform = self.open_audience || !(self.audience || matches!(self.kind, Kind::File));
+        if !self.platform && absent == Absent::Refused && needs_platform {
             return Err(Fault::new(
                 Rule::PlatformMissing,
                 "the push has no platform; send \"all\" or a list of platforms",
@@ -119,6 +131,15 @@ pub(super) fn note(fault: &mut Option<Fault>, verdict: Verdict) {
 /// `{app key}-{uuid}` (S3).
 fn is_cid(cid: &str, app_key: &str) -> bool {
     cid.strip_prefix(app_key).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_uuid)
+}
+
+/// Whether a push to this audience is a file push.
+fn goes_to_list(kind: Kind<'_>, audience: Value<'_>) -> bool {
+    match kind {
+        Kind::File => true,
+        Kind::Scheduled => entry_names(audience).any_file,
+        Kind::Single { .. } | Kind::Group => false,
+    }
 }
 
 fn check_audience(kind: Kind<'_>, audience: Value<'_>, facts: &mut Facts) -> Verdict {

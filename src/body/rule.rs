@@ -68,6 +68,11 @@ macro_rules! rules {
             pub const fn lack(self) -> Lack {
                 match self { $(Self::$rule => Lack::$lack,)+ }
             }
+
+            /// Whether it is about the query, which stands in the request's head.
+            pub const fn is_of_query(self) -> bool {
+                matches!(self, Self::CidCount | Self::CidType)
+            }
         }
     };
 }
@@ -113,6 +118,8 @@ rules! {
     ScheduleTime = Bad "schedule_time",
     /// A schedule without push.
     SchedulePushMissing = Missing "schedule_push_missing",
+    /// A schedule's push that is no object.
+    SchedulePush = Bad "schedule_push",
     /// Not a multipart form.
     Form = Bad "form",
     /// A part that stands twice: which one counts is unknown.

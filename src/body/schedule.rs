@@ -46,9 +46,7 @@ impl Schedule {
             }
             "push" => {
                 self.push = true;
-                let mut reading = Reading::new(Kind::Scheduled);
-                value.each_entry(|key, value| reading.take(key, value, facts));
-                reading.verdict(self.absent)
+                check_push(self.absent, value, facts)
             }
             _ => Ok(()),
         };
@@ -69,6 +67,15 @@ impl Schedule {
             _ => Ok(()),
         }
     }
+}
+
+fn check_push(absent: Absent, push: Value<'_>, facts: &mut Facts) -> Verdict {
+    if !push.is_object() {
+        return Err(Fault::new(Rule::SchedulePush, "the schedule's push is not an object"));
+    }
+    let mut reading = Reading::new(Kind::Scheduled);
+    push.each_entry(|key, value| reading.take(key, value, facts));
+    reading.verdict(absent)
 }
 
 fn check_name(name: Value<'_>) -> Verdict {

@@ -2,7 +2,7 @@
 
 use crate::config::Mode;
 
-use super::form::Form;
+use super::form::{Form, ends_in_txt};
 use super::{Facts, Fault, Rule, Subject, TargetScan, Verdict};
 
 /// How long a list can be kept, in hours.
@@ -22,7 +22,7 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Ve
     if let Some(ttl) = form.part("ttl")? {
         check_ttl(ttl.content)?;
     }
-    let named = check_name(list.names_txt);
+    let named = check_ending(list.names_txt);
     match subject.files.txt {
         Mode::Enforce => named?,
         Mode::Report => facts.reported = named.err().map(|fault| fault.rule),
@@ -32,7 +32,12 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Ve
     scan.finish().verdict(subject.files)
 }
 
-fn check_name(names_txt: bool) -> Verdict {
+/// Judges the name of a file as an upload would send it.
+pub fn check_name(name: &[u8]) -> Result<(), Fault> {
+    check_ending(ends_in_txt(name))
+}
+
+fn check_ending(names_txt: bool) -> Verdict {
     if names_txt {
         return Ok(());
     }

@@ -254,6 +254,16 @@ fn is_blank(character: char) -> bool {
 impl TargetSummary {
     /// Judges the list by all rules but the one for its name.
     pub fn verdict(&self, files: &Files) -> Verdict {
+        self.faults(files).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that is wrong with the list, its name aside.
+    pub fn faults(&self, files: &Files) -> Vec<Fault> {
+        let faults = [self.size(files), self.encoding(), self.lengths(files), self.content()];
+        faults.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn size(&self, files: &Files) -> Verdict {
         let bytes_max = files.max_bytes;
         if self.bytes == 0 {
             return Err(Fault::new(Rule::ListEmpty, "the target list is empty"));
@@ -262,10 +272,18 @@ impl TargetSummary {
             let what = format!("the target list has {} bytes; up to {bytes_max} pass", self.bytes);
             return Err(Fault::new(Rule::ListSize, what));
         }
+        Ok(())
+    }
+
+    fn encoding(&self) -> Verdict {
         if let Some(BrokenText { line, offset }) = self.broken {
             let what = format!("line {line} of the target list is not UTF-8 (byte {offset} of the file)");
             return Err(Fault::new(Rule::ListEncoding, what + "; save it as UTF-8"));
         }
+        Ok(())
+    }
+
+    fn lengths(&self, files: &Files) -> Verdict {
         if let Some(BadLine { number, bytes }) = self.bad.first() {
             let (max, bad) = (files.line_bytes, self.bad_lines);
             let what = format!("line {number} of the target list has {bytes} bytes; up to {max} pass");
@@ -274,7 +292,11 @@ impl TargetSummary {
                 format!("{what} ({bad} of {} lines are too long)", self.lines),
             ));
         }
-        if !self.has_values {
+        Ok(())
+    }
+
+    fn content(&self) -> Verdict {
+        if !self.has_values && self.bytes > 0 && self.broken.is_none() {
             return Err(Fault::new(
                 Rule::ListBlank,
                 "the target list has blank lines only; send one value a line",

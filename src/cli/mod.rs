@@ -7,13 +7,17 @@ mod health;
 mod sandbox;
 mod serve;
 mod token;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::body::{ImageType, UploadChannel};
 
 /// An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
 ///
@@ -45,6 +49,9 @@ enum Command {
     Token(Token),
     /// Exit with 0 if a running gateway is ready: for container health checks.
     Health(Health),
+    /// Run the gateway's rules for uploads on a local file, without sending anything.
+    #[command(subcommand)]
+    Validate(Validate),
 }
 
 #[derive(Args)]
@@ -117,6 +124,40 @@ struct Health {
     admin: SocketAddr,
 }
 
+#[derive(Subcommand)]
+enum Validate {
+    /// Judge a target list: its name, its size, UTF-8, and every line. Reads piece by piece, so size does not matter.
+    Targets(ValidateTargets),
+    /// Judge a picture for a channel: format, dimensions and weight.
+    Image(ValidateImage),
+}
+
+#[derive(Args)]
+struct ValidateTargets {
+    /// The list: UTF-8, one alias or registration id a line.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A gateway configuration: its `files` rules. Without it, the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ValidateImage {
+    /// The picture: PNG or JPEG.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Whose rules apply.
+    #[arg(long, value_parser = PossibleValuesParser::new(["oppo", "xiaomi"]).try_map(|name| UploadChannel::parse(&name).ok_or("not a channel")))]
+    channel: UploadChannel,
+    /// What the picture is for: 1 a big picture, 2 a large icon, 3 a small icon.
+    #[arg(long, value_parser = PossibleValuesParser::new(["1", "2", "3"]).try_map(|kind| ImageType::parse(&kind).ok_or("not a type")))]
+    image_type: ImageType,
+    /// A gateway configuration: its `images` rules. Without it, the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     // clap exits with 2 on wrong usage, and with 0 after --help and --version.
@@ -128,6 +169,8 @@ pub fn main() -> ExitCode {
         Command::Sandbox(arguments) => sandbox::run(&arguments),
         Command::Token(Token::New) => token::run(),
         Command::Health(arguments) => health::run(arguments.admin),
+        Command::Validate(Validate::Targets(arguments)) => validate::targets(&arguments),
+        Command::Validate(Validate::Image(arguments)) => validate::image(&arguments),
     }
 }
 

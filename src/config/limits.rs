@@ -54,27 +54,42 @@ pub(super) fn read_drain(file: &mut Section<'_>) -> Drain {
     drain
 }
 
+impl Default for Files {
+    fn default() -> Self {
+        Self { max_bytes: 10 * MIB, line_bytes: 40, txt: Mode::Enforce }
+    }
+}
+
 /// Reads `files`.
 pub(super) fn read_files(file: &mut Section<'_>) -> Files {
-    let mut section = file.section("files");
+    let (mut section, default) = (file.section("files"), Files::default());
     Files {
-        max_bytes: section.size("max", BODY_BYTES_MAX, 10 * MIB),
-        line_bytes: section.size("line_bytes", BODY_BYTES_MAX, 40),
-        txt: section.get("txt").and_then(|value| read_mode(&value)).unwrap_or(Mode::Enforce),
+        max_bytes: section.size("max", BODY_BYTES_MAX, default.max_bytes),
+        line_bytes: section.size("line_bytes", BODY_BYTES_MAX, default.line_bytes),
+        txt: section.get("txt").and_then(|value| read_mode(&value)).unwrap_or(default.txt),
+    }
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        let rule = |sizes, max_bytes| ImageRule { sizes, max_bytes, mode: Mode::Enforce };
+        Self {
+            max_bytes: 2 * MIB,
+            oppo_big: rule(vec![(984, 369), (876, 324)], MIB),
+            oppo_icon: rule(vec![(144, 144)], 50 * KIB),
+        }
     }
 }
 
 /// Reads `images`.
 pub(super) fn read_images(file: &mut Section<'_>) -> Images {
-    let mut section = file.section("images");
-    let max_bytes = section.size("max", BODY_BYTES_MAX, 2 * MIB);
+    let (mut section, default) = (file.section("images"), Images::default());
+    let max_bytes = section.size("max", BODY_BYTES_MAX, default.max_bytes);
     let mut oppo = section.section("oppo");
-    let big = ImageRule { sizes: vec![(984, 369), (876, 324)], max_bytes: MIB, mode: Mode::Enforce };
-    let icon = ImageRule { sizes: vec![(144, 144)], max_bytes: 50 * KIB, mode: Mode::Enforce };
     Images {
         max_bytes,
-        oppo_big: read_rule(&mut oppo, "big", big),
-        oppo_icon: read_rule(&mut oppo, "icon", icon),
+        oppo_big: read_rule(&mut oppo, "big", default.oppo_big),
+        oppo_icon: read_rule(&mut oppo, "icon", default.oppo_icon),
     }
 }
 

@@ -10,6 +10,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::{CredentialKind, Directory};
 
@@ -49,7 +50,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Bytes of bodies held.
     pub body_memory: IntGauge,
-    /// Uploads and payloads that a `report` rule would have refused, and calls that were saved by refusing here.
+    /// Calls that were saved by refusing their bodies here, and bodies that a `report` rule let pass.
     calls_saved: IntCounterVec,
 }
 
@@ -214,9 +215,9 @@ impl Metrics {
         self.retries.with_label_values(&[operation.name]).inc();
     }
 
-    /// A body broke a rule: `refused` saved a call, `reported` let it pass.
-    pub fn body_rule(&self, rule: &str, outcome: &str) {
-        self.calls_saved.with_label_values(&[rule, outcome]).inc();
+    /// A body broke a rule.
+    pub fn body_rule(&self, rule: Rule, outcome: RuleOutcome) {
+        self.calls_saved.with_label_values(&[rule.as_str(), outcome.as_str()]).inc();
     }
 
     fn handles<'s>(&self, series: &'s Series, labels: Labels<'_>) -> &'s SeriesHandles {
@@ -259,6 +260,24 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What became of a body that broke a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleOutcome {
+    /// It was refused, which saved a call.
+    Refused,
+    /// It was let pass, as the rule is in `report` mode.
+    Reported,
+}
+
+impl RuleOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Reported => "reported",
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod answers;
+mod bodies;
 mod budgets;
 mod cli;
 mod demo;
@@ -15,4 +16,6 @@ mod operations;
 mod paths;
 mod support;
 mod tls;
+mod uploads;
+mod validate;
 mod waiting;

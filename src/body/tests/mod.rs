@@ -142,20 +142,23 @@ fn sizes_of_bodies_follow_the_limits() {
 fn cid_queries() {
     let files = FILES;
     let images = images();
-    let ask = |query| {
+    let ask_as = |encrypted, query| {
         let subject = Subject {
             method: Verb::Get,
             family: Family::Push,
             query,
             value: None,
             content_type: None,
-            encrypted: false,
+            encrypted,
             app_key: APP_KEY,
             files: &files,
             images: &images,
         };
         check(BodyRule::CidQuery, &subject, b"null").map(|_| ()).map_err(|defect| (defect.rule, defect.code))
     };
+    let ask = |query| ask_as(false, query);
+    // A query is in the clear whatever the body is.
+    assert_eq!(ask_as(true, Some("count=0")), Err((Rule::CidCount, 1003)));
     let good = [
         "",
         "count=1",

@@ -45,7 +45,8 @@ fn one_object_and_nothing_else() {
 
 #[test]
 fn depth_costs_no_stack() {
-    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+    for (open, close, push_rule) in [("[", "]", Rule::SchedulePush), ("{\"a\":", "}", Rule::PlatformMissing)]
+    {
         let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
         for key in ["x", "notification", "platform"] {
             let body = format!(r#"{{"platform":1,"audience":{{}},"{key}":{deep}}}"#);
@@ -54,7 +55,7 @@ fn depth_costs_no_stack() {
         push(BodyRule::Push).passes(with_audience(&format!(r#"{{"tag":[{deep}],"alias":{deep}}}"#)));
         Request::new(BodyRule::Schedule).refuses(
             format!(r#"{{"name":"n","push":{deep},"trigger":{deep}}}"#),
-            Rule::PlatformMissing,
+            push_rule,
             8100,
         );
     }

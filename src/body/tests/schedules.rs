@@ -112,7 +112,15 @@ fn the_push_inside_is_judged() {
     create().passes(schedule("\"n\"", SINGLE, &PUSH.replace("{\"platform\"", "{\"cid\":\"x\",\"platform\"")));
     create().refuses(schedule("\"n\"", SINGLE, r#"{"audience":{}}"#), Rule::PlatformMissing, 8100);
     create().refuses(schedule("\"n\"", SINGLE, r#"{"platform":"all"}"#), Rule::AudienceMissing, 8100);
-    create().refuses(schedule("\"n\"", SINGLE, "7"), Rule::PlatformMissing, 8100);
+    // A file push needs no platform; beside any other audience it does.
+    assert!(create().passes(schedule("\"n\"", SINGLE, file)).audience_file);
+    let twice = file.replace("}}}", r#"}},"audience":{"tag":["a"]}}"#);
+    create().refuses(schedule("\"n\"", SINGLE, &twice), Rule::PlatformMissing, 8100);
+    for request in [create(), update()] {
+        for push in ["7", "[]", "\"all\"", "true"] {
+            request.refuses(schedule("\"n\"", SINGLE, push), Rule::SchedulePush, 8100);
+        }
+    }
     let long = PUSH.replace("[\"a\"]", &format!("[\"{}\"]", "a".repeat(41)));
     for request in [create(), update()] {
         request.refuses(schedule("\"n\"", SINGLE, &long), Rule::AudienceValueLength, 8100);
