@@ -52,7 +52,7 @@ pub struct Worker {
     /// Buffers for large bodies.
     pub spare: Arc<SpareBuffers>,
     /// Told at the end of a drain: calls still without an answer are given up.
-    pub give_up: Notify,
+    pub give_up: Arc<Notify>,
     /// Metrics and this worker's lane of the access log.
     pub telemetry: Arc<Telemetry>,
 }
@@ -83,6 +83,19 @@ struct Attempts<'c> {
 }
 
 impl Worker {
+    /// The same worker with another configuration.
+    pub fn followed_by(&self, setup: &Arc<Setup>) -> Self {
+        Self {
+            setup: Arc::clone(setup),
+            load: Arc::clone(&self.load),
+            clock: self.clock,
+            pool: self.pool.followed_by(Arc::clone(&setup.connector)),
+            spare: Arc::clone(&self.spare),
+            give_up: Arc::clone(&self.give_up),
+            telemetry: Arc::clone(&self.telemetry),
+        }
+    }
+
     /// Answers one request, whatever happens.
     ///
     /// What the story carries from stage to stage is boxed: a future holds its arguments and its locals, and with

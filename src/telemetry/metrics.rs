@@ -42,6 +42,8 @@ pub struct Metrics {
     budget_used: IntGaugeVec,
     budget_waiting: IntGaugeVec,
     budget_foreign_used: IntGaugeVec,
+    reloads: IntCounterVec,
+    last_reload_success: IntGauge,
     /// Requests being served.
     pub in_flight: IntGauge,
     /// Open connections.
@@ -100,7 +102,9 @@ impl Metrics {
         let reloads = counter("config_reloads_total", "Loads of the configuration by result.", &["result"]);
         reloads.with_label_values(&["success"]).inc();
         reloads.with_label_values(&["failure"]);
-        gauge("config_last_reload_success", "Whether the last load of the configuration was good.").set(1);
+        let last_reload_success =
+            gauge("config_last_reload_success", "Whether the last load of the configuration was good.");
+        last_reload_success.set(1);
         Self {
             requests: counter(
                 "requests_total",
@@ -136,6 +140,8 @@ impl Metrics {
                 "Calls of the key that were not ours.",
                 &budget,
             ),
+            reloads,
+            last_reload_success,
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
@@ -201,6 +207,13 @@ impl Metrics {
         self.retries.with_label_values(&[operation.name]).inc();
     }
 
+    /// A load of the configuration ended.
+    pub fn reloaded(&self, success: Result<(), ()>) {
+        let result = if success.is_ok() { "success" } else { "failure" };
+        self.reloads.with_label_values(&[result]).inc();
+        self.last_reload_success.set(success.is_ok().into());
+    }
+
     /// A body broke a rule: `refused` saved a call, `reported` let it pass.
     pub fn body_rule(&self, rule: &str, outcome: &str) {
         self.calls_saved.with_label_values(&[rule, outcome]).inc();
@@ -225,6 +238,9 @@ impl Metrics {
     }
 
     fn measure_budgets(&self, directory: &Directory, now: crate::budget::Moment) {
+        // Budgets of tenants that a reload removed are not there any more.
+        let gauges = [&self.budget_limit, &self.budget_used, &self.budget_waiting, &self.budget_foreign_used];
+        gauges.into_iter().for_each(|gauge| gauge.reset());
         for tenant in &directory.tenants {
             for kind in CredentialKind::ALL {
                 let Some(credential) = tenant.credential(kind) else { continue };
