@@ -84,6 +84,7 @@ struct Attempts<'c> {
 
 impl Worker {
     /// The same worker with another configuration.
+    #[must_use]
     pub fn followed_by(&self, setup: &Arc<Setup>) -> Self {
         Self {
             setup: Arc::clone(setup),

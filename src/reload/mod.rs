@@ -166,12 +166,16 @@ impl Reloader {
                 for key in needs_restart {
                     tracing::warn!("{key}: the new value needs a restart");
                 }
-                self.source.config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                for warning in &self.source.config.warnings {
+                    tracing::warn!("{warning}");
+                }
             }
             Outcome::Failure { faults } => {
                 self.parts.metrics.reloaded(Err(()));
                 tracing::error!(trigger, "the configuration was not reloaded; the one before stays in use");
-                faults.iter().for_each(|fault| tracing::error!("{fault}"));
+                for fault in faults {
+                    tracing::error!("{fault}");
+                }
             }
         }
         outcome

@@ -240,7 +240,9 @@ impl Metrics {
     fn measure_budgets(&self, directory: &Directory, now: crate::budget::Moment) {
         // Budgets of tenants that a reload removed are not there any more.
         let gauges = [&self.budget_limit, &self.budget_used, &self.budget_waiting, &self.budget_foreign_used];
-        gauges.into_iter().for_each(|gauge| gauge.reset());
+        for gauge in gauges {
+            gauge.reset();
+        }
         for tenant in &directory.tenants {
             for kind in CredentialKind::ALL {
                 let Some(credential) = tenant.credential(kind) else { continue };

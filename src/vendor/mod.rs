@@ -173,11 +173,11 @@ impl Pool {
 
     /// The pool of the configuration after this one: it keeps the connections that still go where they should.
     pub fn followed_by(&self, connector: Arc<Connector>) -> Arc<Self> {
-        let shelf = |origin| {
+        let kept = |origin| {
             let known = connector.same_origin(origin, &self.connector)?;
             Some(Arc::clone(&self.idle[known.0]))
         };
-        let idle = connector.origins().iter().map(|origin| shelf(origin).unwrap_or_default()).collect();
+        let idle = connector.origins().iter().map(|origin| kept(origin).unwrap_or_default()).collect();
         Arc::new(Self { connector, idle })
     }
 

@@ -13,5 +13,6 @@ mod framing;
 mod limits;
 mod operations;
 mod paths;
+mod reload;
 mod support;
 mod tls;
