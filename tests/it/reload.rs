@@ -80,14 +80,14 @@ fn a_quota_and_the_books_follow_a_caller_to_another_place() {
     for _ in 0..2 {
         assert_eq!(gateway.call(&push(Tokens::ORDERS)).status, 200);
     }
-    gateway.call(&push(Tokens::ORDERS)).assert_refused(429, "quota", 2002);
+    gateway.call(&push(Tokens::ORDERS)).assert_refused(429, "quota-exhausted", 2002);
     let first = format!(
         "callers:\n  first: {{ tokens: [ {{ sha256: {} }} ], tenants: [ shop ], allow: [ push ] }}\n",
         sha256_hex(b"firstTokenForTests202611")
     );
     let result = reload(&gateway, &config.yaml().replace("callers:\n", &first));
     assert_eq!(result["changed"], json!(["caller first added"]));
-    gateway.call(&push(Tokens::ORDERS)).assert_refused(429, "quota", 2002);
+    gateway.call(&push(Tokens::ORDERS)).assert_refused(429, "quota-exhausted", 2002);
     let status = gateway.status();
     let callers = &status["tenants"]["shop"]["app"]["budgets"]["push"]["callers"];
     assert_eq!((&callers["orders"]["window"], &callers["first"]), (&json!(2), &Value::Null));
