@@ -4,19 +4,18 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::admin;
 use crate::budget::{Budgets, Clock};
-use crate::config::{Config, Drain};
 use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
 use crate::load::Load;
-use crate::server::{self, Listeners, Serving, StartError};
+use crate::reload::{Current, Parts, Reloads, Source};
+use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
@@ -42,7 +41,8 @@ pub enum RunError {
 pub struct App {
     serving: Serving,
     load: Arc<Load>,
-    drain: Drain,
+    reloads: Reloads,
+    signals: Signals,
     admin: Arc<admin::State>,
     admin_listener: TcpListener,
     // Last, so that what the workers still write is flushed after they ended.
@@ -51,8 +51,11 @@ pub struct App {
 
 impl App {
     /// Starts serving. Access lines go to `sink`. Must be called on a tokio runtime, which then serves the admin pages.
-    pub fn start(config: &Config, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
-        let setup = Arc::new(Setup::new(config, &Budgets::default())?);
+    pub fn start(source: Source, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
+        // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
+        let signals = Signals::new()?;
+        let (config, budgets) = (&source.config, Budgets::default());
+        let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
         let listeners = Listeners::bind(&config.listeners, workers)?;
@@ -68,32 +71,36 @@ impl App {
         let access_log = AccessLog::start(workers, sink)?;
         let worker = |number| {
             let lane = access_log.lane(number);
-            Arc::new(Worker {
+            Arc::new(Seat::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
                 clock,
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
-                give_up: Notify::new(),
+                give_up: Arc::default(),
                 telemetry: Arc::new(Telemetry {
                     metrics: Arc::clone(&metrics),
                     recent: Arc::clone(&recent),
                     lane,
                 }),
-            })
+            }))
         };
-        let serving = Serving::start(listeners, (0..workers).map(worker).collect(), config)?;
+        let seats: Vec<_> = (0..workers).map(worker).collect();
+        let handshakes = Handshakes::of(&config.listeners, &listeners);
+        let serving = Serving::start(listeners, seats.clone(), &config.limits)?;
+        let current = Current::new(config, setup);
+        let parts =
+            Parts { seats, handshakes, load: Arc::clone(&load), budgets, metrics: Arc::clone(&metrics) };
+        let reloads = Reloads::start(source, current, parts)?;
         let admin = admin::State {
-            setup,
+            reloads: reloads.clone(),
             load: Arc::clone(&load),
             clock,
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
-            config_digest: config.digest.clone(),
-            config_loaded: SystemTime::now(),
         };
-        let drain = config.drain.clone();
-        Ok(Self { serving, load, drain, admin: Arc::new(admin), admin_listener, _access_log: access_log })
+        let admin = Arc::new(admin);
+        Ok(Self { serving, load, reloads, signals, admin, admin_listener, _access_log: access_log })
     }
 
     /// Where the admin pages are.
@@ -101,59 +108,69 @@ impl App {
         self.admin_listener.local_addr()
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the drain.
+    /// Serves until SIGTERM or SIGINT, reloading at every SIGHUP, then drains. A second signal ends the drain.
     pub async fn run(self) -> Result<(), RunError> {
-        let mut signals = Signals::new()?;
+        let Signals { mut stop, hangup } = self.signals;
         let pages = tokio::spawn(admin::serve(self.admin_listener, self.admin));
-        signals.stop().await;
+        let reloading = tokio::spawn(reload_at(hangup, self.reloads.clone()));
+        stop.signal().await;
         tracing::info!("draining");
         self.load.start_leaving();
-        let (serving, delay) = (self.serving, self.drain.delay);
+        let (serving, drain) = (self.serving, self.reloads.current().drain.clone());
         let finished = async {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(drain.delay).await;
             self.load.start_draining();
             // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
-                serving.finish();
+                serving.finish(drain.deadline);
                 let _ = done.send(());
             });
             let _ = finished.await;
         };
         tokio::select! {
             () = finished => {}
-            () = signals.stop() => tracing::warn!("a second signal: ending without waiting for what is under way"),
+            () = stop.signal() => tracing::warn!("a second signal: ending without waiting for what is under way"),
         }
         pages.abort();
+        reloading.abort();
         tracing::info!("stopped");
         Ok(())
     }
 }
 
+async fn reload_at(mut hangup: Signal, reloads: Reloads) {
+    while hangup.recv().await.is_some() {
+        // How it went stands in the log.
+        let _ = reloads.ask("SIGHUP").await;
+    }
+}
+
 /// The signals a service manager sends.
 struct Signals {
+    stop: Stop,
+    hangup: Signal,
+}
+
+struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        let stop =
+            Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { stop, hangup: signal(SignalKind::hangup())? })
     }
+}
 
+impl Stop {
     /// Waits for a signal to stop.
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => tracing::warn!("reload is not supported yet; restart to load a new configuration"),
-            }
+    async fn signal(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

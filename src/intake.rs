@@ -23,13 +23,18 @@ const SPARE_BUFFERS: usize = 4;
 /// A count of bytes, shared, with a limit.
 pub struct Memory {
     used: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl Memory {
     /// Nothing used yet.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit: limit_bytes })
+        Arc::new(Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit_bytes) })
+    }
+
+    /// Has another limit from now on. What is in use stays.
+    pub fn resize(&self, limit_bytes: usize) {
+        self.limit.store(limit_bytes, Ordering::Relaxed);
     }
 
     /// Bytes in use.
@@ -43,7 +48,8 @@ impl Memory {
     }
 
     fn reserve(&self, bytes: usize) -> bool {
-        let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
     }
 }

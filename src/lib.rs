@@ -9,7 +9,7 @@
 //! [`edge`] → [`auth`] → [`operation`] → [`tenant`] → [`intake`] → [`body`] → [`budget`] → [`outbound`] →
 //! [`vendor`] → [`answer`], with [`refusal`] wherever the story ends early and [`telemetry`] writing one record,
 //! whatever happened. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
-//! [`app`] ties it all together, and [`sandbox`] is a vendor to try it against.
+//! [`reload`] puts one in the place of another, [`app`] ties it all together, and [`sandbox`] is a vendor to try it against.
 //!
 //! # Invariants
 //!
@@ -43,6 +43,7 @@ pub mod operation;
 pub mod outbound;
 pub mod payload;
 pub mod refusal;
+pub mod reload;
 pub mod sandbox;
 pub mod secret;
 pub mod server;

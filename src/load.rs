@@ -26,7 +26,8 @@ pub struct Load {
     drain_started: Notify,
 }
 
-/// What is going on for one caller.
+/// What is going on for one caller. A clone counts with it.
+#[derive(Clone)]
 pub struct CallerLoad {
     in_flight: Count,
     memory: Arc<Memory>,
@@ -38,7 +39,7 @@ pub struct Count(Arc<Limited>);
 
 struct Limited {
     now: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 /// One place in a [`Count`], free again when it is dropped.
@@ -46,14 +47,20 @@ pub struct Place(Arc<Limited>);
 
 impl Count {
     fn new(limit: usize) -> Self {
-        Self(Arc::new(Limited { now: AtomicUsize::new(0), limit }))
+        Self(Arc::new(Limited { now: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }))
     }
 
     /// Takes a place if there is one.
     pub fn enter(&self) -> Option<Place> {
         let place = Place(Arc::clone(&self.0));
         // The place gives back what it took, also when it was one too many.
-        (self.0.now.fetch_add(1, Ordering::Relaxed) < self.0.limit).then_some(place)
+        let limit = self.0.limit.load(Ordering::Relaxed);
+        (self.0.now.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+    }
+
+    /// Has another limit from now on. Who has a place keeps it.
+    fn resize(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Places taken.
@@ -79,6 +86,13 @@ impl Load {
             phase: AtomicU8::new(SERVING),
             drain_started: Notify::new(),
         }
+    }
+
+    /// Has other limits from now on.
+    pub fn resize(&self, limits: &Limits) {
+        self.in_flight.resize(limits.in_flight);
+        self.memory.resize(limits.body_memory_bytes);
+        self.connections.resize(limits.connections);
     }
 
     /// Lets one more request of a caller in.
@@ -143,10 +157,20 @@ impl CallerLoad {
     /// Nothing going on for this caller.
     pub fn new(limits: &Limits) -> Self {
         Self {
-            in_flight: Count::new((limits.in_flight / 2).max(1)),
-            memory: Memory::new((limits.body_memory_bytes / 2).max(1)),
+            in_flight: Count::new(half(limits.in_flight)),
+            memory: Memory::new(half(limits.body_memory_bytes)),
         }
     }
+
+    /// Has other limits from now on.
+    pub fn resize(&self, limits: &Limits) {
+        self.in_flight.resize(half(limits.in_flight));
+        self.memory.resize(half(limits.body_memory_bytes));
+    }
+}
+
+fn half(limit: usize) -> usize {
+    (limit / 2).max(1)
 }
 
 #[cfg(test)]
@@ -161,6 +185,16 @@ mod tests {
         assert!(count.enter().is_none());
         assert_eq!(count.now(), 2, "the refused place was given back");
         drop(first);
+        assert!(count.enter().is_some());
+    }
+
+    #[test]
+    fn another_limit_holds_at_once_and_evicts_nobody() {
+        let count = Count::new(2);
+        let places = [count.enter(), count.enter()];
+        count.resize(1);
+        assert!(places.iter().all(Option::is_some) && count.enter().is_none());
+        count.resize(3);
         assert!(count.enter().is_some());
     }
 }

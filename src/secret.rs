@@ -14,6 +14,11 @@ impl Secret {
         (!trimmed.is_empty()).then(|| Self(Zeroizing::new(trimmed.to_owned())))
     }
 
+    /// Compares in constant time.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_bytes(), other.0.as_bytes()).is_ok()
+    }
+
     /// The text itself, for the one place that builds a credential from it.
     pub fn expose(&self) -> &str {
         &self.0

@@ -12,7 +12,7 @@ use crate::load::CallerLoad;
 use crate::operation::OperationId;
 use crate::outbound::Trace;
 use crate::telemetry::Usage;
-use crate::tenant::{Directory, Grant};
+use crate::tenant::{self, Directory, Grant};
 use crate::vendor::{Connector, Deadlines, TlsSetupError};
 
 /// A configuration, resolved.
@@ -38,12 +38,26 @@ pub struct Setup {
 impl Setup {
     /// Resolves a checked configuration. Fails if TLS to the vendor cannot be set up.
     pub fn new(config: &Config, budgets: &Budgets) -> Result<Self, TlsSetupError> {
-        let directory = Arc::new(Directory::new(config, budgets));
+        Ok(Self::after(None, config, budgets, connector(config)?))
+    }
+
+    /// Resolves a checked configuration that follows another: what is counted by caller or token goes on.
+    ///
+    /// Nothing here can fail, because the budgets have their new sizes from here on.
+    pub fn after(previous: Option<&Self>, config: &Config, budgets: &Budgets, connector: Connector) -> Self {
+        let directory = Directory::after(previous.map(|previous| &*previous.directory), config, budgets);
+        let directory = Arc::new(directory);
+        let known = previous.map(|previous| (&*previous.usage, &*previous.directory));
+        let callers = directory.callers.iter().map(|caller| {
+            let known = previous.and_then(|previous| previous.caller_load_named(&caller.name));
+            known
+                .inspect(|load| load.resize(&config.limits))
+                .unwrap_or_else(|| CallerLoad::new(&config.limits))
+        });
         let vendor = &config.vendor;
-        let connector = Connector::new(&directory.origins, vendor.ca.as_deref(), vendor.connect_timeout)?;
-        Ok(Self {
-            usage: Arc::new(Usage::new(&directory)),
-            callers: directory.callers.iter().map(|_| CallerLoad::new(&config.limits)).collect(),
+        Self {
+            usage: Arc::new(Usage::new(&directory, known)),
+            callers: callers.collect(),
             connector: Arc::new(connector),
             files: config.files.clone(),
             images: config.images.clone(),
@@ -51,7 +65,11 @@ impl Setup {
             limits: config.limits.clone(),
             response_timeout: vendor.response_timeout,
             directory,
-        })
+        }
+    }
+
+    fn caller_load_named(&self, name: &str) -> Option<CallerLoad> {
+        Some(self.callers[self.directory.caller_named(name)?].clone())
     }
 
     /// What a call's caller is doing.
@@ -79,4 +97,10 @@ impl Setup {
     pub fn host(&self, grant: &Grant) -> &HeaderValue {
         &self.connector.origins()[grant.origin().0].host
     }
+}
+
+/// How the vendor is reached by a configuration. Reads its trust roots.
+pub fn connector(config: &Config) -> Result<Connector, TlsSetupError> {
+    let vendor = &config.vendor;
+    Connector::new(&tenant::origins(&config.tenants), vendor.ca.as_deref(), vendor.connect_timeout)
 }

@@ -16,9 +16,11 @@ const ORDER: &[&[&str]] = &[
     &["edge", "intake", "telemetry"],
     &["answer", "load", "payload"],
     &["outbound"],
-    &["setup"],
+    &["setup", "waiting"],
     &["gateway"],
-    &["admin", "server"],
+    &["server"],
+    &["reload"],
+    &["admin"],
     &["app"],
     &["cli"],
 ];
@@ -55,7 +57,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 const LINES_MAX: usize = 400;
 
 /// Files that are still longer, with the length they may not pass.
-const STILL_LONG: &[(&str, usize)] = &[("tenant.rs", 447)];
+const STILL_LONG: &[(&str, usize)] = &[];
 
 /// One file of the sources: its module, and its code without comments and tests.
 struct Source {

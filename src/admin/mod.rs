@@ -6,7 +6,7 @@ mod status;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -23,7 +23,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::budget::Clock;
 use crate::load::Load;
-use crate::setup::Setup;
+use crate::reload::{Outcome, Reloads};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
@@ -34,8 +34,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the admin pages tell about.
 pub struct State {
-    /// The configuration in use.
-    pub setup: Arc<Setup>,
+    /// The configuration in use, and the way to another.
+    pub reloads: Reloads,
     /// What the gateway is doing.
     pub load: Arc<Load>,
     /// The clock of the budgets, which also tells how long the process runs.
@@ -44,10 +44,6 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// The last refusals.
     pub recent: Arc<Recent>,
-    /// SHA-256 of the configuration file.
-    pub config_digest: String,
-    /// When it was loaded.
-    pub config_loaded: SystemTime,
 }
 
 /// Serves the admin pages until it is dropped.
@@ -66,7 +62,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) {
         let state = Arc::clone(&state);
         let pages = service_fn(move |request: Request<Incoming>| {
             let state = Arc::clone(&state);
-            async move { Ok::<_, Infallible>(answer(&request, &state)) }
+            async move { Ok::<_, Infallible>(answer(&request, &state).await) }
         });
         let pages = ServiceBuilder::new().layer(CatchPanicLayer::new()).service(pages);
         tokio::spawn(async move {
@@ -81,10 +77,15 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut refused = reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "this page takes GET\n");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+async fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
+    let (allowed, allow) = match (request.uri().path(), request.method()) {
+        ("/reload", method) => (method == Method::POST, "POST"),
+        (_, method) => (method == Method::GET || method == Method::HEAD, "GET, HEAD"),
+    };
+    if !allowed {
+        let text = format!("this page takes {allow}\n");
+        let mut refused = reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain", text);
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         return refused;
     }
     match request.uri().path() {
@@ -99,15 +100,28 @@ fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
             reply(StatusCode::OK, "application/json", json)
         }
         "/" => reply(StatusCode::OK, "text/html; charset=utf-8", status::page(&status::Status::of(state))),
-        _ => reply(StatusCode::NOT_FOUND, "text/plain", "pages: /livez /readyz /metrics /status /\n"),
+        "/reload" => reload(state).await,
+        _ => reply(StatusCode::NOT_FOUND, "text/plain", "pages: /livez /readyz /metrics /status /reload /\n"),
     }
+}
+
+async fn reload(state: &State) -> Response<Full<Bytes>> {
+    let Some(outcome) = state.reloads.ask("request").await else {
+        return reply(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "reloading has ended\n");
+    };
+    let status = match outcome {
+        Outcome::Success { .. } => StatusCode::OK,
+        Outcome::Failure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let json = serde_json::to_string(&outcome).expect("strings always serialise");
+    reply(status, "application/json", json)
 }
 
 fn metrics(state: &State) -> String {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     state.metrics.connections.set(gauge(state.load.connections.now()));
     state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
-    state.metrics.render(&state.setup.directory, state.clock.now())
+    state.metrics.render(&state.reloads.current().setup.directory, state.clock.now())
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

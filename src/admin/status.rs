@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::State;
 use crate::budget::{Budget, Moment};
+use crate::setup::Setup;
 use crate::telemetry::recent::Refused;
 use crate::tenant::{CredentialKind, Directory};
 
@@ -68,15 +69,16 @@ struct TokenStatus {
 
 impl Status {
     pub(super) fn of(state: &State) -> Self {
-        let directory = &state.setup.directory;
+        let current = state.reloads.current();
+        let directory = &current.setup.directory;
         let now = state.clock.now();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: now.since(Moment::default()).as_secs(),
             ready: !state.load.leaving(),
             config: ConfigStatus {
-                digest: state.config_digest.clone(),
-                loaded: humantime::format_rfc3339_seconds(state.config_loaded).to_string(),
+                digest: current.digest.clone(),
+                loaded: humantime::format_rfc3339_seconds(current.loaded).to_string(),
             },
             in_flight_requests: state.load.in_flight(),
             connections: state.load.connections.now(),
@@ -86,7 +88,7 @@ impl Status {
                 .iter()
                 .map(|tenant| (tenant.name.clone(), credentials(directory, tenant, now)))
                 .collect(),
-            callers: callers(state),
+            callers: callers(&current.setup),
             recent_refusals: state.recent.list(),
         }
     }
@@ -112,7 +114,6 @@ fn credentials(
 
 fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetStatus {
     let standing = budget.standing(now);
-    let name = |caller: u16| directory.callers.get(usize::from(caller)).map(|caller| caller.name.clone());
     let calls = budget.by_caller(now).into_iter();
     BudgetStatus {
         limit: standing.limit,
@@ -125,18 +126,21 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetS
         reset_seconds: standing.reset.as_secs_f64(),
         callers: calls
             .filter_map(|(caller, calls)| {
-                Some((name(caller)?, CallerCalls { window: calls.window, last_hour: calls.hour }))
+                Some((
+                    directory.name_of(caller)?.to_owned(),
+                    CallerCalls { window: calls.window, last_hour: calls.hour },
+                ))
             })
             .collect(),
     }
 }
 
-fn callers(state: &State) -> BTreeMap<String, CallerStatus> {
-    let callers = state.setup.directory.callers.iter().enumerate();
+fn callers(setup: &Setup) -> BTreeMap<String, CallerStatus> {
+    let callers = setup.directory.callers.iter().enumerate();
     callers
         .map(|(position, caller)| {
             let tokens = caller.token_names().iter().enumerate().map(|(token, name)| {
-                let last_use = state.setup.usage.last_use(position, token).map(|seconds| {
+                let last_use = setup.usage.last_use(position, token).map(|seconds| {
                     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
                         .to_string()
                 });

@@ -8,7 +8,7 @@ use super::{GOOD, complain, print};
 use crate::budget::Budgets;
 use crate::config::{self, Config};
 use crate::operation::BudgetName;
-use crate::server::check_certificates;
+use crate::server::Certificates;
 use crate::setup::Setup;
 
 pub(super) fn run(path: &Path) -> ExitCode {
@@ -20,8 +20,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
     if let Err(error) = Setup::new(&config, &Budgets::default()) {
         return complain(&error);
     }
-    if let Err(error) = check_certificates(&config.listeners) {
-        return complain(&error);
+    if let Err(faults) = Certificates::read(&config.listeners) {
+        return faults.iter().fold(GOOD, |_, fault| complain(fault));
     }
     print(&summary(&config));
     GOOD

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::{BAD, GOOD, block_on, complain, print, start_log};
 use crate::app::{App, RunError};
 use crate::config::{self, Config, Faults};
+use crate::reload::Source;
 use crate::sandbox::{Sandbox, Settings, Windows};
 
 /// The configuration of the demo, and of a sandbox without one.
@@ -31,7 +32,7 @@ pub(super) fn run(listen: SocketAddr) -> ExitCode {
     for listener in &mut config.listeners {
         listener.address = listen;
     }
-    match block_on(demo(&config, listen)).unwrap_or_else(|error| Err(RunError::System(error))) {
+    match block_on(demo(config, listen)).unwrap_or_else(|error| Err(RunError::System(error))) {
         Ok(()) => GOOD,
         Err(error) => {
             complain(&error);
@@ -40,12 +41,13 @@ pub(super) fn run(listen: SocketAddr) -> ExitCode {
     }
 }
 
-async fn demo(config: &Config, listen: SocketAddr) -> Result<(), RunError> {
+async fn demo(config: Config, listen: SocketAddr) -> Result<(), RunError> {
     let vendor = TcpListener::bind(SANDBOX).await?;
     let settings = Settings::from_config(&config.tenants, None, Windows::Fixed);
     tokio::spawn(Sandbox::new(settings).serve(vendor, std::future::pending()));
-    let app = App::start(config, std::io::stdout())?;
-    print(&welcome(config, listen));
+    let welcome = welcome(&config, listen);
+    let app = App::start(Source::built_in(config), std::io::stdout())?;
+    print(&welcome);
     app.run().await
 }
 

@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway. SIGTERM and SIGINT stop it after what is under way is finished.
+    /// Run the gateway. SIGTERM and SIGINT stop it after what is under way is finished; SIGHUP reloads.
     Serve(ConfigFile),
     /// Validate a configuration: every fault in one run, one line each. Resolves secrets and names; calls nobody.
     Check(ConfigFile),

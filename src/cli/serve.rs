@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use super::{BAD, GOOD, block_on, complain, start_log};
 use crate::app::{App, RunError};
-use crate::config;
+use crate::reload::Source;
 
 pub(super) fn run(path: &Path) -> ExitCode {
     start_log();
-    let config = match config::load(path) {
-        Ok(config) => config,
+    let source = match Source::open(path) {
+        Ok(source) => source,
         Err(faults) => return complain(&faults),
     };
-    let served = block_on(async { App::start(&config, std::io::stdout())?.run().await });
+    let served = block_on(async { App::start(source, std::io::stdout())?.run().await });
     match served.unwrap_or_else(|error| Err(RunError::System(error))) {
         Ok(()) => GOOD,
         Err(error) => {

@@ -45,9 +45,14 @@ const WORKERS_MAX: u32 = 1024;
 
 /// Loads a file: reads it, resolves its secrets from the environment and from files, and checks everything.
 pub fn load(path: &Path) -> Result<Config, Faults> {
+    load_with(path, &System)
+}
+
+/// Loads a file whose secrets come from `sources`.
+pub fn load_with(path: &Path, sources: &dyn SecretSources) -> Result<Config, Faults> {
     let text = read_file(path)?;
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    parse(&text, base, &System)
+    parse(&text, base, sources)
 }
 
 /// Checks a text. Relative paths in it start from `base`; secrets come from `sources`.

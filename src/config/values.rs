@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 /// One address that internal apps connect to.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Port 0 lets the system choose.
     pub address: SocketAddr,
@@ -48,7 +48,7 @@ pub struct Listener {
 }
 
 /// TLS of one listener.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ListenerTls {
     /// PEM files, one pair a certificate, already resolved against the configuration file's folder; at least one.
     pub certificates: Vec<CertificateFiles>,
@@ -57,7 +57,7 @@ pub struct ListenerTls {
 }
 
 /// Where a certificate chain and its key are.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// PEM chain, leaf first.
     pub certificate: PathBuf,
@@ -72,6 +72,7 @@ pub struct Admin {
 }
 
 /// How the vendor is reached.
+#[derive(PartialEq, Eq)]
 pub struct Vendor {
     /// PEM bundle of extra trust roots.
     pub ca: Option<PathBuf>,
@@ -84,7 +85,7 @@ pub struct Vendor {
 }
 
 /// Bounds on what callers can make us hold. Sizes are bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections, all listeners together.
     pub connections: usize,
@@ -107,7 +108,7 @@ pub struct Limits {
 }
 
 /// How a stop goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     /// How long requests are still served after the signal.
     pub delay: Duration,
@@ -125,7 +126,7 @@ pub enum Mode {
 }
 
 /// Rules for target lists. Sizes are bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// The list itself.
     pub max_bytes: usize,
@@ -136,7 +137,7 @@ pub struct Files {
 }
 
 /// Rules for pictures.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// One picture, in bytes.
     pub max_bytes: usize,
@@ -147,7 +148,7 @@ pub struct Images {
 }
 
 /// What a channel takes of one picture type.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRule {
     /// Width and height in pixels; any one of them.
     pub sizes: Vec<(u32, u32)>,

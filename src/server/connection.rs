@@ -15,10 +15,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::Seat;
 use super::pulse::{Order, Pulse};
 use crate::answer::Reply;
 use crate::edge::HEADER_BYTES_MAX;
-use crate::gateway::Worker;
 
 /// The request line has room beside the header section; what is longer gets hyper's bare 431.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
@@ -39,7 +39,7 @@ pub(super) enum Protocol {
 }
 
 /// Serves a connection until it is done, late, or told to stop.
-pub(super) async fn serve<S>(stream: S, protocol: Protocol, worker: Arc<Worker>, pulse: Arc<Pulse>)
+pub(super) async fn serve<S>(stream: S, protocol: Protocol, worker: Arc<Seat>, pulse: Arc<Pulse>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -54,8 +54,8 @@ where
 /// Boxed, so that an idle connection does not keep the room a request needs.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
 
-fn answer(worker: &Arc<Worker>, pulse: &Arc<Pulse>, request: Request<Incoming>) -> Answering {
-    let (worker, serving) = (Arc::clone(worker), pulse.serving());
+fn answer(worker: &Seat, pulse: &Arc<Pulse>, request: Request<Incoming>) -> Answering {
+    let (worker, serving) = (worker.load_full(), pulse.serving());
     Box::pin(async move {
         let answer = worker.handle(request).await;
         drop(serving);
@@ -63,7 +63,7 @@ fn answer(worker: &Arc<Worker>, pulse: &Arc<Pulse>, request: Request<Incoming>) 
     })
 }
 
-async fn serve_http1<S>(io: Observed<S>, worker: Arc<Worker>, pulse: Arc<Pulse>)
+async fn serve_http1<S>(io: Observed<S>, worker: Arc<Seat>, pulse: Arc<Pulse>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -93,7 +93,7 @@ where
     }
 }
 
-async fn serve_http2<S>(io: Observed<S>, worker: Arc<Worker>, pulse: Arc<Pulse>)
+async fn serve_http2<S>(io: Observed<S>, worker: Arc<Seat>, pulse: Arc<Pulse>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use connection::Protocol;
 use pulse::{Order, Patience, Pulses};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
@@ -22,9 +23,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-pub use tls::CertificateError;
+use tls::Tls;
+pub use tls::{CertificateError, Certificates, Handshakes};
 
-use crate::config::{Config, Drain, Listener};
+use crate::config::{Limits, Listener};
 use crate::gateway::Worker;
 use crate::load::Place;
 
@@ -61,17 +63,21 @@ pub enum StartError {
 struct Bound {
     address: SocketAddr,
     sockets: Vec<StdListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// The listeners, bound but not yet served.
 pub struct Listeners(Vec<Bound>);
+
+/// The worker in use on a core: a reload puts another in its place, and every request takes the present one along.
+pub type Seat = ArcSwap<Worker>;
 
 impl Listeners {
     /// Binds every listener once for each worker.
     pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, StartError> {
         let bind = |listener: &Listener| {
             let tls = listener.tls.as_ref().map(tls::acceptor).transpose()?;
+            let tls = tls.map(|tls| Arc::new(Tls::from_pointee(tls)));
             let first = listen(listener.address)?;
             let address = first
                 .local_addr()
@@ -84,18 +90,14 @@ impl Listeners {
         listeners.iter().map(bind).collect::<Result<_, StartError>>().map(Self)
     }
 
+    fn tls(&self) -> impl Iterator<Item = Option<&Arc<Tls>>> {
+        self.0.iter().map(|bound| bound.tls.as_ref())
+    }
+
     /// Addresses as bound.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.0.iter().map(|bound| bound.address)
     }
-}
-
-/// Reads the certificates of listeners without listening.
-pub fn check_certificates(listeners: &[Listener]) -> Result<(), CertificateError> {
-    listeners
-        .iter()
-        .filter_map(|listener| listener.tls.as_ref())
-        .try_for_each(|tls| tls::acceptor(tls).map(drop))
 }
 
 /// A listening socket whose port other sockets of ours share.
@@ -125,20 +127,14 @@ pub enum Stage {
 pub struct Serving {
     workers: Vec<JoinHandle<()>>,
     stage: watch::Sender<Stage>,
-    drain: Drain,
 }
 
 impl Serving {
     /// Starts a thread for every worker.
-    pub fn start(
-        listeners: Listeners,
-        workers: Vec<Arc<Worker>>,
-        config: &Config,
-    ) -> Result<Self, StartError> {
+    pub fn start(listeners: Listeners, workers: Vec<Arc<Seat>>, limits: &Limits) -> Result<Self, StartError> {
         let (stage, stages) = watch::channel(Stage::Serve);
-        let patience = Patience { head: config.limits.header_timeout, idle: config.limits.idle_timeout };
-        let mut sockets: Vec<Vec<(StdListener, Option<TlsAcceptor>)>> =
-            workers.iter().map(|_| Vec::new()).collect();
+        let patience = Patience { head: limits.header_timeout, idle: limits.idle_timeout };
+        let mut sockets: Vec<Vec<(StdListener, Option<_>)>> = workers.iter().map(|_| Vec::new()).collect();
         for bound in listeners.0 {
             for (own, socket) in sockets.iter_mut().zip(bound.sockets) {
                 own.push((socket, bound.tls.clone()));
@@ -156,12 +152,12 @@ impl Serving {
                 .map_err(StartError::Thread)
         };
         let workers = workers.into_iter().zip(sockets).enumerate().map(start).collect::<Result<_, _>>()?;
-        Ok(Self { workers, stage, drain: config.drain.clone() })
+        Ok(Self { workers, stage })
     }
 
-    /// Stops accepting, finishes what there is, and ends at the drain's deadline at the latest. Blocks until then.
-    pub fn finish(self) {
-        self.stage.send_replace(Stage::Finish(Instant::now() + self.drain.deadline));
+    /// Stops accepting, finishes what there is, and ends after `deadline` at the latest. Blocks until then.
+    pub fn finish(self, deadline: Duration) {
+        self.stage.send_replace(Stage::Finish(Instant::now() + deadline));
         for worker in self.workers {
             if worker.join().is_err() {
                 tracing::error!("a worker thread ended in a panic");
@@ -172,13 +168,13 @@ impl Serving {
 
 /// One worker's thread.
 struct Core {
-    worker: Arc<Worker>,
+    worker: Arc<Seat>,
     pulses: Arc<Pulses>,
     stages: watch::Receiver<Stage>,
 }
 
 impl Core {
-    async fn run(self, sockets: Vec<(StdListener, Option<TlsAcceptor>)>, patience: Patience) {
+    async fn run(self, sockets: Vec<(StdListener, Option<Arc<Tls>>)>, patience: Patience) {
         let core = Arc::new(self);
         for (socket, tls) in sockets {
             match TcpListener::from_std(socket) {
@@ -197,35 +193,35 @@ impl Core {
             }
         };
         core.finish_until(deadline).await;
-        core.worker.give_up.notify_waiters();
+        core.worker.load().give_up.notify_waiters();
         core.finish_until(Instant::now() + LAST_WORDS).await;
     }
 
     /// Connections that come while the others are told are found by the next round.
     async fn finish_until(&self, deadline: Instant) {
-        let load = &self.worker.load;
+        let load = Arc::clone(&self.worker.load().load);
         while Instant::now() < deadline && (load.in_flight() > 0 || load.connections.now() > 0) {
             self.pulses.tell_all(Order::Finish);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>) {
         let mut stages = self.stages.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stages.wait_for(|stage| *stage != Stage::Serve) => break,
             };
-            self.admit(accepted, tls.as_ref()).await;
+            self.admit(accepted, tls.as_deref()).await;
         }
         // What the kernel queued before the listener closes would be reset otherwise.
         while let Some(accepted) = futures_util::FutureExt::now_or_never(listener.accept()) {
-            self.admit(accepted, tls.as_ref()).await;
+            self.admit(accepted, tls.as_deref()).await;
         }
     }
 
-    async fn admit(&self, accepted: io::Result<(TcpStream, SocketAddr)>, tls: Option<&TlsAcceptor>) {
+    async fn admit(&self, accepted: io::Result<(TcpStream, SocketAddr)>, tls: Option<&Tls>) {
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -235,10 +231,10 @@ impl Core {
             }
         };
         let _ = stream.set_nodelay(true);
-        let Some(place) = self.worker.load.connections.enter() else { return turn_away(stream, tls) };
+        let Some(place) = self.worker.load().load.connections.enter() else { return turn_away(stream, tls) };
         match tls {
             None => drop(tokio::spawn(self.serve(stream, Protocol::Http1, place))),
-            Some(tls) => drop(tokio::spawn(self.handshake(stream, tls.clone(), place))),
+            Some(tls) => drop(tokio::spawn(self.handshake(stream, &tls.load(), place))),
         }
     }
 
@@ -261,13 +257,14 @@ impl Core {
     fn handshake(
         &self,
         stream: TcpStream,
-        tls: TlsAcceptor,
+        tls: &TlsAcceptor,
         place: Place,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (worker, pulses) = (Arc::clone(&self.worker), Arc::clone(&self.pulses));
-        let limit = worker.setup.limits.header_timeout;
+        let limit = worker.load().setup.limits.header_timeout;
+        let accepted = tokio::time::timeout(limit, tls.accept(stream));
         async move {
-            let Ok(Ok(stream)) = tokio::time::timeout(limit, tls.accept(stream)).await else { return };
+            let Ok(Ok(stream)) = accepted.await else { return };
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
@@ -286,15 +283,16 @@ impl Core {
             self.pulses.sweep();
             if trimmed.elapsed() >= Duration::from_secs(10) {
                 trimmed = Instant::now();
-                self.worker.pool.trim(trimmed);
-                self.worker.spare.trim();
+                let worker = self.worker.load_full();
+                worker.pool.trim(trimmed);
+                worker.spare.trim();
             }
         }
     }
 }
 
 /// Over the limit: a plain connection is told so without waiting for it, one with TLS is closed.
-fn turn_away(mut stream: TcpStream, tls: Option<&TlsAcceptor>) {
+fn turn_away(mut stream: TcpStream, tls: Option<&Tls>) {
     if tls.is_none() {
         tokio::spawn(async move {
             let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(FULL)).await;

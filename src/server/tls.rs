@@ -1,9 +1,11 @@
 //! TLS of a listener: certificates chosen by the name a client asks for.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -12,7 +14,8 @@ use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{CertificateFiles, ListenerTls};
+use super::Listeners;
+use crate::config::{CertificateFiles, Listener, ListenerTls};
 
 /// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,48 @@ pub enum CertificateError {
     /// The TLS library refused its settings.
     #[error("TLS cannot be set up")]
     Settings(#[source] rustls::Error),
+}
+
+/// How a listener shakes hands; a reload puts another in its place.
+pub(super) type Tls = ArcSwap<TlsAcceptor>;
+
+/// TLS of a configuration's listeners, read and ready to be used.
+pub struct Certificates(Vec<(SocketAddr, Option<TlsAcceptor>)>);
+
+impl Certificates {
+    /// Reads what the listeners name; the first fault of each.
+    pub fn read(listeners: &[Listener]) -> Result<Self, Vec<CertificateError>> {
+        let read = |listener: &Listener| {
+            let tls = listener.tls.as_ref().map(acceptor).transpose()?;
+            Ok((listener.address, tls))
+        };
+        let (good, bad): (Vec<_>, Vec<_>) = listeners.iter().map(read).partition(Result::is_ok);
+        let faults: Vec<_> = bad.into_iter().filter_map(Result::err).collect();
+        if faults.is_empty() { Ok(Self(good.into_iter().flatten().collect())) } else { Err(faults) }
+    }
+}
+
+/// TLS of the listeners that are being served.
+pub struct Handshakes(Vec<(SocketAddr, Option<Arc<Tls>>)>);
+
+impl Handshakes {
+    /// TLS of listeners as configured and bound.
+    pub fn of(configured: &[Listener], bound: &Listeners) -> Self {
+        let pairs = configured.iter().zip(bound.tls());
+        Self(pairs.map(|(listener, tls)| (listener.address, tls.cloned())).collect())
+    }
+
+    /// From now on new connections are offered these certificates, where a listener is still the same.
+    pub fn replace(&self, new: Certificates) {
+        let mut new = new.0;
+        for (address, in_use) in &self.0 {
+            // In order, so that listeners whose port the system chose do not get each other's.
+            let Some(found) = new.iter().position(|(known, _)| known == address) else { continue };
+            if let (Some(in_use), (_, Some(new))) = (in_use, new.remove(found)) {
+                in_use.store(Arc::new(new));
+            }
+        }
+    }
 }
 
 /// Prepares the handshakes of a listener: TLS 1.2 and 1.3.

@@ -44,6 +44,8 @@ pub struct Metrics {
     budget_waiting: IntGaugeVec,
     budget_wait_seconds: Vec<Histogram>,
     budget_foreign_used: IntGaugeVec,
+    reloads: IntCounterVec,
+    last_reload_success: IntGauge,
     /// Requests being served.
     pub in_flight: IntGauge,
     /// Open connections.
@@ -103,7 +105,9 @@ impl Metrics {
         let reloads = counter("config_reloads_total", "Loads of the configuration by result.", &["result"]);
         reloads.with_label_values(&["success"]).inc();
         reloads.with_label_values(&["failure"]);
-        gauge("config_last_reload_success", "Whether the last load of the configuration was good.").set(1);
+        let last_reload_success =
+            gauge("config_last_reload_success", "Whether the last load of the configuration was good.");
+        last_reload_success.set(1);
         Self {
             requests: counter(
                 "requests_total",
@@ -145,6 +149,8 @@ impl Metrics {
                 "Calls of the key that were not ours.",
                 &budget,
             ),
+            reloads,
+            last_reload_success,
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
@@ -215,6 +221,13 @@ impl Metrics {
         self.retries.with_label_values(&[operation.name]).inc();
     }
 
+    /// A load of the configuration ended.
+    pub fn reloaded(&self, success: Result<(), ()>) {
+        let result = if success.is_ok() { "success" } else { "failure" };
+        self.reloads.with_label_values(&[result]).inc();
+        self.last_reload_success.set(success.is_ok().into());
+    }
+
     /// A body broke a rule.
     pub fn body_rule(&self, rule: Rule, outcome: RuleOutcome) {
         self.calls_saved.with_label_values(&[rule.as_str(), outcome.as_str()]).inc();
@@ -239,6 +252,11 @@ impl Metrics {
     }
 
     fn measure_budgets(&self, directory: &Directory, now: crate::budget::Moment) {
+        // Budgets of tenants that a reload removed are not there any more.
+        let gauges = [&self.budget_limit, &self.budget_used, &self.budget_waiting, &self.budget_foreign_used];
+        for gauge in gauges {
+            gauge.reset();
+        }
         for tenant in &directory.tenants {
             for kind in CredentialKind::ALL {
                 let Some(credential) = tenant.credential(kind) else { continue };

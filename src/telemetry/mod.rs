@@ -33,19 +33,27 @@ pub struct Telemetry {
 pub struct Usage {
     /// By caller and tenant, then by operation; filled as calls come.
     series: Vec<Vec<std::sync::OnceLock<Box<[Series]>>>>,
-    /// Unix time in seconds, by caller and token; zero: never.
-    last_use: Vec<Vec<AtomicU64>>,
+    /// Unix time in seconds, by caller and token; zero: never. Shared with the configurations that have the token.
+    last_use: Vec<Vec<Arc<AtomicU64>>>,
 }
 
 impl Usage {
-    /// Room for every caller and tenant of a directory.
-    pub fn new(directory: &Directory) -> Self {
+    /// Room for every caller and tenant of a directory. Tokens of the one before keep their last use.
+    pub fn new(directory: &Directory, previous: Option<(&Self, &Directory)>) -> Self {
         let series = || directory.tenants.iter().map(|_| std::sync::OnceLock::new()).collect();
-        let tokens = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            series: directory.callers.iter().map(|_| series()).collect(),
-            last_use: directory.callers.iter().map(|caller| tokens(caller.token_names().len())).collect(),
+        let tokens = |count: usize| (0..count).map(|_| Arc::default()).collect();
+        let mut last_use: Vec<Vec<_>> =
+            directory.callers.iter().map(|caller| tokens(caller.token_names().len())).collect();
+        for (digest, caller, token) in directory.tokens() {
+            let known = previous.and_then(|(usage, directory)| {
+                let (caller, token) = directory.holder(digest)?;
+                Some(&usage.last_use[caller][token])
+            });
+            if let Some(known) = known {
+                last_use[caller][token] = Arc::clone(known);
+            }
         }
+        Self { series: directory.callers.iter().map(|_| series()).collect(), last_use }
     }
 
     fn series(&self, caller: usize, tenant: usize, operation: usize) -> &Series {

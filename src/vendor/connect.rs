@@ -12,7 +12,7 @@ use http::HeaderValue;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, TrustAnchor};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -27,8 +27,14 @@ const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Opens connections to the configured base URLs and nowhere else.
 pub struct Connector {
     origins: Vec<Origin>,
-    tls: Option<TlsConnector>,
+    tls: Option<Tls>,
     timeout: Duration,
+}
+
+/// TLS to the vendor, and whom it trusts.
+struct Tls {
+    connector: TlsConnector,
+    roots: Vec<TrustAnchor<'static>>,
 }
 
 /// A base URL with what every connection to it needs.
@@ -105,6 +111,16 @@ impl Connector {
         &self.origins
     }
 
+    /// The base URL of another connector whose open connections are as good as new ones of this one.
+    pub(super) fn same_origin(&self, origin: &Origin, other: &Self) -> Option<OriginId> {
+        let known = other.origins.iter().position(|known| known.url == origin.url)?;
+        (!origin.url.tls || self.roots() == other.roots()).then_some(OriginId(known))
+    }
+
+    fn roots(&self) -> Option<&[TrustAnchor<'static>]> {
+        self.tls.as_ref().map(|tls| &*tls.roots)
+    }
+
     /// For DNS, TCP and TLS together.
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -118,8 +134,11 @@ impl Connector {
         let stream = Resettable { stream, reset: Arc::clone(&reset) };
         match &self.tls {
             Some(tls) if origin.url.tls => {
-                let stream =
-                    tls.connect(origin.server_name.clone(), stream).await.map_err(ConnectorError::Tls)?;
+                let stream = tls
+                    .connector
+                    .connect(origin.server_name.clone(), stream)
+                    .await
+                    .map_err(ConnectorError::Tls)?;
                 open(stream, reset).await
             }
             _ => open(stream, reset).await,
@@ -168,7 +187,7 @@ where
     Ok(Connection { sender, driver: driver.abort_handle(), reset })
 }
 
-fn tls(extra_roots: Option<&Path>) -> Result<TlsConnector, TlsSetupError> {
+fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {
     let mut roots = rustls::RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
@@ -177,6 +196,7 @@ fn tls(extra_roots: Option<&Path>) -> Result<TlsConnector, TlsSetupError> {
             roots.add(certificate.map_err(TlsSetupError::Ca)?).map_err(TlsSetupError::Root)?;
         }
     }
+    let trusted = roots.roots.clone();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -184,7 +204,7 @@ fn tls(extra_roots: Option<&Path>) -> Result<TlsConnector, TlsSetupError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(Tls { connector: TlsConnector::from(Arc::new(config)), roots: trusted })
 }
 
 /// A TCP stream that is reset instead of closed when told so: what the kernel still holds of a call that was given

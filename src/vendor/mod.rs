@@ -33,8 +33,11 @@ const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// One worker's connections to the vendor.
 pub struct Pool {
     connector: Arc<Connector>,
-    idle: Vec<Mutex<Vec<Idle>>>,
+    /// By origin; shared with the pools of other configurations that reach the origin in the same way.
+    idle: Vec<Shelf>,
 }
+
+type Shelf = Arc<Mutex<Vec<Idle>>>;
 
 struct Idle {
     connection: Connection,
@@ -164,7 +167,17 @@ impl Drop for Lease {
 impl Pool {
     /// No connections yet.
     pub fn new(connector: Arc<Connector>) -> Arc<Self> {
-        let idle = connector.origins().iter().map(|_| Mutex::default()).collect();
+        let idle = connector.origins().iter().map(|_| Shelf::default()).collect();
+        Arc::new(Self { connector, idle })
+    }
+
+    /// The pool of the configuration after this one: it keeps the connections that still go where they should.
+    pub fn followed_by(&self, connector: Arc<Connector>) -> Arc<Self> {
+        let kept = |origin| {
+            let known = connector.same_origin(origin, &self.connector)?;
+            Some(Arc::clone(&self.idle[known.0]))
+        };
+        let idle = connector.origins().iter().map(|origin| kept(origin).unwrap_or_default()).collect();
         Arc::new(Self { connector, idle })
     }
 

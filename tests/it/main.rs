@@ -14,6 +14,7 @@ mod framing;
 mod limits;
 mod operations;
 mod paths;
+mod reload;
 mod support;
 mod tls;
 mod uploads;

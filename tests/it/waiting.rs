@@ -91,7 +91,9 @@ fn a_drain_answers_who_waits() {
     assert_eq!(gateway.connect().call(&tags(Tokens::ORDERS)).status, 200);
     let mut waiting = gateway.connect();
     waiting.send(tags(Tokens::ORDERS).header("Prefer", "wait=22").bytes());
-    wait_until("it waits", || gateway.status()["tenants"]["shop"]["app"]["budgets"]["device"]["waiting"] == 1);
+    wait_until("it waits", || {
+        gateway.status()["tenants"]["shop"]["app"]["budgets"]["device"]["waiting"] == 1
+    });
     gateway.program.signal("TERM");
     waiting.read_answer().assert_refused(503, "draining", 1030);
 }

@@ -83,7 +83,8 @@ pub(crate) struct Gateway {
     /// In the order of the configuration.
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: SocketAddr,
-    _folder: Folder,
+    /// Where its configuration is.
+    pub(crate) folder: Folder,
 }
 
 impl Gateway {
@@ -102,7 +103,7 @@ impl Gateway {
         let err = program.err();
         let listeners = addresses(&err, " listening address=").into_iter().filter(|known| *known != admin);
         let listeners = listeners.collect();
-        Self { program, listeners, admin, _folder: folder }
+        Self { program, listeners, admin, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -128,6 +129,17 @@ impl Gateway {
     /// A page of the admin listener.
     pub(crate) fn page(&self, path: &str) -> Answer {
         Connection::open(self.admin).call(&Request::get(path).header("Connection", "close"))
+    }
+
+    /// Puts another configuration in the place of the one it reads; nothing is reloaded by that yet.
+    pub(crate) fn write_config(&self, yaml: &str) {
+        self.folder.write("gateway.yaml", yaml);
+    }
+
+    /// Asks it to reload.
+    pub(crate) fn reload(&self) -> Answer {
+        let request = Request::new("POST", "/reload").header("Connection", "close");
+        Connection::open(self.admin).call(&request)
     }
 
     pub(crate) fn status(&self) -> Value {

@@ -4,19 +4,21 @@
 //! headers, budgets, base URLs. Pure; the result of [`Directory::authorize`] is a [`Grant`], the evidence every
 //! later stage asks for.
 
+mod resolve;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
 use crate::body::Facts;
-use crate::budget::{Budget, Budgets, Draw, Horizon, Quota, Taker};
-use crate::config::{self, BaseUrl, Config, Region, VendorKey};
+use crate::budget::{Budget, Budgets, Draw, Quota, Taker};
+use crate::config::{BaseUrl, Config, Region, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
-use crate::secret::{Secret, TokenDigest};
+use crate::secret::TokenDigest;
+
+pub use resolve::origins;
 
 /// One vendor application, ready to be called.
 pub struct Tenant {
@@ -79,18 +81,6 @@ pub struct Credential {
 }
 
 impl Credential {
-    fn new(
-        credential: &config::Credential,
-        limits: &config::BudgetLimits,
-        budgets: &Budgets,
-        horizon: Horizon,
-    ) -> Self {
-        let key = credential.key.clone();
-        let budgets =
-            BudgetName::ALL.map(|name| limits.of(name).map(|limit| budgets.open(&key, name, limit, horizon)));
-        Self { authorization: basic(&key, &credential.secret), key, budgets }
-    }
-
     /// The header that proves to the vendor who we are. Only the builder of vendor requests asks for it.
     pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
@@ -107,20 +97,14 @@ impl Credential {
     }
 }
 
-fn basic(key: &VendorKey, secret: &Secret) -> HeaderValue {
-    let pair = zeroize::Zeroizing::new(format!("{}:{}", key.as_str(), secret.expose()));
-    let encoded = zeroize::Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-    let mut value = HeaderValue::from_str(&encoded).expect("base64 is visible ASCII");
-    value.set_sensitive(true);
-    value
-}
-
 /// One internal program.
 pub struct Caller {
     /// Its name.
     pub name: String,
     /// May push to every device.
     pub broadcast: bool,
+    /// Its place in [`Directory::roster`].
+    number: u16,
     scopes: u8,
     tenants: Vec<usize>,
     /// What it may write as the user of Basic credentials, and which of its tenants that names.
@@ -169,6 +153,8 @@ pub struct Directory {
     /// Every base URL a call can go to, each once.
     pub origins: Vec<BaseUrl>,
     by_token: HashMap<u64, Vec<Enrolled>>,
+    /// Names of all callers there ever were, by number: a slot in a budget's books outlives the configuration.
+    roster: Vec<String>,
 }
 
 struct Enrolled {
@@ -229,39 +215,47 @@ pub enum Denied {
 impl Directory {
     /// Resolves a checked configuration, finding the budgets of known keys again.
     pub fn new(config: &Config, budgets: &Budgets) -> Self {
-        let attempt =
-            config.vendor.connect_timeout + config.limits.deadline.max(config.vendor.response_timeout);
-        let horizon = Horizon { guard: config.guard, attempt };
-        let mut origins = Vec::new();
-        let tenants: Vec<Tenant> = config
-            .tenants
-            .iter()
-            .map(|tenant| resolve_tenant(tenant, &mut origins, budgets, horizon))
-            .collect();
-        let callers: Vec<Caller> =
-            config.callers.iter().map(|caller| resolve_caller(caller, &tenants)).collect();
-        let mut by_token: HashMap<u64, Vec<Enrolled>> = HashMap::new();
-        for (caller, entry) in config.callers.iter().enumerate() {
-            for (token, entry) in entry.tokens.iter().enumerate() {
-                let digest = entry.digest;
-                by_token.entry(digest.prefix()).or_default().push(Enrolled { digest, caller, token });
-            }
-        }
-        Self { tenants, callers, origins, by_token }
+        Self::after(None, config, budgets)
+    }
+
+    /// Resolves a checked configuration that follows another: callers keep their numbers, and quotas that did not
+    /// change go on where they stood.
+    pub fn after(previous: Option<&Self>, config: &Config, budgets: &Budgets) -> Self {
+        resolve::directory(previous, config, budgets)
+    }
+
+    /// A caller by its name.
+    pub fn caller_named(&self, name: &str) -> Option<usize> {
+        self.callers.iter().position(|known| known.name == name)
+    }
+
+    /// The name behind a number in the books of budgets, also of a caller that is gone.
+    pub fn name_of(&self, number: u16) -> Option<&str> {
+        self.roster.get(usize::from(number)).map(String::as_str)
+    }
+
+    /// Every token of the configuration: its digest, its caller, and its position there.
+    pub fn tokens(&self) -> impl Iterator<Item = (&TokenDigest, usize, usize)> {
+        let enrolled = self.by_token.values().flatten();
+        enrolled.map(|enrolled| (&enrolled.digest, enrolled.caller, enrolled.token))
+    }
+
+    /// The caller that has a token, and the token's position there.
+    pub fn holder(&self, digest: &TokenDigest) -> Option<(usize, usize)> {
+        let candidates = self.by_token.get(&digest.prefix())?;
+        let enrolled = candidates.iter().find(|enrolled| enrolled.digest.matches(digest))?;
+        Some((enrolled.caller, enrolled.token))
     }
 
     /// Finds the caller of a token. `user` is the user of Basic credentials.
     pub fn identify(&self, token: &[u8], user: Option<&str>) -> Option<Principal<'_>> {
-        let digest = TokenDigest::of(token);
-        let candidates = self.by_token.get(&digest.prefix())?;
-        let enrolled = candidates.iter().find(|enrolled| enrolled.digest.matches(&digest))?;
-        let wanted = self.wanted(enrolled.caller, user);
-        Some(Principal { caller: enrolled.caller, token: enrolled.token, wanted })
+        let (caller, token) = self.holder(&TokenDigest::of(token))?;
+        Some(Principal { caller, token, wanted: self.wanted(caller, user) })
     }
 
     /// A caller by its name, as its own token and this user would identify it: for `explain`.
     pub fn principal_named(&self, caller: &str, user: Option<&str>) -> Option<Principal<'_>> {
-        let caller = self.callers.iter().position(|known| known.name == caller)?;
+        let caller = self.caller_named(caller)?;
         Some(Principal { caller, token: 0, wanted: self.wanted(caller, user) })
     }
 
@@ -316,60 +310,6 @@ impl Directory {
             [only] => Ok(only),
             [..] => Err(Denied::TenantRequired),
         }
-    }
-}
-
-fn resolve_tenant(
-    tenant: &config::Tenant,
-    origins: &mut Vec<BaseUrl>,
-    budgets: &Budgets,
-    horizon: Horizon,
-) -> Tenant {
-    let credential =
-        |credential: &config::Credential| Credential::new(credential, &tenant.budgets, budgets, horizon);
-    Tenant {
-        name: tenant.name.clone(),
-        region: tenant.region,
-        origins: Host::ALL.map(|host| {
-            let url = tenant.urls.of(host)?;
-            let known = origins.iter().position(|known| known == url);
-            Some(OriginId(known.unwrap_or_else(|| {
-                origins.push(url.clone());
-                origins.len() - 1
-            })))
-        }),
-        credentials: [
-            Some(credential(&tenant.app)),
-            tenant.dev.as_ref().map(credential),
-            tenant.group.as_ref().map(credential),
-        ],
-    }
-}
-
-fn resolve_caller(caller: &config::Caller, tenants: &[Tenant]) -> Caller {
-    let granted: Vec<usize> =
-        (0..tenants.len()).filter(|&tenant| caller.tenants.contains(&tenants[tenant].name)).collect();
-    let mut users: HashMap<String, Vec<Named>> = HashMap::new();
-    for &tenant in &granted {
-        let mut named = |user: String, as_dev| users.entry(user).or_default().push(Named { tenant, as_dev });
-        named(tenants[tenant].name.clone(), false);
-        named(format!("group-{}", tenants[tenant].name), false);
-        for kind in CredentialKind::ALL {
-            if let Some(credential) = tenants[tenant].credential(kind) {
-                named(credential.key.as_str().to_owned(), kind == CredentialKind::Dev);
-            }
-        }
-    }
-    Caller {
-        name: caller.name.clone(),
-        broadcast: caller.broadcast,
-        scopes: caller.allow.iter().fold(0, |scopes, scope| scopes | bit(*scope)),
-        tenants: granted,
-        users,
-        quota: caller.quota.map(|limit| Arc::new(Quota::new(limit))),
-        weight: caller.weight.get(),
-        wait: caller.wait,
-        token_names: caller.tokens.iter().map(|token| token.name.clone()).collect(),
     }
 }
 
@@ -447,7 +387,7 @@ impl Grant {
 
     /// Who asks the budgets.
     pub fn taker(&self) -> Taker {
-        let caller = u16::try_from(self.caller).unwrap_or(u16::MAX);
-        Taker { caller, weight: self.caller().weight, quota: self.caller().quota.clone() }
+        let Caller { number, weight, quota, .. } = self.caller();
+        Taker { caller: *number, weight: *weight, quota: quota.clone() }
     }
 }

@@ -4,17 +4,20 @@
 //! what others share. From dispatch on, a call is finished in its own task even if its caller is gone, so that its
 //! outcome is known, counted and logged.
 
+mod local;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
+
+use local::{close_record, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 
 use crate::answer::{self, Read, Reply};
 use crate::auth;
@@ -31,12 +34,9 @@ use crate::refusal::{Place, Refusal};
 use crate::setup::Setup;
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry, VendorNote};
-use crate::tenant::{Denied, Grant, OriginId, Wishes};
+use crate::tenant::{Denied, Grant, OriginId};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool, Sending};
 use crate::waiting::{self, Waiting};
-
-static TENANT: HeaderName = HeaderName::from_static("x-jpush-tenant");
-static CREDENTIAL: HeaderName = HeaderName::from_static("x-jpush-credential");
 
 /// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
 /// that is less.
@@ -55,7 +55,7 @@ pub struct Worker {
     /// Buffers for large bodies.
     pub spare: Arc<SpareBuffers>,
     /// Told at the end of a drain: calls still without an answer are given up.
-    pub give_up: Notify,
+    pub give_up: Arc<Notify>,
     /// Metrics and this worker's lane of the access log.
     pub telemetry: Arc<Telemetry>,
 }
@@ -86,6 +86,20 @@ struct Attempts<'c> {
 }
 
 impl Worker {
+    /// The same worker with another configuration.
+    #[must_use]
+    pub fn followed_by(&self, setup: &Arc<Setup>) -> Self {
+        Self {
+            setup: Arc::clone(setup),
+            load: Arc::clone(&self.load),
+            clock: self.clock,
+            pool: self.pool.followed_by(Arc::clone(&setup.connector)),
+            spare: Arc::clone(&self.spare),
+            give_up: Arc::clone(&self.give_up),
+            telemetry: Arc::clone(&self.telemetry),
+        }
+    }
+
     /// Answers one request, whatever happens.
     ///
     /// What the story carries from stage to stage is boxed: a future holds its arguments and its locals, and with
@@ -375,61 +389,4 @@ impl Worker {
 
 fn time_for_another(deadlines: &Deadlines) -> bool {
     deadlines.left(Instant::now()) >= DISPATCH_MIN.min(deadlines.whole / 2)
-}
-
-/// The tenant and the credential a request asks for by header.
-fn wishes(headers: &HeaderMap) -> Result<Wishes<'_>, Refusal> {
-    let one = |name: &HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        match (values.next().map(HeaderValue::to_str), values.next()) {
-            (None, _) => Ok(None),
-            (Some(Ok(value)), None) => Ok(Some(value)),
-            _ => Err(Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into())),
-        }
-    };
-    let as_dev = match one(&CREDENTIAL)? {
-        None | Some("app") => false,
-        Some("dev") => true,
-        Some(_) => {
-            return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into()));
-        }
-    };
-    Ok(Wishes { tenant: one(&TENANT)?, as_dev })
-}
-
-/// An SDK asks for `/` before its first call: no credentials, no budget, no vendor.
-fn is_probe(parts: &Parts) -> bool {
-    parts.uri.path() == "/" && (parts.method == Method::GET || parts.method == Method::HEAD)
-}
-
-fn probe(record: &mut Record) -> Response<Reply> {
-    let body = Bytes::from_static(br#"{"service":"jpush-gateway"}"#);
-    record.answered(200, body.len());
-    let mut answer = Response::new(Reply::Whole(body));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer.headers_mut().insert(&REQUEST_ID, record.request_id().clone());
-    answer
-}
-
-fn refuse(refusal: &Refusal, place: Place, record: Box<Record>) -> Response<Reply> {
-    let answer = ours(refusal, place, record.request_id());
-    close_record(refusal, &answer, record);
-    answer
-}
-
-fn ours(refusal: &Refusal, place: Place, request_id: &HeaderValue) -> Response<Reply> {
-    let mut answer = refusal.answer(place).map(|body| Reply::Whole(body.into()));
-    answer.headers_mut().insert(&REQUEST_ID, request_id.clone());
-    answer
-}
-
-fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Box<Record>) {
-    let Reply::Whole(body) = answer.body() else { return };
-    record.refused(refusal, answer.status().as_u16(), body.len());
-}
-
-fn fresh_request_id() -> HeaderValue {
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(id).expect("a UUID is ASCII")
 }

@@ -1,0 +1,72 @@
+//! What a request is asked before its story begins, and the answers the gateway makes on the spot.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response};
+
+use crate::answer::Reply;
+use crate::outbound::REQUEST_ID;
+use crate::refusal::{Place, Refusal};
+use crate::telemetry::Record;
+use crate::tenant::Wishes;
+
+static TENANT: HeaderName = HeaderName::from_static("x-jpush-tenant");
+static CREDENTIAL: HeaderName = HeaderName::from_static("x-jpush-credential");
+
+/// The tenant and the credential a request asks for by header.
+pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes<'_>, Refusal> {
+    let one = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next().map(HeaderValue::to_str), values.next()) {
+            (None, _) => Ok(None),
+            (Some(Ok(value)), None) => Ok(Some(value)),
+            _ => Err(Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into())),
+        }
+    };
+    let as_dev = match one(&CREDENTIAL)? {
+        None | Some("app") => false,
+        Some("dev") => true,
+        Some(_) => {
+            return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into()));
+        }
+    };
+    Ok(Wishes { tenant: one(&TENANT)?, as_dev })
+}
+
+/// An SDK asks for `/` before its first call: no credentials, no budget, no vendor.
+pub(super) fn is_probe(parts: &Parts) -> bool {
+    parts.uri.path() == "/" && (parts.method == Method::GET || parts.method == Method::HEAD)
+}
+
+pub(super) fn probe(record: &mut Record) -> Response<Reply> {
+    let body = Bytes::from_static(br#"{"service":"jpush-gateway"}"#);
+    record.answered(200, body.len());
+    let mut answer = Response::new(Reply::Whole(body));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(&REQUEST_ID, record.request_id().clone());
+    answer
+}
+
+pub(super) fn refuse(refusal: &Refusal, place: Place, record: Box<Record>) -> Response<Reply> {
+    let answer = ours(refusal, place, record.request_id());
+    close_record(refusal, &answer, record);
+    answer
+}
+
+pub(super) fn ours(refusal: &Refusal, place: Place, request_id: &HeaderValue) -> Response<Reply> {
+    let mut answer = refusal.answer(place).map(|body| Reply::Whole(body.into()));
+    answer.headers_mut().insert(&REQUEST_ID, request_id.clone());
+    answer
+}
+
+pub(super) fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Box<Record>) {
+    let Reply::Whole(body) = answer.body() else { return };
+    record.refused(refusal, answer.status().as_u16(), body.len());
+}
+
+pub(super) fn fresh_request_id() -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(id).expect("a UUID is ASCII")
+}

@@ -1,0 +1,198 @@
+//! What is different between two configurations, in words for operators: names and keys, never a value.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Seen;
+use crate::config::{Caller, Config, Credential, Listener, Tenant, Vendor};
+
+/// A configuration with the files it was read from.
+type Read<'c> = (&'c Config, &'c Seen);
+
+/// Everything that is different.
+pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> Vec<String> {
+    let differs = |path: &Path| old_seen.get(path) != new_seen.get(path);
+    let sections = [
+        ("listeners", !same_listeners(&old.listeners, &new.listeners, differs)),
+        ("admin", old.admin.address != new.admin.address),
+        ("workers", old.workers != new.workers),
+        ("vendor", !same_vendor(&old.vendor, &new.vendor, differs)),
+        ("guard", old.guard != new.guard),
+        ("limits", old.limits != new.limits),
+        ("drain", old.drain != new.drain),
+        ("files", old.files != new.files),
+        ("images", old.images != new.images),
+    ];
+    let mut changes: Vec<String> =
+        sections.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed")).collect();
+    let tenant = |old: &Tenant, new: &Tenant| words(&tenant_parts(old, new));
+    changes.extend(named("tenant", (&old.tenants, &new.tenants), |tenant| &tenant.name, tenant));
+    let caller = |old: &Caller, new: &Caller| words(&caller_parts(old, new));
+    changes.extend(named("caller", (&old.callers, &new.callers), |caller| &caller.name, caller));
+    changes
+}
+
+/// What came, what went, and what is different about those that stayed.
+fn named<'c, T: 'c>(
+    kind: &str,
+    (old, new): (&'c [T], &'c [T]),
+    name: impl Fn(&T) -> &str,
+    parts: impl Fn(&T, &T) -> Vec<&'static str>,
+) -> Vec<String> {
+    let find = |list: &'c [T], wanted: &str| list.iter().find(|known| name(known) == wanted);
+    let gone = old.iter().filter(|entry| find(new, name(entry)).is_none());
+    let mut changes: Vec<String> = gone.map(|entry| format!("{kind} {} removed", name(entry))).collect();
+    for entry in new {
+        match find(old, name(entry)).map(|known| parts(known, entry)) {
+            None => changes.push(format!("{kind} {} added", name(entry))),
+            Some(parts) if parts.is_empty() => {}
+            Some(parts) => changes.push(format!("{kind} {} changed: {}", name(entry), parts.join(", "))),
+        }
+    }
+    changes
+}
+
+fn words(parts: &[(&'static str, bool)]) -> Vec<&'static str> {
+    parts.iter().filter(|(_, differs)| *differs).map(|(part, _)| *part).collect()
+}
+
+fn tenant_parts(old: &Tenant, new: &Tenant) -> [(&'static str, bool); 6] {
+    // Taken apart whole, so that no field is forgotten here.
+    let Tenant { name: _, app, dev, group, budgets, urls, region } = old;
+    [
+        ("app", !same_credential(Some(app), Some(&new.app))),
+        ("dev", !same_credential(dev.as_ref(), new.dev.as_ref())),
+        ("group", !same_credential(group.as_ref(), new.group.as_ref())),
+        ("budgets", *budgets != new.budgets),
+        ("vendor", *urls != new.urls),
+        ("region", *region != new.region),
+    ]
+}
+
+fn same_credential(old: Option<&Credential>, new: Option<&Credential>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => old.key == new.key && old.secret.is_same_as(&new.secret),
+        (old, new) => old.is_none() && new.is_none(),
+    }
+}
+
+fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 7] {
+    let Caller { name: _, tokens, tenants, allow, broadcast, quota, weight, wait } = old;
+    let mut pairs = tokens.iter().zip(&new.tokens);
+    let same_tokens = tokens.len() == new.tokens.len()
+        && pairs.all(|(old, new)| old.name == new.name && old.digest.matches(&new.digest));
+    [
+        ("tokens", !same_tokens),
+        ("tenants", *tenants != new.tenants),
+        ("allow", *allow != new.allow),
+        ("broadcast", *broadcast != new.broadcast),
+        ("quota", *quota != new.quota),
+        ("weight", *weight != new.weight),
+        ("wait", *wait != new.wait),
+    ]
+}
+
+fn same_listeners(old: &[Listener], new: &[Listener], differs: impl Fn(&Path) -> bool) -> bool {
+    let mut files = new.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| &tls.certificates);
+    old == new && !files.any(|files| differs(&files.certificate) || differs(&files.private_key))
+}
+
+fn same_vendor(old: &Vendor, new: &Vendor, differs: impl Fn(&Path) -> bool) -> bool {
+    old == new && !new.ca.as_deref().is_some_and(differs)
+}
+
+/// What a process keeps until its end.
+pub(super) struct Fixed {
+    listeners: Vec<(SocketAddr, bool)>,
+    admin: SocketAddr,
+    workers: Option<NonZeroUsize>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+impl Fixed {
+    pub(super) fn of(config: &Config) -> Self {
+        let listeners = config.listeners.iter();
+        Self {
+            listeners: listeners.map(|listener| (listener.address, listener.tls.is_some())).collect(),
+            admin: config.admin.address,
+            workers: config.workers,
+            header_timeout: config.limits.header_timeout,
+            idle_timeout: config.limits.idle_timeout,
+        }
+    }
+
+    /// Keys that have another value in a configuration.
+    pub(super) fn changed_in(&self, config: &Config) -> Vec<&'static str> {
+        let new = Self::of(config);
+        words(&[
+            ("listeners", self.listeners != new.listeners),
+            ("admin.address", self.admin != new.admin),
+            ("workers", self.workers != new.workers),
+            ("limits.header_timeout", self.header_timeout != new.header_timeout),
+            ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, System};
+
+    const BASE: &str = r#"
+listeners: [ { address: 127.0.0.1:8080 } ]
+tenants:
+  shop: { app: { key: 7d431e42dfa6a6d693ac2d04, secret: { value: 5e987ac6d2e04d95a9d8f0d1 } } }
+callers:
+  orders: { tokens: [ { sha256: "DIGEST" } ], tenants: [ shop ], allow: [ push ] }
+"#;
+
+    fn read(edits: &[(&str, &str)]) -> Config {
+        let digest = crate::secret::TokenDigest::of(b"ordersTokenForTests20261").to_hex();
+        let text = edits.iter().fold(BASE.to_owned(), |text, (from, to)| text.replace(from, to));
+        config::parse(&text.replace("DIGEST", &digest), Path::new("."), &System)
+            .expect("a good configuration")
+    }
+
+    #[track_caller]
+    fn check(edits: &[(&str, &str)], changed: &[&str], needs_restart: &[&str]) {
+        let (old, new, seen) = (read(&[]), read(edits), Seen::new());
+        assert_eq!(between((&old, &seen), (&new, &seen)), changed);
+        assert_eq!(Fixed::of(&old).changed_in(&new), needs_restart);
+    }
+
+    #[test]
+    fn names_and_keys_tell_what_changed() {
+        check(&[], &[], &[]);
+        check(&[(":8080 }", ":8081 }")], &["listeners changed"], &["listeners"]);
+        check(&[("tenants:\n", "workers: 3\ntenants:\n")], &["workers changed"], &["workers"]);
+        let limits = ("tenants:\n", "limits: { json_body: 2MiB, idle_timeout: 5s }\ntenants:\n");
+        check(&[limits], &["limits changed"], &["limits.idle_timeout"]);
+        check(&[("5e987ac6", "6e987ac6")], &["tenant shop changed: app"], &[]);
+        let budgets = ("0d1 } }", "0d1 } }, budgets: { push: { limit: 5 } }");
+        check(&[budgets], &["tenant shop changed: budgets"], &[]);
+        check(
+            &[("shop", "store")],
+            &["tenant shop removed", "tenant store added", "caller orders changed: tenants"],
+            &[],
+        );
+        check(&[("orders:", "news:")], &["caller orders removed", "caller news added"], &[]);
+        let quota = ("allow: [ push ]", "allow: [ push, file ], quota: { limit: 5, window: 60s }");
+        check(&[quota], &["caller orders changed: allow, quota"], &[]);
+        let name = ("{ sha256", "{ name: spare, sha256");
+        check(&[name], &["caller orders changed: tokens"], &[]);
+    }
+
+    #[test]
+    fn another_content_of_a_file_is_a_change() {
+        let (mut old, mut new) = (read(&[]), read(&[]));
+        old.vendor.ca = Some("ca.crt".into());
+        new.vendor.ca = Some("ca.crt".into());
+        let seen = |byte| Seen::from([("ca.crt".into(), Some([byte; 32]))]);
+        assert_eq!(between((&old, &seen(1)), (&new, &seen(2))), ["vendor changed"]);
+        assert!(between((&old, &seen(1)), (&new, &seen(1))).is_empty());
+    }
+}

@@ -1,0 +1,228 @@
+//! Taking another configuration in use while the gateway serves: all of it, or nothing.
+//!
+//! One thread does it, on SIGHUP, at the admin listener's request, and when a file it read has another content. What
+//! can fail comes first. Then budgets get their new sizes, and every core gets a new worker; a request that is under
+//! way keeps the one it began with.
+
+mod changes;
+mod source;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::{ArcSwap, Guard};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use changes::Fixed;
+pub use source::Source;
+use source::{Attempt, Seen};
+
+use crate::budget::Budgets;
+use crate::config::{Config, Drain};
+use crate::load::Load;
+use crate::server::{Certificates, Handshakes, Seat};
+use crate::setup::{self, Setup};
+use crate::telemetry::metrics::Metrics;
+
+/// How often files are looked at. A change is taken up when two looks in a row agree on it, so that no file is read
+/// while it is being written.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The configuration in use, for those who tell about it.
+pub struct Current {
+    /// What requests look up.
+    pub setup: Arc<Setup>,
+    /// SHA-256 of the configuration file.
+    pub digest: String,
+    /// When it was taken in use.
+    pub loaded: SystemTime,
+    /// How a stop goes.
+    pub drain: Drain,
+}
+
+impl Current {
+    /// A configuration that is taken in use now.
+    pub fn new(config: &Config, setup: Arc<Setup>) -> Self {
+        Self { setup, digest: config.digest.clone(), loaded: SystemTime::now(), drain: config.drain.clone() }
+    }
+}
+
+/// How a reload went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", rename_all = "lowercase")]
+pub enum Outcome {
+    /// The file is in use.
+    Success {
+        /// What is different now.
+        changed: Vec<String>,
+        /// Keys of which the running process still has the old value.
+        needs_restart: Vec<&'static str>,
+    },
+    /// Nothing is different.
+    Failure {
+        /// Why: every fault, a line each.
+        faults: Vec<String>,
+    },
+}
+
+/// What a reload changes.
+pub struct Parts {
+    /// The worker of every core.
+    pub seats: Vec<Arc<Seat>>,
+    /// TLS of the listeners.
+    pub handshakes: Handshakes,
+    /// Limits on everything at once.
+    pub load: Arc<Load>,
+    /// All budgets.
+    pub budgets: Budgets,
+    /// Where the outcome is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Asks for reloads, and knows the configuration in use.
+#[derive(Clone)]
+pub struct Reloads {
+    orders: Sender<Order>,
+    current: Arc<ArcSwap<Current>>,
+}
+
+struct Order {
+    trigger: &'static str,
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Reloads {
+    /// Starts the thread that reloads. It ends when nobody can ask it any more.
+    pub fn start(source: Source, current: Current, parts: Parts) -> std::io::Result<Self> {
+        let (orders, taken) = channel();
+        let current = Arc::new(ArcSwap::from_pointee(current));
+        let fixed = Fixed::of(&source.config);
+        let reloader = Reloader { source, fixed, parts, current: Arc::clone(&current), settling: None };
+        std::thread::Builder::new().name("reload".into()).spawn(move || reloader.run(&taken))?;
+        Ok(Self { orders, current })
+    }
+
+    /// The configuration in use.
+    pub fn current(&self) -> Guard<Arc<Current>> {
+        self.current.load()
+    }
+
+    /// Reloads. `None` if the thread is gone.
+    pub async fn ask(&self, trigger: &'static str) -> Option<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        self.orders.send(Order { trigger, reply }).ok()?;
+        outcome.await.ok()
+    }
+}
+
+/// The thread that reloads.
+struct Reloader {
+    source: Source,
+    /// What the process was started with and keeps.
+    fixed: Fixed,
+    parts: Parts,
+    current: Arc<ArcSwap<Current>>,
+    /// What the last look saw, if it was new.
+    settling: Option<Seen>,
+}
+
+impl Reloader {
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            match orders.recv_timeout(LOOK_EVERY) {
+                Ok(order) => {
+                    let outcome = self.reload(order.trigger);
+                    // Who asked may have gone; the log has it too.
+                    let _ = order.reply.send(outcome);
+                }
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let seen = self.source.look().filter(|seen| *seen != self.source.seen);
+        if seen.is_some() && seen == self.settling {
+            self.reload("file change");
+        } else {
+            self.settling = seen;
+        }
+    }
+
+    fn reload(&mut self, trigger: &'static str) -> Outcome {
+        self.settling = None;
+        let outcome = match self.take_in_use() {
+            Ok((changed, needs_restart)) => Outcome::Success { changed, needs_restart },
+            Err(faults) => Outcome::Failure { faults },
+        };
+        match &outcome {
+            Outcome::Success { changed, needs_restart } => {
+                self.parts.metrics.reloaded(Ok(()));
+                let (changed, digest) = (changed.join("; "), &self.source.config.digest);
+                tracing::info!(trigger, changed, digest, "the configuration was reloaded");
+                for key in needs_restart {
+                    tracing::warn!("{key}: the new value needs a restart");
+                }
+                for warning in &self.source.config.warnings {
+                    tracing::warn!("{warning}");
+                }
+            }
+            Outcome::Failure { faults } => {
+                self.parts.metrics.reloaded(Err(()));
+                tracing::error!(trigger, "the configuration was not reloaded; the one before stays in use");
+                for fault in faults {
+                    tracing::error!("{fault}");
+                }
+            }
+        }
+        outcome
+    }
+
+    fn take_in_use(&mut self) -> Result<(Vec<String>, Vec<&'static str>), Vec<String>> {
+        let Attempt { config, seen } = self.source.read()?;
+        let ready = config.and_then(|config| {
+            let certificates = Certificates::read(&config.listeners);
+            let (connector, certificates) = match (setup::connector(&config), certificates) {
+                (Ok(connector), Ok(certificates)) => (connector, certificates),
+                (connector, certificates) => {
+                    let mut faults: Vec<_> = connector.err().iter().map(line).collect();
+                    faults.extend(certificates.err().iter().flatten().map(line));
+                    return Err(faults);
+                }
+            };
+            Ok((config, connector, certificates))
+        });
+        let (config, connector, certificates) = match ready {
+            Ok(ready) => ready,
+            Err(faults) => {
+                // What was read stays known, or the same faults would be found again at every look.
+                self.source.seen.extend(seen);
+                return Err(faults);
+            }
+        };
+        // From here on nothing fails.
+        let Parts { seats, handshakes, load, budgets, .. } = &self.parts;
+        let previous = &self.current.load().setup;
+        let setup = Arc::new(Setup::after(Some(previous), &config, budgets, connector));
+        load.resize(&config.limits);
+        for seat in seats {
+            seat.store(Arc::new(seat.load().followed_by(&setup)));
+        }
+        handshakes.replace(certificates);
+        self.current.store(Arc::new(Current::new(&config, setup)));
+        let changed = changes::between((&self.source.config, &self.source.seen), (&config, &seen));
+        let needs_restart = self.fixed.changed_in(&config);
+        self.source.config = config;
+        self.source.seen = seen;
+        Ok((changed, needs_restart))
+    }
+}
+
+/// An error with its causes, on one line.
+fn line(error: &impl std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,116 @@
+//! Where the configuration comes from, and what was in the files it names when they were read.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use zeroize::Zeroizing;
+
+use crate::config::{self, Config, Faults, SecretSources, SourceError, System};
+
+/// More of a file is not looked at; nothing that long is read.
+const LOOK_BYTES_MAX: u64 = 4 << 20;
+
+/// SHA-256 of what is in a file, by path; `None` if it cannot be read. Links are followed, so that a file that a link
+/// is turned to is a file with another content.
+pub(super) type Seen = BTreeMap<PathBuf, Option<[u8; 32]>>;
+
+/// A configuration with where it came from.
+pub struct Source {
+    /// The one in use.
+    pub config: Config,
+    /// `None`: built in.
+    path: Option<PathBuf>,
+    /// The files as they were last read.
+    pub(super) seen: Seen,
+}
+
+/// A configuration that was read and is not in use yet, or its faults.
+pub(super) struct Attempt {
+    pub(super) config: Result<Config, Vec<String>>,
+    pub(super) seen: Seen,
+}
+
+impl Source {
+    /// Loads a file.
+    pub fn open(path: &Path) -> Result<Self, Faults> {
+        let (config, seen) = load(path);
+        Ok(Self { config: config?, path: Some(path.to_owned()), seen })
+    }
+
+    /// A configuration without a file; it cannot be reloaded.
+    pub fn built_in(config: Config) -> Self {
+        Self { config, path: None, seen: Seen::new() }
+    }
+
+    /// What is in the files now.
+    pub(super) fn look(&self) -> Option<Seen> {
+        self.path.as_ref()?;
+        Some(self.seen.keys().map(|path| (path.clone(), look_at(path))).collect())
+    }
+
+    /// Reads everything again.
+    pub(super) fn read(&mut self) -> Result<Attempt, Vec<String>> {
+        let Some(path) = &self.path else {
+            return Err(vec!["the configuration is built in; there is no file to reload".to_owned()]);
+        };
+        let before = self.look().unwrap_or_default();
+        let (config, mut seen) = load(path);
+        let config = config.map_err(|faults| faults.iter().map(ToString::to_string).collect());
+        if config.is_err() {
+            // Files that this attempt did not come to are still those of the configuration in use.
+            for (path, content) in before {
+                seen.entry(path).or_insert(content);
+            }
+        }
+        Ok(Attempt { config, seen })
+    }
+}
+
+fn load(path: &Path) -> (Result<Config, Faults>, Seen) {
+    let recorder = Recorder::default();
+    recorder.note(path);
+    let config = config::load_with(path, &recorder);
+    (config, recorder.0.into_inner())
+}
+
+fn look_at(path: &Path) -> Option<[u8; 32]> {
+    // Asked before opening, because opening a pipe waits for its writer.
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut content = Zeroizing::new(Vec::new());
+    let read: io::Result<_> =
+        File::open(path).and_then(|file| file.take(LOOK_BYTES_MAX).read_to_end(&mut content));
+    read.ok()?;
+    digest(&SHA256, &content).as_ref().try_into().ok()
+}
+
+/// The system's sources, with a note of every file that is asked for. What it notes is never newer than what is used.
+#[derive(Default)]
+struct Recorder(RefCell<Seen>);
+
+impl Recorder {
+    fn note(&self, path: &Path) {
+        self.0.borrow_mut().insert(path.to_owned(), look_at(path));
+    }
+}
+
+impl SecretSources for Recorder {
+    fn variable(&self, name: &str) -> Result<Zeroizing<String>, SourceError> {
+        System.variable(name)
+    }
+
+    fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        self.note(path);
+        System.secret_file(path)
+    }
+
+    fn readable(&self, path: &Path) -> Result<(), SourceError> {
+        self.note(path);
+        System.readable(path)
+    }
+}

@@ -1,0 +1,132 @@
+//! How a configuration becomes a [`Directory`], and what of the one before lives on in it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+
+use super::{Caller, Credential, CredentialKind, Directory, Enrolled, Named, OriginId, Tenant, bit};
+use crate::budget::{Budgets, Horizon, Quota};
+use crate::config::{self, BaseUrl, BudgetLimit, Config, VendorKey};
+use crate::operation::{BudgetName, Host};
+use crate::secret::Secret;
+
+/// Every base URL that calls can go to, each once. Nothing else tells an [`OriginId`].
+pub fn origins(tenants: &[config::Tenant]) -> Vec<BaseUrl> {
+    let mut origins: Vec<BaseUrl> = Vec::new();
+    for url in tenants.iter().flat_map(|tenant| Host::ALL.into_iter().filter_map(|host| tenant.urls.of(host)))
+    {
+        if !origins.contains(url) {
+            origins.push(url.clone());
+        }
+    }
+    origins
+}
+
+pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: &Budgets) -> Directory {
+    let attempt = config.vendor.connect_timeout + config.limits.deadline.max(config.vendor.response_timeout);
+    let horizon = Horizon { guard: config.guard, attempt };
+    let origins = origins(&config.tenants);
+    let tenants: Vec<Tenant> =
+        config.tenants.iter().map(|tenant| resolve_tenant(tenant, &origins, budgets, horizon)).collect();
+    let mut roster = previous.map(|previous| previous.roster.clone()).unwrap_or_default();
+    let callers = config.callers.iter().map(|caller| {
+        let number = enrol(&mut roster, &caller.name);
+        Caller { number, quota: quota(previous, caller), ..resolve_caller(caller, &tenants) }
+    });
+    let callers: Vec<Caller> = callers.collect();
+    let mut by_token: HashMap<u64, Vec<Enrolled>> = HashMap::new();
+    for (caller, entry) in config.callers.iter().enumerate() {
+        for (token, entry) in entry.tokens.iter().enumerate() {
+            let digest = entry.digest;
+            by_token.entry(digest.prefix()).or_default().push(Enrolled { digest, caller, token });
+        }
+    }
+    Directory { tenants, callers, origins, by_token, roster }
+}
+
+/// The number of a name: the one it always had, or the next.
+fn enrol(roster: &mut Vec<String>, name: &str) -> u16 {
+    let known = roster.iter().position(|known| known == name);
+    let number = known.unwrap_or_else(|| {
+        roster.push(name.to_owned());
+        roster.len() - 1
+    });
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+/// A quota of the same caller and size goes on where it stood.
+fn quota(previous: Option<&Directory>, caller: &config::Caller) -> Option<Arc<Quota>> {
+    let limit: BudgetLimit = caller.quota?;
+    let known = previous.and_then(|previous| {
+        let known = &previous.callers[previous.caller_named(&caller.name)?];
+        known.quota().filter(|quota| quota.limit() == limit).cloned()
+    });
+    Some(known.unwrap_or_else(|| Arc::new(Quota::new(limit))))
+}
+
+fn resolve_tenant(
+    tenant: &config::Tenant,
+    origins: &[BaseUrl],
+    budgets: &Budgets,
+    horizon: Horizon,
+) -> Tenant {
+    let credential = |credential: &config::Credential| {
+        let key = credential.key.clone();
+        let open = |name, limit| budgets.open(&key, name, limit, horizon);
+        let budgets = BudgetName::ALL.map(|name| tenant.budgets.of(name).map(|limit| open(name, limit)));
+        Credential { authorization: basic(&key, &credential.secret), key, budgets }
+    };
+    Tenant {
+        name: tenant.name.clone(),
+        region: tenant.region,
+        origins: Host::ALL.map(|host| {
+            let url = tenant.urls.of(host)?;
+            origins.iter().position(|known| known == url).map(OriginId)
+        }),
+        credentials: [
+            Some(credential(&tenant.app)),
+            tenant.dev.as_ref().map(credential),
+            tenant.group.as_ref().map(credential),
+        ],
+    }
+}
+
+fn basic(key: &VendorKey, secret: &Secret) -> HeaderValue {
+    let pair = zeroize::Zeroizing::new(format!("{}:{}", key.as_str(), secret.expose()));
+    let encoded = zeroize::Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&encoded).expect("base64 is visible ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+/// All of a caller but what outlives a configuration.
+fn resolve_caller(caller: &config::Caller, tenants: &[Tenant]) -> Caller {
+    let granted: Vec<usize> =
+        (0..tenants.len()).filter(|&tenant| caller.tenants.contains(&tenants[tenant].name)).collect();
+    let mut users: HashMap<String, Vec<Named>> = HashMap::new();
+    for &tenant in &granted {
+        let mut named = |user: String, as_dev| users.entry(user).or_default().push(Named { tenant, as_dev });
+        named(tenants[tenant].name.clone(), false);
+        named(format!("group-{}", tenants[tenant].name), false);
+        for kind in CredentialKind::ALL {
+            if let Some(credential) = tenants[tenant].credential(kind) {
+                named(credential.key.as_str().to_owned(), kind == CredentialKind::Dev);
+            }
+        }
+    }
+    Caller {
+        name: caller.name.clone(),
+        broadcast: caller.broadcast,
+        number: 0,
+        scopes: caller.allow.iter().fold(0, |scopes, scope| scopes | bit(*scope)),
+        tenants: granted,
+        users,
+        quota: None,
+        weight: caller.weight.get(),
+        wait: caller.wait,
+        token_names: caller.tokens.iter().map(|token| token.name.clone()).collect(),
+    }
+}
