@@ -29,7 +29,8 @@ fn a_request_that_prefers_to_wait_is_served_when_a_slot_frees() {
     assert_eq!((served.status, served.header("Preference-Applied")), (200, Some("wait=10")));
     let counts = vendor.counts(Keys::SHOP_APP, "device");
     assert_eq!((&counts["total"], &counts["refused"]), (&2.into(), &0.into()));
-    assert_eq!(gateway.metric("jpush_gateway_budget_wait_seconds_count{budget=\"device\"}").round(), 1.0);
+    let waits = gateway.metric("jpush_gateway_budget_wait_seconds_count{budget=\"device\"}");
+    assert!((waits - 1.0).abs() < 0.5, "{waits}");
 }
 
 #[test]
@@ -111,5 +112,6 @@ fn foreign_calls_of_the_key_are_seen_and_respected() {
     assert_eq!(statuses, [200, 200, 200, 200, 429, 429]);
     assert_eq!(vendor.counts(Keys::SHOP_APP, "device")["refused"], 0);
     let series = "jpush_gateway_budget_foreign_used{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
-    assert_eq!(gateway.metric(series).round(), 6.0);
+    let foreign = gateway.metric(series);
+    assert!((foreign - 6.0).abs() < 0.5, "{foreign}");
 }
