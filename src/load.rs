@@ -93,6 +93,7 @@ impl Load {
         self.in_flight.resize(limits.in_flight);
         self.memory.resize(limits.body_memory_bytes);
         self.connections.resize(limits.connections);
+        self.waiting.resize(limits.body_memory_bytes / 2);
     }
 
     /// Lets one more request of a caller in.

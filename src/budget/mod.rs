@@ -163,6 +163,8 @@ impl Inner {
         if self.limit != limit {
             self.limit = limit;
             self.pace = pace(limit);
+            // Who waits may find room now.
+            self.queue.ring_head();
         }
     }
 
