@@ -231,17 +231,6 @@ impl Refusal {
         }
     }
 
-    /// Whether the call may be at the vendor although it was not answered: what failed after dispatch.
-    pub fn is_local(&self) -> bool {
-        !matches!(
-            self,
-            Self::VendorTimeout
-                | Self::VendorInterrupted
-                | Self::VendorErrorPage { .. }
-                | Self::VendorRejectedCredential
-        )
-    }
-
     /// Status and code of the reply.
     pub fn outcome(&self, place: Place) -> (StatusCode, u32) {
         (self.status(place.family()), self.code(place.family()))

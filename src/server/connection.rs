@@ -47,7 +47,8 @@ where
         Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2: protocol == Protocol::Http2 };
     match protocol {
         Protocol::Http1 => serve_http1(io, worker, pulse).await,
-        Protocol::Http2 => serve_http2(io, worker, pulse).await,
+        // Boxed, so that the many connections without it do not keep its room.
+        Protocol::Http2 => Box::pin(serve_http2(io, worker, pulse)).await,
     }
 }
 
@@ -89,7 +90,7 @@ where
         connection.poll_without_shutdown(cx).map_err(|_| ())
     });
     if ended.await.is_ok() {
-        linger(connection.into_parts().io.io.into_inner()).await;
+        Box::pin(linger(connection.into_parts().io.io.into_inner())).await;
     }
 }
 

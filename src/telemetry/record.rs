@@ -83,11 +83,6 @@ impl Record {
         self.operation
     }
 
-    /// When the request arrived.
-    pub fn started(&self) -> Instant {
-        self.started
-    }
-
     /// Somebody known calls.
     pub fn identified(&mut self, directory: &Arc<Directory>, usage: &Arc<Usage>, principal: &Principal<'_>) {
         self.names = Some(Names { directory: Arc::clone(directory), usage: Arc::clone(usage) });
