@@ -118,12 +118,20 @@ impl Turn {
         &self.waiter.bell
     }
 
+    fn id_at_budget(&self, budget: &Arc<Budget>) -> Option<u64> {
+        matches!(&self.gate, Gate::Budget(mine) if Arc::ptr_eq(mine, budget)).then_some(self.waiter.id)
+    }
+
+    fn id_at_quota(&self, quota: &Arc<Quota>) -> Option<u64> {
+        matches!(&self.gate, Gate::Quota(mine) if Arc::ptr_eq(mine, quota)).then_some(self.waiter.id)
+    }
+
     fn is_at(&self, gate: &Gate) -> bool {
-        match (&self.gate, gate) {
-            (Gate::Budget(mine), Gate::Budget(other)) => Arc::ptr_eq(mine, other),
-            (Gate::Quota(mine), Gate::Quota(other)) => Arc::ptr_eq(mine, other),
-            _ => false,
+        match gate {
+            Gate::Budget(budget) => self.id_at_budget(budget),
+            Gate::Quota(quota) => self.id_at_quota(quota),
         }
+        .is_some()
     }
 }
 
@@ -204,27 +212,26 @@ impl<'b> Held<'b> {
     /// Asks slots, quota and pacing in this order; takes the share of quota and pacing only if all agree.
     fn ask(&mut self, turn: Option<&Turn>, now: Moment) -> Result<(), Blocked> {
         let full = self.budgets.iter_mut().flatten().filter_map(|(budget, inner)| {
-            let gate = Gate::Budget(Arc::clone(budget));
-            let id = turn.filter(|turn| turn.is_at(&gate)).map(|turn| turn.waiter.id);
-            let others = inner.queue.is_closed_to(id);
-            let free = inner.free(now);
-            (free == 0 || others).then(|| {
+            let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
+            (inner.free(now) == 0 || others).then(|| {
                 let nth = if others { inner.queue.len() + 1 } else { 1 };
                 let wait = inner.until_free(now, nth, Ends::Latest);
-                Blocked { exhausted: inner.exhausted(wait), gate }
+                Blocked { exhausted: inner.exhausted(wait), gate: Gate::Budget(Arc::clone(budget)) }
             })
         });
         if let Some(blocked) = full.max_by_key(|blocked| blocked.exhausted.wait()) {
             return Err(blocked);
         }
         if let Some((quota, inner)) = &mut self.quota {
-            let gate = Gate::Quota(Arc::clone(quota));
-            let id = turn.filter(|turn| turn.is_at(&gate)).map(|turn| turn.waiter.id);
-            if inner.queue.is_closed_to(id) {
+            let gate = || Gate::Quota(Arc::clone(quota));
+            if inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota))) {
                 let wait = quota.interval() * u32::try_from(inner.queue.len() + 1).unwrap_or(u32::MAX);
-                return Err(Blocked { exhausted: quota.exhausted(wait), gate });
+                return Err(Blocked { exhausted: quota.exhausted(wait), gate: gate() });
             }
-            inner.pace.take(now).map_err(|wait| Blocked { exhausted: quota.exhausted(wait), gate })?;
+            inner
+                .pace
+                .take(now)
+                .map_err(|wait| Blocked { exhausted: quota.exhausted(wait), gate: gate() })?;
         }
         self.pace(now).inspect_err(|_| {
             if let Some((_, inner)) = &self.quota {
