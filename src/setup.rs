@@ -11,6 +11,7 @@ use crate::intake::Allowance;
 use crate::load::CallerLoad;
 use crate::operation::OperationId;
 use crate::outbound::Trace;
+use crate::secret::TokenDigest;
 use crate::telemetry::Usage;
 use crate::tenant::{self, Directory, Grant};
 use crate::vendor::{Connector, Deadlines, TlsSetupError};
@@ -31,6 +32,8 @@ pub struct Setup {
     pub trace: Trace,
     /// Bounds on what callers can make us hold.
     pub limits: Limits,
+    /// What operators have to know for the pages that are not for everybody.
+    pub admin_token: Option<TokenDigest>,
     callers: Vec<CallerLoad>,
     response_timeout: Duration,
 }
@@ -57,6 +60,7 @@ impl Setup {
         let vendor = &config.vendor;
         Self {
             usage: Arc::new(Usage::new(&directory, known)),
+            admin_token: config.admin.token,
             callers: callers.collect(),
             connector: Arc::new(connector),
             files: config.files.clone(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::budget::Clock;
 use crate::load::Load;
 use crate::reload::{Outcome, Reloads};
+use crate::secret::TokenDigest;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
@@ -88,6 +89,15 @@ async fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Byt
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         return refused;
     }
+    let is_private = matches!(request.uri().path(), "/" | "/status" | "/reload");
+    if is_private && !is_operator(request.headers(), state.reloads.current().setup.admin_token.as_ref()) {
+        let text = "this page asks for Authorization: Bearer with the token of admin.token\n";
+        let mut refused = reply(StatusCode::UNAUTHORIZED, "text/plain", text);
+        refused
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"jpush-gateway admin\""));
+        return refused;
+    }
     match request.uri().path() {
         "/readyz" if state.load.leaving() => {
             reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n")
@@ -103,6 +113,16 @@ async fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Byt
         "/reload" => reload(state).await,
         _ => reply(StatusCode::NOT_FOUND, "text/plain", "pages: /livez /readyz /metrics /status /reload /\n"),
     }
+}
+
+/// Whether a request may see what is not for everybody; without a configured token, whoever reaches us may.
+fn is_operator(headers: &HeaderMap, token: Option<&TokenDigest>) -> bool {
+    let Some(token) = token else { return true };
+    let given = headers.get(AUTHORIZATION).and_then(|value| {
+        let (scheme, given) = value.as_bytes().split_at_checked("Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then(|| TokenDigest::of(given.trim_ascii()))
+    });
+    given.is_some_and(|given| given.matches(token))
 }
 
 async fn reload(state: &State) -> Response<Full<Bytes>> {

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::budgets;
 use super::fault::shown;
 use super::reader::{Section, Value, Zero};
 use super::values::{Caller, Token};
+use super::{budgets, digests};
 use crate::operation::Scope;
 use crate::secret::TokenDigest;
 
@@ -17,76 +17,16 @@ const WEIGHT_MAX: u32 = 1000;
 /// The longest name of a caller or a token, in bytes.
 const NAME_LEN_MAX: usize = 64;
 
-/// Tokens that are tried first by whoever guesses. The empty one is what an unset variable gives.
-const COMMON_WORDS: &[&str] = &[
-    "",
-    "000000",
-    "111111",
-    "123",
-    "123123",
-    "1234",
-    "12345",
-    "123456",
-    "12345678",
-    "123456789",
-    "1234567890",
-    "abc",
-    "abc123",
-    "abcdef",
-    "admin",
-    "apikey",
-    "change-me",
-    "changeit",
-    "changeme",
-    "default",
-    "demo",
-    "dev",
-    "example",
-    "foo",
-    "foobar",
-    "guest",
-    "hello",
-    "jiguang",
-    "jpush",
-    "key",
-    "letmein",
-    "master",
-    "none",
-    "null",
-    "password",
-    "password1",
-    "push",
-    "qwerty",
-    "root",
-    "secret",
-    "system",
-    "test",
-    "test123",
-    "testing",
-    "todo",
-    "token",
-    "user",
-    "welcome",
-    "xxx",
-];
-
 /// What is known while the callers are read.
 struct Known<'t> {
     tenants: &'t HashSet<&'t str>,
-    weak: HashSet<String>,
     /// Where each digest was first written.
     digests: HashMap<String, String>,
 }
 
 /// Reads the section.
 pub(super) fn read(file: &mut Section<'_>, tenants: &[&str]) -> Option<Vec<Caller>> {
-    // With the line break too: that is what `echo word | sha256sum` gives.
-    let weak = COMMON_WORDS.iter().flat_map(|word| [(*word).to_owned(), format!("{word}\n")]);
-    let mut known = Known {
-        tenants: &tenants.iter().copied().collect(),
-        weak: weak.map(|word| TokenDigest::of(word.as_bytes()).to_hex()).collect(),
-        digests: HashMap::new(),
-    };
+    let mut known = Known { tenants: &tenants.iter().copied().collect(), digests: HashMap::new() };
     let callers: Vec<_> = file
         .required("callers")?
         .named()
@@ -142,15 +82,8 @@ impl Known<'_> {
     }
 
     fn digest(&mut self, value: &Value<'_>) -> Option<TokenDigest> {
-        let Some(digest) = TokenDigest::from_hex(value.text()?) else {
-            return value.refuse("expected the 64 hexadecimal digits that `jpush-gateway token new` prints");
-        };
-        let hex = digest.to_hex();
-        if self.weak.contains(&hex) {
-            return value
-                .refuse("the token is empty or a common word; make one with `jpush-gateway token new`");
-        }
-        match self.digests.insert(hex, value.path().to_owned()) {
+        let digest = digests::read(value)?;
+        match self.digests.insert(digest.to_hex(), value.path().to_owned()) {
             Some(first) => {
                 value.refuse(format!("the same token stands at {first}; it could not tell who calls"))
             }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::digests;
 use super::reader::{Section, Value};
 use super::sources::Outside;
 use super::values::{Admin, CertificateFiles, Listener, ListenerTls};
@@ -42,18 +43,21 @@ fn read_certificate(value: &Value<'_>, outside: &Outside<'_>) -> Option<Certific
 fn read_admin(file: &mut Section<'_>, taken: &mut HashSet<SocketAddr>) -> Admin {
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
     let mut section = file.section("admin");
+    let operators = section.get("token").and_then(|value| {
+        let digest = value.section().private().required("sha256")?;
+        digests::read(&digest)
+    });
     let Some(value) = section.get("address") else {
         if taken.contains(&default) {
             section.value().fault("its default address 127.0.0.1:9090 is a listener's; write another");
         }
-        return Admin { address: default };
+        return Admin { address: default, token: operators };
     };
     let address = read_address(&value, taken).unwrap_or(default);
-    if !address.ip().to_canonical().is_loopback() {
-        value
-            .fault("must be a loopback address such as 127.0.0.1:9090: the admin listener asks for no token");
+    if operators.is_none() && !address.ip().to_canonical().is_loopback() {
+        value.fault("must be a loopback address such as 127.0.0.1:9090, or admin.token must be given");
     }
-    Admin { address }
+    Admin { address, token: operators }
 }
 
 /// Reads an address that no other listener has. Port 0 lets the system choose and collides with nothing.

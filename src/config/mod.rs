@@ -5,6 +5,7 @@
 
 mod budgets;
 mod callers;
+mod digests;
 mod document;
 mod fault;
 mod limits;

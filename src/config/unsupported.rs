@@ -9,7 +9,6 @@ use super::units;
 
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
-    ("admin.token", Shape::Section),
     ("audit", Shape::TextOrSection),
     ("callers.*.certificates", Shape::Texts),
     ("callers.*.reserve", Shape::Section),

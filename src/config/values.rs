@@ -67,8 +67,10 @@ pub struct CertificateFiles {
 
 /// The admin listener.
 pub struct Admin {
-    /// Loopback only, until it can ask for a token.
+    /// Loopback, unless there is a token.
     pub address: SocketAddr,
+    /// SHA-256 of the token that `/`, `/status` and `/reload` ask for.
+    pub token: Option<TokenDigest>,
 }
 
 /// How the vendor is reached.

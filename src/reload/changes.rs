@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Seen;
-use crate::config::{Caller, Config, Credential, Listener, Tenant, Vendor};
+use crate::config::{Admin, Caller, Config, Credential, Listener, Tenant, Vendor};
 
 /// A configuration with the files it was read from.
 type Read<'c> = (&'c Config, &'c Seen);
@@ -16,7 +16,7 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
     let differs = |path: &Path| old_seen.get(path) != new_seen.get(path);
     let sections = [
         ("listeners", !same_listeners(&old.listeners, &new.listeners, differs)),
-        ("admin", old.admin.address != new.admin.address),
+        ("admin", !same_admin(&old.admin, &new.admin)),
         ("workers", old.workers != new.workers),
         ("vendor", !same_vendor(&old.vendor, &new.vendor, differs)),
         ("guard", old.guard != new.guard),
@@ -69,6 +69,14 @@ fn tenant_parts(old: &Tenant, new: &Tenant) -> [(&'static str, bool); 6] {
         ("vendor", *urls != new.urls),
         ("region", *region != new.region),
     ]
+}
+
+fn same_admin(old: &Admin, new: &Admin) -> bool {
+    let same_token = match (&old.token, &new.token) {
+        (Some(old), Some(new)) => old.matches(new),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    old.address == new.address && same_token
 }
 
 fn same_credential(old: Option<&Credential>, new: Option<&Credential>) -> bool {

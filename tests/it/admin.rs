@@ -282,3 +282,24 @@ fn no_output_has_a_secret_a_token_a_body_or_a_raw_path_in_it() {
         assert!(!all.contains(word), "{word}");
     }
 }
+
+#[test]
+fn pages_that_are_not_for_everybody_ask_for_the_token() {
+    let token = "adminTokenForTests202612";
+    let mut config = Config::new("http://127.0.0.1:1");
+    config.admin = format!(", token: {{ sha256: {} }}", sha256_hex(token.as_bytes()));
+    let gateway = Gateway::start(&config);
+    let ask = |method: &str, path: &str, token: Option<&str>| {
+        let request = Request::new(method, path).header("Connection", "close");
+        let request = token.into_iter().fold(request, Request::bearer);
+        Connection::open(gateway.admin).call(&request).status
+    };
+    for (method, path) in [("GET", "/"), ("GET", "/status"), ("POST", "/reload")] {
+        assert_eq!(ask(method, path, None), 401, "{path}");
+        assert_eq!(ask(method, path, Some("another")), 401, "{path}");
+        assert_eq!(ask(method, path, Some(token)), 200, "{path}");
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(ask("GET", path, None), 200, "{path} stays open");
+    }
+}

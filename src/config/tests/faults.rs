@@ -25,7 +25,7 @@ callers:
 listeners[0].address: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080
 listeners[1].address: missing
 listeners[1].adress: unknown key; did you mean address?
-admin.address: must be a loopback address such as 127.0.0.1:9090: the admin listener asks for no token
+admin.address: must be a loopback address such as 127.0.0.1:9090, or admin.token must be given
 vendor.api: expected https://host or https://host:port
 vendor.connect_timeout: must be longer than 0
 budgets.push.limit: 0 is not within 1 and 4294967295
@@ -139,6 +139,8 @@ fn values_out_of_bounds_after_the_limits() {
         ),
         ("budgets: { pushes: { limit: 1 } }", "budgets.pushes: unknown key"),
         ("admin: { address: 192.0.2.1:9090 }", "admin.address: must be a loopback address…"),
+        ("admin: { token: { sha256: x } }", "admin.token.sha256: expected the 64 hexadecimal digits…"),
+        ("admin: { token: {} }", "admin.token.sha256: …"),
         ("admin: { address: localhost:9090 }", "admin.address: expected an IP address with a port…"),
         ("admin: { address: 127.0.0.1:8080 }", "admin.address: another listener has this address"),
         ("vendor: { ca: nowhere.pem }", "vendor.ca: the file \"/etc/gateway/nowhere.pem\" cannot be read…"),
@@ -198,7 +200,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         }
     };
     let rows = [
-        ("admin.token", "{ sha256: x }", "[]", "{}"),
         ("audit", "stderr", "5", "off"),
         ("audit", "{ file: x }", "true", "{}"),
         ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),

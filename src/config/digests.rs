@@ -1,0 +1,74 @@
+//! Digests of tokens: the callers' and the operators'.
+
+use super::reader::Value;
+use crate::secret::TokenDigest;
+
+/// Tokens that are tried first by whoever guesses. The empty one is what an unset variable gives.
+const COMMON_WORDS: &[&str] = &[
+    "",
+    "000000",
+    "111111",
+    "123",
+    "123123",
+    "1234",
+    "12345",
+    "123456",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "abc",
+    "abc123",
+    "abcdef",
+    "admin",
+    "apikey",
+    "change-me",
+    "changeit",
+    "changeme",
+    "default",
+    "demo",
+    "dev",
+    "example",
+    "foo",
+    "foobar",
+    "guest",
+    "hello",
+    "jiguang",
+    "jpush",
+    "key",
+    "letmein",
+    "master",
+    "none",
+    "null",
+    "password",
+    "password1",
+    "push",
+    "qwerty",
+    "root",
+    "secret",
+    "system",
+    "test",
+    "test123",
+    "testing",
+    "todo",
+    "token",
+    "user",
+    "welcome",
+    "xxx",
+];
+
+/// Reads the digest of a token that is worth the name.
+pub(super) fn read(value: &Value<'_>) -> Option<TokenDigest> {
+    let Some(digest) = TokenDigest::from_hex(value.text()?) else {
+        return value.refuse("expected the 64 hexadecimal digits that `jpush-gateway token new` prints");
+    };
+    if COMMON_WORDS.iter().any(|word| is_of(&digest, word)) {
+        return value.refuse("the token is empty or a common word; make one with `jpush-gateway token new`");
+    }
+    Some(digest)
+}
+
+/// With a line break too: that is what `echo word | sha256sum` gives.
+fn is_of(digest: &TokenDigest, word: &str) -> bool {
+    let of = |text: &str| TokenDigest::of(text.as_bytes()).matches(digest);
+    of(word) || of(&format!("{word}\n"))
+}
