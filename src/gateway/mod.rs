@@ -103,7 +103,7 @@ impl Worker {
     /// Answers one request, whatever happens.
     ///
     /// What the story carries from stage to stage is boxed: a future holds its arguments and its locals, and with
-    /// all of them inline it took 12 KiB and a fifth of a request's user time to move them.
+    /// all of them inline this one took 12 KiB.
     pub fn handle(
         self: Arc<Self>,
         request: Request<Incoming>,
