@@ -92,7 +92,7 @@ impl Read {
     }
 }
 
-/// Reads the body of an answer. `body` is the answer's; its head was taken out before.
+/// Reads the body of an answer: all of a short one, the beginning of a long one.
 pub async fn read(answer: Box<Answer>) -> Result<(http::response::Parts, Read), Refusal> {
     let Answer { response, lease, due, .. } = *answer;
     let (parts, mut body) = response.into_parts();

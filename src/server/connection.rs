@@ -78,14 +78,8 @@ where
         .serve_connection(io, service);
     let mut finishing = false;
     let ended = std::future::poll_fn(|cx| {
-        match pulse.order(cx) {
-            Order::Serve => {}
-            Order::Finish if finishing => {}
-            Order::Finish => {
-                finishing = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            Order::Close => return Poll::Ready(Err(())),
+        if !obey(&pulse, cx, &mut finishing, || Pin::new(&mut connection).graceful_shutdown()) {
+            return Poll::Ready(Err(()));
         }
         connection.poll_without_shutdown(cx).map_err(|_| ())
     });
@@ -110,18 +104,22 @@ where
     let mut connection = pin!(connection);
     let mut finishing = false;
     std::future::poll_fn(|cx| {
-        match pulse.order(cx) {
-            Order::Serve => {}
-            Order::Finish if finishing => {}
-            Order::Finish => {
-                finishing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            Order::Close => return Poll::Ready(()),
+        if !obey(&pulse, cx, &mut finishing, || connection.as_mut().graceful_shutdown()) {
+            return Poll::Ready(());
         }
         connection.as_mut().poll(cx).map(drop)
     })
     .await;
+}
+
+/// Does what a connection is told, finishing once; `false` if it has to close now.
+fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool, finish: impl FnOnce()) -> bool {
+    let order = pulse.order(cx);
+    if order == Order::Finish && !*finishing {
+        *finishing = true;
+        finish();
+    }
+    order != Order::Close
 }
 
 /// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the
