@@ -5,9 +5,11 @@ use std::ptr;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::moment::Moment;
 use super::pace::Pace;
-use super::permit::Permit;
+use super::permit::{Paid, Permit};
 use super::queue::{Bell, Waiter};
 use super::window::Ends;
 use super::{Budget, Clock, Draw, Inner, Quota, QuotaInner, lock};
@@ -148,15 +150,17 @@ impl Drop for Turn {
 }
 
 /// Takes a slot in every budget of `draw` and the caller's share of one call, or nothing at all; nobody waits.
+#[inline]
 pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
-    match decide(draw, taker, (clock, now), None, Patience::None) {
-        Decision::Paid(permit) => Ok(permit),
-        Decision::Refused(exhausted) => Err(exhausted),
-        Decision::Wait { .. } => unreachable!("without patience nobody waits"),
+    let mut held = Held::lock(draw, taker);
+    match held.ask(None, now) {
+        Ok(()) => Ok(held.take(None, taker, clock)),
+        Err(blocked) => Err(blocked.exhausted),
     }
 }
 
 /// Decides over one call; `turn` is its place so far. A refusal costs neither slot nor share.
+#[inline]
 pub fn decide(
     draw: &Draw,
     taker: &Taker,
@@ -167,13 +171,13 @@ pub fn decide(
     let mut held = Held::lock(draw, taker);
     let outcome = held.ask(turn.as_ref(), now);
     let decision = match outcome {
-        Ok(()) => Ok(held.take(turn.as_ref())),
+        Ok(()) => Ok(held.take(turn.as_ref(), taker, clock)),
         Err(blocked) => Err(held.wait(blocked, taker, turn.as_ref(), (now, patience))),
     };
     // A turn gives its place back when it is dropped, for which it needs the locks.
     drop(held);
     match decision {
-        Ok(calls) => Decision::Paid(Permit::new(*draw, calls, taker.clone(), clock)),
+        Ok(permit) => Decision::Paid(permit),
         Err(Waiting::Refused(exhausted)) => Decision::Refused(exhausted),
         Err(Waiting::Stays { look_at }) => match turn {
             Some(turn) => Decision::Wait { turn, look_at },
@@ -196,30 +200,48 @@ enum Waiting {
     Joins { turn: Turn, look_at: Option<Moment> },
 }
 
+impl Inner {
+    /// Why a call cannot pass; `others` are before it.
+    #[cold]
+    fn blocked(&mut self, budget: &'static Budget, others: bool, now: Moment) -> Blocked {
+        let nth = if others { self.queue.len() + 1 } else { 1 };
+        let wait = self.until_free(now, nth, Ends::Latest);
+        Blocked { exhausted: self.exhausted(wait), gate: Gate::Budget(budget) }
+    }
+}
+
+type Locked = (&'static Budget, MutexGuard<'static, Inner>);
+
 /// Everything one decision is about, locked.
 struct Held<'b> {
-    budgets: [Option<(&'static Budget, MutexGuard<'static, Inner>)>; Draw::MAX],
+    budgets: SmallVec<[Locked; 1]>,
     quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
 impl<'b> Held<'b> {
     fn lock(draw: &Draw, taker: &'b Taker) -> Self {
-        let budgets = draw.0.map(|budget| budget.map(|budget| (budget, lock(&budget.inner))));
+        let lock_one = |budget: &'static Budget| (budget, lock(&budget.inner));
+        let budgets = match draw.0.as_slice() {
+            [only] => SmallVec::from_buf([lock_one(only)]),
+            all => all.iter().copied().map(lock_one).collect(),
+        };
         let quota = taker.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
         Self { budgets, quota }
     }
 
     /// Asks slots, quota and pacing in this order; takes the share of quota and pacing only if all agree.
     fn ask(&mut self, turn: Option<&Turn>, now: Moment) -> Result<(), Blocked> {
-        let full = self.budgets.iter_mut().flatten().filter_map(|(budget, inner)| {
+        let mut full: Option<Blocked> = None;
+        for (budget, inner) in &mut self.budgets {
             let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
-            (inner.free(now) == 0 || others).then(|| {
-                let nth = if others { inner.queue.len() + 1 } else { 1 };
-                let wait = inner.until_free(now, nth, Ends::Latest);
-                Blocked { exhausted: inner.exhausted(wait), gate: Gate::Budget(budget) }
-            })
-        });
-        if let Some(blocked) = full.max_by_key(|blocked| blocked.exhausted.wait()) {
+            if inner.free(now) == 0 || others {
+                let blocked = inner.blocked(budget, others, now);
+                if full.as_ref().is_none_or(|full| full.exhausted.wait() <= blocked.exhausted.wait()) {
+                    full = Some(blocked);
+                }
+            }
+        }
+        if let Some(blocked) = full {
             return Err(blocked);
         }
         if let Some((quota, inner)) = &mut self.quota {
@@ -242,7 +264,7 @@ impl<'b> Held<'b> {
 
     fn pace(&self, now: Moment) -> Result<(), Blocked> {
         let mut taken: Vec<&Pace> = Vec::new();
-        for (budget, inner) in self.budgets.iter().flatten() {
+        for (budget, inner) in &self.budgets {
             let Some(pace) = &inner.pace else { continue };
             if let Err(wait) = pace.take(now) {
                 taken.into_iter().for_each(Pace::refund);
@@ -253,20 +275,25 @@ impl<'b> Held<'b> {
         Ok(())
     }
 
-    /// Takes the slots, and tells the next in line that there may be more. Returns each budget's number of the call.
-    fn take(&mut self, turn: Option<&Turn>) -> [u64; Draw::MAX] {
-        let mut calls = [0; Draw::MAX];
-        for (call, (_, inner)) in calls.iter_mut().zip(self.budgets.iter_mut().flatten()) {
+    /// Takes the slots, and tells the next in line that there may be more.
+    fn take(&mut self, turn: Option<&Turn>, taker: &Taker, clock: Clock) -> Permit {
+        let pay = |(budget, inner): &mut Locked| {
             inner.window.take();
             inner.dispatched += 1;
-            *call = inner.dispatched;
-        }
+            Paid { budget, call: inner.dispatched }
+        };
+        // Nearly always one, which then need not be collected through memory.
+        let paid = match self.budgets.as_mut_slice() {
+            [only] => SmallVec::from_buf([pay(only)]),
+            all => all.iter_mut().map(pay).collect(),
+        };
+        let permit = Permit::new(paid, taker.clone(), clock);
         if let Some(turn) = turn {
             let queue = self.queue(&turn.gate);
             queue.served(turn.waiter.id);
             queue.ring_head();
         }
-        calls
+        permit
     }
 
     /// What a call does that cannot pass: stay where it waits, go and wait where it must, or give up.
@@ -306,7 +333,7 @@ impl<'b> Held<'b> {
     fn soonest(&mut self, gate: &Gate, now: Moment, ahead: usize, exhausted: &Exhausted) -> Duration {
         match gate {
             Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().flatten().find(|(held, _)| ptr::eq(*held, *budget));
+                let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, *budget));
                 let by_window = held.map(|(_, inner)| inner.until_free(now, ahead + 1, Ends::Soonest));
                 by_window.unwrap_or_default()
             }
@@ -320,7 +347,7 @@ impl<'b> Held<'b> {
     fn queue(&mut self, gate: &Gate) -> &mut super::Queue {
         match gate {
             Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().flatten().find(|(held, _)| ptr::eq(*held, *budget));
+                let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, *budget));
                 &mut held.expect("a call waits at a gate of its own").1.queue
             }
             Gate::Quota(_) => &mut self.quota.as_mut().expect("a call waits at a gate of its own").1.queue,

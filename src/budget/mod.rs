@@ -10,6 +10,7 @@
 //! Pure: time is passed in as a [`Moment`], except where a permit is dropped, which is why it carries its [`Clock`].
 
 mod decide;
+mod lock;
 mod moment;
 mod pace;
 mod permit;
@@ -21,12 +22,14 @@ mod window;
 mod word;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hint::spin_loop;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, take, whole_seconds};
+use lock::lock;
 pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
@@ -296,43 +299,20 @@ impl Quota {
     }
 }
 
-/// The budgets one call draws on: all of them or none.
-#[derive(Clone, Copy, Default)]
-pub struct Draw([Option<&'static Budget>; Draw::MAX]);
+/// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
+/// draws on three.
+#[derive(Clone, Default)]
+pub struct Draw(SmallVec<[&'static Budget; 2]>);
 
 impl Draw {
-    /// A schedule for a target list to everybody draws on three, a v4 upload of two pictures as well.
-    const MAX: usize = 4;
-
     /// Adds a budget, keeping the order in which locks are taken.
     pub fn add(&mut self, budget: &'static Budget) {
-        let mut carried = Some(budget);
-        for place in &mut self.0 {
-            if place.is_none_or(|known| carried.is_some_and(|new| new.order < known.order)) {
-                std::mem::swap(place, &mut carried);
-            }
-        }
-        assert!(carried.is_none(), "no call draws on more than {} budgets", Self::MAX);
+        let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());
+        self.0.insert(place, budget);
     }
 
     /// Its budgets.
     pub fn iter(&self) -> impl Iterator<Item = &'static Budget> {
-        self.0.into_iter().flatten()
+        self.0.iter().copied()
     }
-}
-
-/// How often a lock is tried before its thread sleeps for it. What is done under these locks takes less than the
-/// system call that sleeping costs, and one that slept makes the other thread pay for a second one that wakes it.
-const TRIES: u32 = 8;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code under these locks can panic half-way through a change, so a poisoned one is as good as another.
-    for tries in 0..TRIES {
-        match mutex.try_lock() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => (0..1 << tries).for_each(|_| spin_loop()),
-        }
-    }
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,13 +18,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use attempts::Attempts;
+use attempts::{Attempts, Exchanged};
 use local::{close_record, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 
 use crate::answer::Reply;
 use crate::auth;
 use crate::body::{Facts, Subject};
-use crate::budget::{self, Clock, Decision, Permit};
+use crate::budget::{self, Clock, Decision, Permit, Standing};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
@@ -271,8 +271,9 @@ impl Worker {
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
         let answered = async {
-            let (answer, start) = self.exchange(attempts, message, permit).await?;
-            self.receive(answer, operation, start, &mut record).await
+            let Exchanged { answer, start, standing } = self.exchange(attempts, message, permit).await?;
+            let (parts, read) = self.receive(answer, operation, start, &mut record).await?;
+            Ok((parts, read, standing))
         };
         let outcome = tokio::select! {
             biased;
@@ -280,9 +281,9 @@ impl Worker {
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         match outcome {
-            Ok((mut parts, read)) => {
+            Ok((mut parts, read, standing)) => {
                 outbound::relay_headers(&mut parts.headers);
-                self.add_headers(&mut parts.headers, &grant, &record);
+                add_headers(&mut parts.headers, standing, &record);
                 record.answered(parts.status.as_u16(), read.ready_bytes());
                 Response::from_parts(parts, read.into_reply(record))
             }
@@ -292,19 +293,21 @@ impl Worker {
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
-        self.add_headers(answer.headers_mut(), grant, &record);
+        let budget = grant.credential().budget(grant.operation().budget);
+        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        add_headers(answer.headers_mut(), standing, &record);
         close_record(refusal, &answer, record);
         answer
     }
+}
 
-    /// Headers of every answer to a granted call, the vendor's and ours.
-    fn add_headers(&self, headers: &mut HeaderMap, grant: &Grant, record: &Record) {
-        headers.insert(&REQUEST_ID, record.request_id().clone());
-        if let Some(seconds) = record.preference() {
-            outbound::add_preference(headers, seconds);
-        }
-        if let Some(budget) = grant.credential().budget(grant.operation().budget) {
-            outbound::add_rate_headers(headers, &budget.standing(self.clock.now()));
-        }
+/// Headers of every answer to a granted call, the vendor's and ours.
+fn add_headers(headers: &mut HeaderMap, standing: Option<Standing>, record: &Record) {
+    headers.insert(&REQUEST_ID, record.request_id().clone());
+    if let Some(seconds) = record.preference() {
+        outbound::add_preference(headers, seconds);
+    }
+    if let Some(standing) = standing {
+        outbound::add_rate_headers(headers, &standing);
     }
 }
