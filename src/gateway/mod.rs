@@ -35,7 +35,7 @@ use crate::setup::Setup;
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry, VendorNote};
 use crate::tenant::{Denied, Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool, Sending};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, NotSent, Pool, Sending};
 use crate::waiting::{self, Waiting};
 
 /// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
@@ -192,6 +192,7 @@ impl Worker {
             record.prefers_to_wait(seconds);
         }
         let payload = self.check(&grant, &matched, parts, body)?;
+        self.pool.check_circuit(grant.origin(), now)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
@@ -314,10 +315,15 @@ impl Worker {
                     dispatched.settle(self.clock.at(answer.arrived), said);
                     return Ok((answer, deadlines.start));
                 }
+                Err(Failure::NotSent(_, NotSent::CircuitOpen(open))) => {
+                    dispatched.refund();
+                    return Err(open.into());
+                }
                 Err(Failure::NotSent(back, why)) => {
                     dispatched.refund();
                     self.telemetry.metrics.vendor_failure(operation, why.kind());
-                    if choice == Choice::Fresh || !time_for_another(&deadlines) {
+                    let down = self.pool.check_circuit(origin, Instant::now()).is_err();
+                    if down || choice == Choice::Fresh || !time_for_another(&deadlines) {
                         tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
                         return Err(Refusal::VendorUnreachable);
                     }
