@@ -14,7 +14,7 @@ use crate::outbound;
 use crate::refusal::Refusal;
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Sending};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, NotSent, Sending};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -53,10 +53,15 @@ impl Worker {
                     let standing = dispatched.settle_and_show(arrived, said, operation.budget);
                     return Ok(Exchanged { answer, start: deadlines.start, standing });
                 }
+                Err(Failure::NotSent(_, NotSent::CircuitOpen(open))) => {
+                    dispatched.refund();
+                    return Err(open.into());
+                }
                 Err(Failure::NotSent(back, why)) => {
                     dispatched.refund();
                     self.telemetry.metrics.vendor_failure(operation, why.kind());
-                    if choice == Choice::Fresh || !time_for_another(&deadlines) {
+                    let down = self.pool.check_circuit(origin, Instant::now()).is_err();
+                    if down || choice == Choice::Fresh || !time_for_another(&deadlines) {
                         tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
                         return Err(Refusal::VendorUnreachable);
                     }

@@ -186,6 +186,7 @@ impl Worker {
             record.prefers_to_wait(seconds);
         }
         let payload = self.check(&grant, &matched, parts, body)?;
+        self.pool.check_circuit(grant.origin(), now)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
