@@ -56,6 +56,13 @@ impl Exhausted {
         }
     }
 
+    fn at_least(mut self, least: Duration) -> Self {
+        match &mut self {
+            Self::Budget { wait, .. } | Self::Quota { wait, .. } => *wait = (*wait).max(least),
+        }
+        self
+    }
+
     /// The wait for a `Retry-After` header: at least one second.
     pub fn retry_after_seconds(&self) -> u64 {
         whole_seconds(self.wait()).max(1)
@@ -155,7 +162,7 @@ pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Per
     let mut held = Held::lock(draw, taker);
     match held.ask(None, now) {
         Ok(()) => Ok(held.take(None, taker, clock)),
-        Err(blocked) => Err(blocked.exhausted),
+        Err(blocked) => Err(held.refuse(blocked, now)),
     }
 }
 
@@ -190,8 +197,10 @@ pub fn decide(
 /// Where a call cannot pass.
 struct Blocked {
     gate: Gate,
-    /// What a refusal would say.
+    /// What a refusal says, as long as nothing else needs longer.
     exhausted: Exhausted,
+    /// When the gate opens for whoever is next there.
+    opens: Duration,
 }
 
 enum Waiting {
@@ -206,7 +215,8 @@ impl Inner {
     fn blocked(&mut self, budget: &'static Budget, others: bool, now: Moment) -> Blocked {
         let nth = if others { self.queue.len() + 1 } else { 1 };
         let wait = self.until_free(now, nth, Ends::Latest);
-        Blocked { exhausted: self.exhausted(wait), gate: Gate::Budget(budget) }
+        let opens = self.until_free(now, 1, Ends::Latest);
+        Blocked { exhausted: self.exhausted(wait), gate: Gate::Budget(budget), opens }
     }
 }
 
@@ -245,15 +255,13 @@ impl<'b> Held<'b> {
             return Err(blocked);
         }
         if let Some((quota, inner)) = &mut self.quota {
-            let gate = || Gate::Quota(Arc::clone(quota));
-            if inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota))) {
-                let wait = quota.interval() * u32::try_from(inner.queue.len() + 1).unwrap_or(u32::MAX);
-                return Err(Blocked { exhausted: quota.exhausted(wait), gate: gate() });
-            }
-            inner
-                .pace
-                .take(now)
-                .map_err(|wait| Blocked { exhausted: quota.exhausted(wait), gate: gate() })?;
+            let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota)));
+            let taken = if others { Err(inner.pace.until_free(now)) } else { inner.pace.take(now) };
+            taken.map_err(|opens| {
+                let before = if others { inner.queue.len() } else { 0 };
+                let exhausted = quota.exhausted(opens + quota.turns(before));
+                Blocked { gate: Gate::Quota(Arc::clone(quota)), exhausted, opens }
+            })?;
         }
         self.pace(now).inspect_err(|_| {
             if let Some((_, inner)) = &self.quota {
@@ -268,7 +276,8 @@ impl<'b> Held<'b> {
             let Some(pace) = &inner.pace else { continue };
             if let Err(wait) = pace.take(now) {
                 taken.into_iter().for_each(Pace::refund);
-                return Err(Blocked { gate: Gate::Budget(budget), exhausted: inner.exhausted(wait) });
+                let exhausted = inner.exhausted(wait);
+                return Err(Blocked { gate: Gate::Budget(budget), exhausted, opens: wait });
             }
             taken.push(pace);
         }
@@ -304,43 +313,48 @@ impl<'b> Held<'b> {
         turn: Option<&Turn>,
         (now, patience): (Moment, Patience),
     ) -> Waiting {
-        let Blocked { gate, exhausted } = blocked;
-        let Patience::Until(until) = patience else { return Waiting::Refused(exhausted) };
+        let Patience::Until(until) = patience else { return Waiting::Refused(self.refuse(blocked, now)) };
+        let gate = blocked.gate.clone();
         let stays = turn.filter(|turn| turn.is_at(&gate));
         if now >= until || turn.is_some_and(|turn| turn.waiter.bell.evicted()) {
-            return Waiting::Refused(exhausted);
+            return Waiting::Refused(self.refuse(blocked, now));
         }
         let ahead = match stays {
             Some(turn) => usize::from(self.queue(&gate).is_closed_to(Some(turn.waiter.id))),
             None => self.queue(&gate).ahead_of(taker.caller, taker.weight),
         };
-        let soonest = now + self.soonest(&gate, now, ahead, &exhausted);
+        let soonest = now + self.soonest(&gate, now, ahead, blocked.opens);
         if soonest > until {
-            return Waiting::Refused(exhausted);
+            return Waiting::Refused(self.refuse(blocked, now));
         }
-        let look_at = |is_next: bool| is_next.then(|| (now + exhausted.wait()).min(until));
+        let look_at = |is_next: bool| is_next.then(|| (now + blocked.opens).min(until));
         if stays.is_some() {
             return Waiting::Stays { look_at: look_at(ahead == 0) };
         }
         let Some(waiter) = self.queue(&gate).join(taker.caller, taker.weight) else {
-            return Waiting::Refused(exhausted);
+            return Waiting::Refused(self.refuse(blocked, now));
         };
         let is_next = !self.queue(&gate).is_closed_to(Some(waiter.id));
         Waiting::Joins { turn: Turn { gate, waiter }, look_at: look_at(is_next) }
     }
 
+    /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
+    #[cold]
+    fn refuse(&self, blocked: Blocked, now: Moment) -> Exhausted {
+        let quota = self.quota.iter().map(|(_, inner)| inner.pace.until_free(now));
+        let paces = self.budgets.iter().filter_map(|(_, inner)| Some(inner.pace.as_ref()?.until_free(now)));
+        blocked.exhausted.at_least(quota.chain(paces).max().unwrap_or_default())
+    }
+
     /// The soonest a call could pass with so many before it, if every answer in flight came at once.
-    fn soonest(&mut self, gate: &Gate, now: Moment, ahead: usize, exhausted: &Exhausted) -> Duration {
+    fn soonest(&mut self, gate: &Gate, now: Moment, ahead: usize, opens: Duration) -> Duration {
         match gate {
             Gate::Budget(budget) => {
                 let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, *budget));
                 let by_window = held.map(|(_, inner)| inner.until_free(now, ahead + 1, Ends::Soonest));
                 by_window.unwrap_or_default()
             }
-            Gate::Quota(quota) => {
-                let turns = quota.interval() * u32::try_from(ahead).unwrap_or(u32::MAX);
-                turns.max(if ahead == 0 { exhausted.wait() } else { Duration::ZERO })
-            }
+            Gate::Quota(quota) => quota.turns(ahead).max(if ahead == 0 { opens } else { Duration::ZERO }),
         }
     }
 

@@ -9,6 +9,7 @@
 //!
 //! Pure: time is passed in as a [`Moment`], except where a permit is dropped, which is why it carries its [`Clock`].
 
+mod clock;
 mod decide;
 mod lock;
 mod moment;
@@ -24,10 +25,11 @@ mod word;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub use clock::Clock;
 pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, take, whole_seconds};
 use lock::lock;
 pub use moment::Moment;
@@ -42,32 +44,6 @@ use word::Word;
 
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
-
-/// Reads the monotonic clock budgets are kept by.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// Starts counting now.
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// The present moment.
-    pub fn now(&self) -> Moment {
-        Moment::after_start(self.0.elapsed())
-    }
-
-    /// The instant of a moment.
-    pub fn instant(&self, moment: Moment) -> Instant {
-        self.0 + moment.since(Moment::default())
-    }
-
-    /// The moment of an instant.
-    pub fn at(&self, instant: Instant) -> Moment {
-        Moment::after_start(instant.saturating_duration_since(self.0))
-    }
-}
 
 /// All budgets, by vendor key and name. They outlive every configuration: a reload finds them again here.
 #[derive(Default)]
@@ -289,9 +265,10 @@ impl Quota {
         self.limit
     }
 
-    /// How often one call's share comes back.
-    fn interval(&self) -> Duration {
-        self.limit.window / self.limit.limit.get()
+    /// How long until so many calls' shares came back.
+    fn turns(&self, calls: usize) -> Duration {
+        let interval = self.limit.window / self.limit.limit.get();
+        interval.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
     }
 
     fn exhausted(&self, wait: Duration) -> Exhausted {
