@@ -13,6 +13,7 @@ use crate::admin;
 use crate::budget::{Budgets, Clock};
 use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
+use crate::ledger::{Ledger, LedgerError};
 use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
 use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
@@ -32,6 +33,9 @@ pub enum RunError {
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] LedgerError),
     /// The operating system refused something else.
     #[error("the process cannot be set up")]
     System(#[from] io::Error),
@@ -41,6 +45,7 @@ pub enum RunError {
 pub struct App {
     serving: Serving,
     load: Arc<Load>,
+    ledger: Option<Arc<Ledger>>,
     reloads: Reloads,
     signals: Signals,
     admin: Arc<admin::State>,
@@ -54,7 +59,7 @@ impl App {
     pub fn start(source: Source, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
-        let (config, budgets) = (&source.config, Budgets::default());
+        let (config, budgets) = (&source.config, Arc::new(Budgets::default()));
         let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
@@ -65,8 +70,14 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        tracing::warn!("budgets start empty: calls that were made before this start are not counted");
         let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
+        let ledger = match &config.state_file {
+            Some(path) => Some(Ledger::open(path, clock, &budgets)?),
+            None => {
+                tracing::warn!("budgets start empty: calls that were made before this start are not counted");
+                None
+            }
+        };
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
         let access_log = AccessLog::start(workers, sink)?;
         let worker = |number| {
@@ -74,6 +85,7 @@ impl App {
             Arc::new(Seat::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
+                ledger: ledger.clone(),
                 clock,
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
@@ -95,12 +107,13 @@ impl App {
         let admin = admin::State {
             reloads: reloads.clone(),
             load: Arc::clone(&load),
+            ledger: ledger.clone(),
             clock,
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
         };
         let admin = Arc::new(admin);
-        Ok(Self { serving, load, reloads, signals, admin, admin_listener, _access_log: access_log })
+        Ok(Self { serving, load, ledger, reloads, signals, admin, admin_listener, _access_log: access_log })
     }
 
     /// Where the admin pages are.
@@ -123,7 +136,12 @@ impl App {
             // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
+                // At once: the next process waits for it.
+                let hand_over = self.ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
                 serving.finish(drain.deadline);
+                if hand_over.is_some_and(|thread| thread.join().is_err()) {
+                    tracing::error!("handing the state file over ended in a panic");
+                }
                 let _ = done.send(());
             });
             let _ = finished.await;

@@ -38,6 +38,7 @@ pub mod detach;
 pub mod edge;
 pub mod gateway;
 pub mod intake;
+pub mod ledger;
 pub mod load;
 pub mod operation;
 pub mod outbound;

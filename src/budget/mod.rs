@@ -11,6 +11,7 @@ mod moment;
 mod pace;
 mod permit;
 mod queue;
+mod remains;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use pace::Pace;
 pub use permit::{Dispatched, Permit};
 pub use queue::Bell;
 use queue::Queue;
+pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
 use tally::Tally;
 use window::{Ends, Rule, Window};
 pub use word::Said;
@@ -41,9 +43,18 @@ use crate::operation::BudgetName;
 pub struct Clock(Instant);
 
 impl Clock {
-    /// Starts counting now.
+    /// How far back a clock can tell: longer than the longest window with its guard.
+    const PAST: Duration = Duration::from_hours(24 * 64);
+
+    /// A clock on which calls of a former process have a place as well.
     pub fn start() -> Self {
-        Self(Instant::now())
+        let now = Instant::now();
+        Self(now.checked_sub(Self::PAST).unwrap_or(now))
+    }
+
+    /// How long it runs.
+    pub fn uptime(&self) -> Duration {
+        self.0.elapsed().saturating_sub(Self::PAST)
     }
 
     /// The present moment.
@@ -67,6 +78,7 @@ impl Clock {
 pub struct Budgets {
     by_key: Mutex<HashMap<(VendorKey, BudgetName), Arc<Budget>>>,
     next_order: AtomicU32,
+    remains: Mutex<Remains>,
 }
 
 /// How long calls can matter beyond their answer.
@@ -90,7 +102,9 @@ impl Budgets {
         let mut by_key = lock(&self.by_key);
         let budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Budget { name, order, inner: Mutex::new(Inner::new(name, limit, horizon)) })
+            let (id, mut inner) = (BudgetId::of(key, name), Inner::new(name, limit, horizon));
+            self.take_up(id, &mut inner);
+            Arc::new(Budget { name, id, order, inner: Mutex::new(inner) })
         });
         lock(&budget.inner).resize(limit, horizon);
         Arc::clone(budget)
@@ -100,6 +114,7 @@ impl Budgets {
 /// One budget: the calls one vendor key may make in a window.
 pub struct Budget {
     name: BudgetName,
+    id: BudgetId,
     /// Locks are taken in this order, so two calls over the same budgets cannot wait for each other.
     order: u32,
     inner: Mutex<Inner>,

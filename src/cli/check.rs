@@ -44,6 +44,10 @@ fn summary(config: &Config) -> String {
         ));
     }
     line(format_args!("admin {}", config.admin.address));
+    match &config.state_file {
+        Some(path) => line(format_args!("state file {}", path.display())),
+        None => line(format_args!("no state file: budgets start empty")),
+    }
     for tenant in &config.tenants {
         let keys =
             [("app", Some(&tenant.app)), ("dev", tenant.dev.as_ref()), ("group", tenant.group.as_ref())];
