@@ -25,6 +25,7 @@ use record::{Call, State};
 use times::Times;
 
 use crate::budget::{BudgetId, Budgets, Clock, Dispatched, Draw, Moment, Permit, Reach, Remains, Said};
+use crate::refusal::Refusal;
 
 /// How long the owner waits at its end for the answers of its last calls, of the 5 s that requests wait elsewhere.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -57,6 +58,15 @@ pub enum NotWritten {
     /// It could not be written.
     #[error("the state file could not be written")]
     Failed,
+}
+
+impl From<NotWritten> for Refusal {
+    fn from(error: NotWritten) -> Self {
+        match error {
+            NotWritten::NotOurs => Self::Draining,
+            NotWritten::Failed => Self::Overloaded { what: "what its state file can take" },
+        }
+    }
 }
 
 /// Where a state file is on its way through this process.
@@ -290,7 +300,7 @@ fn longest(draw: &Draw) -> Longest {
 
 /// A call under way that is written down, where there is a state file. Dropped, it counts as given up.
 #[must_use]
-pub struct Attempt {
+pub struct Entered {
     dispatched: Option<Dispatched>,
     entry: Option<Entry>,
 }
@@ -300,7 +310,7 @@ struct Entry {
     cell: u32,
 }
 
-impl Attempt {
+impl Entered {
     /// Writes a call down and lets it go. If it cannot be written, its slots are given back.
     pub fn begin(ledger: Option<&Arc<Ledger>>, permit: Permit) -> Result<Self, NotWritten> {
         let entry = match ledger {
@@ -333,7 +343,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for Entered {
     fn drop(&mut self) {
         drop(self.end(Some(State::Abandoned)));
     }
