@@ -71,13 +71,11 @@ impl App {
             tracing::warn!("{warning}");
         }
         let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
-        let ledger = match &config.state_file {
-            Some(path) => Some(Ledger::open(path, clock, &budgets)?),
-            None => {
-                tracing::warn!("budgets start empty: calls that were made before this start are not counted");
-                None
-            }
-        };
+        let ledger =
+            config.state_file.as_ref().map(|path| Ledger::open(path, clock, &budgets)).transpose()?;
+        if ledger.is_none() {
+            tracing::warn!("budgets start empty: calls that were made before this start are not counted");
+        }
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
         let access_log = AccessLog::start(workers, sink)?;
         let worker = |number| {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::moment::Moment;
+use super::word::Word;
 use super::{Budget, Budgets, Inner, lock};
 use crate::config::VendorKey;
 use crate::operation::BudgetName;
@@ -55,14 +56,12 @@ impl Remains {
     }
 
     fn give(&mut self, id: BudgetId, inner: &mut Inner) {
-        let mut ends = self.by_budget.remove(&id).unwrap_or_default();
-        if let Some(moment) = self.held_back {
-            // As many calls as there can have been.
-            ends.extend((0..inner.rule.limit).map(|_| Ended::GivenUp(moment)));
-        }
-        if !ends.is_empty() {
+        if let Some(ends) = self.by_budget.remove(&id) {
             inner.window.restore(&ends);
         }
+        // As if all of its calls had been given up at that moment.
+        inner.word =
+            self.held_back.map(|at| Word::nothing_until(at + inner.rule.reach().hold + Moment::TICK));
     }
 }
 

@@ -152,22 +152,22 @@ impl Locked {
     ) -> io::Result<u32> {
         let ended = self.ended.entry(home).or_default();
         let over = ended.pop_front_if(|(end, _)| is_over(*end)).map(|(_, cell)| cell);
-        let cell = match over.or_else(|| self.free.pop()) {
-            Some(cell) => cell,
+        let number = match over.or_else(|| self.free.pop()) {
+            Some(number) => number,
             None => self.grow()?,
         };
-        let written = self.file.write_all_at(&call.encode(), place(cell));
-        written.map(|()| cell).inspect_err(|_| self.free.push(cell))
+        let written = self.file.write_all_at(&call.encode(), place(number));
+        written.map(|()| number).inspect_err(|_| self.free.push(number))
     }
 
     /// Writes down how a call ended; without a state its cell is free.
-    pub(super) fn end(&mut self, cell: u32, call: Option<&Call>, home: BudgetId, now: Moment) {
+    pub(super) fn end(&mut self, number: u32, call: Option<&Call>, home: BudgetId, now: Moment) {
         let bytes = call.map_or_else(record::free, Call::encode);
         // What is not written leaves the call in flight, for whoever reads it next.
-        let _ = self.file.write_all_at(&bytes, place(cell));
+        let _ = self.file.write_all_at(&bytes, place(number));
         match call {
-            Some(_) => self.ended.entry(home).or_default().push_back((now, cell)),
-            None => self.free.push(cell),
+            Some(_) => self.ended.entry(home).or_default().push_back((now, number)),
+            None => self.free.push(number),
         }
     }
 
@@ -185,9 +185,9 @@ impl Locked {
     /// Writes down which calls are still under way, and for how long at most, and leaves everything on the disk.
     pub(super) fn give_away(mut self, at: Stamp, attempt: Duration) -> io::Result<()> {
         let left = u32::try_from(attempt.as_millis() + 1).unwrap_or(u32::MAX);
-        for (cell, call) in record::in_flight(&self.bytes()?) {
+        for (number, call) in record::in_flight(&self.bytes()?) {
             let call = Call { state: State::Left(left), at, ..call };
-            self.file.write_all_at(&call.encode(), place(cell))?;
+            self.file.write_all_at(&call.encode(), place(number))?;
         }
         self.file.sync_data()?;
         self.head.clean = true;
@@ -202,6 +202,18 @@ impl Locked {
 }
 
 /// Where a cell stands in the file.
-fn place(cell: u32) -> u64 {
-    (u64::from(cell) + 1) * CELL as u64
+fn place(number: u32) -> u64 {
+    (u64::from(number) + 1) * CELL as u64
+}
+
+#[cfg(test)]
+impl Opened {
+    /// A file of ours that refuses every write.
+    pub(super) fn unwritable(path: &Path) -> Locked {
+        let file = File::open(path).expect("the file");
+        Self { path: path.to_owned(), file, is_new: false }
+            .locked()
+            .expect("the file can be looked at")
+            .expect("the path names it")
+    }
 }

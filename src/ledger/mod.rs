@@ -133,9 +133,8 @@ impl Ledger {
 
     fn wait_for_file(&self, budgets: &Budgets) {
         // Each time anew: whoever had it may have put another file in its place.
-        while let Err(error) = Opened::open(&self.path)
-            .and_then(Opened::lock)
-            .and_then(|locked| self.take_up(locked, budgets))
+        while let Err(error) =
+            Opened::open(&self.path).and_then(Opened::lock).and_then(|locked| self.take_up(locked, budgets))
         {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "the state file cannot be taken up");
@@ -257,22 +256,21 @@ impl Ledger {
         let begun = file.begin(&call, home, |end| end + reach.hold < now);
         if begun.is_err() != book.failing {
             book.failing = begun.is_err();
-            match &begun {
-                Err(error) => {
-                    let error = error as &dyn std::error::Error;
-                    tracing::error!(error, "the state file cannot be written: calls are refused");
-                }
-                Ok(_) => tracing::info!("the state file can be written again"),
+            if let Err(error) = &begun {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(error, "the state file cannot be written: calls are refused");
+            } else {
+                tracing::info!("the state file can be written again");
             }
         }
-        let cell = begun.map_err(|_| NotWritten::Failed)?;
+        let number = begun.map_err(|_| NotWritten::Failed)?;
         book.in_flight += 1;
         book.attempt = book.attempt.max(reach.attempt);
-        Ok(cell)
+        Ok(number)
     }
 
     /// Writes down how a call ended; `None`: it was never made.
-    fn end(&self, cell: u32, draw: &Draw, state: Option<State>) {
+    fn end(&self, number: u32, draw: &Draw, state: Option<State>) {
         let Longest { home, .. } = longest(draw);
         let call = state.map(|state| Call::new(state, self.times.stamp(), home, draw));
         let now = self.clock.now();
@@ -282,7 +280,7 @@ impl Ledger {
             self.calm.notify_all();
         }
         if let Some(file) = &mut book.file {
-            file.end(cell, call.as_ref(), home, now);
+            file.end(number, call.as_ref(), home, now);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! write that can be torn only on its own. The first cell is the head; every other one is free or a call.
 //! Numbers are little-endian. No cell holds a secret, or a key: budgets are known by their [`BudgetId`].
 
-use crate::budget::{BudgetId, Draw, Ended, Moment, fnv1a};
+use crate::budget::{Budget, BudgetId, Draw, Ended, Moment, fnv1a};
 
 /// Bytes of a cell.
 pub(super) const CELL: usize = 64;
@@ -143,7 +143,7 @@ impl Call {
     /// A call on the budgets of a draw, of which `home` is held longest.
     pub(super) fn new(state: State, at: Stamp, home: BudgetId, draw: &Draw) -> Self {
         let mut budgets = [Some(home), None, None, None];
-        let others = draw.iter().map(|budget| budget.id()).filter(|id| *id != home);
+        let others = draw.iter().map(Budget::id).filter(|id| *id != home);
         for (place, id) in budgets[1..].iter_mut().zip(others) {
             *place = Some(id);
         }
@@ -257,14 +257,14 @@ pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
         held_back: held_back.map(|at| held_back_for(elapsed(at, boot, now), now)),
         damage: None,
     };
-    for (cell, bytes) in (0..image.cells).zip(cells) {
+    for (number, bytes) in (0..image.cells).zip(cells) {
         match Call::decode(bytes) {
             Ok(Some(call)) => match elapsed(call.at, boot, now) {
-                FORGOTTEN.. => image.free.push(cell),
-                elapsed => image.found.push(found(cell, call, elapsed, now)),
+                FORGOTTEN.. => image.free.push(number),
+                elapsed => image.found.push(found(number, call, elapsed, now)),
             },
-            Ok(None) => image.free.push(cell),
-            Err(()) => image.broken.push(cell),
+            Ok(None) => image.free.push(number),
+            Err(()) => image.broken.push(number),
         }
     }
     let broken = u32::try_from(image.broken.len()).unwrap_or(u32::MAX);
@@ -285,8 +285,8 @@ pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
 pub(super) fn in_flight(bytes: &[u8]) -> Vec<(u32, Call)> {
     let (whole, _) = bytes.as_chunks::<CELL>();
     let cells = (0..).zip(whole.iter().skip(1));
-    let calls = cells.filter_map(|(cell, bytes)| Some((cell, Call::decode(bytes).ok()??)));
-    calls.filter(|(_, call)| call.state == State::InFlight).collect()
+    let read = cells.filter_map(|(number, bytes)| Some((number, Call::decode(bytes).ok()??)));
+    read.filter(|(_, call)| call.state == State::InFlight).collect()
 }
 
 fn held_back_for(elapsed: u64, now: Now) -> HeldBack {
@@ -294,7 +294,7 @@ fn held_back_for(elapsed: u64, now: Now) -> HeldBack {
 }
 
 /// A call whose process is gone, or has given the file away.
-fn found(cell: u32, call: Call, elapsed: u64, now: Now) -> Found {
+fn found(number: u32, call: Call, elapsed: u64, now: Now) -> Found {
     let at = now.stamp.before(elapsed);
     let (state, at, ended) = match call.state {
         // Its process died, at the latest just now, and the vendor may still get its last bytes.
@@ -306,7 +306,7 @@ fn found(cell: u32, call: Call, elapsed: u64, now: Now) -> Found {
             (call.state, at, Ended::GivenUp(Moment::from_micros(end)))
         }
     };
-    Found { cell, call: Call { state, at, ..call }, ended }
+    Found { cell: number, call: Call { state, at, ..call }, ended }
 }
 
 /// Microseconds since something was written: by the clock on the wall, never negative, and never more than passed

@@ -217,6 +217,7 @@ fn tenants_share_a_key_when_everything_about_it_is_the_same() {
 fn boundaries_pass() {
     for extra in [
         "workers: 1024",
+        "state_file: /var/lib/jpush-gateway/state",
         "guard: 0s",
         "guard: 31d",
         "guard: 1m30s",
