@@ -4,7 +4,7 @@
 //! written before it is dispatched; the page cache is enough for that, because a killed process takes nothing of it
 //! along. The owner gives the file away when it drains; who waits for it serves nothing until then.
 //!
-//! [`record`] is pure: the bytes and what they mean.
+//! `record` is pure: the bytes and what they mean.
 
 mod file;
 mod record;
