@@ -24,7 +24,7 @@ pub struct AuditError {
 
 /// The running audit log. Dropped, it writes what is left.
 pub struct AuditLog {
-    lines: LineLog,
+    log: LineLog,
     reopening: Reopening,
 }
 
@@ -46,15 +46,15 @@ impl AuditLog {
         };
         let next = Arc::default();
         let sink = AuditSink { out, next: Arc::clone(&next), written: 0, failing: false, lost };
-        let lines = LineLog::start("audit", lanes, sink)
+        let log = LineLog::start("audit", lanes, sink)
             .map_err(|source| AuditError { path: path.clone().unwrap_or_default(), source })?;
-        let lane = lines.lane(0);
-        Ok(Self { lines, reopening: Reopening { path, next, lane } })
+        let lane = log.lane(0);
+        Ok(Self { log, reopening: Reopening { path, next, lane } })
     }
 
     /// The lane of one worker.
     pub fn lane(&self, worker: usize) -> Arc<Lane> {
-        self.lines.lane(worker)
+        self.log.lane(worker)
     }
 
     /// What a reload needs.

@@ -108,9 +108,10 @@ struct Writer<S> {
 impl<S: Sink> Writer<S> {
     fn run(mut self) {
         loop {
-            let woken = match self.batch.is_empty() {
-                true => self.woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => self.woken.recv_timeout(RETRY),
+            let woken = if self.batch.is_empty() {
+                self.woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.woken.recv_timeout(RETRY)
             };
             if woken == Err(RecvTimeoutError::Disconnected) || self.stopping() {
                 return self.end();

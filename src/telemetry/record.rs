@@ -207,7 +207,7 @@ impl Record {
 
 impl Record {
     fn audit(&self, now: SystemTime, took: Duration) {
-        let (Some(effect), Some(lane)) = (&self.effect, &self.telemetry.audit) else { return };
+        let (Some(effect), Some(log)) = (&self.effect, &self.telemetry.audit) else { return };
         let Some(outcome) = Outcome::of(self.vendor.as_ref(), self.reason) else { return };
         let line = EffectLine {
             time: now,
@@ -221,7 +221,7 @@ impl Record {
             vendor: self.vendor.as_ref(),
             took,
         };
-        lane.write(|buffer| line.write(buffer));
+        log.write(|buffer| line.write(buffer));
     }
 }
 

@@ -159,7 +159,7 @@ fn calls_whose_outcome_is_unknown_are_written_as_such() {
                 Some("reset") => return talk.reset(),
                 Some("silent") => return talk.wait_for_end(),
                 Some("refuses") => {
-                    talk.write(json_answer("401 No", r#"{"error":{"code":1004,"message":"no"}}"#))
+                    talk.write(json_answer("401 No", r#"{"error":{"code":1004,"message":"no"}}"#));
                 }
                 Some("gone") => {
                     std::thread::sleep(Duration::from_millis(300));
