@@ -112,7 +112,8 @@ fn values_out_of_bounds() {
 fn values_out_of_bounds_after_the_limits() {
     let rows = [
         ("audit: on", "audit: expected stderr or { file: PATH }"),
-        ("audit: { path: x }", "audit.file: missing\naudit.path: unknown key"),
+        ("audit: {}", "audit.file: missing"),
+        ("audit: { file: x, path: y }", "audit.path: unknown key"),
         ("audit: { file: '' }", "audit.file: empty"),
         ("files: { max: 0 }", "files.max: must be more than 0"),
         ("files: { line_bytes: 0 }", "files.line_bytes: must be more than 0"),
