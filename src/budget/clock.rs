@@ -1,6 +1,6 @@
 //! The clock of the budgets.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Moment;
 
@@ -9,9 +9,18 @@ use super::Moment;
 pub struct Clock(Instant);
 
 impl Clock {
-    /// Starts counting now.
+    /// How far back a clock can tell: longer than the longest window with its guard.
+    const PAST: Duration = Duration::from_hours(24 * 64);
+
+    /// A clock on which calls of a former process have a place as well.
     pub fn start() -> Self {
-        Self(Instant::now())
+        let now = Instant::now();
+        Self(now.checked_sub(Self::PAST).unwrap_or(now))
+    }
+
+    /// How long it runs.
+    pub fn uptime(&self) -> Duration {
+        self.0.elapsed().saturating_sub(Self::PAST)
     }
 
     /// The present moment.

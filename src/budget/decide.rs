@@ -162,7 +162,7 @@ pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Per
     let mut held = Held::lock(draw, taker);
     match held.ask(None, now) {
         Ok(()) => Ok(held.take(None, taker, clock)),
-        Err(blocked) => Err(held.refuse(blocked, now)),
+        Err(blocked) => Err(held.refuse(&blocked, now)),
     }
 }
 
@@ -179,7 +179,7 @@ pub fn decide(
     let outcome = held.ask(turn.as_ref(), now);
     let decision = match outcome {
         Ok(()) => Ok(held.take(turn.as_ref(), taker, clock)),
-        Err(blocked) => Err(held.wait(blocked, taker, turn.as_ref(), (now, patience))),
+        Err(blocked) => Err(held.wait(&blocked, taker, turn.as_ref(), (now, patience))),
     };
     // A turn gives its place back when it is dropped, for which it needs the locks.
     drop(held);
@@ -308,7 +308,7 @@ impl<'b> Held<'b> {
     /// What a call does that cannot pass: stay where it waits, go and wait where it must, or give up.
     fn wait(
         &mut self,
-        blocked: Blocked,
+        blocked: &Blocked,
         taker: &Taker,
         turn: Option<&Turn>,
         (now, patience): (Moment, Patience),
@@ -340,7 +340,7 @@ impl<'b> Held<'b> {
 
     /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
     #[cold]
-    fn refuse(&self, blocked: Blocked, now: Moment) -> Exhausted {
+    fn refuse(&self, blocked: &Blocked, now: Moment) -> Exhausted {
         let quota = self.quota.iter().map(|(_, inner)| inner.pace.until_free(now));
         let paces = self.budgets.iter().filter_map(|(_, inner)| Some(inner.pace.as_ref()?.until_free(now)));
         blocked.exhausted.at_least(quota.chain(paces).max().unwrap_or_default())

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Budget, Clock, Inner, Moment, Said, Standing, Taker, Word, lock};
+use super::{Budget, Clock, Draw, Inner, Moment, Said, Standing, Taker, Word, lock};
 use crate::operation::BudgetName;
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
@@ -45,6 +45,11 @@ impl Permit {
         Self(Ticket { stage: Stage::Unsent, paid, taker, clock })
     }
 
+    /// The budgets it pays from.
+    pub fn draw(&self) -> Draw {
+        self.0.draw()
+    }
+
     /// From here on the vendor may count the call.
     pub fn dispatch(mut self) -> Dispatched {
         self.0.stage = Stage::UnderWay;
@@ -53,6 +58,11 @@ impl Permit {
 }
 
 impl Dispatched {
+    /// The budgets it was paid from.
+    pub fn draw(&self) -> Draw {
+        self.0.draw()
+    }
+
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(mut self, now: Moment, said: Said) {
         self.0.settle(now, said, |_, _| {});
@@ -76,6 +86,10 @@ impl Dispatched {
 }
 
 impl Ticket {
+    fn draw(&self) -> Draw {
+        Draw(self.paid.iter().map(|paid| paid.budget).collect())
+    }
+
     fn settle(&mut self, now: Moment, said: Said, mut settled: impl FnMut(&Budget, &mut Inner)) {
         self.stage = Stage::Settled;
         // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.

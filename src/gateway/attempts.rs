@@ -9,6 +9,7 @@ use super::{DISPATCH_MIN, Worker};
 use crate::answer::{self, Read};
 use crate::body::Facts;
 use crate::budget::{Permit, Standing};
+use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
@@ -45,12 +46,12 @@ impl Worker {
         let mut choice = Choice::Any;
         let operation = grant.operation();
         loop {
-            let dispatched = permit.dispatch();
+            let dispatched = Entered::begin(self.ledger.as_ref(), permit)?;
             match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status(), answer.response.headers());
                     let arrived = self.clock.at(answer.arrived);
-                    let standing = dispatched.settle_and_show(arrived, said, operation.budget);
+                    let standing = dispatched.settle(arrived, said, operation.budget);
                     return Ok(Exchanged { answer, start: deadlines.start, standing });
                 }
                 Err(Failure::NotSent(_, NotSent::CircuitOpen(open))) => {

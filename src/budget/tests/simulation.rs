@@ -66,6 +66,7 @@ struct Vendor {
     guard: u64,
 }
 
+#[derive(Clone, Copy)]
 enum Event {
     Arrives,
     Looks(u64),
@@ -525,11 +526,11 @@ fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
         let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.takers.len();
         let ask =
             |world: &World| take(&world.draw(&[0, 1]), &world.takers[caller], Clock::start(), world.moment());
-        while let Err(refusal) = ask(&world) {
-            let told = refusal.wait();
-            let at = (world.moment() + told).as_micros();
-            world.play_until(at);
-            let Err(again) = ask(&world) else { break };
+        let Err(refusal) = ask(&world) else { return };
+        let told = refusal.wait();
+        let at = (world.moment() + told).as_micros();
+        world.play_until(at);
+        if let Err(again) = ask(&world) {
             panic!("told to wait {told:?} by {refusal}, and then: {again}");
         }
     });
