@@ -35,7 +35,7 @@ use crate::setup::Setup;
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry, VendorNote};
 use crate::tenant::{Denied, Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Pool, Sending};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, Pool};
 use crate::waiting::{self, Waiting};
 
 /// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
@@ -277,7 +277,7 @@ impl Worker {
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
         let answered = async {
-            let (answer, start) = self.exchange(attempts, message, permit).await?;
+            let (answer, start) = self.exchange(attempts, &message, permit).await?;
             self.receive(answer, operation, start, &mut record).await
         };
         let outcome = tokio::select! {
@@ -286,11 +286,11 @@ impl Worker {
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         match outcome {
-            Ok((mut parts, read)) => {
-                outbound::relay_headers(&mut parts.headers);
-                self.add_headers(&mut parts.headers, &grant, &record);
-                record.answered(parts.status.as_u16(), read.ready_bytes());
-                Response::from_parts(parts, read.into_reply(record))
+            Ok(mut answer) => {
+                outbound::relay_headers(answer.headers_mut());
+                self.add_headers(answer.headers_mut(), &grant, &record);
+                record.answered(answer.status().as_u16(), answer.body().ready_bytes());
+                answer.map(|read| read.into_reply(record))
             }
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
         }
@@ -300,9 +300,9 @@ impl Worker {
     async fn exchange(
         &self,
         attempts: Attempts<'_>,
-        mut message: Box<Request<Sending>>,
+        message: &Message,
         mut permit: Permit,
-    ) -> Result<(Box<Answer>, Instant), Refusal> {
+    ) -> Result<(Answer, Instant), Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let mut choice = Choice::Any;
         let operation = grant.operation();
@@ -310,11 +310,11 @@ impl Worker {
             let dispatched = permit.dispatch();
             match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
-                    let said = outbound::rate_said(answer.response.status(), answer.response.headers());
+                    let said = outbound::rate_said(answer.status, &answer.headers);
                     dispatched.settle(self.clock.at(answer.arrived), said);
                     return Ok((answer, deadlines.start));
                 }
-                Err(Failure::NotSent(back, why)) => {
+                Err(Failure::NotSent(why)) => {
                     dispatched.refund();
                     self.telemetry.metrics.vendor_failure(operation, why.kind());
                     if choice == Choice::Fresh || !time_for_another(&deadlines) {
@@ -325,7 +325,7 @@ impl Worker {
                     deadlines.start = Instant::now();
                     permit =
                         self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
-                    (choice, message) = (Choice::Fresh, back);
+                    choice = Choice::Fresh;
                 }
                 Err(Failure::TimedOut) => {
                     self.telemetry.metrics.vendor_failure(operation, "timeout");
@@ -341,17 +341,18 @@ impl Worker {
 
     async fn receive(
         &self,
-        answer: Box<Answer>,
+        answer: Answer,
         operation: OperationId,
         start: Instant,
         record: &mut Record,
-    ) -> Result<(http::response::Parts, Read), Refusal> {
-        let (parts, read) = answer::read(answer).await.inspect_err(|refusal| {
+    ) -> Result<Response<Read>, Refusal> {
+        let Answer { status, headers, extensions, body, .. } = answer;
+        let read = answer::read(body).await.inspect_err(|refusal| {
             self.telemetry.metrics.vendor_failure(operation, refusal.reason());
         })?;
         let body = read.whole();
         let said = body.map(answer::said).unwrap_or_default();
-        let (status, code) = (parts.status, said.code);
+        let code = said.code;
         record.vendor(VendorNote {
             status: status.as_u16(),
             code,
@@ -359,13 +360,17 @@ impl Worker {
             took: start.elapsed(),
         });
         if let Some(body) = body {
-            answer::judge(status, &parts.headers, body, code, operation.family()).inspect_err(|refusal| {
+            answer::judge(status, &headers, body, code, operation.family()).inspect_err(|refusal| {
                 if matches!(refusal, Refusal::VendorRejectedCredential) {
                     tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
                 }
             })?;
         }
-        Ok((parts, read))
+        let mut answer = Response::new(read);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        *answer.extensions_mut() = extensions;
+        Ok(answer)
     }
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
