@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER, SET_COOKIE};
 use http::{StatusCode, Uri};
 
@@ -105,6 +106,16 @@ impl VendorRequest {
     /// What its body says about the call.
     pub fn facts(&self) -> &Facts {
         self.payload.facts()
+    }
+
+    /// Its path as the vendor gets it.
+    pub fn path(&self) -> &str {
+        self.message.path()
+    }
+
+    /// Its body; cheap to clone.
+    pub fn body(&self) -> Bytes {
+        self.payload.bytes()
     }
 
     /// Length of its body.

@@ -4,6 +4,7 @@
 //! what others share. From dispatch on, a call is finished in its own task even if its caller is gone, so that its
 //! outcome is known, counted and logged.
 
+mod attempts;
 mod local;
 
 use std::panic::AssertUnwindSafe;
@@ -17,9 +18,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use local::{close_record, fresh_request_id, is_probe, ours, probe, refuse, wishes};
+use attempts::Attempts;
+use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 
-use crate::answer::{self, Read, Reply};
+use crate::answer::Reply;
 use crate::auth;
 use crate::body::{Facts, Subject};
 use crate::budget::{self, Clock, Decision, Permit};
@@ -27,15 +29,15 @@ use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
 use crate::load::{self, Load};
-use crate::operation::{self, Matched, OperationId, Path};
+use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
 use crate::setup::Setup;
 use crate::telemetry::metrics::RuleOutcome;
-use crate::telemetry::{Record, Telemetry, VendorNote};
-use crate::tenant::{Denied, Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, Pool};
+use crate::telemetry::{Record, Telemetry};
+use crate::tenant::{Denied, Grant};
+use crate::vendor::{Deadlines, Pool};
 use crate::waiting::{self, Waiting};
 
 /// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
@@ -75,14 +77,6 @@ struct Call {
     permit: Permit,
     deadlines: Deadlines,
     _places: [load::Place; 2],
-}
-
-/// What every attempt of a call has in common.
-struct Attempts<'c> {
-    grant: &'c Grant,
-    facts: Facts,
-    origin: OriginId,
-    deadlines: Deadlines,
 }
 
 impl Worker {
@@ -192,6 +186,7 @@ impl Worker {
             record.prefers_to_wait(seconds);
         }
         let payload = self.check(&grant, &matched, parts, body)?;
+        self.pool.check_circuit(grant.origin(), now)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
@@ -273,6 +268,7 @@ impl Worker {
         let Call { grant, request, permit, deadlines, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
+        record.dispatched(|| effect(operation, &request));
         // The payload counts as memory in use until the answer is here.
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
@@ -296,83 +292,6 @@ impl Worker {
         }
     }
 
-    /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
-    async fn exchange(
-        &self,
-        attempts: Attempts<'_>,
-        message: &Message,
-        mut permit: Permit,
-    ) -> Result<(Answer, Instant), Refusal> {
-        let Attempts { grant, facts, origin, mut deadlines } = attempts;
-        let mut choice = Choice::Any;
-        let operation = grant.operation();
-        loop {
-            let dispatched = permit.dispatch();
-            match self.pool.send(origin, message, choice, deadlines).await {
-                Ok(answer) => {
-                    let said = outbound::rate_said(answer.status, &answer.headers);
-                    dispatched.settle(self.clock.at(answer.arrived), said);
-                    return Ok((answer, deadlines.start));
-                }
-                Err(Failure::NotSent(why)) => {
-                    dispatched.refund();
-                    self.telemetry.metrics.vendor_failure(operation, why.kind());
-                    if choice == Choice::Fresh || !time_for_another(&deadlines) {
-                        tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
-                        return Err(Refusal::VendorUnreachable);
-                    }
-                    self.telemetry.metrics.retry(operation);
-                    deadlines.start = Instant::now();
-                    permit =
-                        self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
-                    choice = Choice::Fresh;
-                }
-                Err(Failure::TimedOut) => {
-                    self.telemetry.metrics.vendor_failure(operation, "timeout");
-                    return Err(Refusal::VendorTimeout);
-                }
-                Err(Failure::Broken) => {
-                    self.telemetry.metrics.vendor_failure(operation, "interrupted");
-                    return Err(Refusal::VendorInterrupted);
-                }
-            }
-        }
-    }
-
-    async fn receive(
-        &self,
-        answer: Answer,
-        operation: OperationId,
-        start: Instant,
-        record: &mut Record,
-    ) -> Result<Response<Read>, Refusal> {
-        let Answer { status, headers, extensions, body, .. } = answer;
-        let read = answer::read(body).await.inspect_err(|refusal| {
-            self.telemetry.metrics.vendor_failure(operation, refusal.reason());
-        })?;
-        let body = read.whole();
-        let said = body.map(answer::said).unwrap_or_default();
-        let code = said.code;
-        record.vendor(VendorNote {
-            status: status.as_u16(),
-            code,
-            msg_id: said.msg_id,
-            took: start.elapsed(),
-        });
-        if let Some(body) = body {
-            answer::judge(status, &headers, body, code, operation.family()).inspect_err(|refusal| {
-                if matches!(refusal, Refusal::VendorRejectedCredential) {
-                    tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
-                }
-            })?;
-        }
-        let mut answer = Response::new(read);
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        *answer.extensions_mut() = extensions;
-        Ok(answer)
-    }
-
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
         self.add_headers(answer.headers_mut(), grant, &record);
@@ -390,8 +309,4 @@ impl Worker {
             outbound::add_rate_headers(headers, &budget.standing(self.clock.now()));
         }
     }
-}
-
-fn time_for_another(deadlines: &Deadlines) -> bool {
-    deadlines.left(Instant::now()) >= DISPATCH_MIN.min(deadlines.whole / 2)
 }

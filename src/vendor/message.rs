@@ -34,6 +34,12 @@ impl Message {
         Head { bytes, verb }
     }
 
+    /// The path it is sent to, without its query.
+    pub fn path(&self) -> &str {
+        let line = self.joined.split(|byte| *byte == b' ' || *byte == b'?').nth(1);
+        std::str::from_utf8(line.unwrap_or_default()).expect("a target is written from a str")
+    }
+
     /// Both parts; the second is empty for short bodies.
     pub(super) fn parts(&self) -> [&[u8]; 2] {
         [&self.joined, &self.apart]
@@ -94,7 +100,8 @@ mod tests {
             (Verb::Get, b"", "GET /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\n\r\n"),
         ];
         for (verb, body, expected) in rows {
-            assert_eq!(written(verb, body).0, expected.as_bytes());
+            let (bytes, message) = written(verb, body);
+            assert_eq!((bytes.as_slice(), message.path()), (expected.as_bytes(), "/v3/x"));
         }
     }
 

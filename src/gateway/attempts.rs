@@ -1,0 +1,113 @@
+//! From dispatch to the vendor's answer: one attempt, or two.
+
+use std::time::Instant;
+
+use http::Response;
+
+use super::{DISPATCH_MIN, Worker};
+
+use crate::answer::{self, Read};
+use crate::body::Facts;
+use crate::budget::Permit;
+use crate::operation::OperationId;
+use crate::outbound;
+use crate::refusal::Refusal;
+use crate::telemetry::{Record, VendorNote};
+use crate::tenant::{Grant, OriginId};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, NotSent};
+
+/// What every attempt of a call has in common.
+pub(super) struct Attempts<'c> {
+    pub(super) grant: &'c Grant,
+    pub(super) facts: Facts,
+    pub(super) origin: OriginId,
+    pub(super) deadlines: Deadlines,
+}
+
+impl Worker {
+    /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
+    pub(super) async fn exchange(
+        &self,
+        attempts: Attempts<'_>,
+        message: &Message,
+        mut permit: Permit,
+    ) -> Result<(Answer, Instant), Refusal> {
+        let Attempts { grant, facts, origin, mut deadlines } = attempts;
+        let mut choice = Choice::Any;
+        let operation = grant.operation();
+        loop {
+            let dispatched = permit.dispatch();
+            match self.pool.send(origin, message, choice, deadlines).await {
+                Ok(answer) => {
+                    let said = outbound::rate_said(answer.status, &answer.headers);
+                    dispatched.settle(self.clock.at(answer.arrived), said);
+                    return Ok((answer, deadlines.start));
+                }
+                Err(Failure::NotSent(NotSent::CircuitOpen(open))) => {
+                    dispatched.refund();
+                    return Err(open.into());
+                }
+                Err(Failure::NotSent(why)) => {
+                    dispatched.refund();
+                    self.telemetry.metrics.vendor_failure(operation, why.kind());
+                    let down = self.pool.check_circuit(origin, Instant::now()).is_err();
+                    if down || choice == Choice::Fresh || !time_for_another(&deadlines) {
+                        tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
+                        return Err(Refusal::VendorUnreachable);
+                    }
+                    self.telemetry.metrics.retry(operation);
+                    deadlines.start = Instant::now();
+                    permit =
+                        self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
+                    choice = Choice::Fresh;
+                }
+                Err(Failure::TimedOut) => {
+                    self.telemetry.metrics.vendor_failure(operation, "timeout");
+                    return Err(Refusal::VendorTimeout);
+                }
+                Err(Failure::Broken) => {
+                    self.telemetry.metrics.vendor_failure(operation, "interrupted");
+                    return Err(Refusal::VendorInterrupted);
+                }
+            }
+        }
+    }
+
+    pub(super) async fn receive(
+        &self,
+        answer: Answer,
+        operation: OperationId,
+        start: Instant,
+        record: &mut Record,
+    ) -> Result<Response<Read>, Refusal> {
+        let Answer { status, headers, extensions, body, .. } = answer;
+        let read = answer::read(body).await.inspect_err(|refusal| {
+            self.telemetry.metrics.vendor_failure(operation, refusal.reason());
+        })?;
+        let body = read.whole();
+        let said = body.map(answer::said).unwrap_or_default();
+        let code = said.code;
+        record.vendor(VendorNote {
+            status: status.as_u16(),
+            code,
+            msg_id: said.msg_id,
+            took: start.elapsed(),
+        });
+        if let Some(body) = body {
+            answer::judge(status, &headers, body, code, operation.family()).inspect_err(|refusal| {
+                if matches!(refusal, Refusal::VendorRejectedCredential) {
+                    tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
+                }
+            })?;
+        }
+        let mut answer = Response::new(read);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        *answer.extensions_mut() = extensions;
+        Ok(answer)
+    }
+}
+
+fn time_for_another(deadlines: &Deadlines) -> bool {
+    deadlines.left(Instant::now()) >= DISPATCH_MIN.min(deadlines.whole / 2)
+}
