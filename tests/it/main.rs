@@ -17,6 +17,7 @@ mod limits;
 mod operations;
 mod paths;
 mod reload;
+mod restart;
 mod support;
 mod tls;
 mod uploads;
