@@ -6,6 +6,7 @@
 
 mod circuit;
 mod connect;
+mod proxy;
 mod sending;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 pub use circuit::{CircuitOpen, Standing};
 pub use connect::{Connector, ConnectorError, TlsSetupError};
+pub use proxy::ProxyError;
 pub use sending::Sending;
 
 use circuit::Circuit;

@@ -15,6 +15,7 @@ mod framing;
 mod limits;
 mod operations;
 mod paths;
+mod proxy;
 mod reload;
 mod support;
 mod tls;
