@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Config, Gateway, PUSH, Request, Stub, Talk, Tokens};
+use crate::support::{Config, Gateway, PUSH, Request, Stub, Talk, Tokens, wait_until};
 
 fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
@@ -169,7 +169,7 @@ fn a_credential_the_vendor_rejects_is_not_the_callers_fault() {
     let answered =
         r#"jpush_gateway_vendor_answers_total{code="1004",operation="push",status="401",tenant="shop"}"#;
     assert!((gateway.metric(answered) - 1.0).abs() < 0.1);
-    assert!(gateway.program.err().contains("ERROR"), "{}", gateway.program.err());
+    wait_until("the line in the log", || gateway.program.err().contains("ERROR"));
     // The file API says the same with 400 and 1101.
     let body = r#"{"error":{"code":1101,"message":"auth failed"}}"#;
     let bytes = format!(
