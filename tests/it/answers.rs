@@ -92,7 +92,7 @@ fn a_long_answer_is_not_waited_for() {
     let (gateway, _vendor) = answering(move |talk| {
         talk.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
         talk.write(vec![b'a'; 70_000]);
-        crate::support::wait_until("the caller has the first part", || gate.load(Ordering::SeqCst));
+        wait_until("the caller has the first part", || gate.load(Ordering::SeqCst));
         talk.write(vec![b'b'; 30_000]);
     });
     let mut connection = gateway.connect();

@@ -18,6 +18,7 @@ mod operations;
 mod paths;
 mod proxy;
 mod reload;
+mod restart;
 mod support;
 mod tls;
 mod uploads;
