@@ -1,4 +1,4 @@
-//! Opening connections to the vendor: DNS, TCP and TLS.
+//! Opening connections to the vendor: DNS, TCP, a proxy's tunnel, and TLS.
 
 use std::io;
 use std::path::Path;
@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::circuit::{Circuit, Standing};
 use super::connection::Connection;
+use super::proxy::{ProxyError, open_tunnel};
 use super::socket::{Socket, Stream};
 use crate::config::BaseUrl;
 use crate::tenant::OriginId;
@@ -33,6 +34,8 @@ struct Tls {
 /// A base URL with what every connection to it needs.
 pub struct Origin {
     url: BaseUrl,
+    /// What its connections go through.
+    proxy: Option<BaseUrl>,
     server_name: ServerName<'static>,
     /// The `Host` header of its requests.
     pub host: HeaderValue,
@@ -49,6 +52,9 @@ pub enum ConnectorError {
     /// TCP.
     #[error("the connection was refused or failed")]
     Connect(#[source] io::Error),
+    /// The proxy on the way.
+    #[error("there is no tunnel to the vendor")]
+    Proxy(#[from] ProxyError),
     /// TLS.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
@@ -63,6 +69,7 @@ impl ConnectorError {
         match self {
             Self::Resolve(_) => "resolve",
             Self::Connect(_) => "connect",
+            Self::Proxy(_) => "proxy",
             Self::Tls(_) => "tls",
             Self::TimedOut => "connect-timeout",
         }
@@ -87,13 +94,14 @@ pub enum TlsSetupError {
 }
 
 impl Connector {
-    /// Prepares connections to these base URLs. Trust roots are read only if one of them speaks TLS.
+    /// Prepares connections to these base URLs, through the proxy unless they lead to this machine. Trust roots are read only if one of them speaks TLS.
     pub fn new(
         urls: &[BaseUrl],
         extra_roots: Option<&Path>,
+        proxy: Option<&BaseUrl>,
         timeout: Duration,
     ) -> Result<Self, TlsSetupError> {
-        let origins = urls.iter().map(Origin::new).collect::<Result<Vec<_>, _>>()?;
+        let origins = urls.iter().map(|url| Origin::new(url, proxy)).collect::<Result<Vec<_>, _>>()?;
         let tls = if urls.iter().any(|url| url.tls) { Some(tls(extra_roots)?) } else { None };
         Ok(Self { origins, tls, timeout })
     }
@@ -128,7 +136,8 @@ impl Connector {
 
     /// The base URL of another connector whose open connections are as good as new ones of this one.
     pub(super) fn same_origin(&self, origin: &Origin, other: &Self) -> Option<OriginId> {
-        let known = other.origins.iter().position(|known| known.url == origin.url)?;
+        let is_same = |known: &Origin| known.url == origin.url && known.proxy == origin.proxy;
+        let known = other.origins.iter().position(is_same)?;
         (!origin.url.tls || self.roots() == other.roots()).then_some(OriginId(known))
     }
 
@@ -136,7 +145,7 @@ impl Connector {
         self.tls.as_ref().map(|tls| &*tls.roots)
     }
 
-    /// For DNS, TCP and TLS together.
+    /// For DNS, TCP, the proxy and TLS together.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -144,7 +153,11 @@ impl Connector {
     /// Opens a connection.
     pub(super) async fn connect(&self, origin: OriginId) -> Result<Connection, ConnectorError> {
         let origin = &self.origins[origin.0];
-        let socket = Socket::new(dial(&origin.url).await?);
+        let stream = match &origin.proxy {
+            None => dial(&origin.url).await?,
+            Some(proxy) => dial_through(proxy, &origin.url).await?,
+        };
+        let socket = Socket::new(stream);
         let stream = match &self.tls {
             Some(tls) if origin.url.tls => {
                 let stream = tls.connector.connect(origin.server_name.clone(), socket).await;
@@ -157,11 +170,13 @@ impl Connector {
 }
 
 impl Origin {
-    fn new(url: &BaseUrl) -> Result<Self, TlsSetupError> {
+    fn new(url: &BaseUrl, proxy: Option<&BaseUrl>) -> Result<Self, TlsSetupError> {
         let server_name = ServerName::try_from(url.host.clone()).map_err(TlsSetupError::Name)?;
         let host = HeaderValue::from_str(&url.authority()).expect("a checked base URL is visible ASCII");
         let circuit = Arc::new(Circuit::new(url.authority()));
-        Ok(Self { url: url.clone(), server_name, host, circuit })
+        // The proxy's loopback is another machine's.
+        let proxy = proxy.filter(|_| !url.is_loopback()).cloned();
+        Ok(Self { url: url.clone(), proxy, server_name, host, circuit })
     }
 }
 
@@ -179,6 +194,17 @@ async fn dial(url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
         }
     }
     Err(ConnectorError::Connect(failure))
+}
+
+async fn dial_through(proxy: &BaseUrl, url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
+    let mut stream = dial(proxy).await.map_err(|error| match error {
+        ConnectorError::Resolve(error) | ConnectorError::Connect(error) => {
+            ProxyError::Unreachable(error).into()
+        }
+        other => other,
+    })?;
+    open_tunnel(&mut stream, &url.host_and_port()).await?;
+    Ok(stream)
 }
 
 fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {

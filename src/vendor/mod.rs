@@ -7,6 +7,7 @@ mod circuit;
 mod connect;
 mod connection;
 mod message;
+mod proxy;
 mod socket;
 mod wire;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use connect::{Connector, ConnectorError, TlsSetupError};
 pub use connection::Cut;
 use connection::{Answered, Broken, Connection};
 pub use message::{Head, Message};
+pub use proxy::ProxyError;
 use wire::Framing;
 
 use crate::tenant::OriginId;
