@@ -283,9 +283,9 @@ impl Worker {
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
         let answered = async {
-            let Exchanged { answer, start, standing } = self.exchange(attempts, message, permit).await?;
-            let (parts, read) = self.receive(answer, operation, start, &mut record).await?;
-            Ok((parts, read, standing))
+            let Exchanged { answer, start, standing } = self.exchange(attempts, &message, permit).await?;
+            let answer = self.receive(answer, operation, start, &mut record).await?;
+            Ok((answer, standing))
         };
         let outcome = tokio::select! {
             biased;
@@ -293,11 +293,11 @@ impl Worker {
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         match outcome {
-            Ok((mut parts, read, standing)) => {
-                outbound::relay_headers(&mut parts.headers);
-                add_headers(&mut parts.headers, standing, &record);
-                record.answered(parts.status.as_u16(), read.ready_bytes());
-                Response::from_parts(parts, read.into_reply(record))
+            Ok((mut answer, standing)) => {
+                outbound::relay_headers(answer.headers_mut());
+                add_headers(answer.headers_mut(), standing, &record);
+                record.answered(answer.status().as_u16(), answer.body().ready_bytes());
+                answer.map(|read| read.into_reply(record))
             }
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
         }
