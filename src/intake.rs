@@ -146,18 +146,21 @@ pub fn check_declared(body: &impl Body, allowance: Allowance) -> Result<(), Refu
 }
 
 /// Reads a body to its end, refusing it as soon as it passes a limit.
+///
+/// `look` is shown a large body from its beginning, each time some was added and is still in the cache.
 pub async fn read(
     body: Incoming,
     allowance: Allowance,
     hold: Hold,
     spare: &Arc<SpareBuffers>,
+    look: impl FnMut(&[u8]),
 ) -> Result<Buffered, Refusal> {
     check_declared(&body, allowance)?;
     if body.is_end_stream() {
         return Ok(Buffered::empty());
     }
     let timeout = allowance.timeout;
-    tokio::time::timeout(timeout, collect(body, allowance, hold, spare))
+    tokio::time::timeout(timeout, collect(body, allowance, hold, spare, look))
         .await
         .unwrap_or(Err(Refusal::BodyTimeout { limit: timeout }))
 }
@@ -167,6 +170,7 @@ async fn collect(
     allowance: Allowance,
     mut hold: Hold,
     spare: &Arc<SpareBuffers>,
+    mut look: impl FnMut(&[u8]),
 ) -> Result<Buffered, Refusal> {
     let declared = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     hold.grow_to(declared.unwrap_or(0))?;
@@ -187,6 +191,7 @@ async fn collect(
         hold.grow_to(length)?;
         buffer.bytes.extend_from_slice(&bytes);
         drop(bytes);
+        look(&buffer.bytes);
         chunk = next_chunk(&mut body).await?;
     }
     Ok(Buffered { bytes: Bytes::from_owner(buffer), _hold: Some(hold) })

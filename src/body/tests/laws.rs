@@ -211,7 +211,7 @@ proptest! {
             body.extend_from_slice(b"\r\n");
         }
         body.extend_from_slice(b"--xyz--\r\n");
-        let form = form::Form::parse(Some(FORM), &body).unwrap();
+        let form = form::Form::parse(Some(FORM), &body, None).unwrap();
         let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(bytes::Bytes::from(body.clone()))]);
         let mut oracle = multer::Multipart::new(stream, "xyz");
         let mut read = 0;
