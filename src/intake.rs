@@ -17,6 +17,8 @@ use crate::refusal::Refusal;
 
 /// Bodies up to this length are kept in the chunks they came in, or in one small buffer.
 const SMALL_BYTES: usize = 64 * 1024;
+/// So much is copied before it is looked at: what was copied is still in the nearest cache.
+const PIECE_BYTES: usize = 16 * 1024;
 /// Buffers kept for the next upload, a worker.
 const SPARE_BUFFERS: usize = 4;
 
@@ -189,9 +191,11 @@ async fn collect(
         let length = buffer.bytes.len() + bytes.len();
         check_length(length, allowance)?;
         hold.grow_to(length)?;
-        buffer.bytes.extend_from_slice(&bytes);
+        for piece in bytes.chunks(PIECE_BYTES) {
+            buffer.bytes.extend_from_slice(piece);
+            look(&buffer.bytes);
+        }
         drop(bytes);
-        look(&buffer.bytes);
         chunk = next_chunk(&mut body).await?;
     }
     Ok(Buffered { bytes: Bytes::from_owner(buffer), _hold: Some(hold) })

@@ -93,3 +93,53 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bytes_max: usize) -> Lines {
+        Lines { bytes_max, good: 0..0, over: false }
+    }
+
+    #[test]
+    fn nearly_all_of_a_good_list_is_known_when_it_is_whole() {
+        let body =
+            [&b"--b\r\nContent-Disposition: form-data; name=\"filename\"; filename=\"list.txt\"\r\n\r\n"[..]]
+                .into_iter()
+                .chain(std::iter::repeat_n(&b"18100287008546714\n"[..], 60_000))
+                .collect::<Vec<_>>()
+                .concat();
+        let mut ahead = Ahead { seen: 0, delimiters: None, lines: Some(lines(40)) };
+        body.chunks(300_000).fold(0, |start, chunk| {
+            ahead.look(&body[..start + chunk.len()]);
+            start + chunk.len()
+        });
+        let start = body.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        let content = &body[start..];
+        let good = ahead.good_lines(content, start).unwrap();
+        assert!(good.start < PIECE_BYTES && good.end == content.len(), "{good:?} of {}", content.len());
+        let cut = &content[..content.len() - 5];
+        assert_eq!(ahead.good_lines(cut, start), Some(good.start..content.len() - 18));
+    }
+
+    #[test]
+    fn a_run_is_the_first_and_ends_where_a_line_is_long_or_broken() {
+        let long = "x".repeat(41) + "\n";
+        let short = "x".repeat(40) + "\n";
+        let read = |pieces: &[&[u8]]| {
+            let (mut lines, mut beginning) = (lines(40), Vec::new());
+            for piece in pieces {
+                beginning.extend_from_slice(piece);
+                lines.read(&beginning);
+            }
+            lines.good
+        };
+        let (long, short) = (long.as_bytes(), short.as_bytes());
+        assert_eq!(read(&[short, long, short]), 0..41);
+        assert_eq!(read(&[long, short, short]), 42..124);
+        assert_eq!(read(&[short, b"\xFF\n", short]), 0..41);
+        assert_eq!(read(&[short, b"ab", b"c\nd"]), 0..45);
+        assert_eq!(read(&[b"", b"abc"]), 0..0);
+    }
+}
