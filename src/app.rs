@@ -11,14 +11,18 @@ use tokio::sync::oneshot;
 
 use crate::admin;
 use crate::budget::{Budgets, Clock};
+use crate::config::Config;
 use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
+use crate::ledger::{Ledger, LedgerError};
 use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
 use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::audit::{AuditError, AuditLog};
+use crate::telemetry::lines::LineLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::vendor::{Pool, TlsSetupError};
@@ -32,6 +36,12 @@ pub enum RunError {
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] LedgerError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The operating system refused something else.
     #[error("the process cannot be set up")]
     System(#[from] io::Error),
@@ -41,12 +51,14 @@ pub enum RunError {
 pub struct App {
     serving: Serving,
     load: Arc<Load>,
+    ledger: Option<Arc<Ledger>>,
     reloads: Reloads,
     signals: Signals,
     admin: Arc<admin::State>,
     admin_listener: TcpListener,
     // Last, so that what the workers still write is flushed after they ended.
-    _access_log: AccessLog,
+    _access_log: LineLog,
+    _audit_log: Option<AuditLog>,
 }
 
 impl App {
@@ -54,10 +66,13 @@ impl App {
     pub fn start(source: Source, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
-        let (config, budgets) = (&source.config, Budgets::default());
+        let (config, budgets) = (&source.config, Arc::new(Budgets::default()));
         let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
+        // Before the listeners, whose share of the connections is lost when the start fails after them.
+        let clock = Clock::start();
+        let ledger = open_ledger(config, clock, &budgets)?;
         let listeners = Listeners::bind(&config.listeners, workers)?;
         let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
         listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
@@ -65,15 +80,17 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        tracing::warn!("budgets start empty: calls that were made before this start are not counted");
-        let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
+        let load = Arc::new(Load::new(&config.limits));
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
-        let access_log = AccessLog::start(workers, sink)?;
+        let access_log = LineLog::start("access-log", workers, AccessLog(sink))?;
+        let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
+        let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
         let worker = |number| {
-            let lane = access_log.lane(number);
+            let (lane, audit) = (access_log.lane(number), audit_log.as_ref().map(|log| log.lane(number)));
             Arc::new(Seat::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
+                ledger: ledger.clone(),
                 clock,
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
@@ -82,6 +99,7 @@ impl App {
                     metrics: Arc::clone(&metrics),
                     recent: Arc::clone(&recent),
                     lane,
+                    audit,
                 }),
             }))
         };
@@ -89,18 +107,35 @@ impl App {
         let handshakes = Handshakes::of(&config.listeners, &listeners);
         let serving = Serving::start(listeners, seats.clone(), &config.limits)?;
         let current = Current::new(config, setup);
-        let parts =
-            Parts { seats, handshakes, load: Arc::clone(&load), budgets, metrics: Arc::clone(&metrics) };
+        let parts = Parts {
+            seats,
+            handshakes,
+            load: Arc::clone(&load),
+            budgets,
+            metrics: Arc::clone(&metrics),
+            audit: audit_log.as_ref().map(AuditLog::reopening),
+        };
         let reloads = Reloads::start(source, current, parts)?;
         let admin = admin::State {
             reloads: reloads.clone(),
             load: Arc::clone(&load),
+            ledger: ledger.clone(),
             clock,
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
         };
         let admin = Arc::new(admin);
-        Ok(Self { serving, load, reloads, signals, admin, admin_listener, _access_log: access_log })
+        Ok(Self {
+            serving,
+            load,
+            ledger,
+            reloads,
+            signals,
+            admin,
+            admin_listener,
+            _access_log: access_log,
+            _audit_log: audit_log,
+        })
     }
 
     /// Where the admin pages are.
@@ -123,7 +158,12 @@ impl App {
             // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
+                // At once: the next process waits for it.
+                let hand_over = self.ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
                 serving.finish(drain.deadline);
+                if hand_over.is_some_and(|thread| thread.join().is_err()) {
+                    tracing::error!("handing the state file over ended in a panic");
+                }
                 let _ = done.send(());
             });
             let _ = finished.await;
@@ -137,6 +177,17 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn open_ledger(
+    config: &Config,
+    clock: Clock,
+    budgets: &Arc<Budgets>,
+) -> Result<Option<Arc<Ledger>>, LedgerError> {
+    if config.state_file.is_none() {
+        tracing::warn!("budgets start empty: calls that were made before this start are not counted");
+    }
+    config.state_file.as_ref().map(|path| Ledger::open(path, clock, budgets)).transpose()
 }
 
 async fn reload_at(mut hangup: Signal, reloads: Reloads) {

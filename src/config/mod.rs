@@ -3,6 +3,7 @@
 //! Nothing past this module sees YAML, an unresolved secret or a limit of zero. Inside, `document` turns text into
 //! a tree, `reader` reads typed values out of it and collects faults, and one module a section judges them.
 
+mod audit;
 mod budgets;
 mod callers;
 mod digests;
@@ -82,11 +83,13 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let workers = file.get("workers").and_then(|value| value.positive(WORKERS_MAX));
     let (vendor, defaults) = vendor::read(file, outside);
     let budgets = budgets::read(file, &budgets::free_tier());
+    let state_file = file.get("state_file").and_then(|value| outside.own_file(&value));
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
     let limits = limits::read(file);
     let drain = limits::read_drain(file);
     let files = limits::read_files(file);
     let images = limits::read_images(file);
+    let audit = audit::read(file, outside.base);
     let tenants = tenants::read(file, outside, &defaults, &budgets);
     let callers = callers::read(file, &tenants.names);
     if vendor.response_timeout > limits.deadline {
@@ -99,10 +102,12 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
         workers: workers.map(|workers| NonZeroUsize::try_from(workers).expect("1,024 fits usize")),
         vendor,
         guard,
+        state_file,
         limits,
         drain,
         files,
         images,
+        audit,
         tenants: tenants.tenants?,
         callers: callers?,
         warnings: Vec::new(),

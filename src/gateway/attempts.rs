@@ -9,6 +9,7 @@ use super::{DISPATCH_MIN, Worker};
 use crate::answer::{self, Read};
 use crate::body::Facts;
 use crate::budget::Permit;
+use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
@@ -36,7 +37,7 @@ impl Worker {
         let mut choice = Choice::Any;
         let operation = grant.operation();
         loop {
-            let dispatched = permit.dispatch();
+            let dispatched = Entered::begin(self.ledger.as_ref(), permit)?;
             match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status(), answer.response.headers());

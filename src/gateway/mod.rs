@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use attempts::Attempts;
-use local::{close_record, fresh_request_id, is_probe, ours, probe, refuse, wishes};
+use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 
 use crate::answer::Reply;
 use crate::auth;
@@ -28,6 +28,7 @@ use crate::budget::{self, Clock, Decision, Permit};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
+use crate::ledger::Ledger;
 use crate::load::{self, Load};
 use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
@@ -50,6 +51,8 @@ pub struct Worker {
     pub setup: Arc<Setup>,
     /// What the whole gateway is doing.
     pub load: Arc<Load>,
+    /// Where calls are written down before they are dispatched, if that is configured.
+    pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets.
     pub clock: Clock,
     /// Connections to the vendor.
@@ -86,6 +89,7 @@ impl Worker {
         Self {
             setup: Arc::clone(setup),
             load: Arc::clone(&self.load),
+            ledger: self.ledger.clone(),
             clock: self.clock,
             pool: self.pool.followed_by(Arc::clone(&setup.connector)),
             spare: Arc::clone(&self.spare),
@@ -253,6 +257,12 @@ impl Worker {
         if self.load.draining() {
             return Err(Refusal::Draining);
         }
+        let now = match &self.ledger {
+            Some(ledger) if !ledger.is_owned() => {
+                Box::pin(waiting::for_ledger(ledger, &self.load, request.body_bytes())).await?
+            }
+            _ => now,
+        };
         let (draw, taker) = (grant.draw(request.facts()), grant.taker());
         let asked =
             record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
@@ -277,6 +287,7 @@ impl Worker {
         let Call { grant, request, permit, deadlines, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
+        record.dispatched(|| effect(operation, &request));
         // The payload counts as memory in use until the answer is here.
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };

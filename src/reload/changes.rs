@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Seen;
-use crate::config::{Admin, Caller, Config, Credential, Listener, Tenant, Vendor};
+use crate::config::{Admin, Audit, Caller, Config, Credential, Listener, Tenant, Vendor};
 
 /// A configuration with the files it was read from.
 type Read<'c> = (&'c Config, &'c Seen);
@@ -20,10 +20,12 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
         ("workers", old.workers != new.workers),
         ("vendor", !same_vendor(&old.vendor, &new.vendor, differs)),
         ("guard", old.guard != new.guard),
+        ("state_file", old.state_file != new.state_file),
         ("limits", old.limits != new.limits),
         ("drain", old.drain != new.drain),
         ("files", old.files != new.files),
         ("images", old.images != new.images),
+        ("audit", old.audit != new.audit),
     ];
     let mut changes: Vec<String> =
         sections.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed")).collect();
@@ -116,8 +118,10 @@ pub(super) struct Fixed {
     listeners: Vec<(SocketAddr, bool)>,
     admin: SocketAddr,
     workers: Option<NonZeroUsize>,
+    state_file: Option<PathBuf>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    audit: Option<Audit>,
 }
 
 impl Fixed {
@@ -127,8 +131,10 @@ impl Fixed {
             listeners: listeners.map(|listener| (listener.address, listener.tls.is_some())).collect(),
             admin: config.admin.address,
             workers: config.workers,
+            state_file: config.state_file.clone(),
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
+            audit: config.audit.clone(),
         }
     }
 
@@ -139,8 +145,10 @@ impl Fixed {
             ("listeners", self.listeners != new.listeners),
             ("admin.address", self.admin != new.admin),
             ("workers", self.workers != new.workers),
+            ("state_file", self.state_file != new.state_file),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
+            ("audit", self.audit != new.audit),
         ])
     }
 }
@@ -179,6 +187,7 @@ callers:
         check(&[("tenants:\n", "workers: 3\ntenants:\n")], &["workers changed"], &["workers"]);
         let limits = ("tenants:\n", "limits: { json_body: 2MiB, idle_timeout: 5s }\ntenants:\n");
         check(&[limits], &["limits changed"], &["limits.idle_timeout"]);
+        check(&[("tenants:\n", "audit: stderr\ntenants:\n")], &["audit changed"], &["audit"]);
         check(&[("5e987ac6", "6e987ac6")], &["tenant shop changed: app"], &[]);
         let budgets = ("0d1 } }", "0d1 } }, budgets: { push: { limit: 5 } }");
         check(&[budgets], &["tenant shop changed: budgets"], &[]);

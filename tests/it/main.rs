@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod answers;
+mod audit;
 mod bodies;
 mod budgets;
 mod circuit;
@@ -16,6 +17,7 @@ mod limits;
 mod operations;
 mod paths;
 mod reload;
+mod restart;
 mod support;
 mod tls;
 mod uploads;
