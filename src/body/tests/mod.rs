@@ -83,7 +83,9 @@ impl Request {
             return check(self.rule, &subject, body);
         }
         let mut ahead = Ahead::new(self.rule, &subject);
-        lengths.iter().for_each(|&length| ahead.look(&body[..length]));
+        for &length in lengths {
+            ahead.look(&body[..length]);
+        }
         check_rest(self.rule, &subject, body, Some(&ahead))
     }
 
