@@ -2,20 +2,20 @@
 
 use std::time::Instant;
 
-use http::Request;
+use http::Response;
 
 use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
 use crate::body::Facts;
-use crate::budget::Permit;
+use crate::budget::{Permit, Standing};
 use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, NotSent, Sending};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, NotSent};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -25,14 +25,23 @@ pub(super) struct Attempts<'c> {
     pub(super) deadlines: Deadlines,
 }
 
+/// The head of the vendor's answer is here.
+pub(super) struct Exchanged {
+    pub(super) answer: Answer,
+    /// When the attempt began that it answers.
+    pub(super) start: Instant,
+    /// How the operation's own budget stands with it, if it is on.
+    pub(super) standing: Option<Standing>,
+}
+
 impl Worker {
     /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
-        mut message: Box<Request<Sending>>,
+        message: &Message,
         mut permit: Permit,
-    ) -> Result<(Box<Answer>, Instant), Refusal> {
+    ) -> Result<Exchanged, Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let mut choice = Choice::Any;
         let operation = grant.operation();
@@ -40,15 +49,16 @@ impl Worker {
             let dispatched = Entered::begin(self.ledger.as_ref(), permit)?;
             match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
-                    let said = outbound::rate_said(answer.response.status(), answer.response.headers());
-                    dispatched.settle(self.clock.at(answer.arrived), said);
-                    return Ok((answer, deadlines.start));
+                    let said = outbound::rate_said(answer.status, &answer.headers);
+                    let arrived = self.clock.at(answer.arrived);
+                    let standing = dispatched.settle(arrived, said, operation.budget);
+                    return Ok(Exchanged { answer, start: deadlines.start, standing });
                 }
-                Err(Failure::NotSent(_, NotSent::CircuitOpen(open))) => {
+                Err(Failure::NotSent(NotSent::CircuitOpen(open))) => {
                     dispatched.refund();
                     return Err(open.into());
                 }
-                Err(Failure::NotSent(back, why)) => {
+                Err(Failure::NotSent(why)) => {
                     dispatched.refund();
                     self.telemetry.metrics.vendor_failure(operation, why.kind());
                     let down = self.pool.check_circuit(origin, Instant::now()).is_err();
@@ -60,7 +70,7 @@ impl Worker {
                     deadlines.start = Instant::now();
                     permit =
                         self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
-                    (choice, message) = (Choice::Fresh, back);
+                    choice = Choice::Fresh;
                 }
                 Err(Failure::TimedOut) => {
                     self.telemetry.metrics.vendor_failure(operation, "timeout");
@@ -76,17 +86,18 @@ impl Worker {
 
     pub(super) async fn receive(
         &self,
-        answer: Box<Answer>,
+        answer: Answer,
         operation: OperationId,
         start: Instant,
         record: &mut Record,
-    ) -> Result<(http::response::Parts, Read), Refusal> {
-        let (parts, read) = answer::read(answer).await.inspect_err(|refusal| {
+    ) -> Result<Response<Read>, Refusal> {
+        let Answer { status, headers, extensions, body, .. } = answer;
+        let read = answer::read(body).await.inspect_err(|refusal| {
             self.telemetry.metrics.vendor_failure(operation, refusal.reason());
         })?;
         let body = read.whole();
         let said = body.map(answer::said).unwrap_or_default();
-        let (status, code) = (parts.status, said.code);
+        let code = said.code;
         record.vendor(VendorNote {
             status: status.as_u16(),
             code,
@@ -94,13 +105,17 @@ impl Worker {
             took: start.elapsed(),
         });
         if let Some(body) = body {
-            answer::judge(status, &parts.headers, body, code, operation.family()).inspect_err(|refusal| {
+            answer::judge(status, &headers, body, code, operation.family()).inspect_err(|refusal| {
                 if matches!(refusal, Refusal::VendorRejectedCredential) {
                     tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
                 }
             })?;
         }
-        Ok((parts, read))
+        let mut answer = Response::new(read);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        *answer.extensions_mut() = extensions;
+        Ok(answer)
     }
 }
 

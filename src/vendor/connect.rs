@@ -1,30 +1,22 @@
-//! Opening connections to the vendor: DNS, TCP, a proxy's tunnel, TLS and HTTP/1.1.
+//! Opening connections to the vendor: DNS, TCP, a proxy's tunnel, and TLS.
 
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, TrustAnchor};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::Connection;
 use super::circuit::{Circuit, Standing};
+use super::connection::Connection;
 use super::proxy::{ProxyError, open_tunnel};
+use super::socket::{Socket, Stream};
 use crate::config::BaseUrl;
 use crate::tenant::OriginId;
-
-/// Longest head of an answer, in bytes.
-const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Opens connections to the configured base URLs and nowhere else.
 pub struct Connector {
@@ -66,9 +58,6 @@ pub enum ConnectorError {
     /// TLS.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
-    /// HTTP.
-    #[error("the connection failed before it could be used")]
-    Handshake(#[source] hyper::Error),
     /// `connect_timeout`, or the call's deadline before it.
     #[error("no connection in time")]
     TimedOut,
@@ -79,7 +68,7 @@ impl ConnectorError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Resolve(_) => "resolve",
-            Self::Connect(_) | Self::Handshake(_) => "connect",
+            Self::Connect(_) => "connect",
             Self::Proxy(_) => "proxy",
             Self::Tls(_) => "tls",
             Self::TimedOut => "connect-timeout",
@@ -161,26 +150,22 @@ impl Connector {
         self.timeout
     }
 
-    /// Opens a connection. Its driver runs on the current runtime.
+    /// Opens a connection.
     pub(super) async fn connect(&self, origin: OriginId) -> Result<Connection, ConnectorError> {
         let origin = &self.origins[origin.0];
         let stream = match &origin.proxy {
             None => dial(&origin.url).await?,
             Some(proxy) => dial_through(proxy, &origin.url).await?,
         };
-        let reset = Arc::new(AtomicBool::new(false));
-        let stream = Resettable { stream, reset: Arc::clone(&reset) };
-        match &self.tls {
+        let socket = Socket::new(stream);
+        let stream = match &self.tls {
             Some(tls) if origin.url.tls => {
-                let stream = tls
-                    .connector
-                    .connect(origin.server_name.clone(), stream)
-                    .await
-                    .map_err(ConnectorError::Tls)?;
-                open(stream, reset).await
+                let stream = tls.connector.connect(origin.server_name.clone(), socket).await;
+                Stream::Tls(Box::new(stream.map_err(ConnectorError::Tls)?))
             }
-            _ => open(stream, reset).await,
-        }
+            _ => Stream::Plain(socket),
+        };
+        Ok(Connection::new(stream))
     }
 }
 
@@ -222,23 +207,6 @@ async fn dial_through(proxy: &BaseUrl, url: &BaseUrl) -> Result<TcpStream, Conne
     Ok(stream)
 }
 
-async fn open<S>(stream: S, reset: Arc<AtomicBool>) -> Result<Connection, ConnectorError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, driver) = http1::Builder::new()
-        .title_case_headers(true)
-        .max_header_size(ANSWER_HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(ConnectorError::Handshake)?;
-    let driver = tokio::spawn(async move {
-        // How a connection ended is told to the call on it; without one it is nobody's business.
-        let _ = driver.await;
-    });
-    Ok(Connection { sender, driver: driver.abort_handle(), reset })
-}
-
 fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {
     let mut roots = rustls::RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -257,55 +225,4 @@ fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls { connector: TlsConnector::from(Arc::new(config)), roots: trusted })
-}
-
-/// A TCP stream that is reset instead of closed when told so: what the kernel still holds of a call that was given
-/// up must not reach the vendor later.
-struct Resettable {
-    stream: TcpStream,
-    reset: Arc<AtomicBool>,
-}
-
-impl Drop for Resettable {
-    fn drop(&mut self) {
-        if self.reset.load(Ordering::Relaxed) {
-            let _ = self.stream.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for Resettable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Resettable {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
