@@ -91,7 +91,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let images = limits::read_images(file);
     let audit = audit::read(file, outside.base);
     let tenants = tenants::read(file, outside, &defaults, &budgets);
-    let callers = callers::read(file, &tenants.names);
+    let callers = callers::read(file, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
     let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     if let (Some(listeners), Some(callers)) = (&listeners, &callers)
         && callers.iter().any(|caller| !caller.certificates.is_empty())

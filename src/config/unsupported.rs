@@ -9,7 +9,6 @@ use super::units;
 
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
-    ("callers.*.reserve", Shape::Section),
     ("shared_budgets", Shape::Section),
     ("tenants.*.cid", Shape::Word("inject")),
     ("tenants.*.cid_batch", Shape::Count),

@@ -217,7 +217,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         }
     };
     let rows = [
-        ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("shared_budgets", "{ redis: {} }", "redis", "off"),
         ("tenants.*.cid", "inject", "on", "off"),
         ("tenants.*.cid_batch", "10", "0", "null"),
