@@ -8,9 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use crate::body;
 use crate::operation::Family;
 use crate::refusal::Refusal;
 use crate::telemetry::Record;
@@ -108,35 +107,25 @@ pub struct Said {
 
 /// Reads the code and the message id of an answer, if its body is a JSON object with such.
 pub fn said(body: &Bytes) -> Said {
-    #[derive(Deserialize)]
-    struct Members<'b> {
-        #[serde(borrow, default)]
-        msg_id: Option<&'b RawValue>,
-        #[serde(borrow, default)]
-        code: Option<&'b RawValue>,
-        #[serde(borrow, default)]
-        error: Option<&'b RawValue>,
-    }
-    #[derive(Deserialize)]
-    struct Inner<'b> {
-        #[serde(borrow, default)]
-        code: Option<&'b RawValue>,
-    }
-    // An array would be read as the members in order.
-    if !body.trim_ascii_start().starts_with(b"{") {
+    let (mut code, mut inner, mut msg_id) = (None, None, None);
+    let read = body::members(body, |key, value| match key {
+        "code" => code = value.parse().ok(),
+        "error" => {
+            // A text, where it is no object: it says no code.
+            let _ = body::members(value.as_bytes(), |key, value| {
+                if key == "code" {
+                    inner = value.parse().ok();
+                }
+            });
+        }
+        "msg_id" => msg_id = Some(value.trim_matches('"')),
+        _ => {}
+    });
+    if read.is_err() {
         return Said::default();
     }
-    let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else { return Said::default() };
-    let inner = members.error.and_then(|error| serde_json::from_str::<Inner<'_>>(error.get()).ok());
-    let code = inner.and_then(|inner| inner.code).or(members.code);
-    let msg_id = members
-        .msg_id
-        .map(|id| id.get().trim_matches('"'))
-        .filter(|id| matches!(id.len(), 1..=20) && id.bytes().all(|byte| byte.is_ascii_digit()));
-    Said {
-        code: code.and_then(|code| code.get().parse().ok()),
-        msg_id: msg_id.map(|id| body.slice_ref(id.as_bytes())),
-    }
+    let digits = |id: &&str| matches!(id.len(), 1..=20) && id.bytes().all(|byte| byte.is_ascii_digit());
+    Said { code: inner.or(code), msg_id: msg_id.filter(digits).map(|id| body.slice_ref(id.as_bytes())) }
 }
 
 /// Turns answers that must not reach the caller as they are into refusals.

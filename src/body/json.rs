@@ -1,6 +1,6 @@
 //! Reading JSON without building it: one level at a time, each value handed on as the text it is.
 //!
-//! `serde_json` skips over values without recursion, so a body nested a hundred thousand levels deep costs no stack
+//! Values are skipped without recursion, so a body nested a hundred thousand levels deep costs no stack
 //! and needs no depth limit: the rules descend a fixed few levels and never look further down. Keys are compared
 //! decoded (`"\u0061udience"` is `audience`). A key that stands twice is handed on twice: which one the vendor
 //! reads is unknown, so each must pass, and a fact holds if any of them says so.
@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::skim::{NotJson, Skim};
 use super::{Fault, Rule, Verdict};
 
 /// A JSON value as it stands in the body, without blanks around it.
@@ -58,9 +58,13 @@ impl<'a> Value<'a> {
     }
 
     /// Calls `each` for every item that is not `null`; anything but an array has none.
-    pub(super) fn each_item(self, each: impl FnMut(Self)) {
+    pub(super) fn each_item(self, mut each: impl FnMut(Self)) {
         if self.0.starts_with('[') {
-            let walk = serde_json::Deserializer::from_str(self.0).deserialize_seq(Items(each));
+            let walk = items(self.0, |item| {
+                if !item.is_null() {
+                    each(item);
+                }
+            });
             debug_assert!(walk.is_ok(), "the text was scanned as part of the body");
         }
     }
@@ -76,54 +80,76 @@ pub(super) fn object<'a>(body: &'a [u8], each: impl FnMut(&str, Value<'a>)) -> V
         let valid = simdutf8::compat::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
         Fault::new(Rule::JsonEncoding, format!("the body is not UTF-8 at byte {valid}; send JSON as UTF-8"))
     })?;
-    entries(text, each).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
+    entries(text, each).map_err(|NotJson| {
+        let (line, column) = place_of_fault(text);
         let what = format!("the body is not one JSON object (line {line}, column {column})");
         Fault::new(Rule::Json, what + "; send one, and nothing behind it")
     })
 }
 
-fn entries<'a>(text: &'a str, each: impl FnMut(&str, Value<'a>)) -> serde_json::Result<()> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    json.deserialize_map(Entries(each))?;
-    json.end()
+/// Calls `each` for every member of a JSON object, whose value is handed on as it is spelled.
+pub fn members<'a>(body: &'a [u8], mut each: impl FnMut(&str, &'a str)) -> Result<(), NotJson> {
+    let text = simdutf8::basic::from_utf8(body).map_err(|_| NotJson)?;
+    entries(text, |key, value| each(key, value.0))
 }
 
-struct Entries<F>(F);
+fn entries<'a>(text: &'a str, mut each: impl FnMut(&str, Value<'a>)) -> Result<(), NotJson> {
+    let mut skim = Skim::new(text);
+    skim.pass(b'{')?;
+    if skim.peek() != Some(b'}') {
+        loop {
+            let key = Value(skim.string()?);
+            skim.pass(b':')?;
+            let value = Value(skim.value()?);
+            each(&key.text().unwrap_or_default(), value);
+            if skim.peek() != Some(b',') {
+                break;
+            }
+            skim.pass(b',')?;
+        }
+    }
+    skim.pass(b'}')?;
+    if skim.peek().is_none() { Ok(()) } else { Err(NotJson) }
+}
 
-impl<'de, F: FnMut(&str, Value<'de>)> Visitor<'de> for Entries<F> {
-    type Value = ();
+fn items<'a>(text: &'a str, mut each: impl FnMut(Value<'a>)) -> Result<(), NotJson> {
+    let mut skim = Skim::new(text);
+    skim.pass(b'[')?;
+    while skim.peek() != Some(b']') {
+        each(Value(skim.value()?));
+        if skim.peek() == Some(b',') {
+            skim.pass(b',')?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a text stops being one JSON object: line and column.
+fn place_of_fault(text: &str) -> (usize, usize) {
+    serde_json::from_str::<Object>(text).err().map_or((1, 1), |error| (error.line(), error.column()))
+}
+
+/// Any object, to see where a text stops being one.
+struct Object;
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Text)? {
-            let value = map.next_value::<&'de RawValue>()?;
-            (self.0)(&key, Value(value.get()));
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_key_seed(Text)?.is_some() {
+            map.next_value::<IgnoredAny>()?;
         }
-        Ok(())
-    }
-}
-
-struct Items<F>(F);
-
-impl<'de, F: FnMut(Value<'de>)> Visitor<'de> for Items<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        while let Some(item) = items.next_element::<&'de RawValue>()? {
-            let item = Value(item.get());
-            if !item.is_null() {
-                (self.0)(item);
-            }
-        }
-        Ok(())
+        Ok(self)
     }
 }
 

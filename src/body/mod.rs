@@ -17,6 +17,7 @@ mod push;
 mod query;
 mod rule;
 mod schedule;
+mod skim;
 mod target_list;
 mod target_scan;
 #[cfg(test)]
@@ -27,9 +28,11 @@ use crate::operation::{BodyRule, Family, Verb};
 
 pub use ahead::Ahead;
 pub use channel::{ImageType, UploadChannel};
+pub use json::members;
 pub use picture::{PictureVerdict, check_picture};
 pub use push::cid;
 pub use rule::{Fault, Rule};
+pub use skim::NotJson;
 pub use target_list::check_name;
 pub use target_scan::{BadLine, BrokenText, TargetScan, TargetSummary};
 
