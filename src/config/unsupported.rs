@@ -10,7 +10,6 @@ use super::units;
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("callers.*.certificates", Shape::Texts),
-    ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
     ("shared_budgets", Shape::Section),
     ("tenants.*.cid", Shape::Word("inject")),

@@ -23,7 +23,7 @@ use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refus
 
 use crate::answer::Reply;
 use crate::auth;
-use crate::body::{Facts, Subject};
+use crate::body::{Ahead, Facts, Subject};
 use crate::budget::{self, Clock, Decision, Permit, Standing};
 use crate::detach::FinishAnyway;
 use crate::edge;
@@ -182,14 +182,19 @@ impl Worker {
         let Admitted { grant, path, matched, places } = admitted;
         let setup = &self.setup;
         let hold = self.load.hold(setup.caller_load(&grant));
-        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare).await?;
+        let mut ahead = None;
+        let look = |beginning: &[u8]| {
+            let new = || Box::new(Ahead::new(grant.operation().body, &self.subject(&grant, &matched, parts)));
+            ahead.get_or_insert_with(new).look(beginning);
+        };
+        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare, look).await?;
         record.received(body.len());
         let now = Instant::now();
         let deadlines = setup.deadlines(now);
         if let Some(seconds) = waiting::preference(&parts.headers) {
             record.prefers_to_wait(seconds);
         }
-        let payload = self.check(&grant, &matched, parts, body)?;
+        let payload = self.check(&grant, &self.subject(&grant, &matched, parts), body, ahead.as_deref())?;
         self.pool.check_circuit(grant.origin(), now)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
@@ -199,15 +204,9 @@ impl Worker {
         Ok(Box::new(Call { grant, request, permit, deadlines, _places: places }))
     }
 
-    fn check(
-        &self,
-        grant: &Grant,
-        matched: &Matched<'_>,
-        parts: &Parts,
-        body: intake::Buffered,
-    ) -> Result<Payload, Refusal> {
+    fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, parts: &'s Parts) -> Subject<'s> {
         let operation = grant.operation();
-        let subject = Subject {
+        Subject {
             method: operation.method,
             family: operation.family(),
             query: parts.uri.query(),
@@ -217,9 +216,19 @@ impl Worker {
             app_key: grant.app_key(),
             files: &self.setup.files,
             images: &self.setup.images,
-        };
+        }
+    }
+
+    fn check(
+        &self,
+        grant: &Grant,
+        subject: &Subject<'_>,
+        body: intake::Buffered,
+        ahead: Option<&Ahead>,
+    ) -> Result<Payload, Refusal> {
+        let operation = grant.operation();
         let metrics = &self.telemetry.metrics;
-        let payload = Payload::check(operation.body, &subject, body)
+        let payload = Payload::check(operation.body, subject, body, ahead)
             .inspect_err(|defect| metrics.body_rule(defect.rule, RuleOutcome::Refused))?;
         if let Some(rule) = payload.facts().reported {
             metrics.body_rule(rule, RuleOutcome::Reported);
@@ -306,7 +315,7 @@ impl Worker {
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
         let budget = grant.credential().budget(grant.operation().budget);
-        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        let standing = budget.map(|budget| budget.standing_for(grant.taker().caller, self.clock.now()));
         add_headers(answer.headers_mut(), standing, &record);
         close_record(refusal, &answer, record);
         answer
