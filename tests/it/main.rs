@@ -7,6 +7,7 @@ mod audit;
 mod bodies;
 mod budgets;
 mod bytes;
+mod certificates;
 mod circuit;
 mod cli;
 mod demo;
