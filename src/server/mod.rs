@@ -114,7 +114,8 @@ where
 {
     let limits = &worker.load().setup.limits;
     let pulses = Pulses::new(Patience { head: limits.header_timeout, idle: limits.idle_timeout });
-    connection::serve(stream, Protocol::Http1, worker, pulses.add()).await;
+    let opening = Opening { protocol: Protocol::Http1, certificate: None };
+    connection::serve(stream, opening, worker, pulses.add()).await;
 }
 
 /// A listening socket whose port other sockets of ours share.
