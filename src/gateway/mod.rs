@@ -144,7 +144,11 @@ impl Worker {
         };
         let grant = admitted.grant.clone();
         match self.prepare(admitted, &parts, body, &mut record).await {
-            Ok(call) => FinishAnyway::new(self.forward(call, record)).await,
+            Ok(call) => {
+                // Its headers would hold on to the buffer that the connection reads into.
+                drop(parts);
+                FinishAnyway::new(self.forward(call, record)).await
+            }
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
         }
     }
@@ -263,8 +267,8 @@ impl Worker {
         let until = now + within(asked);
         let now = match &self.ledger {
             Some(ledger) if !ledger.is_owned() => {
-                let longest = within(waiting::LEDGER_MAX);
-                Box::pin(waiting::for_ledger(ledger, longest, &self.load, request.body_bytes())).await?
+                let (longest, bytes) = (within(waiting::LEDGER_MAX), request.message().body().len());
+                Box::pin(waiting::for_ledger(ledger, longest, &self.load, bytes)).await?
             }
             _ => now,
         };
@@ -276,7 +280,7 @@ impl Worker {
             Decision::Wait { turn, look_at } => (turn, look_at),
         };
         let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
-        let _waits = self.load.wait_with(request.body_bytes()).ok_or(overloaded)?;
+        let _waits = self.load.wait_with(request.message().body().len()).ok_or(overloaded)?;
         // Boxed: the few calls that wait should not make the others carry the room for it.
         let paid = Box::pin(call.wait(turn, look_at, &self.load)).await;
         let (metrics, start) = (&self.telemetry.metrics, Instant::now());
@@ -290,11 +294,10 @@ impl Worker {
         let operation = grant.operation();
         let origin = request.origin();
         record.dispatched(|| effect(operation, &request));
-        // The payload counts as memory in use until the answer is here.
-        let (message, payload) = request.into_message();
-        let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
+        let attempts = Attempts { grant: &grant, facts: *request.facts(), origin, deadlines };
         let answered = async {
-            let Exchanged { answer, start, standing } = self.exchange(attempts, &message, permit).await?;
+            let Exchanged { answer, start, standing } =
+                self.exchange(attempts, request.message(), permit).await?;
             let answer = self.receive(answer, operation, start, &mut record).await?;
             Ok((answer, standing))
         };
