@@ -17,6 +17,7 @@ use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
 use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
+use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -29,6 +30,9 @@ pub enum RunError {
     /// An address, a certificate or a thread.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The store of shared budgets.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
@@ -54,7 +58,10 @@ impl App {
     pub fn start(source: Source, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
-        let (config, budgets) = (&source.config, Budgets::default());
+        let config = &source.config;
+        let shared = config.shared_budgets.as_ref();
+        let budgets = Budgets::shared(shared.map(|shared| shared.shares));
+        let store = shared.map(Store::start).transpose()?;
         let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
@@ -75,6 +82,7 @@ impl App {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
                 clock,
+                store: store.clone(),
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
                 give_up: Arc::default(),
@@ -96,6 +104,7 @@ impl App {
             reloads: reloads.clone(),
             load: Arc::clone(&load),
             clock,
+            store,
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
         };

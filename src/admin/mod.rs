@@ -25,6 +25,7 @@ use crate::budget::Clock;
 use crate::load::Load;
 use crate::reload::{Outcome, Reloads};
 use crate::secret::TokenDigest;
+use crate::store::{Standing, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
@@ -41,6 +42,8 @@ pub struct State {
     pub load: Arc<Load>,
     /// The clock of the budgets, which also tells how long the process runs.
     pub clock: Clock,
+    /// What replicas share of the budgets, if they do.
+    pub store: Option<Arc<Store>>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// The last refusals.
@@ -141,6 +144,9 @@ fn metrics(state: &State) -> String {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     state.metrics.connections.set(gauge(state.load.connections.now()));
     state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
+    if let Some(store) = &state.store {
+        state.metrics.store_up(store.standing() != Standing::Away);
+    }
     state.metrics.render(&state.reloads.current().setup.directory, state.clock.now())
 }
 

@@ -9,7 +9,7 @@ use super::pace::Pace;
 use super::permit::Permit;
 use super::queue::{Bell, Waiter};
 use super::window::Ends;
-use super::{Budget, Clock, Draw, Inner, Quota, QuotaInner, lock};
+use super::{Budget, Clock, Draw, Granted, Inner, Quota, QuotaInner, lock};
 use crate::operation::BudgetName;
 
 /// Why a call has to wait, and how long: true for a lone caller.
@@ -118,7 +118,7 @@ impl Turn {
         &self.waiter.bell
     }
 
-    fn id_at_budget(&self, budget: &Arc<Budget>) -> Option<u64> {
+    pub(super) fn id_at_budget(&self, budget: &Arc<Budget>) -> Option<u64> {
         matches!(&self.gate, Gate::Budget(mine) if Arc::ptr_eq(mine, budget)).then_some(self.waiter.id)
     }
 
@@ -163,16 +163,27 @@ pub fn decide(
     turn: Option<Turn>,
     patience: Patience,
 ) -> Decision {
+    decide_with(draw, taker, (clock, now), turn, (patience, Granted::default()))
+}
+
+/// Decides over one call that has its slot in some budgets from the store already.
+pub fn decide_with(
+    draw: &Draw,
+    taker: &Taker,
+    (clock, now): (Clock, Moment),
+    turn: Option<Turn>,
+    (patience, granted): (Patience, Granted),
+) -> Decision {
     let mut held = Held::lock(draw, taker);
-    let outcome = held.ask(turn.as_ref(), now);
+    let outcome = held.ask(turn.as_ref(), granted, now);
     let decision = match outcome {
-        Ok(()) => Ok(held.take(turn.as_ref())),
+        Ok(()) => Ok(held.take(turn.as_ref(), granted)),
         Err(blocked) => Err(held.wait(blocked, taker, turn.as_ref(), (now, patience))),
     };
     // A turn gives its place back when it is dropped, for which it needs the locks.
     drop(held);
     match decision {
-        Ok(calls) => Decision::Paid(Permit::new(draw.clone(), calls, taker.clone(), clock)),
+        Ok(calls) => Decision::Paid(Permit::new(draw.clone(), (calls, granted), taker.clone(), clock)),
         Err(Waiting::Refused(exhausted)) => Decision::Refused(exhausted),
         Err(Waiting::Stays { look_at }) => match turn {
             Some(turn) => Decision::Wait { turn, look_at },
@@ -210,8 +221,14 @@ impl<'b> Held<'b> {
     }
 
     /// Asks slots, quota and pacing in this order; takes the share of quota and pacing only if all agree.
-    fn ask(&mut self, turn: Option<&Turn>, now: Moment) -> Result<(), Blocked> {
-        let full = self.budgets.iter_mut().flatten().filter_map(|(budget, inner)| {
+    ///
+    /// A slot that was granted was asked for while nobody waited before the call: only the vendor's word is left to ask.
+    fn ask(&mut self, turn: Option<&Turn>, granted: Granted, now: Moment) -> Result<(), Blocked> {
+        let budgets = self.budgets.iter_mut().flatten().enumerate();
+        let full = budgets.filter_map(|(place, (budget, inner))| {
+            if granted.has(place) && inner.by_word(now) > 0 {
+                return None;
+            }
             let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
             (inner.free(now) == 0 || others).then(|| {
                 let nth = if others { inner.queue.len() + 1 } else { 1 };
@@ -257,10 +274,12 @@ impl<'b> Held<'b> {
     }
 
     /// Takes the slots, and tells the next in line that there may be more. Returns each budget's number of the call.
-    fn take(&mut self, turn: Option<&Turn>) -> [u64; Draw::MAX] {
+    fn take(&mut self, turn: Option<&Turn>, granted: Granted) -> [u64; Draw::MAX] {
         let mut calls = [0; Draw::MAX];
-        for (call, (_, inner)) in calls.iter_mut().zip(self.budgets.iter_mut().flatten()) {
-            inner.window.take();
+        for (place, (call, (_, inner))) in
+            calls.iter_mut().zip(self.budgets.iter_mut().flatten()).enumerate()
+        {
+            inner.window_of(granted, place).take();
             inner.dispatched += 1;
             *call = inner.dispatched;
         }

@@ -11,6 +11,7 @@ mod moment;
 mod pace;
 mod permit;
 mod queue;
+mod shared;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -22,18 +23,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, take, whole_seconds};
+pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, decide_with, take, whole_seconds};
 pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
 pub use queue::Bell;
 use queue::Queue;
+use shared::Shared;
+pub use shared::{Granted, Told, Want, Wants, hear, wants};
 use tally::Tally;
 use window::{Ends, Rule, Window};
 pub use word::Said;
 use word::Word;
 
-use crate::config::{BudgetLimit, VendorKey};
+use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
 /// Reads the monotonic clock budgets are kept by.
@@ -67,6 +70,8 @@ impl Clock {
 pub struct Budgets {
     by_key: Mutex<HashMap<(VendorKey, BudgetName), Arc<Budget>>>,
     next_order: AtomicU32,
+    /// How they are divided among replicas; `None`: each is all ours.
+    shares: Option<Shares>,
 }
 
 /// How long calls can matter beyond their answer.
@@ -79,6 +84,11 @@ pub struct Horizon {
 }
 
 impl Budgets {
+    /// No budgets yet, to be divided among replicas in this way.
+    pub fn shared(shares: Option<Shares>) -> Self {
+        Self { shares, ..Self::default() }
+    }
+
     /// The budget of a key, with this size from now on.
     pub fn open(
         &self,
@@ -87,10 +97,11 @@ impl Budgets {
         limit: BudgetLimit,
         horizon: Horizon,
     ) -> Arc<Budget> {
+        let shared = || self.shares.map(|shares| Shared::new(key, name, limit, shares));
         let mut by_key = lock(&self.by_key);
         let budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Budget { name, order, inner: Mutex::new(Inner::new(name, limit, horizon)) })
+            Arc::new(Budget { name, order, inner: Mutex::new(Inner::new(name, limit, horizon, shared())) })
         });
         lock(&budget.inner).resize(limit, horizon);
         Arc::clone(budget)
@@ -110,6 +121,8 @@ struct Inner {
     limit: BudgetLimit,
     rule: Rule,
     window: Window,
+    /// What replicas share; `rule` and `window` are then about our own part.
+    shared: Option<Shared>,
     pace: Option<Pace>,
     tally: Tally,
     queue: Queue,
@@ -119,12 +132,13 @@ struct Inner {
 }
 
 impl Inner {
-    fn new(name: BudgetName, limit: BudgetLimit, horizon: Horizon) -> Self {
+    fn new(name: BudgetName, limit: BudgetLimit, horizon: Horizon, shared: Option<Shared>) -> Self {
         Self {
             name,
             limit,
             rule: rule(limit, horizon),
             window: Window::default(),
+            shared,
             pace: pace(limit),
             tally: Tally::default(),
             queue: Queue::default(),
@@ -135,11 +149,17 @@ impl Inner {
 
     /// Slots that can be taken now: what our window and the vendor's word both allow.
     fn free(&mut self, now: Moment) -> u32 {
-        let by_window = self.window.free(&self.rule, now);
-        match self.word(now) {
-            Some(word) => by_window.min(word.free(self.dispatched, self.window.used())),
-            None => by_window,
-        }
+        self.window.free(&self.rule, now).min(self.by_word(now))
+    }
+
+    /// Slots that the vendor's word allows.
+    fn by_word(&self, now: Moment) -> u32 {
+        self.word(now).map_or(u32::MAX, |word| word.free(self.dispatched, self.used()))
+    }
+
+    /// Slots in use by this process, as of the last call that passed a time in.
+    fn used(&self) -> u32 {
+        self.window.used() + self.shared.as_ref().map_or(0, |shared| shared.window.used())
     }
 
     /// Until this many slots can be taken one after the other.
@@ -149,9 +169,35 @@ impl Inner {
             0 => Duration::ZERO,
             missing => self.window.until_release(&self.rule, now, missing, ends),
         };
-        let heard =
-            self.word(now).filter(|word| (word.free(self.dispatched, self.window.used()) as usize) < nth);
-        by_window.max(heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)).max(Moment::TICK)
+        let by_store = self.shared.as_ref().and_then(|shared| match ends {
+            Ends::Soonest => shared.soonest(&self.rule, now, nth),
+            Ends::Latest => shared.until_free(&self.rule, now, nth),
+        });
+        let by_window = by_store.map_or(by_window, |by_store| by_store.min(by_window));
+        by_window.max(self.until_word(now, nth)).max(Moment::TICK)
+    }
+
+    /// Until one more can be taken than the `remaining` ones, at the latest.
+    fn until_more(&mut self, now: Moment, remaining: usize) -> Duration {
+        let Some(shared) = &self.shared else { return self.until_free(now, remaining + 1, Ends::Latest) };
+        let own = self.window.until_release(&self.rule, now, 1, Ends::Latest);
+        let in_store = shared.until_free(&self.rule, now, shared.free() as usize + 1);
+        let soonest = in_store.map_or(own, |in_store| in_store.min(own));
+        soonest.max(self.until_word(now, remaining + 1)).max(Moment::TICK)
+    }
+
+    /// How long the vendor's word still forbids so many.
+    fn until_word(&self, now: Moment, nth: usize) -> Duration {
+        let heard = self.word(now).filter(|word| (word.free(self.dispatched, self.used()) as usize) < nth);
+        heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)
+    }
+
+    /// Where the call over the draw's budget at `place` has its slot.
+    fn window_of(&mut self, granted: Granted, place: usize) -> &mut Window {
+        match &mut self.shared {
+            Some(shared) if granted.has(place) => &mut shared.window,
+            _ => &mut self.window,
+        }
     }
 
     fn word(&self, now: Moment) -> Option<Word> {
@@ -160,6 +206,9 @@ impl Inner {
 
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
         self.rule = rule(limit, horizon);
+        if let Some(shared) = &mut self.shared {
+            self.rule.limit = shared.resize(limit);
+        }
         if self.limit != limit {
             self.limit = limit;
             self.pace = pace(limit);
@@ -169,19 +218,26 @@ impl Inner {
     }
 
     fn exhausted(&self, wait: Duration) -> Exhausted {
-        Exhausted::Budget { name: self.name, limit: self.rule.limit, window: self.rule.length, wait }
+        Exhausted::Budget { name: self.name, limit: self.limit.limit.get(), window: self.rule.length, wait }
     }
 
     fn standing(&mut self, now: Moment) -> Standing {
-        let remaining = self.free(now);
+        if let Some(shared) = &mut self.shared {
+            // Lets go of what is over.
+            shared.window.free(&self.rule, now);
+        }
+        let limit = self.limit.limit.get();
+        let in_store = self.shared.as_ref().map_or(0, Shared::free);
+        let own = self.window.free(&self.rule, now);
+        let remaining = own.saturating_add(in_store).min(self.by_word(now));
         Standing {
             name: self.name,
-            limit: self.rule.limit,
+            limit,
             window: self.rule.length,
-            used: self.window.used(),
+            used: self.used(),
             remaining,
-            reset: if remaining < self.rule.limit {
-                self.until_free(now, remaining as usize + 1, Ends::Latest)
+            reset: if remaining < limit {
+                self.until_more(now, remaining as usize)
             } else {
                 Duration::ZERO
             },
@@ -246,10 +302,14 @@ impl Budget {
     /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
     pub fn by_caller(&self, now: Moment) -> BTreeMap<u16, Calls> {
         let mut inner = lock(&self.inner);
-        let Inner { window, rule, tally, .. } = &mut *inner;
+        let Inner { window, shared, rule, tally, .. } = &mut *inner;
         window.free(rule, now);
         let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
-        for caller in window.callers() {
+        let in_store = shared.as_mut().map(|shared| {
+            shared.window.free(rule, now);
+            &shared.window
+        });
+        for caller in window.callers().chain(in_store.into_iter().flat_map(Window::callers)) {
             calls.entry(caller).or_default().window += 1;
         }
         for (caller, hour) in tally.last_hour(now).filter(|(_, hour)| *hour > 0) {
@@ -296,8 +356,9 @@ impl Quota {
 pub struct Draw([Option<Arc<Budget>>; Draw::MAX]);
 
 impl Draw {
-    /// A schedule for a target list to everybody draws on three, a v4 upload of two pictures as well.
-    const MAX: usize = 4;
+    /// The most budgets one call draws on: a schedule for a target list to everybody draws on three, a v4 upload of two
+    /// pictures as well.
+    pub const MAX: usize = 4;
 
     /// Adds a budget, keeping the order in which locks are taken.
     pub fn add(&mut self, budget: &Arc<Budget>) {

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Clock, Draw, Moment, Said, Taker, Word, lock};
+use super::{Clock, Draw, Granted, Moment, Said, Taker, Word, lock};
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -16,13 +16,20 @@ struct Ticket {
     draw: Draw,
     /// In each budget of the draw, the number of this call.
     calls: [u64; Draw::MAX],
+    /// Where its slots are in the store.
+    granted: Granted,
     taker: Taker,
     clock: Clock,
 }
 
 impl Permit {
-    pub(super) fn new(draw: Draw, calls: [u64; Draw::MAX], taker: Taker, clock: Clock) -> Self {
-        Self(Ticket { draw, calls, taker, clock })
+    pub(super) fn new(
+        draw: Draw,
+        (calls, granted): ([u64; Draw::MAX], Granted),
+        taker: Taker,
+        clock: Clock,
+    ) -> Self {
+        Self(Ticket { draw, calls, granted, taker, clock })
     }
 
     /// From here on the vendor may count the call.
@@ -40,16 +47,16 @@ impl Drop for Permit {
 impl Dispatched {
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(mut self, now: Moment, said: Said) {
-        let Ticket { draw, calls, taker, .. } = self.0.take();
+        let Ticket { draw, calls, granted, taker, .. } = self.0.take();
         // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
         let clear = said.refused || draw.iter().filter(|budget| !budget.name.is_daily()).count() == 1;
-        for (budget, call) in draw.iter().zip(calls) {
+        for (place, (budget, call)) in draw.iter().zip(calls).enumerate() {
             let mut inner = lock(&budget.inner);
             let inner = &mut *inner;
-            inner.window.settle(now, taker.caller);
+            inner.window_of(granted, place).settle(now, taker.caller);
             inner.tally.count(taker.caller, now);
             if clear && !budget.name.is_daily() {
-                let used = inner.window.used();
+                let used = inner.used();
                 inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
             }
             inner.queue.ring_head();
@@ -65,9 +72,9 @@ impl Dispatched {
 impl Drop for Dispatched {
     fn drop(&mut self) {
         let now = self.0.clock.now();
-        for budget in self.0.draw.iter() {
+        for (place, budget) in self.0.draw.iter().enumerate() {
             let mut inner = lock(&budget.inner);
-            inner.window.abandon(now, self.0.taker.caller);
+            inner.window_of(self.0.granted, place).abandon(now, self.0.taker.caller);
             inner.tally.count(self.0.taker.caller, now);
             inner.queue.ring_head();
         }
@@ -78,13 +85,19 @@ impl Ticket {
     /// Leaves an empty ticket behind, whose drop does nothing.
     fn take(&mut self) -> Self {
         let taker = Taker { quota: self.taker.quota.take(), ..self.taker };
-        Self { draw: mem::take(&mut self.draw), calls: self.calls, taker, clock: self.clock }
+        Self {
+            draw: mem::take(&mut self.draw),
+            calls: self.calls,
+            granted: self.granted,
+            taker,
+            clock: self.clock,
+        }
     }
 
     fn refund(&self) {
-        for budget in self.draw.iter() {
+        for (place, budget) in self.draw.iter().enumerate() {
             let mut inner = lock(&budget.inner);
-            inner.window.refund();
+            inner.window_of(self.granted, place).refund();
             if let Some(pace) = &inner.pace {
                 pace.refund();
             }

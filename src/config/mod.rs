@@ -11,6 +11,7 @@ mod fault;
 mod limits;
 mod listeners;
 mod reader;
+mod shared;
 mod sources;
 mod tenants;
 #[cfg(test)]
@@ -83,6 +84,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let (vendor, defaults) = vendor::read(file, outside);
     let budgets = budgets::read(file, &budgets::free_tier());
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
+    let shared_budgets = shared::read(file, outside);
     let limits = limits::read(file);
     let drain = limits::read_drain(file);
     let files = limits::read_files(file);
@@ -99,6 +101,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
         workers: workers.map(|workers| NonZeroUsize::try_from(workers).expect("1,024 fits usize")),
         vendor,
         guard,
+        shared_budgets,
         limits,
         drain,
         files,

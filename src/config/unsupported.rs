@@ -13,7 +13,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("callers.*.certificates", Shape::Texts),
     ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
-    ("shared_budgets", Shape::Section),
     ("state_file", Shape::Text),
     ("tenants.*.cid", Shape::Word("inject")),
     ("tenants.*.cid_batch", Shape::Count),

@@ -8,10 +8,10 @@ use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
 use crate::body::Facts;
-use crate::budget::Permit;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
+use crate::store::Payment;
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Sending};
@@ -25,19 +25,21 @@ pub(super) struct Attempts<'c> {
 }
 
 impl Worker {
-    /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
+    /// At most two attempts, each paid for by itself; the second only if the first wrote nothing.
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
         mut message: Box<Request<Sending>>,
-        mut permit: Permit,
+        mut payment: Payment,
     ) -> Result<(Box<Answer>, Instant), Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let mut choice = Choice::Any;
         let operation = grant.operation();
         loop {
-            let dispatched = permit.dispatch();
-            match self.pool.send(origin, message, choice, deadlines).await {
+            // A slot in the store ends by itself: whoever it pays for must not outlast it.
+            let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
+            let dispatched = payment.dispatch();
+            match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status(), answer.response.headers());
                     dispatched.settle(self.clock.at(answer.arrived), said);
@@ -52,8 +54,8 @@ impl Worker {
                     }
                     self.telemetry.metrics.retry(operation);
                     deadlines.start = Instant::now();
-                    permit =
-                        self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
+                    let paid = self.pay(grant, facts, deadlines.start).await;
+                    payment = paid.map_err(|_| Refusal::VendorUnreachable)?;
                     (choice, message) = (Choice::Fresh, back);
                 }
                 Err(Failure::TimedOut) => {

@@ -1,0 +1,145 @@
+//! The part of a budget that replicas share: what is asked of the store, and what it said last.
+//!
+//! Which slots are taken there is the store's decision; here stand this replica's own calls among them, so that the
+//! vendor's word, the status page and a caller's tally count them like all others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::window::{Rule, Window};
+use super::{Draw, Moment, Turn, lock};
+use crate::config::{BudgetLimit, Shares, VendorKey};
+use crate::operation::BudgetName;
+
+/// What replicas share of one budget.
+pub(super) struct Shared {
+    key: Arc<str>,
+    shares: Shares,
+    /// Slots in the store, for all replicas together.
+    pub(super) limit: u32,
+    /// This replica's calls in them.
+    pub(super) window: Window,
+    heard: Option<Told>,
+}
+
+/// What the store said about a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Slots of the shared part that can be taken now.
+    pub free: u32,
+    /// When one more can be taken, at the latest.
+    pub next: Moment,
+}
+
+/// What the store is asked for one budget.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// Names the budget in the store.
+    pub key: Arc<str>,
+    /// Slots of the shared part.
+    pub limit: u32,
+    /// Slots that belong to each replica alone.
+    pub own: u32,
+    /// Length of the window.
+    pub window: Duration,
+    /// The call can do without: a slot of this replica's own is free.
+    pub spare: bool,
+}
+
+/// One entry for each budget of a [`Draw`], in its order.
+pub type Wants = [Option<Want>; Draw::MAX];
+
+/// The budgets of a draw for which a slot was taken in the store, by their place in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted(u8);
+
+impl Granted {
+    /// Adds the budget at a place.
+    pub fn add(&mut self, place: usize) {
+        self.0 |= 1 << place;
+    }
+
+    /// Whether the budget at a place has its slot in the store.
+    pub fn has(self, place: usize) -> bool {
+        self.0 >> place & 1 == 1
+    }
+
+    /// Whether nothing was taken there.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        vendor_key: &VendorKey,
+        name: BudgetName,
+        limit: BudgetLimit,
+        shares: Shares,
+    ) -> Self {
+        // The braces keep the budgets of one key together where a store is spread over several servers.
+        let key = format!("jpush-gateway:{{{}}}:{}", vendor_key.as_str(), name.as_str()).into();
+        Self { key, shares, limit: shares.shared_part(limit.limit), window: Window::default(), heard: None }
+    }
+
+    /// Takes on another size. Returns what of it is this replica's own.
+    pub(super) fn resize(&mut self, limit: BudgetLimit) -> u32 {
+        self.limit = self.shares.shared_part(limit.limit);
+        self.shares.own_part(limit.limit)
+    }
+
+    /// Slots of the shared part that could be taken when the store was last heard.
+    pub(super) fn free(&self) -> u32 {
+        self.heard.map_or(0, |told| told.free)
+    }
+
+    /// Until so many slots can be taken here, at the latest; `None` if the store has not been heard.
+    pub(super) fn until_free(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
+        let told = self.heard?;
+        Some(match nth.saturating_sub(told.free as usize) {
+            0 => Duration::ZERO,
+            1 => told.next.since(now),
+            _ => told.next.since(now) + rule.attempt + rule.guard + rule.length,
+        })
+    }
+
+    /// The soonest that so many can be taken: answers may shorten what is held for calls in flight.
+    pub(super) fn soonest(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
+        let told = self.heard?;
+        if nth <= told.free as usize { Some(Duration::ZERO) } else { Some(told.next.since(now).min(rule.length)) }
+    }
+}
+
+/// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
+/// somebody waits before it or the vendor said so.
+pub fn wants(draw: &Draw, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
+    let mut wants = Wants::default();
+    for (want, budget) in wants.iter_mut().zip(draw.iter()) {
+        let mut inner = lock(&budget.inner);
+        let inner = &mut *inner;
+        let others_first = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
+        if others_first || inner.by_word(now) == 0 {
+            return None;
+        }
+        let shared = inner.shared.as_mut()?;
+        // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
+        shared.window.free(&inner.rule, now);
+        *want = Some(Want {
+            key: Arc::clone(&shared.key),
+            limit: shared.limit,
+            own: inner.rule.limit,
+            window: inner.rule.length,
+            spare: inner.window.free(&inner.rule, now) > 0,
+        });
+    }
+    wants.iter().flatten().any(|want| want.limit > 0).then_some(wants)
+}
+
+/// Keeps what the store said; `None`: it is away, and nobody knows.
+pub fn hear(draw: &Draw, told: [Option<Told>; Draw::MAX]) {
+    for (budget, told) in draw.iter().zip(told) {
+        if let Some(shared) = &mut lock(&budget.inner).shared {
+            shared.heard = told;
+        }
+    }
+}

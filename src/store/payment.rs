@@ -1,0 +1,58 @@
+//! One vendor call paid for, here and in the store: a permit with the slots that go with it.
+
+use std::time::Instant;
+
+use super::Slots;
+use crate::budget::{Dispatched, Moment, Permit, Said};
+
+/// A call's slots, all of them. Dropped, it gives everything back: nothing was dispatched.
+#[must_use]
+pub struct Payment {
+    permit: Permit,
+    slots: Option<Box<Slots>>,
+}
+
+/// A payment whose call is under way. Dropped, it counts as given up: the vendor may still count it for a while.
+#[must_use]
+pub struct Underway {
+    dispatched: Dispatched,
+    slots: Option<Box<Slots>>,
+}
+
+impl Payment {
+    /// A permit with what the store gave for it.
+    pub fn new(permit: Permit, slots: Option<Box<Slots>>) -> Self {
+        Self { permit, slots }
+    }
+
+    /// When the attempt must be over, if the store holds slots for so long and no longer.
+    pub fn ends(&self) -> Option<Instant> {
+        self.slots.as_ref().map(|slots| slots.ends)
+    }
+
+    /// From here on the vendor may count the call.
+    pub fn dispatch(mut self) -> Underway {
+        if let Some(slots) = &mut self.slots {
+            slots.dispatched = true;
+        }
+        Underway { dispatched: self.permit.dispatch(), slots: self.slots }
+    }
+}
+
+impl Underway {
+    /// The head of the vendor's answer is here, and this is what its rate headers say.
+    pub fn settle(self, now: Moment, said: Said) {
+        self.dispatched.settle(now, said);
+        if let Some(slots) = self.slots {
+            slots.settle();
+        }
+    }
+
+    /// No byte of the request was written, so the vendor cannot have counted it.
+    pub fn refund(self) {
+        self.dispatched.refund();
+        if let Some(slots) = self.slots {
+            slots.refund();
+        }
+    }
+}
