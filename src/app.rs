@@ -20,6 +20,8 @@ use crate::setup::Setup;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::audit::{AuditError, AuditLog};
+use crate::telemetry::lines::LineLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::vendor::{Pool, TlsSetupError};
@@ -36,6 +38,9 @@ pub enum RunError {
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The operating system refused something else.
     #[error("the process cannot be set up")]
     System(#[from] io::Error),
@@ -50,7 +55,8 @@ pub struct App {
     admin: Arc<admin::State>,
     admin_listener: TcpListener,
     // Last, so that what the workers still write is flushed after they ended.
-    _access_log: AccessLog,
+    _access_log: LineLog,
+    _audit_log: Option<AuditLog>,
 }
 
 impl App {
@@ -75,9 +81,11 @@ impl App {
         tracing::warn!("budgets start empty: calls that were made before this start are not counted");
         let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
-        let access_log = AccessLog::start(workers, sink)?;
+        let access_log = LineLog::start("access-log", workers, AccessLog(sink))?;
+        let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
+        let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
         let worker = |number| {
-            let lane = access_log.lane(number);
+            let (lane, audit) = (access_log.lane(number), audit_log.as_ref().map(|log| log.lane(number)));
             Arc::new(Seat::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
@@ -90,6 +98,7 @@ impl App {
                     metrics: Arc::clone(&metrics),
                     recent: Arc::clone(&recent),
                     lane,
+                    audit,
                 }),
             }))
         };
@@ -97,8 +106,14 @@ impl App {
         let handshakes = Handshakes::of(&config.listeners, &listeners);
         let serving = Serving::start(listeners, seats.clone(), &config.limits)?;
         let current = Current::new(config, setup);
-        let parts =
-            Parts { seats, handshakes, load: Arc::clone(&load), budgets, metrics: Arc::clone(&metrics) };
+        let parts = Parts {
+            seats,
+            handshakes,
+            load: Arc::clone(&load),
+            budgets,
+            metrics: Arc::clone(&metrics),
+            audit: audit_log.as_ref().map(AuditLog::reopening),
+        };
         let reloads = Reloads::start(source, current, parts)?;
         let admin = admin::State {
             reloads: reloads.clone(),
@@ -109,7 +124,16 @@ impl App {
             recent: Arc::clone(&recent),
         };
         let admin = Arc::new(admin);
-        Ok(Self { serving, load, reloads, signals, admin, admin_listener, _access_log: access_log })
+        Ok(Self {
+            serving,
+            load,
+            reloads,
+            signals,
+            admin,
+            admin_listener,
+            _access_log: access_log,
+            _audit_log: audit_log,
+        })
     }
 
     /// Where the admin pages are.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -111,6 +112,16 @@ impl VendorRequest {
     /// What its body says about the call.
     pub fn facts(&self) -> &Facts {
         self.payload.facts()
+    }
+
+    /// Its path as the vendor gets it.
+    pub fn path(&self) -> &str {
+        self.head.uri().path()
+    }
+
+    /// Its body; cheap to clone.
+    pub fn body(&self) -> Bytes {
+        self.payload.bytes()
     }
 
     /// Length of its body.

@@ -15,6 +15,7 @@ use jpush_gateway::operation::{
 use jpush_gateway::refusal::Refusal;
 use jpush_gateway::telemetry::metrics::{Labels, Metrics, RuleOutcome};
 use jpush_gateway::tenant::{Denied, Directory};
+use jpush_gateway::vendor::{CircuitOpen, Standing};
 use serde_yaml::Value;
 
 const README: &str = include_str!("../README.md");
@@ -106,6 +107,7 @@ fn rendered_metrics() -> String {
     metrics.retry(push);
     metrics.store_up(true);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
+    metrics.vendor_circuits([("api.jpush.cn".to_owned(), Standing::Closed)]);
     metrics.render(&Arc::new(directory), Moment::default())
 }
 
@@ -131,6 +133,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Overloaded { what: "" },
         Refusal::Draining,
         Refusal::VendorUnreachable,
+        CircuitOpen { retry_after: window }.into(),
         Refusal::VendorTimeout,
         Refusal::VendorInterrupted,
         Refusal::VendorRejectedCredential,
@@ -228,6 +231,7 @@ fn set(node: &mut Value, path: &str) {
 fn every_key_of_the_reader_is_documented() {
     let sections = [
         include_str!("../src/config/mod.rs"),
+        include_str!("../src/config/audit.rs"),
         include_str!("../src/config/budgets.rs"),
         include_str!("../src/config/callers.rs"),
         include_str!("../src/config/limits.rs"),

@@ -147,7 +147,9 @@ fn metrics(state: &State) -> String {
     if let Some(store) = &state.store {
         state.metrics.store_up(store.standing() != Standing::Away);
     }
-    state.metrics.render(&state.reloads.current().setup.directory, state.clock.now())
+    let setup = Arc::clone(&state.reloads.current().setup);
+    state.metrics.vendor_circuits(setup.connector.standings());
+    state.metrics.render(&setup.directory, state.clock.now())
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -24,6 +24,7 @@ pub(super) struct Status {
     /// Absent where budgets are not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<&'static str>,
+    vendor: BTreeMap<String, HostStatus>,
     tenants: BTreeMap<String, BTreeMap<&'static str, CredentialStatus>>,
     callers: BTreeMap<String, CallerStatus>,
     recent_refusals: Vec<Refused>,
@@ -33,6 +34,11 @@ pub(super) struct Status {
 struct ConfigStatus {
     digest: String,
     loaded: String,
+}
+
+#[derive(Serialize)]
+struct HostStatus {
+    circuit: &'static str,
 }
 
 #[derive(Serialize)]
@@ -87,6 +93,7 @@ impl Status {
             connections: state.load.connections.now(),
             body_memory_bytes: state.load.body_memory_bytes(),
             store: state.store.as_ref().map(|store| store.standing().as_str()),
+            vendor: hosts(&current.setup),
             tenants: directory
                 .tenants
                 .iter()
@@ -96,6 +103,11 @@ impl Status {
             recent_refusals: state.recent.list(),
         }
     }
+}
+
+fn hosts(setup: &Setup) -> BTreeMap<String, HostStatus> {
+    let hosts = setup.connector.standings();
+    hosts.map(|(host, standing)| (host, HostStatus { circuit: standing.as_str() })).collect()
 }
 
 fn credentials(

@@ -71,12 +71,7 @@ impl Granted {
 }
 
 impl Shared {
-    pub(super) fn new(
-        vendor_key: &VendorKey,
-        name: BudgetName,
-        limit: BudgetLimit,
-        shares: Shares,
-    ) -> Self {
+    pub(super) fn new(vendor_key: &VendorKey, name: BudgetName, limit: BudgetLimit, shares: Shares) -> Self {
         // The braces keep the budgets of one key together where a store is spread over several servers.
         let key = format!("jpush-gateway:{{{}}}:{}", vendor_key.as_str(), name.as_str()).into();
         Self { key, shares, limit: shares.shared_part(limit.limit), window: Window::default(), heard: None }
@@ -99,14 +94,18 @@ impl Shared {
         Some(match nth.saturating_sub(told.free as usize) {
             0 => Duration::ZERO,
             1 => told.next.since(now),
-            _ => told.next.since(now) + rule.attempt + rule.guard + rule.length,
+            _ => told.next.since(now) + rule.longest(),
         })
     }
 
     /// The soonest that so many can be taken: answers may shorten what is held for calls in flight.
     pub(super) fn soonest(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
         let told = self.heard?;
-        if nth <= told.free as usize { Some(Duration::ZERO) } else { Some(told.next.since(now).min(rule.length)) }
+        if nth <= told.free as usize {
+            Some(Duration::ZERO)
+        } else {
+            Some(told.next.since(now).min(rule.length))
+        }
     }
 }
 

@@ -34,11 +34,13 @@ fn read_url(value: &Value<'_>, outside: &Outside<'_>) -> Option<Secret> {
         Secret::new(text.to_string())?
     };
     if url.expose().starts_with("rediss://") {
-        return value.refuse("TLS to the store is not supported; write redis:// and keep it in a private network");
+        return value
+            .refuse("TLS to the store is not supported; write redis:// and keep it in a private network");
     }
     let is_network = url.expose().starts_with("redis://");
     if !is_network || redis::Client::open(url.expose()).is_err() {
-        return value.refuse("expected redis://host, with [user]:password@, :port and /database where needed");
+        return value
+            .refuse("expected redis://host, with [user]:password@, :port and /database where needed");
     }
     Some(url)
 }

@@ -9,7 +9,6 @@ use super::units;
 
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
-    ("audit", Shape::TextOrSection),
     ("callers.*.certificates", Shape::Texts),
     ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
@@ -31,8 +30,6 @@ pub(super) enum Shape {
     Texts,
     /// A mapping; an empty one is off.
     Section,
-    /// A text or a mapping.
-    TextOrSection,
     /// An integer from 1 to 1,000.
     Count,
     /// A duration; zero is off.
@@ -63,13 +60,13 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
     match (shape, node) {
         (_, Node::Null | Node::Bool(false)) => Some(false),
         (_, Node::Text(text)) if text.as_str() == "off" => Some(false),
-        (Shape::Text | Shape::TextOrSection, Node::Text(text)) => (!text.is_empty()).then_some(true),
+        (Shape::Text, Node::Text(text)) => (!text.is_empty()).then_some(true),
         (Shape::Word(word), Node::Text(text)) => (text.as_str() == word).then_some(true),
         (Shape::Duration, Node::Text(text)) => {
             units::duration(text).ok().map(|duration| duration > Duration::ZERO)
         }
         (Shape::Count, Node::Integer(count)) => (1..=1000).contains(count).then_some(true),
-        (Shape::Section | Shape::TextOrSection, Node::Map(entries)) => Some(!entries.is_empty()),
+        (Shape::Section, Node::Map(entries)) => Some(!entries.is_empty()),
         (Shape::Texts, Node::List(items)) => {
             items.iter().all(|item| matches!(item, Node::Text(_))).then_some(!items.is_empty())
         }
@@ -84,7 +81,6 @@ impl Shape {
             Self::Word(word) => format!("off or {word}"),
             Self::Texts => "a list of texts".to_owned(),
             Self::Section => "a section".to_owned(),
-            Self::TextOrSection => "a text or a section".to_owned(),
             Self::Count => "an integer from 1 to 1000".to_owned(),
             Self::Duration => "a duration such as 500ms, 10s or 24h, at most 31 days".to_owned(),
         }

@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::store::Payment;
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Sending};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, NotSent, Sending};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -45,10 +45,15 @@ impl Worker {
                     dispatched.settle(self.clock.at(answer.arrived), said);
                     return Ok((answer, deadlines.start));
                 }
+                Err(Failure::NotSent(_, NotSent::CircuitOpen(open))) => {
+                    dispatched.refund();
+                    return Err(open.into());
+                }
                 Err(Failure::NotSent(back, why)) => {
                     dispatched.refund();
                     self.telemetry.metrics.vendor_failure(operation, why.kind());
-                    if choice == Choice::Fresh || !time_for_another(&deadlines) {
+                    let down = self.pool.check_circuit(origin, Instant::now()).is_err();
+                    if down || choice == Choice::Fresh || !time_for_another(&deadlines) {
                         tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
                         return Err(Refusal::VendorUnreachable);
                     }

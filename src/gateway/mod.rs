@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use attempts::Attempts;
-use local::{close_record, fresh_request_id, is_probe, ours, probe, refuse, wishes};
+use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 
 use crate::answer::Reply;
 use crate::auth;
@@ -190,6 +190,7 @@ impl Worker {
             record.prefers_to_wait(seconds);
         }
         let payload = self.check(&grant, &matched, parts, body)?;
+        self.pool.check_circuit(grant.origin(), now)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
@@ -281,6 +282,7 @@ impl Worker {
         let Call { grant, request, payment, deadlines, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
+        record.dispatched(|| effect(operation, &request));
         // The payload counts as memory in use until the answer is here.
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Seen;
-use crate::config::{Admin, Caller, Config, Credential, Listener, SharedBudgets, Shares, Tenant, Vendor};
+use crate::config::{
+    Admin, Audit, Caller, Config, Credential, Listener, SharedBudgets, Shares, Tenant, Vendor,
+};
 use crate::secret::TokenDigest;
 
 /// A configuration with the files it was read from.
@@ -26,6 +28,7 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
         ("drain", old.drain != new.drain),
         ("files", old.files != new.files),
         ("images", old.images != new.images),
+        ("audit", old.audit != new.audit),
     ];
     let mut changes: Vec<String> =
         sections.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed")).collect();
@@ -128,6 +131,7 @@ pub(super) struct Fixed {
     shared: Option<(Shares, TokenDigest)>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    audit: Option<Audit>,
 }
 
 impl Fixed {
@@ -138,11 +142,13 @@ impl Fixed {
             admin: config.admin.address,
             workers: config.workers,
             // The URL may hold a password, so only its digest is kept.
-            shared: config.shared_budgets.as_ref().map(|shared| {
-                (shared.shares, TokenDigest::of(shared.url.expose().as_bytes()))
-            }),
+            shared: config
+                .shared_budgets
+                .as_ref()
+                .map(|shared| (shared.shares, TokenDigest::of(shared.url.expose().as_bytes()))),
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
+            audit: config.audit.clone(),
         }
     }
 
@@ -160,6 +166,7 @@ impl Fixed {
             ("shared_budgets", !same_shared),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
+            ("audit", self.audit != new.audit),
         ])
     }
 }
@@ -198,6 +205,7 @@ callers:
         check(&[("tenants:\n", "workers: 3\ntenants:\n")], &["workers changed"], &["workers"]);
         let limits = ("tenants:\n", "limits: { json_body: 2MiB, idle_timeout: 5s }\ntenants:\n");
         check(&[limits], &["limits changed"], &["limits.idle_timeout"]);
+        check(&[("tenants:\n", "audit: stderr\ntenants:\n")], &["audit changed"], &["audit"]);
         check(&[("5e987ac6", "6e987ac6")], &["tenant shop changed: app"], &[]);
         let budgets = ("0d1 } }", "0d1 } }, budgets: { push: { limit: 5 } }");
         check(&[budgets], &["tenant shop changed: budgets"], &[]);

@@ -140,7 +140,10 @@ async fn keep(client: &Client, seat: &Seat, mut releases: Releases) {
             }
             Err(error) if !told => {
                 let why = error.category();
-                tracing::warn!(why, "the store of the shared budgets cannot be reached; own parts alone are used");
+                tracing::warn!(
+                    why,
+                    "the store of the shared budgets cannot be reached; own parts alone are used"
+                );
                 told = true;
             }
             Err(_) => {}

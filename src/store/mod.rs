@@ -140,7 +140,8 @@ impl Store {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         // Made before anything is sent: the hold that the store counts begins later, and whoever stops listening for
         // the answer lets go of what may have been taken.
-        let budgets = wants.each_ref().map(|want| want.as_ref().map(|want| (Arc::clone(&want.key), want.window)));
+        let budgets =
+            wants.each_ref().map(|want| want.as_ref().map(|want| (Arc::clone(&want.key), want.window)));
         let mut slots = Box::new(Slots {
             store: Arc::clone(self),
             id,
@@ -185,7 +186,13 @@ impl Store {
         invocation.arg(slot_name(&self.process, id)).arg(&link.run);
         for Want { key, limit, own, window, spare } in wants.iter().flatten() {
             let hold = horizon.attempt + horizon.guard + *window;
-            invocation.key(&**key).arg(*limit).arg(*own).arg(micros(*window)).arg(micros(hold)).arg(u8::from(*spare));
+            invocation
+                .key(&**key)
+                .arg(*limit)
+                .arg(*own)
+                .arg(micros(*window))
+                .arg(micros(hold))
+                .arg(u8::from(*spare));
         }
         invocation
     }

@@ -13,6 +13,7 @@ use prometheus::{
 use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::{CredentialKind, Directory};
+use crate::vendor::Standing;
 
 /// Label value of something a request did not get far enough to have.
 pub const NONE: &str = "none";
@@ -39,6 +40,7 @@ pub struct Metrics {
     vendor_answers: IntCounterVec,
     vendor_failures: IntCounterVec,
     retries: IntCounterVec,
+    vendor_circuit_open: IntGaugeVec,
     budget_limit: IntGaugeVec,
     budget_used: IntGaugeVec,
     budget_waiting: IntGaugeVec,
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Bytes of bodies held.
     pub body_memory: IntGauge,
+    /// Audit lines that will never be written.
+    pub audit_lost: IntCounter,
     /// Calls that were saved by refusing their bodies here, and bodies that a `report` rule let pass.
     calls_saved: IntCounterVec,
 }
@@ -136,6 +140,11 @@ impl Metrics {
                 &["operation", "kind"],
             ),
             retries: counter("retries_total", "Second attempts.", &["operation"]),
+            vendor_circuit_open: gauges(
+                "vendor_circuit_open",
+                "Whether calls to a vendor host are refused because it cannot be reached.",
+                &["host"],
+            ),
             budget_limit: gauges("budget_limit", "Calls a window.", &budget),
             budget_used: gauges("budget_used", "Slots in use.", &budget),
             budget_wait_seconds: histogram_by(
@@ -156,6 +165,13 @@ impl Metrics {
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
+            audit_lost: {
+                let counter =
+                    IntCounter::new("jpush_gateway_audit_lost_total", "Audit lines that were lost.")
+                        .expect("a valid metric");
+                registry.register(Box::new(counter.clone())).expect("registered once");
+                counter
+            },
             calls_saved: counter(
                 "body_refusals_total",
                 "Bodies by the rule they broke.",
@@ -248,6 +264,16 @@ impl Metrics {
                 vendor_200: self.vendor_answers.with_label_values(&[operation, tenant, "200", "0"]),
             }
         })
+    }
+
+    /// How it stands with the vendor's hosts.
+    pub fn vendor_circuits(&self, hosts: impl IntoIterator<Item = (String, Standing)>) {
+        self.vendor_circuit_open.reset();
+        for (host, standing) in hosts {
+            let is_open = i64::from(standing != Standing::Closed);
+            // Two base URLs of one host, with and without TLS, count together.
+            self.vendor_circuit_open.with_label_values(&[host]).add(is_open);
+        }
     }
 
     /// The whole state in Prometheus' text format.

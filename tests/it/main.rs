@@ -3,8 +3,10 @@
 mod access;
 mod admin;
 mod answers;
+mod audit;
 mod bodies;
 mod budgets;
+mod circuit;
 mod cli;
 mod demo;
 mod drain;

@@ -203,7 +203,10 @@ fn a_replica_that_is_cut_off_lives_on_its_own_part() {
             replica.answers_more();
             replica.serves_more();
         }
-        assert_eq!(["up", "up"], [state(&replicas[1].gateway), state(&replicas[2].gateway)].each_ref().map(String::as_str));
+        assert_eq!(
+            ["up", "up"],
+            [state(&replicas[1].gateway), state(&replicas[2].gateway)].each_ref().map(String::as_str)
+        );
         go_on_for(HOLD);
         wire.mend();
         replicas[0].is("up");
@@ -274,7 +277,8 @@ fn a_lone_caller_that_waits_as_told_is_admitted() {
 #[test]
 fn who_waits_is_served_when_the_store_has_room_again() {
     // Nothing of its own: whoever is served was served by the store.
-    let (redis, vendor) = (Redis::start(), Simulator::with("device: { limit: 3, window: 1s }", Windows::Sliding));
+    let (redis, vendor) =
+        (Redis::start(), Simulator::with("device: { limit: 3, window: 1s }", Windows::Sliding));
     let mut config = config(&vendor, &redis.url(), "local_share: 0%, replicas: 2");
     config.budgets = "device: { limit: 3, window: 1s }".into();
     config.limits = "deadline: 40s".into();

@@ -111,6 +111,38 @@ fn values_out_of_bounds() {
 #[test]
 fn values_out_of_bounds_after_the_limits() {
     let rows = [
+        ("audit: on", "audit: expected stderr or { file: PATH }"),
+        ("audit: {}", "audit.file: missing"),
+        ("audit: { file: x, path: y }", "audit.path: unknown key"),
+        ("audit: { file: '' }", "audit.file: empty"),
+        ("shared_budgets: off", "shared_budgets: expected a section"),
+        ("shared_budgets: {}", "shared_budgets.redis: missing"),
+        ("shared_budgets: { redis: { url: 'redis://x' } }", "shared_budgets.redis.replicas: missing"),
+        ("shared_budgets: { redis: { replicas: 2 } }", "shared_budgets.redis.url: missing"),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', replicas: 0 } }",
+            "shared_budgets.redis.replicas: 0 is not within 1 and 1000",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', replicas: 2, local_share: 101% } }",
+            "shared_budgets.redis.local_share: expected a share…",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', replicas: 2, local_share: '0.2' } }",
+            "shared_budgets.redis.local_share: expected a share…",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'rediss://:se-cret@x', replicas: 2 } }",
+            "shared_budgets.redis.url: TLS to the store is not supported; write redis:// and keep it in a private network",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'http://:se-cret@x', replicas: 2 } }",
+            "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://:se-cret@x:port', replicas: 2 } }",
+            "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
+        ),
         ("files: { max: 0 }", "files.max: must be more than 0"),
         ("files: { line_bytes: 0 }", "files.line_bytes: must be more than 0"),
         ("files: { txt: maybe }", "files.txt: expected one of: enforce, report"),
@@ -200,12 +232,9 @@ fn what_is_not_yet_supported_can_only_be_off() {
         }
     };
     let rows = [
-        ("audit", "stderr", "5", "off"),
-        ("audit", "{ file: x }", "true", "{}"),
         ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),
         ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
-        ("shared_budgets", "{ redis: {} }", "redis", "off"),
         ("state_file", "x", "5", "off"),
         ("tenants.*.cid", "inject", "on", "off"),
         ("tenants.*.cid_batch", "10", "0", "null"),

@@ -66,6 +66,7 @@ fn the_defaults_are_those_of_the_contract() {
         assert!(config.vendor.ca.is_none() && !config.vendor.forward_trace);
         assert_eq!(config.vendor.connect_timeout, Duration::from_secs(3));
         assert_eq!(config.vendor.response_timeout, Duration::from_secs(25));
+        assert!(config.audit.is_none());
         assert_eq!(config.guard, Duration::from_secs(10));
         let Limits { connections, in_flight, body_memory_bytes, json_body_bytes, batch_body_bytes, .. } =
             config.limits;
@@ -111,6 +112,27 @@ fn check_tenant_and_caller(config: &Config) {
         (&[Scope::Push][..], &["shop".to_owned()][..])
     );
     assert_eq!((caller.tokens[0].name.as_str(), caller.tokens[0].digest.to_hex().as_str()), ("1", DIGEST));
+}
+
+#[test]
+fn budgets_are_divided_in_whole_slots() {
+    let read = |text: &str| good(&top(&format!("shared_budgets: {{ redis: {{ {text} }} }}")));
+    let config = read("url: 'redis://:storePassword@store:6380/2', local_share: 20%, replicas: 3");
+    assert_eq!(config.warnings.len(), 1, "the password stands in the configuration itself");
+    assert!(!config.warnings[0].contains("storePassword"));
+    let parts = |config: &Config, limit| {
+        let shares = config.shared_budgets.as_ref().expect("given").shares;
+        let limit = NonZeroU32::new(limit).expect("more than 0");
+        (shares.own_part(limit), shares.shared_part(limit))
+    };
+    assert_eq!([1, 14, 15, 600].map(|limit| parts(&config, limit)), [(0, 1), (0, 14), (1, 12), (40, 480)]);
+    assert_eq!(parts(&config, u32::MAX), (286_331_153, 3_435_973_836));
+    let all_local = read("url: { env: OTHER_SECRET }, local_share: 100%, replicas: 2");
+    assert_eq!([1, 2, 5].map(|limit| parts(&all_local, limit)), [(0, 1), (1, 0), (2, 1)]);
+    let none_local = read("url: 'redis://store', local_share: 0%, replicas: 2");
+    assert_eq!(parts(&none_local, 600), (0, 600));
+    assert_eq!(parts(&read("url: 'redis://store', replicas: 2"), 600), (60, 480), "20% unless given");
+    assert!(none_local.warnings.is_empty());
 }
 
 #[test]
@@ -211,6 +233,15 @@ fn base_urls_come_from_the_tenant_then_the_region_then_the_file() {
 fn tenants_share_a_key_when_everything_about_it_is_the_same() {
     let second = ", b: { app: { key: appkey, secret: { env: SHOP_MASTER_SECRET } } }";
     assert_eq!(good(&text(Extra { tenants: second, ..Extra::default() })).tenants.len(), 2);
+}
+
+#[test]
+fn the_audit_log_goes_to_a_file_or_to_standard_error() {
+    assert_eq!(good(&top("audit: stderr")).audit, Some(Audit::Stderr));
+    let file = good(&top("audit: { file: log/audit.log }")).audit;
+    assert!(
+        matches!(file, Some(Audit::File(path)) if path.ends_with("log/audit.log") && path.parent().is_some())
+    );
 }
 
 #[test]

@@ -78,7 +78,16 @@ impl Drop for Redis {
 
 fn serve(address: SocketAddr, folder: &Folder) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args([
+        "--port",
+        &address.port().to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]);
     command.arg("--dir").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server is installed; scripts/test does that")
 }
@@ -127,7 +136,9 @@ impl Wire {
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let mut state = shared.lock().expect("nobody panics");
-                let Some(far) = (!state.cut).then(|| TcpStream::connect(server).ok()).flatten() else { continue };
+                let Some(far) = (!state.cut).then(|| TcpStream::connect(server).ok()).flatten() else {
+                    continue;
+                };
                 state.ends.extend([near.try_clone().expect("a socket"), far.try_clone().expect("a socket")]);
                 pass_on(near.try_clone().expect("a socket"), far.try_clone().expect("a socket"));
                 pass_on(far, near);
