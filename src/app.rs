@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::admin;
 use crate::budget::{Budgets, Clock};
+use crate::config::Config;
 use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
 use crate::load::Load;
@@ -65,9 +66,7 @@ impl App {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
         let config = &source.config;
-        let shared = config.shared_budgets.as_ref();
-        let budgets = Budgets::shared(shared.map(|shared| shared.shares));
-        let store = shared.map(Store::start).transpose()?;
+        let (budgets, store) = budgets(config)?;
         let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
@@ -170,6 +169,13 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// No budgets yet, and the store that replicas share them in.
+fn budgets(config: &Config) -> Result<(Budgets, Option<Arc<Store>>), StoreError> {
+    let shared = config.shared_budgets.as_ref();
+    let budgets = Budgets::shared(shared.map(|shared| shared.shares));
+    Ok((budgets, shared.map(Store::start).transpose()?))
 }
 
 async fn reload_at(mut hangup: Signal, reloads: Reloads) {

@@ -158,9 +158,9 @@ async fn watch(link: &Arc<Link>, seat: &Seat, releases: &mut Releases) {
     loop {
         let failed = tokio::select! {
             () = link.lost.notified() => return,
-            sent = releases.send(link) => match sent {
+            outcome = releases.send(link) => match outcome {
                 None => return,
-                Some(sent) => sent.err(),
+                Some(outcome) => outcome.err(),
             },
             () = sleep(LOOK_EVERY) => {
                 redis::cmd("PING").query_async::<()>(&mut link.connection.clone()).await.err()

@@ -116,13 +116,19 @@ fn with_fleet(windows: Windows, trouble: impl FnOnce(&mut Redis, &Wire, &[Replic
         for replica in fleet.replicas.iter().flat_map(|replica| [replica; CALLERS]) {
             scope.spawn(|| replica.hammer(&stop));
         }
-        fleet.replicas.iter().for_each(|replica| replica.is("up"));
+        all_are(&fleet.replicas, "up");
         shares(&fleet.vendor);
         trouble(&mut fleet.redis, &fleet.wire, &fleet.replicas);
     });
     let counts = fleet.vendor.counts(Keys::SHOP_APP, "device");
     assert_eq!(counts["refused"], 0, "{counts}");
     assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 30), "{counts}");
+}
+
+fn all_are(replicas: &[Replica], wanted: &str) {
+    for replica in replicas {
+        replica.is(wanted);
+    }
 }
 
 struct Stopping<'s>(&'s AtomicBool);
@@ -188,7 +194,7 @@ fn a_store_that_stalls_is_gone_and_comes_back() {
             replicas.iter().for_each(Replica::serves_more);
             redis.go_on();
             // It is the same run: nothing was lost, and nothing is held back.
-            replicas.iter().for_each(|replica| replica.is("up"));
+            all_are(replicas, "up");
             go_on_for(HOLD / 2);
         }
     });
@@ -220,13 +226,13 @@ fn a_store_that_starts_again_empty_gives_nothing_until_what_it_forgot_is_over() 
     with_fleet(Windows::Sliding, |redis, _, replicas| {
         redis.kill();
         redis.start_again();
-        replicas.iter().for_each(|replica| replica.is("holding back"));
-        replicas.iter().for_each(|replica| replica.is("up"));
+        all_are(replicas, "holding back");
+        all_are(replicas, "up");
         go_on_for(HOLD / 2);
         // Emptied while it runs: the same.
         redis.command(&["FLUSHALL"]);
-        replicas.iter().for_each(|replica| replica.is("holding back"));
-        replicas.iter().for_each(|replica| replica.is("up"));
+        all_are(replicas, "holding back");
+        all_are(replicas, "up");
         go_on_for(HOLD / 2);
         replicas.iter().for_each(Replica::serves_more);
     });
@@ -283,7 +289,9 @@ fn who_waits_is_served_when_the_store_has_room_again() {
     config.budgets = "device: { limit: 3, window: 1s }".into();
     config.limits = "deadline: 40s".into();
     let gateways = [Gateway::start(&config), Gateway::start(&config)];
-    gateways.iter().for_each(|gateway| wait_until("up", || state(gateway) == "up"));
+    for gateway in &gateways {
+        wait_until("up", || state(gateway) == "up");
+    }
     std::thread::scope(|scope| {
         for number in 0..18 {
             let gateway = &gateways[number % 2];

@@ -109,12 +109,8 @@ fn values_out_of_bounds() {
 }
 
 #[test]
-fn values_out_of_bounds_after_the_limits() {
+fn faults_of_shared_budgets() {
     let rows = [
-        ("audit: on", "audit: expected stderr or { file: PATH }"),
-        ("audit: {}", "audit.file: missing"),
-        ("audit: { file: x, path: y }", "audit.path: unknown key"),
-        ("audit: { file: '' }", "audit.file: empty"),
         ("shared_budgets: off", "shared_budgets: expected a section"),
         ("shared_budgets: {}", "shared_budgets.redis: missing"),
         ("shared_budgets: { redis: { url: 'redis://x' } }", "shared_budgets.redis.replicas: missing"),
@@ -143,6 +139,17 @@ fn values_out_of_bounds_after_the_limits() {
             "shared_budgets: { redis: { url: 'redis://:se-cret@x:port', replicas: 2 } }",
             "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
         ),
+    ];
+    check(&rows.map(|(row, expected)| (top(row), expected)));
+}
+
+#[test]
+fn values_out_of_bounds_after_the_limits() {
+    let rows = [
+        ("audit: on", "audit: expected stderr or { file: PATH }"),
+        ("audit: {}", "audit.file: missing"),
+        ("audit: { file: x, path: y }", "audit.path: unknown key"),
+        ("audit: { file: '' }", "audit.file: empty"),
         ("files: { max: 0 }", "files.max: must be more than 0"),
         ("files: { line_bytes: 0 }", "files.line_bytes: must be more than 0"),
         ("files: { txt: maybe }", "files.txt: expected one of: enforce, report"),

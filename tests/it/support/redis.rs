@@ -25,7 +25,7 @@ impl Redis {
             drop(free);
             let mut child = serve(address, &folder);
             if answers(address, &mut child) {
-                return Self { address, child, folder: folder };
+                return Self { address, child, folder };
             }
             let _ = child.wait();
         }
