@@ -132,6 +132,10 @@ fn faults_of_shared_budgets() {
             "shared_budgets.redis.url: TLS to the store is not supported; write redis:// and keep it in a private network",
         ),
         (
+            "shared_budgets: { redis: { url: { env: OTHER_SECRET }, replicas: 2 } }",
+            "shared_budgets.redis.url: expected redis://host…",
+        ),
+        (
             "shared_budgets: { redis: { url: 'http://:se-cret@x', replicas: 2 } }",
             "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
         ),

@@ -127,7 +127,7 @@ fn budgets_are_divided_in_whole_slots() {
     };
     assert_eq!([1, 14, 15, 600].map(|limit| parts(&config, limit)), [(0, 1), (0, 14), (1, 12), (40, 480)]);
     assert_eq!(parts(&config, u32::MAX), (286_331_153, 3_435_973_836));
-    let all_local = read("url: { env: OTHER_SECRET }, local_share: 100%, replicas: 2");
+    let all_local = read("url: { value: 'redis://store' }, local_share: 100%, replicas: 2");
     assert_eq!([1, 2, 5].map(|limit| parts(&all_local, limit)), [(0, 1), (1, 0), (2, 1)]);
     let none_local = read("url: 'redis://store', local_share: 0%, replicas: 2");
     assert_eq!(parts(&none_local, 600), (0, 600));

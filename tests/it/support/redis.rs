@@ -104,11 +104,12 @@ fn answers(address: SocketAddr, child: &mut Child) -> bool {
 }
 
 fn ask(address: SocketAddr, words: &[&str]) -> Option<String> {
-    let count = words.len();
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-    stream.write_all(format!("*{count}\r\n{words}").as_bytes()).ok()?;
+    write!(stream, "*{}\r\n", words.len()).ok()?;
+    for word in words {
+        write!(stream, "${}\r\n{word}\r\n", word.len()).ok()?;
+    }
     let mut answer = vec![0; 64 * 1024];
     let length = stream.read(&mut answer).ok()?;
     String::from_utf8(answer[..length].to_vec()).ok()
