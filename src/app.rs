@@ -14,6 +14,7 @@ use crate::budget::{Budgets, Clock};
 use crate::config::Config;
 use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
+use crate::ledger::{Ledger, LedgerError};
 use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
 use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
@@ -39,6 +40,9 @@ pub enum RunError {
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] LedgerError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -51,6 +55,7 @@ pub enum RunError {
 pub struct App {
     serving: Serving,
     load: Arc<Load>,
+    ledger: Option<Arc<Ledger>>,
     reloads: Reloads,
     signals: Signals,
     admin: Arc<admin::State>,
@@ -70,15 +75,14 @@ impl App {
         let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
-        let listeners = Listeners::bind(&config.listeners, workers)?;
-        let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
-        listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
-        tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
+        // Before the listeners, whose share of the connections is lost when the start fails after them.
+        let clock = Clock::start();
+        let ledger = open_ledger(config, clock, &budgets)?;
+        let (listeners, admin_listener) = listen(config, workers)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        tracing::warn!("budgets start empty: calls that were made before this start are not counted");
-        let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
+        let load = Arc::new(Load::new(&config.limits));
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
         let access_log = LineLog::start("access-log", workers, AccessLog(sink))?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
@@ -88,6 +92,7 @@ impl App {
             Arc::new(Seat::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
+                ledger: ledger.clone(),
                 clock,
                 store: store.clone(),
                 pool: Pool::new(Arc::clone(&setup.connector)),
@@ -117,6 +122,7 @@ impl App {
         let admin = admin::State {
             reloads: reloads.clone(),
             load: Arc::clone(&load),
+            ledger: ledger.clone(),
             clock,
             store,
             metrics: Arc::clone(&metrics),
@@ -126,6 +132,7 @@ impl App {
         Ok(Self {
             serving,
             load,
+            ledger,
             reloads,
             signals,
             admin,
@@ -155,7 +162,12 @@ impl App {
             // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
+                // At once: the next process waits for it.
+                let hand_over = self.ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
                 serving.finish(drain.deadline);
+                if hand_over.is_some_and(|thread| thread.join().is_err()) {
+                    tracing::error!("handing the state file over ended in a panic");
+                }
                 let _ = done.send(());
             });
             let _ = finished.await;
@@ -171,11 +183,30 @@ impl App {
     }
 }
 
+fn listen(config: &Config, workers: usize) -> Result<(Listeners, TcpListener), RunError> {
+    let listeners = Listeners::bind(&config.listeners, workers)?;
+    let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
+    listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
+    tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
+    Ok((listeners, admin_listener))
+}
+
 /// No budgets yet, and the store that replicas share them in.
-fn budgets(config: &Config) -> Result<(Budgets, Option<Arc<Store>>), StoreError> {
+fn budgets(config: &Config) -> Result<(Arc<Budgets>, Option<Arc<Store>>), StoreError> {
     let shared = config.shared_budgets.as_ref();
-    let budgets = Budgets::shared(shared.map(|shared| shared.shares));
+    let budgets = Arc::new(Budgets::shared(shared.map(|shared| shared.shares)));
     Ok((budgets, shared.map(Store::start).transpose()?))
+}
+
+fn open_ledger(
+    config: &Config,
+    clock: Clock,
+    budgets: &Arc<Budgets>,
+) -> Result<Option<Arc<Ledger>>, LedgerError> {
+    if config.state_file.is_none() {
+        tracing::warn!("budgets start empty: calls that were made before this start are not counted");
+    }
+    config.state_file.as_ref().map(|path| Ledger::open(path, clock, budgets)).transpose()
 }
 
 async fn reload_at(mut hangup: Signal, reloads: Reloads) {

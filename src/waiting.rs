@@ -1,13 +1,13 @@
 //! Waiting for a budget: how long a request may, and the sleep between two decisions.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use std::sync::Arc;
-
 use http::header::{HeaderMap, HeaderName};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use crate::budget::{self, Clock, Decision, Draw, Granted, Horizon, Moment, Patience, Taker, Turn};
+use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
 use crate::store::{Asked, Payment, Slots, Store};
@@ -26,8 +26,22 @@ pub fn preference(headers: &HeaderMap) -> Option<u32> {
     )
 }
 
+/// How long a request waits for another process to give the budgets away.
+const LEDGER_MAX: Duration = Duration::from_secs(5);
 /// While the store is away, a call that waits looks this often whether it is back.
 const LOOK_FOR_STORE: Duration = Duration::from_millis(250);
+
+/// Waits until the budgets are ours, and tells when that is.
+pub async fn for_ledger(ledger: &Ledger, load: &Load, body_bytes: usize) -> Result<Instant, Refusal> {
+    let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
+    let _waits = load.wait_with(body_bytes).ok_or(overloaded)?;
+    tokio::select! {
+        () = ledger.settled() => {}
+        () = sleep(LEDGER_MAX) => {}
+        () = load.drain_started() => {}
+    }
+    if ledger.is_owned() { Ok(Instant::now()) } else { Err(Refusal::Draining) }
+}
 
 /// A call that asks for its slots, and waits for them if it may.
 pub struct Waiting<'w> {

@@ -13,7 +13,7 @@ const ORDER: &[&[&str]] = &[
     &["store", "tenant"],
     &["auth", "vendor"],
     &["refusal"],
-    &["edge", "intake", "telemetry"],
+    &["edge", "intake", "ledger", "telemetry"],
     &["answer", "load", "payload"],
     &["outbound"],
     &["setup", "waiting"],

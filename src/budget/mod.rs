@@ -14,6 +14,7 @@ mod moment;
 mod pace;
 mod permit;
 mod queue;
+mod remains;
 mod shared;
 mod tally;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use pace::Pace;
 pub use permit::{Dispatched, Permit};
 pub use queue::Bell;
 use queue::Queue;
+pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
 use shared::Shared;
 pub use shared::{Granted, Told, Want, Wants, hear, wants};
 use tally::Tally;
@@ -48,9 +50,18 @@ use crate::operation::BudgetName;
 pub struct Clock(Instant);
 
 impl Clock {
-    /// Starts counting now.
+    /// How far back a clock can tell: longer than the longest window with its guard.
+    const PAST: Duration = Duration::from_hours(24 * 64);
+
+    /// A clock on which calls of a former process have a place as well.
     pub fn start() -> Self {
-        Self(Instant::now())
+        let now = Instant::now();
+        Self(now.checked_sub(Self::PAST).unwrap_or(now))
+    }
+
+    /// How long it runs.
+    pub fn uptime(&self) -> Duration {
+        self.0.elapsed().saturating_sub(Self::PAST)
     }
 
     /// The present moment.
@@ -76,6 +87,7 @@ pub struct Budgets {
     next_order: AtomicU32,
     /// How they are divided among replicas; `None`: each is all ours.
     shares: Option<Shares>,
+    remains: Mutex<Remains>,
 }
 
 /// How long calls can matter beyond their answer.
@@ -105,8 +117,9 @@ impl Budgets {
         let mut by_key = lock(&self.by_key);
         let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-            let inner = Mutex::new(Inner::new(name, limit, horizon, shared()));
-            Box::leak(Box::new(Budget { name, order, inner }))
+            let (id, mut inner) = (BudgetId::of(key, name), Inner::new(name, limit, horizon, shared()));
+            self.take_up(id, &mut inner);
+            Box::leak(Box::new(Budget { name, id, order, inner: Mutex::new(inner) }))
         });
         lock(&budget.inner).resize(limit, horizon);
         budget
@@ -116,6 +129,7 @@ impl Budgets {
 /// One budget: the calls one vendor key may make in a window.
 pub struct Budget {
     name: BudgetName,
+    id: BudgetId,
     /// Locks are taken in this order, so two calls over the same budgets cannot wait for each other.
     order: u32,
     inner: Mutex<Inner>,
@@ -370,6 +384,13 @@ impl Draw {
             }
         }
         assert!(carried.is_none(), "no call draws on more than {} budgets", Self::MAX);
+    }
+
+    /// Keeps the budgets at some places.
+    fn retain(&mut self, keeps: impl Fn(usize) -> bool) {
+        for (place, budget) in self.0.iter_mut().enumerate() {
+            *budget = budget.filter(|_| keeps(place));
+        }
     }
 
     /// Its budgets.

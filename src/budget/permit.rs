@@ -32,6 +32,11 @@ impl Permit {
         Self(Ticket { draw, calls, granted, taker, clock })
     }
 
+    /// The budgets in which its slot is this process's own; the others are in the store.
+    pub fn own(&self) -> Draw {
+        self.0.own()
+    }
+
     /// From here on the vendor may count the call.
     pub fn dispatch(mut self) -> Dispatched {
         Dispatched(self.0.take())
@@ -45,6 +50,11 @@ impl Drop for Permit {
 }
 
 impl Dispatched {
+    /// The budgets in which its slot is this process's own; the others are in the store.
+    pub fn own(&self) -> Draw {
+        self.0.own()
+    }
+
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(mut self, now: Moment, said: Said) {
         let Ticket { draw, calls, granted, taker, .. } = self.0.take();
@@ -82,6 +92,14 @@ impl Drop for Dispatched {
 }
 
 impl Ticket {
+    fn own(&self) -> Draw {
+        let mut own = self.draw;
+        if !self.granted.is_empty() {
+            own.retain(|place| !self.granted.has(place));
+        }
+        own
+    }
+
     /// Leaves an empty ticket behind, whose drop does nothing.
     fn take(&mut self) -> Self {
         let taker = Taker { quota: self.taker.quota.take(), ..self.taker };

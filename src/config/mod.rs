@@ -84,6 +84,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let workers = file.get("workers").and_then(|value| value.positive(WORKERS_MAX));
     let (vendor, defaults) = vendor::read(file, outside);
     let budgets = budgets::read(file, &budgets::free_tier());
+    let state_file = file.get("state_file").and_then(|value| outside.own_file(&value));
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
     let shared_budgets = shared::read(file, outside);
     let limits = limits::read(file);
@@ -103,6 +104,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
         workers: workers.map(|workers| NonZeroUsize::try_from(workers).expect("1,024 fits usize")),
         vendor,
         guard,
+        state_file,
         shared_budgets,
         limits,
         drain,

@@ -12,7 +12,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("callers.*.certificates", Shape::Texts),
     ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
-    ("state_file", Shape::Text),
     ("tenants.*.cid", Shape::Word("inject")),
     ("tenants.*.cid_batch", Shape::Count),
     ("tenants.*.resend_guard", Shape::Duration),

@@ -8,6 +8,7 @@ use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
 use crate::body::Facts;
+use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
@@ -38,7 +39,7 @@ impl Worker {
         loop {
             // A slot in the store ends by itself: whoever it pays for must not outlast it.
             let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
-            let dispatched = payment.dispatch();
+            let dispatched = Entered::begin(self.ledger.as_ref(), payment)?;
             match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status(), answer.response.headers());

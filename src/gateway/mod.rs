@@ -28,6 +28,7 @@ use crate::budget::{Clock, Draw, Taker};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
+use crate::ledger::Ledger;
 use crate::load::{self, Load};
 use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
@@ -51,6 +52,8 @@ pub struct Worker {
     pub setup: Arc<Setup>,
     /// What the whole gateway is doing.
     pub load: Arc<Load>,
+    /// Where calls are written down before they are dispatched, if that is configured.
+    pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets.
     pub clock: Clock,
     /// What replicas share of the budgets, if they do.
@@ -89,6 +92,7 @@ impl Worker {
         Self {
             setup: Arc::clone(setup),
             load: Arc::clone(&self.load),
+            ledger: self.ledger.clone(),
             clock: self.clock,
             store: self.store.clone(),
             pool: self.pool.followed_by(Arc::clone(&setup.connector)),
@@ -258,6 +262,12 @@ impl Worker {
         if self.load.draining() {
             return Err(Refusal::Draining);
         }
+        let now = match &self.ledger {
+            Some(ledger) if !ledger.is_owned() => {
+                Box::pin(waiting::for_ledger(ledger, &self.load, request.body_bytes())).await?
+            }
+            _ => now,
+        };
         let (draw, taker) = (grant.draw(request.facts()), grant.taker());
         let asked =
             record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Seen;
@@ -23,6 +23,7 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
         ("workers", old.workers != new.workers),
         ("vendor", !same_vendor(&old.vendor, &new.vendor, differs)),
         ("guard", old.guard != new.guard),
+        ("state_file", old.state_file != new.state_file),
         ("shared_budgets", !same_shared(old.shared_budgets.as_ref(), new.shared_budgets.as_ref())),
         ("limits", old.limits != new.limits),
         ("drain", old.drain != new.drain),
@@ -128,6 +129,7 @@ pub(super) struct Fixed {
     listeners: Vec<(SocketAddr, bool)>,
     admin: SocketAddr,
     workers: Option<NonZeroUsize>,
+    state_file: Option<PathBuf>,
     shared: Option<(Shares, TokenDigest)>,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -141,6 +143,7 @@ impl Fixed {
             listeners: listeners.map(|listener| (listener.address, listener.tls.is_some())).collect(),
             admin: config.admin.address,
             workers: config.workers,
+            state_file: config.state_file.clone(),
             // The URL may hold a password, so only its digest is kept.
             shared: config
                 .shared_budgets
@@ -163,6 +166,7 @@ impl Fixed {
             ("listeners", self.listeners != new.listeners),
             ("admin.address", self.admin != new.admin),
             ("workers", self.workers != new.workers),
+            ("state_file", self.state_file != new.state_file),
             ("shared_budgets", !same_shared),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),

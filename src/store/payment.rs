@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Slots;
-use crate::budget::{Dispatched, Moment, Permit, Said};
+use crate::budget::{Dispatched, Draw, Moment, Permit, Said};
 
 /// A call's slots, all of them. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -25,6 +25,11 @@ impl Payment {
         Self { permit, slots }
     }
 
+    /// The budgets in which its slot is this process's own.
+    pub fn own(&self) -> Draw {
+        self.permit.own()
+    }
+
     /// When the attempt must be over, if the store holds slots for so long and no longer.
     pub fn ends(&self) -> Option<Instant> {
         self.slots.as_ref().map(|slots| slots.ends)
@@ -40,6 +45,11 @@ impl Payment {
 }
 
 impl Underway {
+    /// The budgets in which its slot is this process's own.
+    pub fn own(&self) -> Draw {
+        self.dispatched.own()
+    }
+
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(self, now: Moment, said: Said) {
         self.dispatched.settle(now, said);

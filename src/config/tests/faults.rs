@@ -246,7 +246,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),
         ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
-        ("state_file", "x", "5", "off"),
         ("tenants.*.cid", "inject", "on", "off"),
         ("tenants.*.cid_batch", "10", "0", "null"),
         ("tenants.*.resend_guard", "2s", "2 bananas", "0ms"),
