@@ -1,12 +1,14 @@
 //! Three gateways that share their budgets in one Redis, and the simulator of the vendor as the judge of it: whatever
 //! becomes of the store, of the way to it, or of a replica, the vendor never counts one call too many, and nobody hangs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jpush_gateway::sandbox::Windows;
+use proptest::test_runner::{Config as Cases, TestRunner};
 
 use crate::support::{
     Config, Connection, Gateway, Keys, PATIENCE, Redis, Request, Simulator, Tokens, Wire, wait_until,
@@ -366,5 +368,110 @@ fn the_password_of_the_store_is_never_shown() {
         for text in [gateway.program.err(), gateway.program.out(), gateway.status().to_string()] {
             assert!(!text.contains("PasswordForTests"), "{text}");
         }
+    }
+}
+
+/// The scripts as the store runs them, with a clock that the test sets: seconds and microseconds come last.
+const TAKE: &str = include_str!("../../src/store/take.lua");
+const RELEASE: &str = include_str!("../../src/store/release.lua");
+
+/// The store's window with a clock of the test's.
+struct Scripts<'r> {
+    redis: &'r Redis,
+    key: String,
+}
+
+impl Scripts<'_> {
+    fn run(&self, script: &str, arguments: &[String], now: Duration) -> Vec<i64> {
+        let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
+        let time = [now.as_secs().to_string(), now.subsec_micros().to_string()];
+        let mut words = vec!["EVAL", &script, "1", &self.key];
+        words.extend(arguments.iter().chain(&time).map(String::as_str));
+        let answer = self.redis.command(&words);
+        assert!(!answer.contains("-ERR"), "{answer}");
+        answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect()
+    }
+
+    /// Whether a slot was taken, how many are left, and until one more is.
+    fn take(&self, slot: usize, limit: u32, now: Duration) -> (bool, i64, i64) {
+        let numbers = [limit.into(), 0, WINDOW.as_micros(), (ATTEMPT + GUARD + WINDOW).as_micros(), 0];
+        let mut arguments = vec![slot.to_string(), "run".to_owned()];
+        arguments.extend(numbers.map(|number| number.to_string()));
+        let answer = self.run(TAKE, &arguments, now);
+        (answer[0] == 1, answer[1], answer[2])
+    }
+
+    /// `None`: not at all.
+    fn release(&self, slot: usize, keep: Option<Duration>, now: Duration) {
+        let keep = keep.map_or("-1".to_owned(), |keep| keep.as_micros().to_string());
+        self.run(RELEASE, &[slot.to_string(), keep], now);
+    }
+}
+
+const WINDOW: Duration = Duration::from_secs(60);
+const GUARD: Duration = Duration::from_secs(10);
+const ATTEMPT: Duration = Duration::from_secs(28);
+
+/// What the window promises, written down once more: the end of every slot that is held.
+#[derive(Default)]
+struct Model {
+    ends: BTreeMap<usize, Duration>,
+}
+
+impl Model {
+    fn used(&mut self, now: Duration) -> usize {
+        self.ends.retain(|_, end| *end >= now);
+        self.ends.len()
+    }
+}
+
+/// Takes, answers, refunds, attempts given up and crashes, in any order.
+#[test]
+fn the_store_counts_as_the_window_does() {
+    let redis = Redis::start();
+    let case = AtomicU64::new(0);
+    let steps = proptest::collection::vec((0_u64..20_000_000, 0_usize..6, 0_usize..8), 1..60);
+    let mut runner = TestRunner::new(Cases { failure_persistence: None, ..Cases::with_cases(24) });
+    let law = |steps: Vec<(u64, usize, usize)>| {
+        let key = format!("law-{}", case.fetch_add(1, Ordering::Relaxed));
+        follow(&Scripts { redis: &redis, key }, &steps);
+        Ok(())
+    };
+    runner.run(&steps, law).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// Each step: microseconds that pass, what is done then, and to which call in flight.
+fn follow(scripts: &Scripts<'_>, steps: &[(u64, usize, usize)]) {
+    const LIMIT: u32 = 5;
+    let hold = ATTEMPT + GUARD + WINDOW;
+    let (mut model, mut now) = (Model::default(), Duration::from_secs(1_800_000_000));
+    let held_back = i64::try_from(hold.as_micros()).expect("small");
+    assert_eq!(scripts.take(usize::MAX, LIMIT, now), (false, 0, -held_back));
+    now += hold;
+    let mut in_flight = Vec::new();
+    for (slot, (passed, kind, which)) in steps.iter().enumerate() {
+        now += Duration::from_micros(*passed);
+        let used = model.used(now);
+        let ends_now = *kind < 3 && !in_flight.is_empty();
+        if ends_now {
+            let slot = in_flight.swap_remove(which % in_flight.len());
+            let keep = [None, Some(WINDOW), Some(GUARD + WINDOW)][*kind];
+            scripts.release(slot, keep, now);
+            match (model.ends.get_mut(&slot), keep) {
+                (Some(end), Some(keep)) => *end = (*end).min(now + keep),
+                _ => drop(model.ends.remove(&slot)),
+            }
+            continue;
+        }
+        let (taken, free, wait) = scripts.take(slot, LIMIT, now);
+        assert_eq!(taken, used < LIMIT as usize, "{used} used");
+        if taken {
+            model.ends.insert(slot, now + hold);
+            in_flight.push(slot);
+        }
+        assert_eq!(usize::try_from(free).expect("not negative"), LIMIT as usize - model.used(now));
+        // Whoever waits for so long finds one more, and nobody does before.
+        let next = *model.ends.values().min().expect("a slot was taken now or before");
+        assert_eq!(u128::try_from(wait).expect("not held back"), (next - now).as_micros() + 1);
     }
 }
