@@ -9,6 +9,7 @@
 //!
 //! Pure: time is passed in as a [`Moment`], except where a permit is dropped, which is why it carries its [`Clock`].
 
+mod clock;
 mod decide;
 mod moment;
 mod pace;
@@ -26,8 +27,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub use clock::Clock;
 pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, decide_with, take, whole_seconds};
 pub use moment::Moment;
 use pace::Pace;
@@ -44,41 +46,6 @@ use word::Word;
 
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
-
-/// Reads the monotonic clock budgets are kept by.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// How far back a clock can tell: longer than the longest window with its guard.
-    const PAST: Duration = Duration::from_hours(24 * 64);
-
-    /// A clock on which calls of a former process have a place as well.
-    pub fn start() -> Self {
-        let now = Instant::now();
-        Self(now.checked_sub(Self::PAST).unwrap_or(now))
-    }
-
-    /// How long it runs.
-    pub fn uptime(&self) -> Duration {
-        self.0.elapsed().saturating_sub(Self::PAST)
-    }
-
-    /// The present moment.
-    pub fn now(&self) -> Moment {
-        Moment::after_start(self.0.elapsed())
-    }
-
-    /// The instant of a moment.
-    pub fn instant(&self, moment: Moment) -> Instant {
-        self.0 + moment.since(Moment::default())
-    }
-
-    /// The moment of an instant.
-    pub fn at(&self, instant: Instant) -> Moment {
-        Moment::after_start(instant.saturating_duration_since(self.0))
-    }
-}
 
 /// All budgets, by vendor key and name. They outlive every configuration: a reload finds them again here.
 #[derive(Default)]

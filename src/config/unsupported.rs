@@ -15,7 +15,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("tenants.*.cid", Shape::Word("inject")),
     ("tenants.*.cid_batch", Shape::Count),
     ("tenants.*.resend_guard", Shape::Duration),
-    ("vendor.proxy", Shape::Text),
 ];
 
 /// The form of a value that switches its function on. `null`, `false` and `off` are off in every form.

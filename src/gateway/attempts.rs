@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::Request;
+use http::Response;
 
 use super::{DISPATCH_MIN, Worker};
 
@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::store::Payment;
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, NotSent, Sending};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, NotSent};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -30,9 +30,9 @@ impl Worker {
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
-        mut message: Box<Request<Sending>>,
+        message: &Message,
         mut payment: Payment,
-    ) -> Result<(Box<Answer>, Instant), Refusal> {
+    ) -> Result<(Answer, Instant), Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let mut choice = Choice::Any;
         let operation = grant.operation();
@@ -42,15 +42,15 @@ impl Worker {
             let dispatched = Entered::begin(self.ledger.as_ref(), payment)?;
             match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await {
                 Ok(answer) => {
-                    let said = outbound::rate_said(answer.response.status(), answer.response.headers());
+                    let said = outbound::rate_said(answer.status, &answer.headers);
                     dispatched.settle(self.clock.at(answer.arrived), said);
                     return Ok((answer, deadlines.start));
                 }
-                Err(Failure::NotSent(_, NotSent::CircuitOpen(open))) => {
+                Err(Failure::NotSent(NotSent::CircuitOpen(open))) => {
                     dispatched.refund();
                     return Err(open.into());
                 }
-                Err(Failure::NotSent(back, why)) => {
+                Err(Failure::NotSent(why)) => {
                     dispatched.refund();
                     self.telemetry.metrics.vendor_failure(operation, why.kind());
                     let down = self.pool.check_circuit(origin, Instant::now()).is_err();
@@ -62,7 +62,7 @@ impl Worker {
                     deadlines.start = Instant::now();
                     let paid = self.pay(grant, facts, deadlines.start).await;
                     payment = paid.map_err(|_| Refusal::VendorUnreachable)?;
-                    (choice, message) = (Choice::Fresh, back);
+                    choice = Choice::Fresh;
                 }
                 Err(Failure::TimedOut) => {
                     self.telemetry.metrics.vendor_failure(operation, "timeout");
@@ -78,17 +78,18 @@ impl Worker {
 
     pub(super) async fn receive(
         &self,
-        answer: Box<Answer>,
+        answer: Answer,
         operation: OperationId,
         start: Instant,
         record: &mut Record,
-    ) -> Result<(http::response::Parts, Read), Refusal> {
-        let (parts, read) = answer::read(answer).await.inspect_err(|refusal| {
+    ) -> Result<Response<Read>, Refusal> {
+        let Answer { status, headers, extensions, body, .. } = answer;
+        let read = answer::read(body).await.inspect_err(|refusal| {
             self.telemetry.metrics.vendor_failure(operation, refusal.reason());
         })?;
         let body = read.whole();
         let said = body.map(answer::said).unwrap_or_default();
-        let (status, code) = (parts.status, said.code);
+        let code = said.code;
         record.vendor(VendorNote {
             status: status.as_u16(),
             code,
@@ -96,13 +97,17 @@ impl Worker {
             took: start.elapsed(),
         });
         if let Some(body) = body {
-            answer::judge(status, &parts.headers, body, code, operation.family()).inspect_err(|refusal| {
+            answer::judge(status, &headers, body, code, operation.family()).inspect_err(|refusal| {
                 if matches!(refusal, Refusal::VendorRejectedCredential) {
                     tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
                 }
             })?;
         }
-        Ok((parts, read))
+        let mut answer = Response::new(read);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        *answer.extensions_mut() = extensions;
+        Ok(answer)
     }
 }
 

@@ -297,7 +297,7 @@ impl Worker {
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
         let answered = async {
-            let (answer, start) = self.exchange(attempts, message, payment).await?;
+            let (answer, start) = self.exchange(attempts, &message, payment).await?;
             self.receive(answer, operation, start, &mut record).await
         };
         let outcome = tokio::select! {
@@ -306,11 +306,11 @@ impl Worker {
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         match outcome {
-            Ok((mut parts, read)) => {
-                outbound::relay_headers(&mut parts.headers);
-                self.add_headers(&mut parts.headers, &grant, &record);
-                record.answered(parts.status.as_u16(), read.ready_bytes());
-                Response::from_parts(parts, read.into_reply(record))
+            Ok(mut answer) => {
+                outbound::relay_headers(answer.headers_mut());
+                self.add_headers(answer.headers_mut(), &grant, &record);
+                record.answered(answer.status().as_u16(), answer.body().ready_bytes());
+                answer.map(|read| read.into_reply(record))
             }
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
         }
