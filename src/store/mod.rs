@@ -6,7 +6,7 @@
 //! slot whose taking was not answered in time is never used, and a release that is lost keeps its slot held.
 //!
 //! A store that does not answer within [`ANSWER_MAX`] counts as gone, and each replica lives on its own part alone
-//! until [`link`] has found it again.
+//! until it is found again.
 
 mod link;
 mod payment;
