@@ -115,12 +115,12 @@ impl Waiting<'_> {
         let wants = self.store.zip(budget::wants(self.draw, turn.as_ref(), self.clock.at(now)));
         let Some(((store, horizon), wants)) = wants else { return self.decide(now, (turn, None), None) };
         let Asked { slots, told } = store.take(&wants, horizon, self.clock).await;
-        budget::hear(self.draw, told);
+        budget::hear(self.draw, &told);
         let (now, mut ask_at) = (Instant::now(), None);
         if slots.is_none() {
             let now = self.clock.at(now);
             // An answer elsewhere can shorten a hold to one window from now, and nobody tells us.
-            let full = told.iter().flatten().zip(wants.iter().flatten()).filter(|(told, _)| told.free == 0);
+            let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
             let soonest = full.map(|(told, want)| told.next.min(now + want.window)).max();
             ask_at = Some(soonest.unwrap_or(now + LOOK_FOR_STORE));
         }

@@ -1,8 +1,8 @@
-//! The monotonic clock of the budgets.
+//! The clock of the budgets.
 
 use std::time::{Duration, Instant};
 
-use super::moment::Moment;
+use super::Moment;
 
 /// Reads the monotonic clock budgets are kept by.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,10 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> Moment {
+        #[cfg(test)]
+        if let Some(moment) = hand::moment() {
+            return moment;
+        }
         Moment::after_start(self.0.elapsed())
     }
 
@@ -36,5 +40,25 @@ impl Clock {
     /// The moment of an instant.
     pub fn at(&self, instant: Instant) -> Moment {
         Moment::after_start(instant.saturating_duration_since(self.0))
+    }
+}
+
+/// Time moved by hand: once set, every clock of this thread stands there.
+#[cfg(test)]
+pub(super) mod hand {
+    use std::cell::Cell;
+
+    use super::Moment;
+
+    thread_local! {
+        static HAND: Cell<Option<Moment>> = const { Cell::new(None) };
+    }
+
+    pub(in crate::budget) fn moment() -> Option<Moment> {
+        HAND.get()
+    }
+
+    pub(in crate::budget) fn set(moment: Moment) {
+        HAND.set(Some(moment));
     }
 }

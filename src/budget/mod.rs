@@ -11,6 +11,7 @@
 
 mod clock;
 mod decide;
+mod lock;
 mod moment;
 mod pace;
 mod permit;
@@ -24,19 +25,22 @@ mod window;
 mod word;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hint::spin_loop;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
+
+use smallvec::SmallVec;
 
 pub use clock::Clock;
 pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, decide_with, take, whole_seconds};
+use lock::lock;
 pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
 pub use queue::Bell;
 use queue::Queue;
 pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
+use shared::Place;
 use shared::Shared;
 pub use shared::{Granted, Told, Want, Wants, hear, wants};
 use tally::Tally;
@@ -178,10 +182,10 @@ impl Inner {
         heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)
     }
 
-    /// Where the call over the draw's budget at `place` has its slot.
-    fn window_of(&mut self, granted: Granted, place: usize) -> &mut Window {
-        match &mut self.shared {
-            Some(shared) if granted.has(place) => &mut shared.window,
+    /// Where calls are counted whose slot is in the store, or not.
+    fn window_of(&mut self, place: Place) -> &mut Window {
+        match (place, &mut self.shared) {
+            (Place::Store, Some(shared)) => &mut shared.window,
             _ => &mut self.window,
         }
     }
@@ -323,9 +327,10 @@ impl Quota {
         self.limit
     }
 
-    /// How often one call's share comes back.
-    fn interval(&self) -> Duration {
-        self.limit.window / self.limit.limit.get()
+    /// How long until so many calls' shares came back.
+    fn turns(&self, calls: usize) -> Duration {
+        let interval = self.limit.window / self.limit.limit.get();
+        interval.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
     }
 
     fn exhausted(&self, wait: Duration) -> Exhausted {
@@ -333,51 +338,20 @@ impl Quota {
     }
 }
 
-/// The budgets one call draws on: all of them or none.
-#[derive(Clone, Copy, Default)]
-pub struct Draw([Option<&'static Budget>; Draw::MAX]);
+/// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
+/// draws on three.
+#[derive(Clone, Default)]
+pub struct Draw(SmallVec<[&'static Budget; 2]>);
 
 impl Draw {
-    /// The most budgets one call draws on: a schedule for a target list to everybody draws on three, a v4 upload of two
-    /// pictures as well.
-    pub const MAX: usize = 4;
-
     /// Adds a budget, keeping the order in which locks are taken.
     pub fn add(&mut self, budget: &'static Budget) {
-        let mut carried = Some(budget);
-        for place in &mut self.0 {
-            if place.is_none_or(|known| carried.is_some_and(|new| new.order < known.order)) {
-                std::mem::swap(place, &mut carried);
-            }
-        }
-        assert!(carried.is_none(), "no call draws on more than {} budgets", Self::MAX);
-    }
-
-    /// Keeps the budgets at some places.
-    fn retain(&mut self, keeps: impl Fn(usize) -> bool) {
-        for (place, budget) in self.0.iter_mut().enumerate() {
-            *budget = budget.filter(|_| keeps(place));
-        }
+        let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());
+        self.0.insert(place, budget);
     }
 
     /// Its budgets.
     pub fn iter(&self) -> impl Iterator<Item = &'static Budget> {
-        self.0.into_iter().flatten()
+        self.0.iter().copied()
     }
-}
-
-/// How often a lock is tried before its thread sleeps for it. What is done under these locks takes less than the
-/// system call that sleeping costs, and one that slept makes the other thread pay for a second one that wakes it.
-const TRIES: u32 = 8;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code under these locks can panic half-way through a change, so a poisoned one is as good as another.
-    for tries in 0..TRIES {
-        match mutex.try_lock() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => (0..1 << tries).for_each(|_| spin_loop()),
-        }
-    }
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,10 @@
 //! One vendor call paid for, from the decision to the end of its slot.
 
-use std::mem;
+use smallvec::SmallVec;
 
-use super::{Clock, Draw, Granted, Moment, Said, Taker, Word, lock};
+use super::shared::Place;
+use super::{Budget, Clock, Draw, Inner, Moment, Said, Standing, Taker, Word, lock};
+use crate::operation::BudgetName;
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -12,24 +14,38 @@ pub struct Permit(Ticket);
 #[must_use]
 pub struct Dispatched(Ticket);
 
+/// What a call holds; dropped, it accounts by its stage.
 struct Ticket {
-    draw: Draw,
-    /// In each budget of the draw, the number of this call.
-    calls: [u64; Draw::MAX],
-    /// Where its slots are in the store.
-    granted: Granted,
+    stage: Stage,
+    /// Nearly always one.
+    paid: SmallVec<[Paid; 1]>,
     taker: Taker,
     clock: Clock,
 }
 
+/// How far a call came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The vendor cannot have counted it.
+    Unsent,
+    /// The vendor may count it.
+    UnderWay,
+    /// The books are closed.
+    Settled,
+}
+
+/// A slot in one budget.
+pub(super) struct Paid {
+    pub(super) budget: &'static Budget,
+    /// The number of this call there.
+    pub(super) call: u64,
+    /// Where it is.
+    pub(super) place: Place,
+}
+
 impl Permit {
-    pub(super) fn new(
-        draw: Draw,
-        (calls, granted): ([u64; Draw::MAX], Granted),
-        taker: Taker,
-        clock: Clock,
-    ) -> Self {
-        Self(Ticket { draw, calls, granted, taker, clock })
+    pub(super) fn new(paid: SmallVec<[Paid; 1]>, taker: Taker, clock: Clock) -> Self {
+        Self(Ticket { stage: Stage::Unsent, paid, taker, clock })
     }
 
     /// The budgets in which its slot is this process's own; the others are in the store.
@@ -39,13 +55,8 @@ impl Permit {
 
     /// From here on the vendor may count the call.
     pub fn dispatch(mut self) -> Dispatched {
-        Dispatched(self.0.take())
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.refund();
+        self.0.stage = Stage::UnderWay;
+        Dispatched(self.0)
     }
 }
 
@@ -57,65 +68,63 @@ impl Dispatched {
 
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(mut self, now: Moment, said: Said) {
-        let Ticket { draw, calls, granted, taker, .. } = self.0.take();
-        // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
-        let clear = said.refused || draw.iter().filter(|budget| !budget.name.is_daily()).count() == 1;
-        for (place, (budget, call)) in draw.iter().zip(calls).enumerate() {
-            let mut inner = lock(&budget.inner);
-            let inner = &mut *inner;
-            inner.window_of(granted, place).settle(now, taker.caller);
-            inner.tally.count(taker.caller, now);
-            if said != Said::default() && clear && !budget.name.is_daily() {
-                let used = inner.used();
-                inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
+        self.0.settle(now, said, |_, _| {});
+    }
+
+    /// As [`Self::settle`]; tells how one of the budgets stands after it, without another look at its lock.
+    pub fn settle_and_show(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+        let mut standing = None;
+        self.0.settle(now, said, |budget, inner| {
+            if budget.name == shown {
+                standing = Some(inner.standing(now));
             }
-            inner.queue.ring_head();
-        }
+        });
+        standing
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.
     pub fn refund(mut self) {
-        self.0.take().refund();
-    }
-}
-
-impl Drop for Dispatched {
-    fn drop(&mut self) {
-        let now = self.0.clock.now();
-        for (place, budget) in self.0.draw.iter().enumerate() {
-            let mut inner = lock(&budget.inner);
-            inner.window_of(self.0.granted, place).abandon(now, self.0.taker.caller);
-            inner.tally.count(self.0.taker.caller, now);
-            inner.queue.ring_head();
-        }
+        self.0.stage = Stage::Unsent;
     }
 }
 
 impl Ticket {
     fn own(&self) -> Draw {
-        let mut own = self.draw;
-        if !self.granted.is_empty() {
-            own.retain(|place| !self.granted.has(place));
-        }
-        own
+        Draw(self.paid.iter().filter(|paid| paid.place == Place::Here).map(|paid| paid.budget).collect())
     }
 
-    /// Leaves an empty ticket behind, whose drop does nothing.
-    fn take(&mut self) -> Self {
-        let taker = Taker { quota: self.taker.quota.take(), ..self.taker };
-        Self {
-            draw: mem::take(&mut self.draw),
-            calls: self.calls,
-            granted: self.granted,
-            taker,
-            clock: self.clock,
+    fn settle(&mut self, now: Moment, said: Said, mut settled: impl FnMut(&Budget, &mut Inner)) {
+        self.stage = Stage::Settled;
+        // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
+        let heard = said != Said::default()
+            && (said.refused || self.paid.iter().filter(|paid| !paid.budget.name.is_daily()).count() == 1);
+        for Paid { budget, call, place } in &self.paid {
+            let mut inner = lock(&budget.inner);
+            let inner = &mut *inner;
+            inner.window_of(*place).settle(now, self.taker.caller);
+            inner.tally.count(self.taker.caller, now);
+            if heard && !budget.name.is_daily() {
+                let used = inner.used();
+                inner.word = Word::hear(inner.word, said, (*call, used), inner.rule.length, now);
+            }
+            inner.queue.ring_head();
+            settled(budget, inner);
+        }
+    }
+
+    fn abandon(&self, now: Moment) {
+        for paid in &self.paid {
+            let mut inner = lock(&paid.budget.inner);
+            inner.window_of(paid.place).abandon(now, self.taker.caller);
+            inner.tally.count(self.taker.caller, now);
+            inner.queue.ring_head();
         }
     }
 
     fn refund(&self) {
-        for (place, budget) in self.draw.iter().enumerate() {
-            let mut inner = lock(&budget.inner);
-            inner.window_of(self.granted, place).refund();
+        for paid in &self.paid {
+            let mut inner = lock(&paid.budget.inner);
+            inner.window_of(paid.place).refund();
             if let Some(pace) = &inner.pace {
                 pace.refund();
             }
@@ -125,6 +134,16 @@ impl Ticket {
             let inner = lock(&quota.inner);
             inner.pace.refund();
             inner.queue.ring_head();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Unsent => self.refund(),
+            Stage::UnderWay => self.abandon(self.clock.now()),
+            Stage::Settled => {}
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::window::{Rule, Window};
 use super::{Draw, Moment, Turn, lock};
 use crate::config::{BudgetLimit, Shares, VendorKey};
@@ -47,7 +49,16 @@ pub struct Want {
 }
 
 /// One entry for each budget of a [`Draw`], in its order.
-pub type Wants = [Option<Want>; Draw::MAX];
+pub type Wants = SmallVec<[Want; 1]>;
+
+/// Where a call has its slot in one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In this process.
+    Here,
+    /// In the store.
+    Store,
+}
 
 /// The budgets of a draw for which a slot was taken in the store, by their place in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,9 +70,9 @@ impl Granted {
         self.0 |= 1 << place;
     }
 
-    /// Whether the budget at a place has its slot in the store.
-    pub fn has(self, place: usize) -> bool {
-        self.0 >> place & 1 == 1
+    /// Where the budget at a place of the draw has its slot.
+    pub(super) fn place(self, place: usize) -> Place {
+        if self.0 >> place & 1 == 1 { Place::Store } else { Place::Here }
     }
 
     /// Whether nothing was taken there.
@@ -112,8 +123,8 @@ impl Shared {
 /// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
 /// somebody waits before it or the vendor said so.
 pub fn wants(draw: &Draw, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
-    let mut wants = Wants::default();
-    for (want, budget) in wants.iter_mut().zip(draw.iter()) {
+    let mut wants = Wants::new();
+    for budget in draw.iter() {
         let mut inner = lock(&budget.inner);
         let inner = &mut *inner;
         let others_first = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
@@ -123,7 +134,7 @@ pub fn wants(draw: &Draw, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
         let shared = inner.shared.as_mut()?;
         // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
         shared.window.free(&inner.rule, now);
-        *want = Some(Want {
+        wants.push(Want {
             key: Arc::clone(&shared.key),
             limit: shared.limit,
             own: inner.rule.limit,
@@ -131,14 +142,14 @@ pub fn wants(draw: &Draw, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
             spare: inner.window.free(&inner.rule, now) > 0,
         });
     }
-    wants.iter().flatten().any(|want| want.limit > 0).then_some(wants)
+    wants.iter().any(|want| want.limit > 0).then_some(wants)
 }
 
-/// Keeps what the store said; `None`: it is away, and nobody knows.
-pub fn hear(draw: &Draw, told: [Option<Told>; Draw::MAX]) {
-    for (budget, told) in draw.iter().zip(told) {
+/// Keeps what the store said about each budget; nothing: it is away, and nobody knows.
+pub fn hear(draw: &Draw, told: &[Told]) {
+    for (place, budget) in draw.iter().enumerate() {
         if let Some(shared) = &mut lock(&budget.inner).shared {
-            shared.heard = told;
+            shared.heard = told.get(place).copied();
         }
     }
 }

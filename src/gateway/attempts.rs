@@ -8,6 +8,7 @@ use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
 use crate::body::Facts;
+use crate::budget::Standing;
 use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
@@ -25,6 +26,15 @@ pub(super) struct Attempts<'c> {
     pub(super) deadlines: Deadlines,
 }
 
+/// The head of the vendor's answer is here.
+pub(super) struct Exchanged {
+    pub(super) answer: Answer,
+    /// When the attempt began that it answers.
+    pub(super) start: Instant,
+    /// How the operation's own budget stands with it, if it is on.
+    pub(super) standing: Option<Standing>,
+}
+
 impl Worker {
     /// At most two attempts, each paid for by itself; the second only if the first wrote nothing.
     pub(super) async fn exchange(
@@ -32,7 +42,7 @@ impl Worker {
         attempts: Attempts<'_>,
         message: &Message,
         mut payment: Payment,
-    ) -> Result<(Answer, Instant), Refusal> {
+    ) -> Result<Exchanged, Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let mut choice = Choice::Any;
         let operation = grant.operation();
@@ -43,8 +53,9 @@ impl Worker {
             match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.status, &answer.headers);
-                    dispatched.settle(self.clock.at(answer.arrived), said);
-                    return Ok((answer, deadlines.start));
+                    let arrived = self.clock.at(answer.arrived);
+                    let standing = dispatched.settle(arrived, said, operation.budget);
+                    return Ok(Exchanged { answer, start: deadlines.start, standing });
                 }
                 Err(Failure::NotSent(NotSent::CircuitOpen(open))) => {
                     dispatched.refund();

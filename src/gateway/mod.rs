@@ -18,13 +18,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use attempts::Attempts;
+use attempts::{Attempts, Exchanged};
 use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 
 use crate::answer::Reply;
 use crate::auth;
 use crate::body::{Facts, Subject};
-use crate::budget::{Clock, Draw, Taker};
+use crate::budget::{Clock, Draw, Standing, Taker};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
@@ -297,8 +297,9 @@ impl Worker {
         let (message, payload) = request.into_message();
         let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
         let answered = async {
-            let (answer, start) = self.exchange(attempts, &message, payment).await?;
-            self.receive(answer, operation, start, &mut record).await
+            let Exchanged { answer, start, standing } = self.exchange(attempts, &message, payment).await?;
+            let answer = self.receive(answer, operation, start, &mut record).await?;
+            Ok((answer, standing))
         };
         let outcome = tokio::select! {
             biased;
@@ -306,9 +307,9 @@ impl Worker {
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         match outcome {
-            Ok(mut answer) => {
+            Ok((mut answer, standing)) => {
                 outbound::relay_headers(answer.headers_mut());
-                self.add_headers(answer.headers_mut(), &grant, &record);
+                add_headers(answer.headers_mut(), standing, &record);
                 record.answered(answer.status().as_u16(), answer.body().ready_bytes());
                 answer.map(|read| read.into_reply(record))
             }
@@ -318,19 +319,21 @@ impl Worker {
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
-        self.add_headers(answer.headers_mut(), grant, &record);
+        let budget = grant.credential().budget(grant.operation().budget);
+        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        add_headers(answer.headers_mut(), standing, &record);
         close_record(refusal, &answer, record);
         answer
     }
+}
 
-    /// Headers of every answer to a granted call, the vendor's and ours.
-    fn add_headers(&self, headers: &mut HeaderMap, grant: &Grant, record: &Record) {
-        headers.insert(&REQUEST_ID, record.request_id().clone());
-        if let Some(seconds) = record.preference() {
-            outbound::add_preference(headers, seconds);
-        }
-        if let Some(budget) = grant.credential().budget(grant.operation().budget) {
-            outbound::add_rate_headers(headers, &budget.standing(self.clock.now()));
-        }
+/// Headers of every answer to a granted call, the vendor's and ours.
+fn add_headers(headers: &mut HeaderMap, standing: Option<Standing>, record: &Record) {
+    headers.insert(&REQUEST_ID, record.request_id().clone());
+    if let Some(seconds) = record.preference() {
+        outbound::add_preference(headers, seconds);
+    }
+    if let Some(standing) = standing {
+        outbound::add_rate_headers(headers, &standing);
     }
 }

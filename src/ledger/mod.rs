@@ -24,7 +24,8 @@ use file::{Locked, Opened};
 use record::{Call, State};
 use times::Times;
 
-use crate::budget::{BudgetId, Budgets, Clock, Draw, Moment, Reach, Remains, Said};
+use crate::budget::{BudgetId, Budgets, Clock, Draw, Moment, Reach, Remains, Said, Standing};
+use crate::operation::BudgetName;
 use crate::refusal::Refusal;
 use crate::store::{Payment, Underway};
 
@@ -313,8 +314,8 @@ impl Entered {
     /// Writes a call down and lets it go. If it cannot be written, its slots are given back. Slots in the store of
     /// replicas are kept there.
     pub fn begin(ledger: Option<&Arc<Ledger>>, payment: Payment) -> Result<Self, NotWritten> {
-        let entry = match (ledger, payment.own()) {
-            (Some(ledger), own) if own.iter().next().is_some() => {
+        let entry = match ledger.map(|ledger| (ledger, payment.own())) {
+            Some((ledger, own)) if own.iter().next().is_some() => {
                 Some(Entry { cell: ledger.begin(&own)?, ledger: Arc::clone(ledger) })
             }
             _ => None,
@@ -322,11 +323,10 @@ impl Entered {
         Ok(Self { underway: Some(payment.dispatch()), entry })
     }
 
-    /// The head of the vendor's answer is here, and this is what its rate headers say.
-    pub fn settle(mut self, now: Moment, said: Said) {
-        if let Some(underway) = self.end(Some(State::Settled)) {
-            underway.settle(now, said);
-        }
+    /// The head of the vendor's answer is here, and this is what its rate headers say. Tells how a budget stands
+    /// with it.
+    pub fn settle(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+        self.end(Some(State::Settled))?.settle_and_show(now, said, shown)
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.

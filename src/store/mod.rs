@@ -16,13 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{Script, ScriptInvocation};
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use link::{Link, Seat};
 pub use payment::{Payment, Underway};
 
-use crate::budget::{Clock, Draw, Granted, Horizon, Told, Want, Wants};
+use crate::budget::{Clock, Granted, Horizon, Told, Want, Wants};
 use crate::config::SharedBudgets;
 
 /// A store that takes longer counts as gone.
@@ -77,15 +78,19 @@ impl Standing {
 pub struct Asked {
     /// What it gave, if anything.
     pub slots: Option<Box<Slots>>,
-    /// How its budgets stand; `None` if the store is away.
-    pub told: [Option<Told>; Draw::MAX],
+    /// How each budget stands there; nothing if the store is away.
+    pub told: SmallVec<[Told; 1]>,
 }
+
+/// The name of each budget of a call in the store, with something of it; `None` where nothing is held.
+type PerBudget<T> = SmallVec<[Option<(Arc<str>, T)>; 1]>;
 
 /// Slots of one call in the store. Dropped, they are let go as it was with the call.
 pub struct Slots {
     store: Arc<Store>,
     id: u64,
-    budgets: [Option<(Arc<str>, Duration)>; Draw::MAX],
+    /// With the lengths of their windows.
+    budgets: PerBudget<Duration>,
     granted: Granted,
     guard: Duration,
     /// When the attempt they pay for must be over.
@@ -96,7 +101,7 @@ pub struct Slots {
 /// What is still held of one call's slots, by budget.
 struct Release {
     id: u64,
-    budgets: [Option<(Arc<str>, Keep)>; Draw::MAX],
+    budgets: PerBudget<Keep>,
 }
 
 /// How long a slot is held from now on.
@@ -135,13 +140,12 @@ impl Store {
 
     /// Asks for one slot in every budget that is wanted; all or nothing, and never for longer than [`ANSWER_MAX`].
     pub async fn take(self: &Arc<Self>, wants: &Wants, horizon: Horizon, clock: Clock) -> Asked {
-        let away = || Asked { slots: None, told: [None; Draw::MAX] };
+        let away = || Asked { slots: None, told: SmallVec::new() };
         let Some(link) = self.seat.link() else { return away() };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         // Made before anything is sent: the hold that the store counts begins later, and whoever stops listening for
         // the answer lets go of what may have been taken.
-        let budgets =
-            wants.each_ref().map(|want| want.as_ref().map(|want| (Arc::clone(&want.key), want.window)));
+        let budgets = wants.iter().map(|want| Some((Arc::clone(&want.key), want.window))).collect();
         let mut slots = Box::new(Slots {
             store: Arc::clone(self),
             id,
@@ -165,8 +169,8 @@ impl Store {
                 return away();
             }
         };
-        let (now, mut told) = (clock.now(), [None; Draw::MAX]);
-        for (place, said) in answer.chunks_exact(3).take(wants.iter().flatten().count()).enumerate() {
+        let (now, mut told) = (clock.now(), SmallVec::new());
+        for (place, said) in answer.chunks_exact(3).take(wants.len()).enumerate() {
             if said[0] == 1 {
                 slots.granted.add(place);
             } else {
@@ -176,7 +180,7 @@ impl Store {
                 self.seat.held_back(said[2].unsigned_abs());
             }
             let next = now + Duration::from_micros(said[2].unsigned_abs());
-            told[place] = Some(Told { free: u32::try_from(said[1]).unwrap_or(0), next });
+            told.push(Told { free: u32::try_from(said[1]).unwrap_or(0), next });
         }
         Asked { slots: (!slots.granted.is_empty()).then_some(slots), told }
     }
@@ -184,7 +188,7 @@ impl Store {
     fn invocation(&self, id: u64, wants: &Wants, horizon: Horizon, link: &Link) -> ScriptInvocation<'_> {
         let mut invocation = self.scripts.take.prepare_invoke();
         invocation.arg(slot_name(&self.process, id)).arg(&link.run);
-        for Want { key, limit, own, window, spare } in wants.iter().flatten() {
+        for Want { key, limit, own, window, spare } in wants {
             let hold = horizon.attempt + horizon.guard + *window;
             invocation
                 .key(&**key)
@@ -209,7 +213,8 @@ impl Slots {
         if budgets.iter().all(Option::is_none) {
             return;
         }
-        let budgets = budgets.map(|budget| budget.map(|(key, window)| (key, keep(window))));
+        let budgets =
+            budgets.into_iter().map(|budget| budget.map(|(key, window)| (key, keep(window)))).collect();
         // Without room the slot ends by itself.
         let _ = self.store.releases.try_send(Release { id: self.id, budgets });
     }

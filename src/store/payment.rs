@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::Slots;
-use crate::budget::{Dispatched, Draw, Moment, Permit, Said};
+use crate::budget::{Dispatched, Draw, Moment, Permit, Said, Standing};
+use crate::operation::BudgetName;
 
 /// A call's slots, all of them. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -56,6 +57,15 @@ impl Underway {
         if let Some(slots) = self.slots {
             slots.settle();
         }
+    }
+
+    /// As [`Self::settle`]; tells how one of the budgets stands after it.
+    pub fn settle_and_show(self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+        let standing = self.dispatched.settle_and_show(now, said, shown);
+        if let Some(slots) = self.slots {
+            slots.settle();
+        }
+        standing
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.
