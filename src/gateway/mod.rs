@@ -23,7 +23,7 @@ use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refus
 
 use crate::answer::Reply;
 use crate::auth;
-use crate::body::{Facts, Subject};
+use crate::body::{Ahead, Facts, Subject};
 use crate::budget::{Clock, Draw, Standing, Taker};
 use crate::detach::FinishAnyway;
 use crate::edge;
@@ -186,14 +186,19 @@ impl Worker {
         let Admitted { grant, path, matched, places } = admitted;
         let setup = &self.setup;
         let hold = self.load.hold(setup.caller_load(&grant));
-        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare).await?;
+        let mut ahead = None;
+        let look = |beginning: &[u8]| {
+            let new = || Box::new(Ahead::new(grant.operation().body, &self.subject(&grant, &matched, parts)));
+            ahead.get_or_insert_with(new).look(beginning);
+        };
+        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare, look).await?;
         record.received(body.len());
         let now = Instant::now();
         let deadlines = setup.deadlines(now);
         if let Some(seconds) = waiting::preference(&parts.headers) {
             record.prefers_to_wait(seconds);
         }
-        let payload = self.check(&grant, &matched, parts, body)?;
+        let payload = self.check(&grant, &self.subject(&grant, &matched, parts), body, ahead.as_deref())?;
         self.pool.check_circuit(grant.origin(), now)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
@@ -203,15 +208,9 @@ impl Worker {
         Ok(Box::new(Call { grant, request, payment, deadlines, _places: places }))
     }
 
-    fn check(
-        &self,
-        grant: &Grant,
-        matched: &Matched<'_>,
-        parts: &Parts,
-        body: intake::Buffered,
-    ) -> Result<Payload, Refusal> {
+    fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, parts: &'s Parts) -> Subject<'s> {
         let operation = grant.operation();
-        let subject = Subject {
+        Subject {
             method: operation.method,
             family: operation.family(),
             query: parts.uri.query(),
@@ -221,9 +220,19 @@ impl Worker {
             app_key: grant.app_key(),
             files: &self.setup.files,
             images: &self.setup.images,
-        };
+        }
+    }
+
+    fn check(
+        &self,
+        grant: &Grant,
+        subject: &Subject<'_>,
+        body: intake::Buffered,
+        ahead: Option<&Ahead>,
+    ) -> Result<Payload, Refusal> {
+        let operation = grant.operation();
         let metrics = &self.telemetry.metrics;
-        let payload = Payload::check(operation.body, &subject, body)
+        let payload = Payload::check(operation.body, subject, body, ahead)
             .inspect_err(|defect| metrics.body_rule(defect.rule, RuleOutcome::Refused))?;
         if let Some(rule) = payload.facts().reported {
             metrics.body_rule(rule, RuleOutcome::Reported);
