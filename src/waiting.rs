@@ -112,7 +112,8 @@ impl Waiting<'_> {
 
     /// The store first: what it gives outlives this process, and our own part is left for when it is away.
     async fn ask_store(&self, now: Instant, turn: Option<Turn>) -> Outcome {
-        let wants = self.store.zip(budget::wants(self.draw, turn.as_ref(), self.clock.at(now)));
+        let wants =
+            self.store.zip(budget::wants(self.draw, self.taker.caller, turn.as_ref(), self.clock.at(now)));
         let Some(((store, horizon), wants)) = wants else { return self.decide(now, (turn, None), None) };
         let Asked { slots, told } = store.take(&wants, horizon, self.clock).await;
         budget::hear(self.draw, &told);

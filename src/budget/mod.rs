@@ -11,12 +11,14 @@
 
 mod clock;
 mod decide;
+mod exhausted;
 mod lock;
 mod moment;
 mod pace;
 mod permit;
 mod queue;
 mod remains;
+mod reserve;
 mod shared;
 mod tally;
 #[cfg(test)]
@@ -32,7 +34,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 pub use clock::Clock;
-pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, decide_with, take, whole_seconds};
+pub use decide::{Decision, Patience, Taker, Turn, decide, decide_with, take};
+pub use exhausted::{Exhausted, whole_seconds};
 use lock::lock;
 pub use moment::Moment;
 use pace::Pace;
@@ -40,7 +43,7 @@ pub use permit::{Dispatched, Permit};
 pub use queue::Bell;
 use queue::Queue;
 pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
-use shared::Place;
+use reserve::{Kept, Reserves};
 use shared::Shared;
 pub use shared::{Granted, Told, Want, Wants, hear, wants};
 use tally::Tally;
@@ -116,6 +119,7 @@ struct Inner {
     pace: Option<Box<Pace>>,
     tally: Tally,
     queue: Queue,
+    reserves: Reserves,
     /// Calls that ever took a slot: tells which answers are news.
     dispatched: u64,
     word: Option<Word>,
@@ -132,6 +136,7 @@ impl Inner {
             pace: pace(limit),
             tally: Tally::default(),
             queue: Queue::default(),
+            reserves: Reserves::default(),
             dispatched: 0,
             word: None,
         }
@@ -139,7 +144,7 @@ impl Inner {
 
     /// Slots that can be taken now: what our window and the vendor's word both allow.
     fn free(&mut self, now: Moment) -> u32 {
-        self.window.free(&self.rule, now).min(self.by_word(now))
+        self.free_by_window(now).min(self.by_word(now))
     }
 
     /// Slots that the vendor's word allows.
@@ -147,14 +152,38 @@ impl Inner {
         self.word(now).map_or(u32::MAX, |word| word.free(self.dispatched, self.used()))
     }
 
-    /// Slots in use by this process, as of the last call that passed a time in.
-    fn used(&self) -> u32 {
-        self.window.used() + self.shared.as_ref().map_or(0, |shared| shared.window.used())
+    fn free_by_window(&mut self, now: Moment) -> u32 {
+        let Self { window, rule, reserves, queue, .. } = self;
+        let free = window.free(rule, now, |caller| reserves.freed(caller));
+        if !reserves.is_empty() {
+            queue.put_first(|caller| reserves.owes(caller));
+        }
+        free
+    }
+
+    /// Notes what became of a slot of an owner, if anything is kept for anybody.
+    fn reserve(&mut self, change: impl FnOnce(&mut Reserves)) {
+        let Self { reserves, queue, .. } = self;
+        if !reserves.is_empty() {
+            change(reserves);
+            queue.put_first(|caller| reserves.owes(caller));
+        }
+    }
+
+    /// Until this many slots can be taken one after the other while others are kept: they are free as well, or lent.
+    fn until_free_beside(&mut self, now: Moment, nth: usize, kept: u32, lent_in: Duration) -> Duration {
+        let alone = self.until_free(now, nth, Ends::Latest);
+        let beside = nth.saturating_add(kept as usize);
+        match kept {
+            0 => alone,
+            _ if beside > self.rule.limit as usize => alone.max(lent_in + Moment::TICK),
+            _ => self.until_free(now, beside, Ends::Latest).min(alone.max(lent_in + Moment::TICK)),
+        }
     }
 
     /// Until this many slots can be taken one after the other.
     fn until_free(&mut self, now: Moment, nth: usize, ends: Ends) -> Duration {
-        let free = self.window.free(&self.rule, now) as usize;
+        let free = self.free_by_window(now) as usize;
         let by_window = match nth.saturating_sub(free) {
             0 => Duration::ZERO,
             missing => self.window.until_release(&self.rule, now, missing, ends),
@@ -167,27 +196,10 @@ impl Inner {
         by_window.max(self.until_word(now, nth)).max(Moment::TICK)
     }
 
-    /// Until one more can be taken than the `remaining` ones, at the latest.
-    fn until_more(&mut self, now: Moment, remaining: usize) -> Duration {
-        let Some(shared) = &self.shared else { return self.until_free(now, remaining + 1, Ends::Latest) };
-        let own = self.window.until_release(&self.rule, now, 1, Ends::Latest);
-        let in_store = shared.until_free(&self.rule, now, shared.free() as usize + 1);
-        let soonest = in_store.map_or(own, |in_store| in_store.min(own));
-        soonest.max(self.until_word(now, remaining + 1)).max(Moment::TICK)
-    }
-
     /// How long the vendor's word still forbids so many.
     fn until_word(&self, now: Moment, nth: usize) -> Duration {
         let heard = self.word(now).filter(|word| (word.free(self.dispatched, self.used()) as usize) < nth);
         heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)
-    }
-
-    /// Where calls are counted whose slot is in the store, or not.
-    fn window_of(&mut self, place: Place) -> &mut Window {
-        match (place, &mut self.shared) {
-            (Place::Store, Some(shared)) => &mut shared.window,
-            _ => &mut self.window,
-        }
     }
 
     fn word(&self, now: Moment) -> Option<&Word> {
@@ -207,26 +219,33 @@ impl Inner {
         }
     }
 
+    fn kept_from(&self, caller: u16, now: Moment) -> Kept {
+        self.reserves.kept_from(caller, now, self.rule.length)
+    }
+
+    fn standing_for(&mut self, caller: u16, now: Moment) -> Standing {
+        self.standing(now, self.kept_from(caller, now))
+    }
+
     fn exhausted(&self, wait: Duration) -> Exhausted {
         Exhausted::Budget { name: self.name, limit: self.limit.limit.get(), window: self.rule.length, wait }
     }
 
-    fn standing(&mut self, now: Moment) -> Standing {
-        if let Some(shared) = &mut self.shared {
-            // Lets go of what is over.
-            shared.window.free(&self.rule, now);
-        }
+    fn standing(&mut self, now: Moment, kept: Kept) -> Standing {
         let limit = self.limit.limit.get();
-        let in_store = self.shared.as_ref().map_or(0, |shared| shared.free());
-        let own = self.window.free(&self.rule, now);
-        let remaining = own.saturating_add(in_store).min(self.by_word(now));
+        let free = self.free_by_window(now).saturating_add(self.free_in_store(now));
+        let remaining = free.min(self.by_word(now)).saturating_sub(kept.now);
         Standing {
             name: self.name,
             limit,
             window: self.rule.length,
             used: self.used(),
             remaining,
-            reset: if remaining < limit { self.until_more(now, remaining as usize) } else { Duration::ZERO },
+            reset: match &self.shared {
+                _ if remaining >= limit => Duration::ZERO,
+                None => self.until_free_beside(now, remaining as usize + 1, kept.at_most, kept.lent_in),
+                Some(_) => self.until_more(now, remaining as usize),
+            },
             waiting: self.queue.len(),
             foreign: self.word(now).map_or(0, Word::foreign),
             vendor_limit: self.word(now).and_then(Word::limit),
@@ -282,20 +301,32 @@ impl Budget {
 
     /// How it stands now.
     pub fn standing(&self, now: Moment) -> Standing {
-        lock(&self.inner).standing(now)
+        lock(&self.inner).standing(now, Kept::default())
+    }
+
+    /// How it stands for a caller, which cannot have what is kept for others.
+    pub fn standing_for(&self, caller: u16, now: Moment) -> Standing {
+        lock(&self.inner).standing_for(caller, now)
+    }
+
+    /// Keeps so many calls a window for each of these callers, and none for any other.
+    pub fn keep(&self, reserves: &[(u16, u32)]) {
+        let mut inner = lock(&self.inner);
+        let Inner { window, queue, reserves: kept, dispatched, .. } = &mut *inner;
+        kept.keep(reserves, *dispatched, window.callers());
+        queue.put_first(|caller| kept.owes(caller));
+        queue.ring_head();
     }
 
     /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
     pub fn by_caller(&self, now: Moment) -> BTreeMap<u16, Calls> {
         let mut inner = lock(&self.inner);
-        let Inner { window, shared, rule, tally, .. } = &mut *inner;
-        window.free(rule, now);
+        inner.free_by_window(now);
+        inner.free_in_store(now);
+        let Inner { window, shared, tally, .. } = &mut *inner;
         let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
-        let in_store = shared.as_mut().map(|shared| {
-            shared.window.free(rule, now);
-            &shared.window
-        });
-        for caller in window.callers().chain(in_store.into_iter().flat_map(Window::callers)) {
+        let in_store = shared.iter().flat_map(|shared| shared.window.callers());
+        for caller in window.callers().chain(in_store) {
             calls.entry(caller).or_default().window += 1;
         }
         for (caller, hour) in tally.last_hour(now) {

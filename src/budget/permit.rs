@@ -73,10 +73,10 @@ impl Dispatched {
 
     /// As [`Self::settle`]; tells how one of the budgets stands after it, without another look at its lock.
     pub fn settle_and_show(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
-        let mut standing = None;
+        let (mut standing, caller) = (None, self.0.taker.caller);
         self.0.settle(now, said, |budget, inner| {
             if budget.name == shown {
-                standing = Some(inner.standing(now));
+                standing = Some(inner.standing_for(caller, now));
             }
         });
         standing
@@ -102,6 +102,7 @@ impl Ticket {
             let mut inner = lock(&budget.inner);
             let inner = &mut *inner;
             inner.window_of(*place).settle(now, self.taker.caller);
+            inner.reserve_at(*place, |reserves| reserves.ended(self.taker.caller, *call));
             inner.tally.count(self.taker.caller, now);
             if heard && !budget.name.is_daily() {
                 let used = inner.used();
@@ -116,6 +117,7 @@ impl Ticket {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
             inner.window_of(paid.place).abandon(now, self.taker.caller);
+            inner.reserve_at(paid.place, |reserves| reserves.ended(self.taker.caller, paid.call));
             inner.tally.count(self.taker.caller, now);
             inner.queue.ring_head();
         }
@@ -125,6 +127,7 @@ impl Ticket {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
             inner.window_of(paid.place).refund();
+            inner.reserve_at(paid.place, |reserves| reserves.returned(self.taker.caller, paid.call));
             if let Some(pace) = &inner.pace {
                 pace.refund();
             }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::window::{Rule, Window};
-use super::{Draw, Moment, Turn, lock};
+use super::reserve::Reserves;
+use super::window::{Ends, Rule, Window};
+use super::{Draw, Inner, Moment, Turn, lock};
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
@@ -120,26 +121,67 @@ impl Shared {
     }
 }
 
+impl Inner {
+    /// Slots in use by this process, as of the last call that passed a time in.
+    pub(super) fn used(&self) -> u32 {
+        self.window.used() + self.shared.as_ref().map_or(0, |shared| shared.window.used())
+    }
+
+    /// Slots of the shared part that could be taken when the store was last heard. Lets go of what is over there.
+    pub(super) fn free_in_store(&mut self, now: Moment) -> u32 {
+        let Some(shared) = &mut self.shared else { return 0 };
+        shared.window.free(&self.rule, now, |_| {});
+        shared.free()
+    }
+
+    /// Until one more can be taken than the `remaining` ones, here or there, at the latest.
+    pub(super) fn until_more(&self, now: Moment, remaining: usize) -> Duration {
+        let own = self.window.until_release(&self.rule, now, 1, Ends::Latest);
+        let in_store = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.until_free(&self.rule, now, shared.free() as usize + 1));
+        let soonest = in_store.map_or(own, |in_store| in_store.min(own));
+        soonest.max(self.until_word(now, remaining + 1)).max(Moment::TICK)
+    }
+
+    /// Where calls are counted whose slot is in the store, or here.
+    pub(super) fn window_of(&mut self, place: Place) -> &mut Window {
+        match (place, &mut self.shared) {
+            (Place::Store, Some(shared)) => &mut shared.window,
+            _ => &mut self.window,
+        }
+    }
+
+    /// What is kept for a caller is kept out of our own part.
+    pub(super) fn reserve_at(&mut self, place: Place, change: impl FnOnce(&mut Reserves)) {
+        if place == Place::Here {
+            self.reserve(change);
+        }
+    }
+}
+
 /// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
 /// somebody waits before it or the vendor said so.
-pub fn wants(draw: &Draw, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
+pub fn wants(draw: &Draw, caller: u16, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
     let mut wants = Wants::new();
     for budget in draw.iter() {
         let mut inner = lock(&budget.inner);
         let inner = &mut *inner;
-        let others_first = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
-        if others_first || inner.by_word(now) == 0 {
+        let id = turn.and_then(|turn| turn.id_at_budget(budget));
+        let free = inner.free(now);
+        if inner.queue.is_closed_to(id, inner.reserves.owes(caller)) || inner.by_word(now) == 0 {
             return None;
         }
-        let shared = inner.shared.as_mut()?;
         // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
-        shared.window.free(&inner.rule, now);
+        inner.free_in_store(now);
+        let (kept, shared) = (inner.kept_from(caller, now), inner.shared.as_ref()?);
         wants.push(Want {
             key: Arc::clone(&shared.key),
             limit: shared.limit,
             own: inner.rule.limit,
             window: inner.rule.length,
-            spare: inner.window.free(&inner.rule, now) > 0,
+            spare: free > kept.now,
         });
     }
     wants.iter().any(|want| want.limit > 0).then_some(wants)

@@ -10,7 +10,6 @@ use super::units;
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("callers.*.certificates", Shape::Texts),
-    ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
     ("tenants.*.cid", Shape::Word("inject")),
     ("tenants.*.cid_batch", Shape::Count),
@@ -26,8 +25,6 @@ pub(super) enum Shape {
     Word(&'static str),
     /// A list of texts; an empty one is off.
     Texts,
-    /// A mapping; an empty one is off.
-    Section,
     /// An integer from 1 to 1,000.
     Count,
     /// A duration; zero is off.
@@ -64,7 +61,6 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
             units::duration(text).ok().map(|duration| duration > Duration::ZERO)
         }
         (Shape::Count, Node::Integer(count)) => (1..=1000).contains(count).then_some(true),
-        (Shape::Section, Node::Map(entries)) => Some(!entries.is_empty()),
         (Shape::Texts, Node::List(items)) => {
             items.iter().all(|item| matches!(item, Node::Text(_))).then_some(!items.is_empty())
         }
@@ -78,7 +74,6 @@ impl Shape {
             Self::Text => "a text".to_owned(),
             Self::Word(word) => format!("off or {word}"),
             Self::Texts => "a list of texts".to_owned(),
-            Self::Section => "a section".to_owned(),
             Self::Count => "an integer from 1 to 1000".to_owned(),
             Self::Duration => "a duration such as 500ms, 10s or 24h, at most 31 days".to_owned(),
         }

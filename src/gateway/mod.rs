@@ -329,7 +329,7 @@ impl Worker {
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
         let budget = grant.credential().budget(grant.operation().budget);
-        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        let standing = budget.map(|budget| budget.standing_for(grant.taker().caller, self.clock.now()));
         add_headers(answer.headers_mut(), standing, &record);
         close_record(refusal, &answer, record);
         answer

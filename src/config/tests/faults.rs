@@ -253,7 +253,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
     };
     let rows = [
         ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),
-        ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
         ("tenants.*.cid", "inject", "on", "off"),
         ("tenants.*.cid_batch", "10", "0", "null"),
