@@ -271,16 +271,18 @@ impl Worker {
         if self.load.draining() {
             return Err(Refusal::Draining);
         }
+        let asked =
+            record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
+        let within = |asked| waiting::longest(asked, deadlines.whole, DISPATCH_MIN);
+        let until = now + within(asked);
         let now = match &self.ledger {
             Some(ledger) if !ledger.is_owned() => {
-                Box::pin(waiting::for_ledger(ledger, &self.load, request.body_bytes())).await?
+                let longest = within(waiting::LEDGER_MAX);
+                Box::pin(waiting::for_ledger(ledger, longest, &self.load, request.body_bytes())).await?
             }
             _ => now,
         };
         let (draw, taker) = (grant.draw(request.facts()), grant.taker());
-        let asked =
-            record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
-        let until = now + waiting::longest(asked, deadlines.whole, DISPATCH_MIN);
         let call = self.asking(&draw, &taker, until);
         let wait = match call.ask(now).await {
             Outcome::Paid(payment) => return Ok((payment, now)),
