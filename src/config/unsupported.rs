@@ -9,8 +9,6 @@ use super::units;
 
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
-    ("callers.*.certificates", Shape::Texts),
-    ("listeners[].tls.client_ca", Shape::Text),
     ("tenants.*.cid", Shape::Word("inject")),
     ("tenants.*.cid_batch", Shape::Count),
     ("tenants.*.resend_guard", Shape::Duration),
@@ -19,12 +17,8 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
 /// The form of a value that switches its function on. `null`, `false` and `off` are off in every form.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
-    /// A text.
-    Text,
     /// This one word.
     Word(&'static str),
-    /// A list of texts; an empty one is off.
-    Texts,
     /// An integer from 1 to 1,000.
     Count,
     /// A duration; zero is off.
@@ -55,15 +49,11 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
     match (shape, node) {
         (_, Node::Null | Node::Bool(false)) => Some(false),
         (_, Node::Text(text)) if text.as_str() == "off" => Some(false),
-        (Shape::Text, Node::Text(text)) => (!text.is_empty()).then_some(true),
         (Shape::Word(word), Node::Text(text)) => (text.as_str() == word).then_some(true),
         (Shape::Duration, Node::Text(text)) => {
             units::duration(text).ok().map(|duration| duration > Duration::ZERO)
         }
         (Shape::Count, Node::Integer(count)) => (1..=1000).contains(count).then_some(true),
-        (Shape::Texts, Node::List(items)) => {
-            items.iter().all(|item| matches!(item, Node::Text(_))).then_some(!items.is_empty())
-        }
         _ => None,
     }
 }
@@ -71,9 +61,7 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
 impl Shape {
     fn expected(self) -> String {
         match self {
-            Self::Text => "a text".to_owned(),
             Self::Word(word) => format!("off or {word}"),
-            Self::Texts => "a list of texts".to_owned(),
             Self::Count => "an integer from 1 to 1000".to_owned(),
             Self::Duration => "a duration such as 500ms, 10s or 24h, at most 31 days".to_owned(),
         }
