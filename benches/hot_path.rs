@@ -24,6 +24,7 @@ use jpush_gateway::operation::{BodyRule, BudgetName, OperationId, Path, Verb, fi
 use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
 use jpush_gateway::payload::Payload;
 use jpush_gateway::secret::TokenDigest;
+use jpush_gateway::store::Payment;
 use jpush_gateway::tenant::{Directory, Grant, Wishes};
 
 const CALLERS: usize = 100;
@@ -166,7 +167,7 @@ fn writing_down(criterion: &mut Criterion) {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let permit = take(&draw, &taker, clock, clock.now()).expect("the limit is never reached");
-                let call = Entered::begin(ledger, permit).expect("written");
+                let call = Entered::begin(ledger, Payment::new(permit, None)).expect("written");
                 black_box(call.settle(clock.now(), Said::default(), BudgetName::Push));
             });
         });

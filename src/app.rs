@@ -19,6 +19,7 @@ use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
 use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
+use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{AuditError, AuditLog};
@@ -33,6 +34,9 @@ pub enum RunError {
     /// An address, a certificate or a thread.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The store of shared budgets.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
@@ -66,17 +70,15 @@ impl App {
     pub fn start(source: Source, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
-        let (config, budgets) = (&source.config, Arc::new(Budgets::default()));
+        let config = &source.config;
+        let (budgets, store) = budgets(config)?;
         let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
         // Before the listeners, whose share of the connections is lost when the start fails after them.
         let clock = Clock::start();
         let ledger = open_ledger(config, clock, &budgets)?;
-        let listeners = Listeners::bind(&config.listeners, workers)?;
-        let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
-        listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
-        tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
+        let (listeners, admin_listener) = listen(config, workers)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -92,6 +94,7 @@ impl App {
                 load: Arc::clone(&load),
                 ledger: ledger.clone(),
                 clock,
+                store: store.clone(),
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
                 give_up: Arc::default(),
@@ -121,6 +124,7 @@ impl App {
             load: Arc::clone(&load),
             ledger: ledger.clone(),
             clock,
+            store,
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
         };
@@ -177,6 +181,21 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn listen(config: &Config, workers: usize) -> Result<(Listeners, TcpListener), RunError> {
+    let listeners = Listeners::bind(&config.listeners, workers)?;
+    let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
+    listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
+    tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
+    Ok((listeners, admin_listener))
+}
+
+/// No budgets yet, and the store that replicas share them in.
+fn budgets(config: &Config) -> Result<(Arc<Budgets>, Option<Arc<Store>>), StoreError> {
+    let shared = config.shared_budgets.as_ref();
+    let budgets = Arc::new(Budgets::shared(shared.map(|shared| shared.shares)));
+    Ok((budgets, shared.map(Store::start).transpose()?))
 }
 
 fn open_ledger(

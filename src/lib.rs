@@ -6,7 +6,7 @@
 //! # Code map
 //!
 //! One request, top to bottom: [`server`] accepts, [`gateway`] tells the story, and the stages are
-//! [`edge`] → [`auth`] → [`operation`] → [`tenant`] → [`intake`] → [`body`] → [`budget`] → [`outbound`] →
+//! [`edge`] → [`auth`] → [`operation`] → [`tenant`] → [`intake`] → [`body`] → [`budget`] and [`store`] → [`outbound`] →
 //! [`vendor`] → [`answer`], with [`refusal`] wherever the story ends early and [`telemetry`] writing one record,
 //! whatever happened. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
 //! [`reload`] puts one in the place of another, [`ledger`] keeps the budgets over restarts, [`app`] ties it all
@@ -17,7 +17,7 @@
 //! - The vendor never counts more calls of a key in any window than its budget allows ([`budget`]).
 //! - A call is sent again only if no byte of it was written ([`vendor::Failure::NotSent`]).
 //! - A call that was dispatched is finished and counted, also when its caller is gone ([`detach`]).
-//! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`budget::Permit`]: what is not authorized,
+//! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`store::Payment`]: what is not authorized,
 //!   checked and paid for does not compile.
 //! - Secrets have no `Debug` and no `Display` ([`secret`]).
 //!
@@ -50,6 +50,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod setup;
+pub mod store;
 pub mod telemetry;
 pub mod tenant;
 pub mod vendor;

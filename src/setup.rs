@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use crate::budget::Budgets;
+use crate::budget::{Budgets, Horizon};
 use crate::config::{Config, Files, Images, Limits};
 use crate::intake::Allowance;
 use crate::load::CallerLoad;
@@ -34,6 +34,8 @@ pub struct Setup {
     pub limits: Limits,
     /// What operators have to know for the pages that are not for everybody.
     pub admin_token: Option<TokenDigest>,
+    /// How long an attempt matters in the store: it must be over when its slot there ends by itself.
+    pub shared_horizon: Horizon,
     callers: Vec<CallerLoad>,
     response_timeout: Duration,
 }
@@ -67,6 +69,10 @@ impl Setup {
             images: config.images.clone(),
             trace: if vendor.forward_trace { Trace::Forward } else { Trace::Drop },
             limits: config.limits.clone(),
+            shared_horizon: Horizon {
+                guard: config.guard,
+                attempt: vendor.connect_timeout + vendor.response_timeout,
+            },
             response_timeout: vendor.response_timeout,
             directory,
         }

@@ -1,14 +1,16 @@
 //! Waiting for a budget: how long a request may, and the sleep between two decisions.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderMap, HeaderName};
 use tokio::time::{sleep, sleep_until};
 
-use crate::budget::{self, Clock, Decision, Draw, Moment, Patience, Permit, Taker, Turn};
+use crate::budget::{self, Clock, Decision, Draw, Granted, Horizon, Moment, Patience, Taker, Turn};
 use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
+use crate::store::{Asked, Payment, Slots, Store};
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -26,6 +28,8 @@ pub fn preference(headers: &HeaderMap) -> Option<u32> {
 
 /// How long a request waits for another process to give the budgets away.
 pub const LEDGER_MAX: Duration = Duration::from_secs(5);
+/// While the store is away, a call that waits looks this often whether it is back.
+const LOOK_FOR_STORE: Duration = Duration::from_millis(250);
 
 /// Waits until the budgets are ours, and tells when that is.
 pub async fn for_ledger(
@@ -44,7 +48,7 @@ pub async fn for_ledger(
     if ledger.is_owned() { Ok(Instant::now()) } else { Err(Refusal::Draining) }
 }
 
-/// A call that waits.
+/// A call that asks for its slots, and waits for them if it may.
 pub struct Waiting<'w> {
     /// The budgets it draws on.
     pub draw: &'w Draw,
@@ -52,42 +56,98 @@ pub struct Waiting<'w> {
     pub taker: &'w Taker,
     /// The clock of the budgets.
     pub clock: Clock,
+    /// What replicas share, if they do, and how long an attempt matters there.
+    pub store: Option<(&'w Arc<Store>, Horizon)>,
     /// When it gives up.
     pub until: Instant,
 }
 
+/// What became of a call that asked.
+pub enum Outcome {
+    /// It has its slots.
+    Paid(Payment),
+    /// It waits.
+    Waits(Wait),
+    /// It cannot be served in time.
+    Refused(Refusal),
+}
+
+/// A place in line, and when to look again although no bell rang.
+pub struct Wait {
+    turn: Turn,
+    look_at: Option<Moment>,
+    /// When the store may give more than it did; a bell before that is about our own part alone.
+    ask_at: Option<Moment>,
+}
+
 impl Waiting<'_> {
     /// The first decision; most calls are done with it.
-    pub fn ask(&self, now: Instant) -> Decision {
-        self.decide(now, None)
+    pub async fn ask(&self, now: Instant) -> Outcome {
+        match self.store {
+            None => self.decide(now, (None, None), None),
+            // Boxed: a call that shares nothing should not carry the room for it.
+            Some(_) => Box::pin(self.ask_store(now, None)).await,
+        }
     }
 
     /// Sleeps and asks again until the call is paid for or cannot be in time, or the gateway stops.
-    pub async fn wait(
-        &self,
-        mut turn: Turn,
-        mut look_at: Option<Moment>,
-        load: &Load,
-    ) -> Result<Permit, Refusal> {
+    pub async fn wait(&self, mut wait: Wait, load: &Load) -> Result<Payment, Refusal> {
         loop {
+            let look_at = [wait.look_at, wait.ask_at].into_iter().flatten().min();
             let wake = look_at.map_or(self.until, |at| self.clock.instant(at)).min(self.until);
             tokio::select! {
                 () = sleep_until(wake.into()) => {}
-                () = std::future::poll_fn(|cx| turn.bell().poll(cx)) => {}
+                () = std::future::poll_fn(|cx| wait.turn.bell().poll(cx)) => {}
                 () = load.drain_started() => return Err(Refusal::Draining),
             }
-            match self.decide(Instant::now(), Some(turn)) {
-                Decision::Paid(permit) => return Ok(permit),
-                Decision::Refused(exhausted) => return Err(exhausted.into()),
-                Decision::Wait { turn: kept, look_at: next } => (turn, look_at) = (kept, next),
+            let now = Instant::now();
+            let asks = self.store.is_some() && wait.ask_at.is_none_or(|at| at <= self.clock.at(now));
+            let outcome = if asks && now < self.until {
+                self.ask_store(now, Some(wait.turn)).await
+            } else {
+                self.decide(now, (Some(wait.turn), wait.ask_at), None)
+            };
+            match outcome {
+                Outcome::Paid(payment) => return Ok(payment),
+                Outcome::Refused(refusal) => return Err(refusal),
+                Outcome::Waits(next) => wait = next,
             }
         }
     }
 
-    fn decide(&self, now: Instant, turn: Option<Turn>) -> Decision {
+    /// The store first: what it gives outlives this process, and our own part is left for when it is away.
+    async fn ask_store(&self, now: Instant, turn: Option<Turn>) -> Outcome {
+        let wants =
+            self.store.zip(budget::wants(self.draw, self.taker.caller, turn.as_ref(), self.clock.at(now)));
+        let Some(((store, horizon), wants)) = wants else { return self.decide(now, (turn, None), None) };
+        let Asked { slots, told } = store.take(&wants, horizon, self.clock).await;
+        budget::hear(self.draw, &told);
+        let (now, mut ask_at) = (Instant::now(), None);
+        if slots.is_none() {
+            let now = self.clock.at(now);
+            // An answer elsewhere can shorten a hold to one window from now, and nobody tells us.
+            let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
+            let soonest = full.map(|(told, want)| told.next.min(now + want.window)).max();
+            ask_at = Some(soonest.unwrap_or(now + LOOK_FOR_STORE));
+        }
+        self.decide(now, (turn, ask_at), slots)
+    }
+
+    fn decide(
+        &self,
+        now: Instant,
+        (turn, ask_at): (Option<Turn>, Option<Moment>),
+        slots: Option<Box<Slots>>,
+    ) -> Outcome {
         let patience =
             if self.until > now { Patience::Until(self.clock.at(self.until)) } else { Patience::None };
-        budget::decide(self.draw, self.taker, (self.clock, self.clock.at(now)), turn, patience)
+        let granted = slots.as_ref().map_or(Granted::default(), |slots| slots.granted());
+        let now = self.clock.at(now);
+        match budget::decide_with(self.draw, self.taker, (self.clock, now), turn, (patience, granted)) {
+            Decision::Paid(permit) => Outcome::Paid(Payment::new(permit, slots)),
+            Decision::Refused(exhausted) => Outcome::Refused(exhausted.into()),
+            Decision::Wait { turn, look_at } => Outcome::Waits(Wait { turn, look_at, ask_at }),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ const ORDER: &[&[&str]] = &[
     &["detach", "operation", "secret"],
     &["config"],
     &["body", "budget", "sandbox"],
-    &["tenant"],
+    &["store", "tenant"],
     &["auth", "vendor"],
     &["refusal"],
     &["edge", "intake", "ledger", "telemetry"],

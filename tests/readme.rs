@@ -105,6 +105,7 @@ fn rendered_metrics() -> String {
     metrics.vendor_answer(None, labels, 200, None, Duration::ZERO);
     metrics.vendor_failure(push, "timeout");
     metrics.retry(push);
+    metrics.store_up(true);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
     metrics.vendor_circuits([("api.jpush.cn".to_owned(), Standing::Closed)]);
     metrics.render(&Arc::new(directory), Moment::default())

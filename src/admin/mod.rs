@@ -26,6 +26,7 @@ use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::reload::{Outcome, Reloads};
 use crate::secret::TokenDigest;
+use crate::store::{Standing, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
@@ -44,6 +45,8 @@ pub struct State {
     pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets, which also tells how long the process runs.
     pub clock: Clock,
+    /// What replicas share of the budgets, if they do.
+    pub store: Option<Arc<Store>>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// The last refusals.
@@ -144,6 +147,9 @@ fn metrics(state: &State) -> String {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     state.metrics.connections.set(gauge(state.load.connections.now()));
     state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
+    if let Some(store) = &state.store {
+        state.metrics.store_up(store.standing() != Standing::Away);
+    }
     let setup = Arc::clone(&state.reloads.current().setup);
     state.metrics.vendor_circuits(setup.connector.standings());
     state.metrics.render(&setup.directory, state.clock.now())

@@ -23,6 +23,9 @@ pub(super) struct Status {
     in_flight_requests: usize,
     connections: usize,
     body_memory_bytes: usize,
+    /// Absent where budgets are not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<&'static str>,
     vendor: BTreeMap<String, HostStatus>,
     tenants: BTreeMap<String, BTreeMap<&'static str, CredentialStatus>>,
     callers: BTreeMap<String, CallerStatus>,
@@ -93,6 +96,7 @@ impl Status {
             in_flight_requests: state.load.in_flight(),
             connections: state.load.connections.now(),
             body_memory_bytes: state.load.body_memory_bytes(),
+            store: state.store.as_ref().map(|store| store.standing().as_str()),
             vendor: hosts(&current.setup),
             tenants: directory
                 .tenants

@@ -7,73 +7,15 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::exhausted::Exhausted;
 use super::moment::Moment;
 use super::pace::Pace;
 use super::permit::{Paid, Permit};
 use super::queue::{Bell, Waiter};
 use super::reserve::Kept;
+use super::shared::{Granted, Place};
 use super::window::Ends;
 use super::{Budget, Clock, Draw, Inner, Quota, QuotaInner, lock};
-use crate::operation::BudgetName;
-
-/// Why a call has to wait, and how long: true for a lone caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Exhausted {
-    /// No slot is free in this budget, or pacing holds the next one back.
-    #[error(
-        "Rate limit exceeded: the {} budget of {limit} calls in {} is used up; nothing was sent, try again in {} s",
-        name.as_str(), humantime::format_duration(*window), whole_seconds(*wait)
-    )]
-    Budget {
-        /// Which one.
-        name: BudgetName,
-        /// Its size.
-        limit: u32,
-        /// Length of its window.
-        window: Duration,
-        /// When to come again.
-        wait: Duration,
-    },
-    /// The caller used its share.
-    #[error(
-        "Rate limit exceeded: this caller's quota of {limit} calls in {} is used up; nothing was sent, try again in {} s",
-        humantime::format_duration(*window), whole_seconds(*wait)
-    )]
-    Quota {
-        /// Size of the share.
-        limit: u32,
-        /// Time over which it is spread.
-        window: Duration,
-        /// When to come again.
-        wait: Duration,
-    },
-}
-
-impl Exhausted {
-    /// When a lone caller that comes again is admitted.
-    pub fn wait(&self) -> Duration {
-        match self {
-            Self::Budget { wait, .. } | Self::Quota { wait, .. } => *wait,
-        }
-    }
-
-    fn at_least(mut self, least: Duration) -> Self {
-        match &mut self {
-            Self::Budget { wait, .. } | Self::Quota { wait, .. } => *wait = (*wait).max(least),
-        }
-        self
-    }
-
-    /// The wait for a `Retry-After` header: at least one second.
-    pub fn retry_after_seconds(&self) -> u64 {
-        whole_seconds(self.wait()).max(1)
-    }
-}
-
-/// Seconds, rounded up, so that whoever waits them has waited long enough.
-pub fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
 
 /// Who asks for a slot.
 #[derive(Clone)]
@@ -129,7 +71,7 @@ impl Turn {
         &self.waiter.bell
     }
 
-    fn id_at_budget(&self, budget: &Budget) -> Option<u64> {
+    pub(super) fn id_at_budget(&self, budget: &Budget) -> Option<u64> {
         matches!(&self.gate, Gate::Budget(mine) if ptr::eq(*mine, budget)).then_some(self.waiter.id)
     }
 
@@ -161,8 +103,9 @@ impl Drop for Turn {
 #[inline]
 pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
     let mut held = Held::lock(draw, taker);
-    match held.ask(None, taker.caller, now) {
-        Ok(()) => Ok(held.take(None, taker, clock)),
+    let granted = Granted::default();
+    match held.ask(None, (taker.caller, granted), now) {
+        Ok(()) => Ok(held.take(None, granted, (taker, clock))),
         Err(blocked) => Err(held.refuse(&blocked, taker.caller, now)),
     }
 }
@@ -176,10 +119,22 @@ pub fn decide(
     turn: Option<Turn>,
     patience: Patience,
 ) -> Decision {
+    decide_with(draw, taker, (clock, now), turn, (patience, Granted::default()))
+}
+
+/// Decides over one call that has its slot in some budgets from the store already.
+#[inline]
+pub fn decide_with(
+    draw: &Draw,
+    taker: &Taker,
+    (clock, now): (Clock, Moment),
+    turn: Option<Turn>,
+    (patience, granted): (Patience, Granted),
+) -> Decision {
     let mut held = Held::lock(draw, taker);
-    let outcome = held.ask(turn.as_ref(), taker.caller, now);
+    let outcome = held.ask(turn.as_ref(), (taker.caller, granted), now);
     let decision = match outcome {
-        Ok(()) => Ok(held.take(turn.as_ref(), taker, clock)),
+        Ok(()) => Ok(held.take(turn.as_ref(), granted, (taker, clock))),
         Err(blocked) => Err(held.wait(&blocked, taker, turn.as_ref(), (now, patience))),
     };
     // A turn gives its place back when it is dropped, for which it needs the locks.
@@ -241,11 +196,21 @@ impl<'b> Held<'b> {
     }
 
     /// Asks slots, quota and pacing in this order; takes the share of quota and pacing only if all agree.
-    fn ask(&mut self, turn: Option<&Turn>, caller: u16, now: Moment) -> Result<(), Blocked> {
+    ///
+    /// A slot that was granted was asked for while nobody waited before the call: only the vendor's word is left to ask.
+    fn ask(
+        &mut self,
+        turn: Option<&Turn>,
+        (caller, granted): (u16, Granted),
+        now: Moment,
+    ) -> Result<(), Blocked> {
         let mut full: Option<Blocked> = None;
-        for (budget, inner) in &mut self.budgets {
+        for (place, (budget, inner)) in self.budgets.iter_mut().enumerate() {
             let free = inner.free(now);
             inner.reserve(|reserves| reserves.asks(caller, now));
+            if granted.place(place) == Place::Store && inner.by_word(now) > 0 {
+                continue;
+            }
             let kept = inner.kept_from(caller, now);
             let id = turn.and_then(|turn| turn.id_at_budget(budget));
             let others = inner.queue.is_closed_to(id, inner.reserves.owes(caller));
@@ -290,17 +255,18 @@ impl<'b> Held<'b> {
     }
 
     /// Takes the slots, and tells the next in line that there may be more.
-    fn take(&mut self, turn: Option<&Turn>, taker: &Taker, clock: Clock) -> Permit {
-        let pay = |(budget, inner): &mut Locked| {
-            inner.window.take();
+    fn take(&mut self, turn: Option<&Turn>, granted: Granted, (taker, clock): (&Taker, Clock)) -> Permit {
+        let pay = |place: usize, (budget, inner): &mut Locked| {
+            let place = granted.place(place);
+            inner.window_of(place).take();
             inner.dispatched += 1;
-            inner.reserve(|reserves| reserves.took(taker.caller));
-            Paid { budget, call: inner.dispatched }
+            inner.reserve_at(place, |reserves| reserves.took(taker.caller));
+            Paid { budget, call: inner.dispatched, place }
         };
         // Nearly always one, which then need not be collected through memory.
         let paid = match self.budgets.as_mut_slice() {
-            [only] => SmallVec::from_buf([pay(only)]),
-            all => all.iter_mut().map(pay).collect(),
+            [only] => SmallVec::from_buf([pay(0, only)]),
+            all => all.iter_mut().enumerate().map(|(place, locked)| pay(place, locked)).collect(),
         };
         let permit = Permit::new(paid, taker.clone(), clock);
         if let Some(turn) = turn {

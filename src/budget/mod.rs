@@ -11,6 +11,7 @@
 
 mod clock;
 mod decide;
+mod exhausted;
 mod lock;
 mod moment;
 mod pace;
@@ -18,6 +19,7 @@ mod permit;
 mod queue;
 mod remains;
 mod reserve;
+mod shared;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 pub use clock::Clock;
-pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, take, whole_seconds};
+pub use decide::{Decision, Patience, Taker, Turn, decide, decide_with, take};
+pub use exhausted::{Exhausted, whole_seconds};
 use lock::lock;
 pub use moment::Moment;
 use pace::Pace;
@@ -41,12 +44,14 @@ pub use queue::Bell;
 use queue::Queue;
 pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
 use reserve::{Kept, Reserves};
+use shared::Shared;
+pub use shared::{Granted, Told, Want, Wants, hear, wants};
 use tally::Tally;
 use window::{Ends, Rule, Window};
 pub use word::Said;
 use word::Word;
 
-use crate::config::{BudgetLimit, VendorKey};
+use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
 /// All budgets, by vendor key and name. They outlive every configuration: a reload finds them again here.
@@ -54,6 +59,8 @@ use crate::operation::BudgetName;
 pub struct Budgets {
     by_key: Mutex<HashMap<(VendorKey, BudgetName), &'static Budget>>,
     next_order: AtomicU32,
+    /// How they are divided among replicas; `None`: each is all ours.
+    shares: Option<Shares>,
     remains: Mutex<Remains>,
 }
 
@@ -67,6 +74,11 @@ pub struct Horizon {
 }
 
 impl Budgets {
+    /// No budgets yet, to be divided among replicas in this way.
+    pub fn shared(shares: Option<Shares>) -> Self {
+        Self { shares, ..Self::default() }
+    }
+
     /// The budget of a key, with this size from now on.
     pub fn open(
         &self,
@@ -75,10 +87,11 @@ impl Budgets {
         limit: BudgetLimit,
         horizon: Horizon,
     ) -> &'static Budget {
+        let shared = || self.shares.map(|shares| Box::new(Shared::new(key, name, limit, shares)));
         let mut by_key = lock(&self.by_key);
         let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-            let (id, mut inner) = (BudgetId::of(key, name), Inner::new(name, limit, horizon));
+            let (id, mut inner) = (BudgetId::of(key, name), Inner::new(name, limit, horizon, shared()));
             self.take_up(id, &mut inner);
             Box::leak(Box::new(Budget { name, id, order, inner: Mutex::new(inner) }))
         });
@@ -101,6 +114,8 @@ struct Inner {
     limit: BudgetLimit,
     rule: Rule,
     window: Window,
+    /// What replicas share; `rule` and `window` are then about our own part.
+    shared: Option<Box<Shared>>,
     pace: Option<Box<Pace>>,
     tally: Tally,
     queue: Queue,
@@ -111,12 +126,13 @@ struct Inner {
 }
 
 impl Inner {
-    fn new(name: BudgetName, limit: BudgetLimit, horizon: Horizon) -> Self {
+    fn new(name: BudgetName, limit: BudgetLimit, horizon: Horizon, shared: Option<Box<Shared>>) -> Self {
         Self {
             name,
             limit,
             rule: rule(limit, horizon),
             window: Window::default(),
+            shared,
             pace: pace(limit),
             tally: Tally::default(),
             queue: Queue::default(),
@@ -128,11 +144,12 @@ impl Inner {
 
     /// Slots that can be taken now: what our window and the vendor's word both allow.
     fn free(&mut self, now: Moment) -> u32 {
-        let by_window = self.free_by_window(now);
-        match self.word(now) {
-            Some(word) => by_window.min(word.free(self.dispatched, self.window.used())),
-            None => by_window,
-        }
+        self.free_by_window(now).min(self.by_word(now))
+    }
+
+    /// Slots that the vendor's word allows.
+    fn by_word(&self, now: Moment) -> u32 {
+        self.word(now).map_or(u32::MAX, |word| word.free(self.dispatched, self.used()))
     }
 
     fn free_by_window(&mut self, now: Moment) -> u32 {
@@ -171,9 +188,18 @@ impl Inner {
             0 => Duration::ZERO,
             missing => self.window.until_release(&self.rule, now, missing, ends),
         };
-        let heard =
-            self.word(now).filter(|word| (word.free(self.dispatched, self.window.used()) as usize) < nth);
-        by_window.max(heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)).max(Moment::TICK)
+        let by_store = self.shared.as_ref().and_then(|shared| match ends {
+            Ends::Soonest => shared.soonest(&self.rule, now, nth),
+            Ends::Latest => shared.until_free(&self.rule, now, nth),
+        });
+        let by_window = by_store.map_or(by_window, |by_store| by_store.min(by_window));
+        by_window.max(self.until_word(now, nth)).max(Moment::TICK)
+    }
+
+    /// How long the vendor's word still forbids so many.
+    fn until_word(&self, now: Moment, nth: usize) -> Duration {
+        let heard = self.word(now).filter(|word| (word.free(self.dispatched, self.used()) as usize) < nth);
+        heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)
     }
 
     fn word(&self, now: Moment) -> Option<&Word> {
@@ -182,6 +208,9 @@ impl Inner {
 
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
         self.rule = rule(limit, horizon);
+        if let Some(shared) = &mut self.shared {
+            self.rule.limit = shared.resize(limit);
+        }
         if self.limit != limit {
             self.limit = limit;
             self.pace = pace(limit);
@@ -199,21 +228,23 @@ impl Inner {
     }
 
     fn exhausted(&self, wait: Duration) -> Exhausted {
-        Exhausted::Budget { name: self.name, limit: self.rule.limit, window: self.rule.length, wait }
+        Exhausted::Budget { name: self.name, limit: self.limit.limit.get(), window: self.rule.length, wait }
     }
 
     fn standing(&mut self, now: Moment, kept: Kept) -> Standing {
-        let remaining = self.free(now).saturating_sub(kept.now);
+        let limit = self.limit.limit.get();
+        let free = self.free_by_window(now).saturating_add(self.free_in_store(now));
+        let remaining = free.min(self.by_word(now)).saturating_sub(kept.now);
         Standing {
             name: self.name,
-            limit: self.rule.limit,
+            limit,
             window: self.rule.length,
-            used: self.window.used(),
+            used: self.used(),
             remaining,
-            reset: if remaining < self.rule.limit {
-                self.until_free_beside(now, remaining as usize + 1, kept.at_most, kept.lent_in)
-            } else {
-                Duration::ZERO
+            reset: match &self.shared {
+                _ if remaining >= limit => Duration::ZERO,
+                None => self.until_free_beside(now, remaining as usize + 1, kept.at_most, kept.lent_in),
+                Some(_) => self.until_more(now, remaining as usize),
             },
             waiting: self.queue.len(),
             foreign: self.word(now).map_or(0, Word::foreign),
@@ -291,9 +322,11 @@ impl Budget {
     pub fn by_caller(&self, now: Moment) -> BTreeMap<u16, Calls> {
         let mut inner = lock(&self.inner);
         inner.free_by_window(now);
-        let Inner { window, tally, .. } = &mut *inner;
+        inner.free_in_store(now);
+        let Inner { window, shared, tally, .. } = &mut *inner;
         let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
-        for caller in window.callers() {
+        let in_store = shared.iter().flat_map(|shared| shared.window.callers());
+        for caller in window.callers().chain(in_store) {
             calls.entry(caller).or_default().window += 1;
         }
         for (caller, hour) in tally.last_hour(now) {

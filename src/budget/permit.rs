@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::shared::Place;
 use super::{Budget, Clock, Draw, Inner, Moment, Said, Standing, Taker, Word, lock};
 use crate::operation::BudgetName;
 
@@ -38,6 +39,8 @@ pub(super) struct Paid {
     pub(super) budget: &'static Budget,
     /// The number of this call there.
     pub(super) call: u64,
+    /// Where it is.
+    pub(super) place: Place,
 }
 
 impl Permit {
@@ -45,9 +48,9 @@ impl Permit {
         Self(Ticket { stage: Stage::Unsent, paid, taker, clock })
     }
 
-    /// The budgets it pays from.
-    pub fn draw(&self) -> Draw {
-        self.0.draw()
+    /// The budgets in which its slot is this process's own; the others are in the store.
+    pub fn own(&self) -> Draw {
+        self.0.own()
     }
 
     /// From here on the vendor may count the call.
@@ -58,9 +61,9 @@ impl Permit {
 }
 
 impl Dispatched {
-    /// The budgets it was paid from.
-    pub fn draw(&self) -> Draw {
-        self.0.draw()
+    /// The budgets in which its slot is this process's own; the others are in the store.
+    pub fn own(&self) -> Draw {
+        self.0.own()
     }
 
     /// The head of the vendor's answer is here, and this is what its rate headers say.
@@ -86,8 +89,8 @@ impl Dispatched {
 }
 
 impl Ticket {
-    fn draw(&self) -> Draw {
-        Draw(self.paid.iter().map(|paid| paid.budget).collect())
+    fn own(&self) -> Draw {
+        Draw(self.paid.iter().filter(|paid| paid.place == Place::Here).map(|paid| paid.budget).collect())
     }
 
     fn settle(&mut self, now: Moment, said: Said, mut settled: impl FnMut(&Budget, &mut Inner)) {
@@ -95,14 +98,14 @@ impl Ticket {
         // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
         let heard = said != Said::default()
             && (said.refused || self.paid.iter().filter(|paid| !paid.budget.name.is_daily()).count() == 1);
-        for Paid { budget, call } in &self.paid {
+        for Paid { budget, call, place } in &self.paid {
             let mut inner = lock(&budget.inner);
             let inner = &mut *inner;
-            inner.window.settle(now, self.taker.caller);
-            inner.reserve(|reserves| reserves.ended(self.taker.caller, *call));
+            inner.window_of(*place).settle(now, self.taker.caller);
+            inner.reserve_at(*place, |reserves| reserves.ended(self.taker.caller, *call));
             inner.tally.count(self.taker.caller, now);
             if heard && !budget.name.is_daily() {
-                let used = inner.window.used();
+                let used = inner.used();
                 inner.word = Word::hear(inner.word, said, (*call, used), inner.rule.length, now);
             }
             inner.queue.ring_head();
@@ -113,8 +116,8 @@ impl Ticket {
     fn abandon(&self, now: Moment) {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
-            inner.window.abandon(now, self.taker.caller);
-            inner.reserve(|reserves| reserves.ended(self.taker.caller, paid.call));
+            inner.window_of(paid.place).abandon(now, self.taker.caller);
+            inner.reserve_at(paid.place, |reserves| reserves.ended(self.taker.caller, paid.call));
             inner.tally.count(self.taker.caller, now);
             inner.queue.ring_head();
         }
@@ -123,8 +126,8 @@ impl Ticket {
     fn refund(&self) {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
-            inner.window.refund();
-            inner.reserve(|reserves| reserves.returned(self.taker.caller, paid.call));
+            inner.window_of(paid.place).refund();
+            inner.reserve_at(paid.place, |reserves| reserves.returned(self.taker.caller, paid.call));
             if let Some(pace) = &inner.pace {
                 pace.refund();
             }

@@ -38,6 +38,11 @@ impl Rule {
         let (settled_micros, abandoned_micros) = (micros(length), micros(guard + length));
         Self { limit, length, guard, attempt, settled_micros, abandoned_micros }
     }
+
+    /// The longest that a slot can be held from the moment it is taken.
+    pub(super) fn longest(&self) -> Duration {
+        self.attempt + self.guard + self.length
+    }
 }
 
 impl Rule {
@@ -149,7 +154,7 @@ impl Window {
     pub(super) fn until_release(&self, rule: &Rule, now: Moment, nth: usize, ends: Ends) -> Duration {
         let call = match ends {
             Ends::Soonest => rule.length,
-            Ends::Latest => rule.attempt + rule.guard + rule.length,
+            Ends::Latest => rule.longest(),
         };
         // Over a limit that was lowered, as many must go first as there are too many.
         let used = (self.used() as usize).max(1);

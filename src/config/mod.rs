@@ -12,6 +12,7 @@ mod fault;
 mod limits;
 mod listeners;
 mod reader;
+mod shared;
 mod sources;
 mod tenants;
 #[cfg(test)]
@@ -85,6 +86,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let budgets = budgets::read(file, &budgets::free_tier());
     let state_file = file.get("state_file").and_then(|value| outside.own_file(&value));
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
+    let shared_budgets = shared::read(file, outside);
     let limits = limits::read(file);
     let drain = limits::read_drain(file);
     let files = limits::read_files(file);
@@ -110,6 +112,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
         vendor,
         guard,
         state_file,
+        shared_budgets,
         limits,
         drain,
         files,

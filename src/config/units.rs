@@ -41,6 +41,11 @@ pub(super) fn pixels(text: &str) -> Option<(u32, u32)> {
     Some((side(width)?, side(height)?))
 }
 
+/// Reads the digits of a percentage.
+pub(super) fn percent(digits: &str) -> Option<u8> {
+    u8::try_from(whole_number(digits)?).ok().filter(|percent| *percent <= 100)
+}
+
 /// Digits alone: the standard parser would take a `+` too.
 fn whole_number(digits: &str) -> Option<u64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?

@@ -9,7 +9,6 @@ use super::units;
 
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
-    ("shared_budgets", Shape::Section),
     ("tenants.*.cid", Shape::Word("inject")),
     ("tenants.*.cid_batch", Shape::Count),
     ("tenants.*.resend_guard", Shape::Duration),
@@ -20,8 +19,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
 pub(super) enum Shape {
     /// This one word.
     Word(&'static str),
-    /// A mapping; an empty one is off.
-    Section,
     /// An integer from 1 to 1,000.
     Count,
     /// A duration; zero is off.
@@ -57,7 +54,6 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
             units::duration(text).ok().map(|duration| duration > Duration::ZERO)
         }
         (Shape::Count, Node::Integer(count)) => (1..=1000).contains(count).then_some(true),
-        (Shape::Section, Node::Map(entries)) => Some(!entries.is_empty()),
         _ => None,
     }
 }
@@ -66,7 +62,6 @@ impl Shape {
     fn expected(self) -> String {
         match self {
             Self::Word(word) => format!("off or {word}"),
-            Self::Section => "a section".to_owned(),
             Self::Count => "an integer from 1 to 1000".to_owned(),
             Self::Duration => "a duration such as 500ms, 10s or 24h, at most 31 days".to_owned(),
         }

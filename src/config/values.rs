@@ -22,6 +22,8 @@ pub struct Config {
     pub guard: Duration,
     /// Keeps budgets over restarts, already resolved against the configuration file's folder.
     pub state_file: Option<PathBuf>,
+    /// How budgets are shared between replicas; `None`: there is only this one.
+    pub shared_budgets: Option<SharedBudgets>,
     /// Bounds on everything a caller can make us hold.
     pub limits: Limits,
     /// How a stop goes.
@@ -201,6 +203,37 @@ impl BudgetLimits {
     /// The size of one budget; `None` if it is off.
     pub fn of(&self, name: BudgetName) -> Option<BudgetLimit> {
         self.0[name.index()]
+    }
+}
+
+/// Where replicas keep what they share of their budgets.
+pub struct SharedBudgets {
+    /// `redis://[user[:password]@]host[:port][/database]`: a secret as a whole, for its password.
+    pub url: Secret,
+    /// How each budget is divided.
+    pub shares: Shares,
+}
+
+/// How each budget is divided among replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Hundredths of each limit that belong to the replicas, an equal part to each alone.
+    pub local_percent: u8,
+    /// The most processes that run at once.
+    pub replicas: NonZeroU32,
+}
+
+impl Shares {
+    /// Slots of a limit that belong to each replica alone; what does not divide stays shared.
+    pub fn own_part(&self, limit: NonZeroU32) -> u32 {
+        let local = u64::from(limit.get()) * u64::from(self.local_percent) / 100;
+        u32::try_from(local / u64::from(self.replicas.get())).unwrap_or(u32::MAX)
+    }
+
+    /// Slots of a limit that are shared.
+    pub fn shared_part(&self, limit: NonZeroU32) -> u32 {
+        // No more than the limit: each part is rounded down.
+        limit.get() - self.own_part(limit) * self.replicas.get()
     }
 }
 

@@ -8,11 +8,12 @@ use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
 use crate::body::Facts;
-use crate::budget::{Permit, Standing};
+use crate::budget::Standing;
 use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
+use crate::store::Payment;
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, NotSent};
@@ -35,19 +36,21 @@ pub(super) struct Exchanged {
 }
 
 impl Worker {
-    /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
+    /// At most two attempts, each paid for by itself; the second only if the first wrote nothing.
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
         message: &Message,
-        mut permit: Permit,
+        mut payment: Payment,
     ) -> Result<Exchanged, Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let mut choice = Choice::Any;
         let operation = grant.operation();
         loop {
-            let dispatched = Entered::begin(self.ledger.as_ref(), permit)?;
-            match self.pool.send(origin, message, choice, deadlines).await {
+            // A slot in the store ends by itself: whoever it pays for must not outlast it.
+            let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
+            let dispatched = Entered::begin(self.ledger.as_ref(), payment)?;
+            match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.status, &answer.headers);
                     let arrived = self.clock.at(answer.arrived);
@@ -68,8 +71,8 @@ impl Worker {
                     }
                     self.telemetry.metrics.retry(operation);
                     deadlines.start = Instant::now();
-                    permit =
-                        self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
+                    let paid = self.pay(grant, facts, deadlines.start).await;
+                    payment = paid.map_err(|_| Refusal::VendorUnreachable)?;
                     choice = Choice::Fresh;
                 }
                 Err(Failure::TimedOut) => {

@@ -24,7 +24,7 @@ use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refus
 use crate::answer::Reply;
 use crate::auth;
 use crate::body::{Ahead, Facts, Subject};
-use crate::budget::{self, Clock, Decision, Permit, Standing};
+use crate::budget::{Clock, Draw, Standing, Taker};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
@@ -35,11 +35,12 @@ use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
 use crate::setup::Setup;
+use crate::store::{Payment, Store};
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry};
 use crate::tenant::{Denied, Grant};
 use crate::vendor::{Deadlines, Pool};
-use crate::waiting::{self, Waiting};
+use crate::waiting::{self, Outcome, Waiting};
 
 /// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
 /// that is less.
@@ -55,6 +56,8 @@ pub struct Worker {
     pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets.
     pub clock: Clock,
+    /// What replicas share of the budgets, if they do.
+    pub store: Option<Arc<Store>>,
     /// Connections to the vendor.
     pub pool: Arc<Pool>,
     /// Buffers for large bodies.
@@ -77,7 +80,7 @@ struct Admitted<'r> {
 struct Call {
     grant: Grant,
     request: VendorRequest,
-    permit: Permit,
+    payment: Payment,
     deadlines: Deadlines,
     _places: [load::Place; 2],
 }
@@ -91,6 +94,7 @@ impl Worker {
             load: Arc::clone(&self.load),
             ledger: self.ledger.clone(),
             clock: self.clock,
+            store: self.store.clone(),
             pool: self.pool.followed_by(Arc::clone(&setup.connector)),
             spare: Arc::clone(&self.spare),
             give_up: Arc::clone(&self.give_up),
@@ -203,9 +207,9 @@ impl Worker {
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        let (permit, start) = self.pay_in_time(&grant, &request, (now, deadlines), record).await?;
+        let (payment, start) = self.pay_in_time(&grant, &request, (now, deadlines), record).await?;
         let deadlines = Deadlines { start, ..deadlines };
-        Ok(Box::new(Call { grant, request, permit, deadlines, _places: places }))
+        Ok(Box::new(Call { grant, request, payment, deadlines, _places: places }))
     }
 
     fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, parts: &'s Parts) -> Subject<'s> {
@@ -245,8 +249,18 @@ impl Worker {
         Ok(payload)
     }
 
-    fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Permit, Refusal> {
-        Ok(budget::take(&grant.draw(&facts), &grant.taker(), self.clock, self.clock.at(now))?)
+    /// Pays for a call that does not wait.
+    async fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Payment, Refusal> {
+        match self.asking(&grant.draw(&facts), &grant.taker(), now).ask(now).await {
+            Outcome::Paid(payment) => Ok(payment),
+            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::Waits(_) => unreachable!("without patience nobody waits"),
+        }
+    }
+
+    fn asking<'w>(&'w self, draw: &'w Draw, taker: &'w Taker, until: Instant) -> Waiting<'w> {
+        let store = self.store.as_ref().map(|store| (store, self.setup.shared_horizon));
+        Waiting { draw, taker, clock: self.clock, store, until }
     }
 
     /// Pays for a call, waiting for it as long as its caller wants and its deadline allows.
@@ -256,7 +270,7 @@ impl Worker {
         request: &VendorRequest,
         (now, deadlines): (Instant, Deadlines),
         record: &Record,
-    ) -> Result<(Permit, Instant), Refusal> {
+    ) -> Result<(Payment, Instant), Refusal> {
         // After the body: what was not dispatched when the drain began is not dispatched any more.
         if self.load.draining() {
             return Err(Refusal::Draining);
@@ -273,31 +287,31 @@ impl Worker {
             _ => now,
         };
         let (draw, taker) = (grant.draw(request.facts()), grant.taker());
-        let call = Waiting { draw: &draw, taker: &taker, clock: self.clock, until };
-        let (turn, look_at) = match call.ask(now) {
-            Decision::Paid(permit) => return Ok((permit, now)),
-            Decision::Refused(exhausted) => return Err(exhausted.into()),
-            Decision::Wait { turn, look_at } => (turn, look_at),
+        let call = self.asking(&draw, &taker, until);
+        let wait = match call.ask(now).await {
+            Outcome::Paid(payment) => return Ok((payment, now)),
+            Outcome::Refused(refusal) => return Err(refusal),
+            Outcome::Waits(wait) => wait,
         };
         let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
         let _waits = self.load.wait_with(request.message().body().len()).ok_or(overloaded)?;
         // Boxed: the few calls that wait should not make the others carry the room for it.
-        let paid = Box::pin(call.wait(turn, look_at, &self.load)).await;
+        let paid = Box::pin(call.wait(wait, &self.load)).await;
         let (metrics, start) = (&self.telemetry.metrics, Instant::now());
         metrics.budget_wait(grant.operation().budget, start - now);
-        paid.map(|permit| (permit, start))
+        paid.map(|payment| (payment, start))
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
     async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Response<Reply> {
-        let Call { grant, request, permit, deadlines, _places } = *call;
+        let Call { grant, request, payment, deadlines, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
         record.dispatched(|| effect(operation, &request));
         let attempts = Attempts { grant: &grant, facts: *request.facts(), origin, deadlines };
         let answered = async {
             let Exchanged { answer, start, standing } =
-                self.exchange(attempts, request.message(), permit).await?;
+                self.exchange(attempts, request.message(), payment).await?;
             let answer = self.receive(answer, operation, start, &mut record).await?;
             Ok((answer, standing))
         };

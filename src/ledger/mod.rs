@@ -24,11 +24,10 @@ use file::{Locked, Opened};
 use record::{Call, State};
 use times::Times;
 
-use crate::budget::{
-    BudgetId, Budgets, Clock, Dispatched, Draw, Moment, Permit, Reach, Remains, Said, Standing,
-};
+use crate::budget::{BudgetId, Budgets, Clock, Draw, Moment, Reach, Remains, Said, Standing};
 use crate::operation::BudgetName;
 use crate::refusal::Refusal;
+use crate::store::{Payment, Underway};
 
 /// How long the owner waits at its end for the answers of its last calls, of the 5 s that requests wait elsewhere.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -307,7 +306,7 @@ fn longest(draw: &Draw) -> Longest {
 /// A call under way that is written down, where there is a state file. Dropped, it counts as given up.
 #[must_use]
 pub struct Entered {
-    dispatched: Option<Dispatched>,
+    underway: Option<Underway>,
     entry: Option<Entry>,
 }
 
@@ -317,13 +316,16 @@ struct Entry {
 }
 
 impl Entered {
-    /// Writes a call down and lets it go. If it cannot be written, its slots are given back.
-    pub fn begin(ledger: Option<&Arc<Ledger>>, permit: Permit) -> Result<Self, NotWritten> {
-        let entry = match ledger {
-            None => None,
-            Some(ledger) => Some(Entry { cell: ledger.begin(&permit.draw())?, ledger: Arc::clone(ledger) }),
+    /// Writes a call down and lets it go. If it cannot be written, its slots are given back. Slots in the store of
+    /// replicas are kept there.
+    pub fn begin(ledger: Option<&Arc<Ledger>>, payment: Payment) -> Result<Self, NotWritten> {
+        let entry = match ledger.map(|ledger| (ledger, payment.own())) {
+            Some((ledger, own)) if own.iter().next().is_some() => {
+                Some(Entry { cell: ledger.begin(&own)?, ledger: Arc::clone(ledger) })
+            }
+            _ => None,
         };
-        Ok(Self { dispatched: Some(permit.dispatch()), entry })
+        Ok(Self { underway: Some(payment.dispatch()), entry })
     }
 
     /// The head of the vendor's answer is here, and this is what its rate headers say. Tells how a budget stands
@@ -334,17 +336,17 @@ impl Entered {
 
     /// No byte of the request was written, so the vendor cannot have counted it.
     pub fn refund(mut self) {
-        if let Some(dispatched) = self.end(None) {
-            dispatched.refund();
+        if let Some(underway) = self.end(None) {
+            underway.refund();
         }
     }
 
-    fn end(&mut self, state: Option<State>) -> Option<Dispatched> {
-        let dispatched = self.dispatched.take()?;
+    fn end(&mut self, state: Option<State>) -> Option<Underway> {
+        let underway = self.underway.take()?;
         if let Some(Entry { ledger, cell }) = self.entry.take() {
-            ledger.end(cell, &dispatched.draw(), state);
+            ledger.end(cell, &underway.own(), state);
         }
-        Some(dispatched)
+        Some(underway)
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::budget::{self, Budget, Ended, Horizon, Taker};
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
+use crate::store::Payment;
 
 const HORIZON: Horizon = Horizon { guard: Duration::from_secs(10), attempt: Duration::from_secs(28) };
 const BOOT: u64 = 77;
@@ -210,7 +211,7 @@ impl Process {
         }
         let taker = Taker { caller: 0, weight: 1, quota: None };
         let permit = budget::take(&draw, &taker, self.clock, self.clock.now()).expect("room");
-        Entered::begin(Some(&self.ledger), permit)
+        Entered::begin(Some(&self.ledger), Payment::new(permit, None))
     }
 
     fn settle(&self, entered: Entered) {
@@ -275,7 +276,7 @@ fn cells_of_calls_that_count_no_more_are_written_over() {
     let mut calls = 0;
     while calls < 500 {
         let Ok(permit) = budget::take(&draw, &taker, process.clock, process.clock.now()) else { continue };
-        process.settle(Entered::begin(Some(&process.ledger), permit).expect("written"));
+        process.settle(Entered::begin(Some(&process.ledger), Payment::new(permit, None)).expect("written"));
         calls += 1;
     }
     let length = fs::metadata(folder.state()).expect("a file").len();

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Seen;
-use crate::config::{Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, Tenant, Vendor};
+use crate::config::{
+    Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, SharedBudgets, Shares, Tenant, Vendor,
+};
+use crate::secret::TokenDigest;
 
 /// A configuration with the files it was read from.
 type Read<'c> = (&'c Config, &'c Seen);
@@ -21,6 +24,7 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
         ("vendor", !same_vendor(&old.vendor, &new.vendor, differs)),
         ("guard", old.guard != new.guard),
         ("state_file", old.state_file != new.state_file),
+        ("shared_budgets", !same_shared(old.shared_budgets.as_ref(), new.shared_budgets.as_ref())),
         ("limits", old.limits != new.limits),
         ("drain", old.drain != new.drain),
         ("files", old.files != new.files),
@@ -81,6 +85,13 @@ fn same_admin(old: &Admin, new: &Admin) -> bool {
     old.address == new.address && same_token
 }
 
+fn same_shared(old: Option<&SharedBudgets>, new: Option<&SharedBudgets>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => old.shares == new.shares && old.url.is_same_as(&new.url),
+        (old, new) => old.is_none() && new.is_none(),
+    }
+}
+
 fn same_credential(old: Option<&Credential>, new: Option<&Credential>) -> bool {
     match (old, new) {
         (Some(old), Some(new)) => old.key == new.key && old.secret.is_same_as(&new.secret),
@@ -126,6 +137,7 @@ pub(super) struct Fixed {
     admin: SocketAddr,
     workers: Option<NonZeroUsize>,
     state_file: Option<PathBuf>,
+    shared: Option<(Shares, TokenDigest)>,
     header_timeout: Duration,
     idle_timeout: Duration,
     audit: Option<Audit>,
@@ -139,6 +151,11 @@ impl Fixed {
             admin: config.admin.address,
             workers: config.workers,
             state_file: config.state_file.clone(),
+            // The URL may hold a password, so only its digest is kept.
+            shared: config
+                .shared_budgets
+                .as_ref()
+                .map(|shared| (shared.shares, TokenDigest::of(shared.url.expose().as_bytes()))),
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
             audit: config.audit.clone(),
@@ -148,11 +165,16 @@ impl Fixed {
     /// Keys that have another value in a configuration.
     pub(super) fn changed_in(&self, config: &Config) -> Vec<&'static str> {
         let new = Self::of(config);
+        let same_shared = match (&self.shared, &new.shared) {
+            (Some((old, old_url)), Some((new, new_url))) => old == new && old_url.matches(new_url),
+            (old, new) => old.is_none() && new.is_none(),
+        };
         words(&[
             ("listeners", self.listeners != new.listeners),
             ("admin.address", self.admin != new.admin),
             ("workers", self.workers != new.workers),
             ("state_file", self.state_file != new.state_file),
+            ("shared_budgets", !same_shared),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
             ("audit", self.audit != new.audit),
@@ -174,7 +196,7 @@ callers:
 "#;
 
     fn read(edits: &[(&str, &str)]) -> Config {
-        let digest = crate::secret::TokenDigest::of(b"ordersTokenForTests20261").to_hex();
+        let digest = TokenDigest::of(b"ordersTokenForTests20261").to_hex();
         let text = edits.iter().fold(BASE.to_owned(), |text, (from, to)| text.replace(from, to));
         config::parse(&text.replace("DIGEST", &digest), Path::new("."), &System)
             .expect("a good configuration")

@@ -46,6 +46,7 @@ pub struct Metrics {
     budget_waiting: IntGaugeVec,
     budget_wait_seconds: Vec<Histogram>,
     budget_foreign_used: IntGaugeVec,
+    store_up: IntGaugeVec,
     reloads: IntCounterVec,
     last_reload_success: IntGauge,
     /// Requests being served.
@@ -158,6 +159,7 @@ impl Metrics {
                 "Calls of the key that were not ours.",
                 &budget,
             ),
+            store_up: gauges("store_up", "Whether the store of shared budgets answers.", &[]),
             reloads,
             last_reload_success,
             in_flight: gauge("in_flight_requests", "Requests being served."),
@@ -235,6 +237,11 @@ impl Metrics {
     /// A second attempt was made.
     pub fn retry(&self, operation: OperationId) {
         self.retries.with_label_values(&[operation.name]).inc();
+    }
+
+    /// Whether the store of shared budgets answers. Without one there is no such series.
+    pub fn store_up(&self, up: bool) {
+        self.store_up.with_label_values::<&str>(&[]).set(up.into());
     }
 
     /// A load of the configuration ended.

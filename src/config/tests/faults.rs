@@ -109,6 +109,45 @@ fn values_out_of_bounds() {
 }
 
 #[test]
+fn faults_of_shared_budgets() {
+    let rows = [
+        ("shared_budgets: off", "shared_budgets: expected a section"),
+        ("shared_budgets: {}", "shared_budgets.redis: missing"),
+        ("shared_budgets: { redis: { url: 'redis://x' } }", "shared_budgets.redis.replicas: missing"),
+        ("shared_budgets: { redis: { replicas: 2 } }", "shared_budgets.redis.url: missing"),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', replicas: 0 } }",
+            "shared_budgets.redis.replicas: 0 is not within 1 and 1000",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', replicas: 2, local_share: 101% } }",
+            "shared_budgets.redis.local_share: expected a share…",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', replicas: 2, local_share: '0.2' } }",
+            "shared_budgets.redis.local_share: expected a share…",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'rediss://:se-cret@x', replicas: 2 } }",
+            "shared_budgets.redis.url: TLS to the store is not supported; write redis:// and keep it in a private network",
+        ),
+        (
+            "shared_budgets: { redis: { url: { env: OTHER_SECRET }, replicas: 2 } }",
+            "shared_budgets.redis.url: expected redis://host…",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'http://:se-cret@x', replicas: 2 } }",
+            "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://:se-cret@x:port', replicas: 2 } }",
+            "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
+        ),
+    ];
+    check(&rows.map(|(row, expected)| (top(row), expected)));
+}
+
+#[test]
 fn values_out_of_bounds_after_the_limits() {
     let rows = [
         ("audit: on", "audit: expected stderr or { file: PATH }"),
@@ -217,7 +256,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         }
     };
     let rows = [
-        ("shared_budgets", "{ redis: {} }", "redis", "off"),
         ("tenants.*.cid", "inject", "on", "off"),
         ("tenants.*.cid_batch", "10", "0", "null"),
         ("tenants.*.resend_guard", "2s", "2 bananas", "0ms"),

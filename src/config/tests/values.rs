@@ -115,6 +115,27 @@ fn check_tenant_and_caller(config: &Config) {
 }
 
 #[test]
+fn budgets_are_divided_in_whole_slots() {
+    let read = |text: &str| good(&top(&format!("shared_budgets: {{ redis: {{ {text} }} }}")));
+    let config = read("url: 'redis://:storePassword@store:6380/2', local_share: 20%, replicas: 3");
+    assert_eq!(config.warnings.len(), 1, "the password stands in the configuration itself");
+    assert!(!config.warnings[0].contains("storePassword"));
+    let parts = |config: &Config, limit| {
+        let shares = config.shared_budgets.as_ref().expect("given").shares;
+        let limit = NonZeroU32::new(limit).expect("more than 0");
+        (shares.own_part(limit), shares.shared_part(limit))
+    };
+    assert_eq!([1, 14, 15, 600].map(|limit| parts(&config, limit)), [(0, 1), (0, 14), (1, 12), (40, 480)]);
+    assert_eq!(parts(&config, u32::MAX), (286_331_153, 3_435_973_836));
+    let all_local = read("url: { value: 'redis://store' }, local_share: 100%, replicas: 2");
+    assert_eq!([1, 2, 5].map(|limit| parts(&all_local, limit)), [(0, 1), (1, 0), (2, 1)]);
+    let none_local = read("url: 'redis://store', local_share: 0%, replicas: 2");
+    assert_eq!(parts(&none_local, 600), (0, 600));
+    assert_eq!(parts(&read("url: 'redis://store', replicas: 2"), 600), (60, 480), "20% unless given");
+    assert!(none_local.warnings.is_empty());
+}
+
+#[test]
 fn json_is_yaml() {
     let json = format!(
         r#"{{"listeners":[{{"address":"[::]:0"}}],

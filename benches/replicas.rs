@@ -1,0 +1,124 @@
+//! Two replicas that decide over one budget in one Redis, each a process of its own: `cargo bench --bench replicas`.
+//!
+//! Starts a `redis-server` of its own on a free loopback port and ends it again. A decision is what a call waits for
+//! before it is dispatched, here under sixteen callers at once in each replica; every one is followed by its release, as
+//! if the vendor had answered at once. The budget never runs out: a refusal is a shorter way.
+
+use std::env;
+use std::io::Read;
+use std::net::TcpListener;
+use std::num::NonZeroU32;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jpush_gateway::budget::{Budget, Budgets, Clock, Draw, Horizon, Said, Taker};
+use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, VendorKey};
+use jpush_gateway::operation::BudgetName;
+use jpush_gateway::secret::Secret;
+use jpush_gateway::store::{Payment, Store};
+use jpush_gateway::waiting::{Outcome, Waiting};
+
+const REPLICAS: u32 = 2;
+const CALLERS: u32 = 16;
+const WARM_UP: Duration = Duration::from_secs(3);
+const MEASURED: Duration = Duration::from_secs(10);
+/// So that what a new store holds back is over in the warm-up.
+const HORIZON: Horizon = Horizon { guard: Duration::ZERO, attempt: Duration::from_secs(1) };
+const WINDOW: Duration = Duration::from_secs(1);
+const URL: &str = "REPLICAS_BENCH_URL";
+
+/// Ends a program of ours, however this one ends.
+struct Ours(Child);
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn main() {
+    if let Ok(url) = env::var(URL) {
+        return replica(url);
+    }
+    // `cargo test --benches` runs every bench once: nothing is measured then.
+    if !env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let (_redis, url) = start_redis();
+    let program = env::current_exe().expect("this program");
+    let replicas = (0..REPLICAS).map(|_| {
+        let replica = Command::new(&program).env(URL, &url).stdout(Stdio::piped()).spawn();
+        Ours(replica.expect("a replica starts"))
+    });
+    let mut replicas: Vec<_> = replicas.collect();
+    let mut decisions = 0.0;
+    for Ours(replica) in &mut replicas {
+        let mut line = String::new();
+        replica.stdout.take().expect("piped").read_to_string(&mut line).expect("a line");
+        decisions += line.split(' ').next().and_then(|count| count.parse::<f64>().ok()).expect("a count");
+        report(&line);
+    }
+    report(&format!("{:.0} decisions a second\n", decisions / MEASURED.as_secs_f64()));
+}
+
+#[expect(clippy::print_stdout, reason = "a bench reports so")]
+fn report(line: &str) {
+    print!("{line}");
+}
+
+fn start_redis() -> (Ours, String) {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);
+    let redis = command.stdout(Stdio::null()).spawn().expect("redis-server is installed");
+    (Ours(redis), format!("redis://127.0.0.1:{port}"))
+}
+
+fn replica(url: String) {
+    let one_half = NonZeroU32::new(REPLICAS).expect("two");
+    // Nothing of its own, so that every decision is the store's.
+    let shares = Shares { local_percent: 0, replicas: one_half };
+    let settings = SharedBudgets { url: Secret::new(url).expect("a URL"), shares };
+    let store = Store::start(&settings).expect("a store");
+    let key = VendorKey::new("key".into()).expect("a key");
+    let limit = BudgetLimit { limit: NonZeroU32::MAX, window: WINDOW, burst: None };
+    let budget = Budgets::shared(Some(shares)).open(&key, BudgetName::Push, limit, HORIZON);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let clock = Clock::start();
+    let tasks = (0..CALLERS).map(|_| runtime.spawn(caller(budget, Arc::clone(&store), clock)));
+    let tasks: Vec<_> = tasks.collect();
+    let took = runtime.block_on(futures_util::future::try_join_all(tasks)).expect("no caller panics");
+    let mut took = took.concat();
+    took.sort_unstable();
+    let quantile = |hundredths: usize| took[(took.len() - 1) * hundredths / 100];
+    let (median, late, last) = (quantile(50), quantile(99), quantile(100));
+    report(&format!("{} decisions, median {median:?}, p99 {late:?}, longest {last:?}\n", took.len()));
+}
+
+/// How long the decisions of one caller took.
+async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec<Duration> {
+    let mut draw = Draw::default();
+    draw.add(budget);
+    let taker = Taker { caller: 0, weight: 1, quota: None };
+    let (start, mut took) = (Instant::now(), Vec::new());
+    loop {
+        let now = Instant::now();
+        let asking =
+            Waiting { draw: &draw, taker: &taker, clock, store: Some((&store, HORIZON)), until: now };
+        let outcome = asking.ask(now).await;
+        let done = Instant::now();
+        match outcome {
+            Outcome::Paid(payment) => Payment::dispatch(payment).settle(clock.at(done), Said::default()),
+            _ if done - start < WARM_UP => tokio::time::sleep(Duration::from_millis(1)).await,
+            _ => panic!("the store gave nothing"),
+        }
+        if done - start > WARM_UP + MEASURED {
+            return took;
+        }
+        if done - start > WARM_UP {
+            took.push(done - now);
+        }
+    }
+}

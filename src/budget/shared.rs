@@ -1,0 +1,197 @@
+//! The part of a budget that replicas share: what is asked of the store, and what it said last.
+//!
+//! Which slots are taken there is the store's decision; here stand this replica's own calls among them, so that the
+//! vendor's word, the status page and a caller's tally count them like all others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::reserve::Reserves;
+use super::window::{Ends, Rule, Window};
+use super::{Draw, Inner, Moment, Turn, lock};
+use crate::config::{BudgetLimit, Shares, VendorKey};
+use crate::operation::BudgetName;
+
+/// What replicas share of one budget.
+pub(super) struct Shared {
+    key: Arc<str>,
+    shares: Shares,
+    /// Slots in the store, for all replicas together.
+    pub(super) limit: u32,
+    /// This replica's calls in them.
+    pub(super) window: Window,
+    heard: Option<Told>,
+}
+
+/// What the store said about a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Slots of the shared part that can be taken now.
+    pub free: u32,
+    /// When one more can be taken, at the latest.
+    pub next: Moment,
+}
+
+/// What the store is asked for one budget.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// Names the budget in the store.
+    pub key: Arc<str>,
+    /// Slots of the shared part.
+    pub limit: u32,
+    /// Slots that belong to each replica alone.
+    pub own: u32,
+    /// Length of the window.
+    pub window: Duration,
+    /// The call can do without: a slot of this replica's own is free.
+    pub spare: bool,
+}
+
+/// One entry for each budget of a [`Draw`], in its order.
+pub type Wants = SmallVec<[Want; 1]>;
+
+/// Where a call has its slot in one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In this process.
+    Here,
+    /// In the store.
+    Store,
+}
+
+/// The budgets of a draw for which a slot was taken in the store, by their place in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted(u8);
+
+impl Granted {
+    /// Adds the budget at a place.
+    pub fn add(&mut self, place: usize) {
+        self.0 |= 1 << place;
+    }
+
+    /// Where the budget at a place of the draw has its slot.
+    pub(super) fn place(self, place: usize) -> Place {
+        if self.0 >> place & 1 == 1 { Place::Store } else { Place::Here }
+    }
+
+    /// Whether nothing was taken there.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Shared {
+    pub(super) fn new(vendor_key: &VendorKey, name: BudgetName, limit: BudgetLimit, shares: Shares) -> Self {
+        // The braces keep the budgets of one key together where a store is spread over several servers.
+        let key = format!("jpush-gateway:{{{}}}:{}", vendor_key.as_str(), name.as_str()).into();
+        Self { key, shares, limit: shares.shared_part(limit.limit), window: Window::default(), heard: None }
+    }
+
+    /// Takes on another size. Returns what of it is this replica's own.
+    pub(super) fn resize(&mut self, limit: BudgetLimit) -> u32 {
+        self.limit = self.shares.shared_part(limit.limit);
+        self.shares.own_part(limit.limit)
+    }
+
+    /// Slots of the shared part that could be taken when the store was last heard.
+    pub(super) fn free(&self) -> u32 {
+        self.heard.map_or(0, |told| told.free)
+    }
+
+    /// Until so many slots can be taken here, at the latest; `None` if the store has not been heard.
+    pub(super) fn until_free(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
+        let told = self.heard?;
+        Some(match nth.saturating_sub(told.free as usize) {
+            0 => Duration::ZERO,
+            1 => told.next.since(now),
+            _ => told.next.since(now) + rule.longest(),
+        })
+    }
+
+    /// The soonest that so many can be taken: answers may shorten what is held for calls in flight.
+    pub(super) fn soonest(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
+        let told = self.heard?;
+        if nth <= told.free as usize {
+            Some(Duration::ZERO)
+        } else {
+            Some(told.next.since(now).min(rule.length))
+        }
+    }
+}
+
+impl Inner {
+    /// Slots in use by this process, as of the last call that passed a time in.
+    pub(super) fn used(&self) -> u32 {
+        self.window.used() + self.shared.as_ref().map_or(0, |shared| shared.window.used())
+    }
+
+    /// Slots of the shared part that could be taken when the store was last heard. Lets go of what is over there.
+    pub(super) fn free_in_store(&mut self, now: Moment) -> u32 {
+        let Some(shared) = &mut self.shared else { return 0 };
+        shared.window.free(&self.rule, now, |_| {});
+        shared.free()
+    }
+
+    /// Until one more can be taken than the `remaining` ones, here or there, at the latest.
+    pub(super) fn until_more(&self, now: Moment, remaining: usize) -> Duration {
+        let own = self.window.until_release(&self.rule, now, 1, Ends::Latest);
+        let in_store = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.until_free(&self.rule, now, shared.free() as usize + 1));
+        let soonest = in_store.map_or(own, |in_store| in_store.min(own));
+        soonest.max(self.until_word(now, remaining + 1)).max(Moment::TICK)
+    }
+
+    /// Where calls are counted whose slot is in the store, or here.
+    pub(super) fn window_of(&mut self, place: Place) -> &mut Window {
+        match (place, &mut self.shared) {
+            (Place::Store, Some(shared)) => &mut shared.window,
+            _ => &mut self.window,
+        }
+    }
+
+    /// What is kept for a caller is kept out of our own part.
+    pub(super) fn reserve_at(&mut self, place: Place, change: impl FnOnce(&mut Reserves)) {
+        if place == Place::Here {
+            self.reserve(change);
+        }
+    }
+}
+
+/// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
+/// somebody waits before it or the vendor said so.
+pub fn wants(draw: &Draw, caller: u16, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
+    let mut wants = Wants::new();
+    for budget in draw.iter() {
+        let mut inner = lock(&budget.inner);
+        let inner = &mut *inner;
+        let id = turn.and_then(|turn| turn.id_at_budget(budget));
+        let free = inner.free(now);
+        if inner.queue.is_closed_to(id, inner.reserves.owes(caller)) || inner.by_word(now) == 0 {
+            return None;
+        }
+        // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
+        inner.free_in_store(now);
+        let (kept, shared) = (inner.kept_from(caller, now), inner.shared.as_ref()?);
+        wants.push(Want {
+            key: Arc::clone(&shared.key),
+            limit: shared.limit,
+            own: inner.rule.limit,
+            window: inner.rule.length,
+            spare: free > kept.now,
+        });
+    }
+    wants.iter().any(|want| want.limit > 0).then_some(wants)
+}
+
+/// Keeps what the store said about each budget; nothing: it is away, and nobody knows.
+pub fn hear(draw: &Draw, told: &[Told]) {
+    for (place, budget) in draw.iter().enumerate() {
+        if let Some(shared) = &mut lock(&budget.inner).shared {
+            shared.heard = told.get(place).copied();
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `shared_budgets`: the store that replicas share, and how each budget is divided.
+
+use zeroize::Zeroizing;
+
+use super::reader::{Section, Value};
+use super::sources::Outside;
+use super::units;
+use super::values::{SharedBudgets, Shares};
+use crate::secret::Secret;
+
+/// More replicas than anybody runs.
+const REPLICAS_MAX: u32 = 1000;
+const LOCAL_PERCENT: u8 = 20;
+
+/// Reads the section; `None` where budgets are not shared, or after a fault.
+pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<SharedBudgets> {
+    let mut section = file.get("shared_budgets")?.section();
+    let mut redis = section.required("redis")?.section();
+    let url = redis.required("url").and_then(|value| read_url(&value, outside));
+    let local = redis.get("local_share").map_or(Some(LOCAL_PERCENT), |value| read_percent(&value));
+    let replicas = redis.required("replicas").and_then(|value| value.positive(REPLICAS_MAX));
+    Some(SharedBudgets { url: url?, shares: Shares { local_percent: local?, replicas: replicas? } })
+}
+
+/// A URL as a text or as a secret. No part of it is ever quoted: it may hold a password.
+fn read_url(value: &Value<'_>, outside: &Outside<'_>) -> Option<Secret> {
+    let url = if value.is_section() {
+        outside.secret(value)?
+    } else {
+        let text = Zeroizing::new(value.text()?.to_owned());
+        if text.contains('@') {
+            value.warning("a password stands in the configuration itself; env or file keeps it apart");
+        }
+        Secret::new(text.to_string())?
+    };
+    if url.expose().starts_with("rediss://") {
+        return value
+            .refuse("TLS to the store is not supported; write redis:// and keep it in a private network");
+    }
+    let is_network = url.expose().starts_with("redis://");
+    if !is_network || redis::Client::open(url.expose()).is_err() {
+        return value
+            .refuse("expected redis://host, with [user]:password@, :port and /database where needed");
+    }
+    Some(url)
+}
+
+fn read_percent(value: &Value<'_>) -> Option<u8> {
+    let percent = value.text()?.strip_suffix('%').and_then(units::percent);
+    percent.or_else(|| value.refuse("expected a share of the limits such as 20%, from 0% to 100%"))
+}

@@ -1,0 +1,246 @@
+//! The part of the budgets that replicas share, kept in Redis or Valkey.
+//!
+//! The store keeps the same window as a process does for itself (`take.lua`), on its own clock: a slot is held until
+//! the head of the vendor's answer, and then for one window more. It is taken for as long as a call can matter at
+//! most, so that it ends by itself when its replica is gone; the answer shortens that. What is not heard is safe: a
+//! slot whose taking was not answered in time is never used, and a release that is lost keeps its slot held.
+//!
+//! A store that does not answer within [`ANSWER_MAX`] counts as gone, and each replica lives on its own part alone
+//! until it is found again.
+
+mod link;
+mod payment;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::{Script, ScriptInvocation};
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use link::{Link, Seat};
+pub use payment::{Payment, Underway};
+
+use crate::budget::{Clock, Granted, Horizon, Told, Want, Wants};
+use crate::config::SharedBudgets;
+
+/// A store that takes longer counts as gone.
+pub const ANSWER_MAX: Duration = Duration::from_millis(100);
+/// Releases that wait for their turn; one that finds no room is left to the end of its slot.
+const RELEASES_MAX: usize = 16 * 1024;
+
+/// Why the store cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not a URL of a store. The checked configuration has seen it, so this is a fault of ours.
+    #[error("the URL of the store is not one")]
+    Url,
+    /// No thread for it.
+    #[error("no thread for the store")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The store, as one process sees it.
+pub struct Store {
+    seat: Arc<Seat>,
+    releases: mpsc::Sender<Release>,
+    scripts: Arc<Scripts>,
+    /// Tells the slots of this process from those of others.
+    process: String,
+    next: AtomicU64,
+}
+
+/// How the store is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It answers and gives.
+    Up,
+    /// It answers, and gives nothing yet in one budget or more: it was found without what was given before.
+    HoldingBack,
+    /// It does not answer.
+    Away,
+}
+
+impl Standing {
+    /// Word for the status page.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::HoldingBack => "holding back",
+            Self::Away => "away",
+        }
+    }
+}
+
+/// What the store made of a call.
+pub struct Asked {
+    /// What it gave, if anything.
+    pub slots: Option<Box<Slots>>,
+    /// How each budget stands there; nothing if the store is away.
+    pub told: SmallVec<[Told; 1]>,
+}
+
+/// The name of each budget of a call in the store, with something of it; `None` where nothing is held.
+type PerBudget<T> = SmallVec<[Option<(Arc<str>, T)>; 1]>;
+
+/// Slots of one call in the store. Dropped, they are let go as it was with the call.
+pub struct Slots {
+    store: Arc<Store>,
+    id: u64,
+    /// With the lengths of their windows.
+    budgets: PerBudget<Duration>,
+    granted: Granted,
+    guard: Duration,
+    /// When the attempt they pay for must be over.
+    ends: Instant,
+    dispatched: bool,
+}
+
+/// What is still held of one call's slots, by budget.
+struct Release {
+    id: u64,
+    budgets: PerBudget<Keep>,
+}
+
+/// How long a slot is held from now on.
+#[derive(Clone, Copy)]
+enum Keep {
+    /// Not at all.
+    None,
+    /// For this long.
+    For(Duration),
+}
+
+struct Scripts {
+    take: Script,
+    release: Script,
+}
+
+impl Store {
+    /// Starts looking for the store, on a thread of its own.
+    pub fn start(shared: &SharedBudgets) -> Result<Arc<Self>, StoreError> {
+        let client = redis::Client::open(shared.url.expose()).map_err(|_| StoreError::Url)?;
+        let scripts = Arc::new(Scripts {
+            take: Script::new(include_str!("take.lua")),
+            release: Script::new(include_str!("release.lua")),
+        });
+        let (releases, waiting) = mpsc::channel(RELEASES_MAX);
+        let process = uuid::Uuid::new_v4().simple().to_string();
+        let seat = Arc::new(Seat::default());
+        link::start(client, Arc::clone(&seat), link::Releases::new(waiting, &scripts, &process))?;
+        Ok(Arc::new(Self { seat, releases, scripts, process, next: AtomicU64::new(0) }))
+    }
+
+    /// How it is doing.
+    pub fn standing(&self) -> Standing {
+        self.seat.standing()
+    }
+
+    /// Asks for one slot in every budget that is wanted; all or nothing, and never for longer than [`ANSWER_MAX`].
+    pub async fn take(self: &Arc<Self>, wants: &Wants, horizon: Horizon, clock: Clock) -> Asked {
+        let away = || Asked { slots: None, told: SmallVec::new() };
+        let Some(link) = self.seat.link() else { return away() };
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        // Made before anything is sent: the hold that the store counts begins later, and whoever stops listening for
+        // the answer lets go of what may have been taken.
+        let budgets = wants.iter().map(|want| Some((Arc::clone(&want.key), want.window))).collect();
+        let mut slots = Box::new(Slots {
+            store: Arc::clone(self),
+            id,
+            budgets,
+            granted: Granted::default(),
+            guard: horizon.guard,
+            ends: Instant::now() + horizon.attempt,
+            dispatched: false,
+        });
+        let invocation = self.invocation(id, wants, horizon, &link);
+        let mut connection = link.connection.clone();
+        let answer = timeout(ANSWER_MAX, invocation.invoke_async::<Vec<i64>>(&mut connection)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                self.seat.lose(&link, error.category());
+                return away();
+            }
+            Err(_) => {
+                self.seat.lose(&link, "no answer in time");
+                return away();
+            }
+        };
+        let (now, mut told) = (clock.now(), SmallVec::new());
+        for (place, said) in answer.chunks_exact(3).take(wants.len()).enumerate() {
+            if said[0] == 1 {
+                slots.granted.add(place);
+            } else {
+                slots.budgets[place] = None;
+            }
+            if said[2] < 0 {
+                self.seat.held_back(said[2].unsigned_abs());
+            }
+            let next = now + Duration::from_micros(said[2].unsigned_abs());
+            told.push(Told { free: u32::try_from(said[1]).unwrap_or(0), next });
+        }
+        Asked { slots: (!slots.granted.is_empty()).then_some(slots), told }
+    }
+
+    fn invocation(&self, id: u64, wants: &Wants, horizon: Horizon, link: &Link) -> ScriptInvocation<'_> {
+        let mut invocation = self.scripts.take.prepare_invoke();
+        invocation.arg(slot_name(&self.process, id)).arg(&link.run);
+        for Want { key, limit, own, window, spare } in wants {
+            let hold = horizon.attempt + horizon.guard + *window;
+            invocation
+                .key(&**key)
+                .arg(*limit)
+                .arg(*own)
+                .arg(micros(*window))
+                .arg(micros(hold))
+                .arg(u8::from(*spare));
+        }
+        invocation
+    }
+}
+
+impl Slots {
+    /// Which budgets of the draw have their slot here.
+    pub fn granted(&self) -> Granted {
+        self.granted
+    }
+
+    fn release(&mut self, keep: impl Fn(Duration) -> Keep) {
+        let budgets = std::mem::take(&mut self.budgets);
+        if budgets.iter().all(Option::is_none) {
+            return;
+        }
+        let budgets =
+            budgets.into_iter().map(|budget| budget.map(|(key, window)| (key, keep(window)))).collect();
+        // Without room the slot ends by itself.
+        let _ = self.store.releases.try_send(Release { id: self.id, budgets });
+    }
+
+    /// The head of the vendor's answer is here.
+    fn settle(mut self) {
+        self.release(Keep::For);
+    }
+
+    /// No byte of the request was written.
+    fn refund(mut self) {
+        self.release(|_| Keep::None);
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        let (dispatched, guard) = (self.dispatched, self.guard);
+        self.release(|window| if dispatched { Keep::For(guard + window) } else { Keep::None });
+    }
+}
+
+fn slot_name(process: &str, id: u64) -> String {
+    format!("{process}-{id}")
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}

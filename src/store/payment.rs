@@ -1,0 +1,78 @@
+//! One vendor call paid for, here and in the store: a permit with the slots that go with it.
+
+use std::time::Instant;
+
+use super::Slots;
+use crate::budget::{Dispatched, Draw, Moment, Permit, Said, Standing};
+use crate::operation::BudgetName;
+
+/// A call's slots, all of them. Dropped, it gives everything back: nothing was dispatched.
+#[must_use]
+pub struct Payment {
+    permit: Permit,
+    slots: Option<Box<Slots>>,
+}
+
+/// A payment whose call is under way. Dropped, it counts as given up: the vendor may still count it for a while.
+#[must_use]
+pub struct Underway {
+    dispatched: Dispatched,
+    slots: Option<Box<Slots>>,
+}
+
+impl Payment {
+    /// A permit with what the store gave for it.
+    pub fn new(permit: Permit, slots: Option<Box<Slots>>) -> Self {
+        Self { permit, slots }
+    }
+
+    /// The budgets in which its slot is this process's own.
+    pub fn own(&self) -> Draw {
+        self.permit.own()
+    }
+
+    /// When the attempt must be over, if the store holds slots for so long and no longer.
+    pub fn ends(&self) -> Option<Instant> {
+        self.slots.as_ref().map(|slots| slots.ends)
+    }
+
+    /// From here on the vendor may count the call.
+    pub fn dispatch(mut self) -> Underway {
+        if let Some(slots) = &mut self.slots {
+            slots.dispatched = true;
+        }
+        Underway { dispatched: self.permit.dispatch(), slots: self.slots }
+    }
+}
+
+impl Underway {
+    /// The budgets in which its slot is this process's own.
+    pub fn own(&self) -> Draw {
+        self.dispatched.own()
+    }
+
+    /// The head of the vendor's answer is here, and this is what its rate headers say.
+    pub fn settle(self, now: Moment, said: Said) {
+        self.dispatched.settle(now, said);
+        if let Some(slots) = self.slots {
+            slots.settle();
+        }
+    }
+
+    /// As [`Self::settle`]; tells how one of the budgets stands after it.
+    pub fn settle_and_show(self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+        let standing = self.dispatched.settle_and_show(now, said, shown);
+        if let Some(slots) = self.slots {
+            slots.settle();
+        }
+        standing
+    }
+
+    /// No byte of the request was written, so the vendor cannot have counted it.
+    pub fn refund(self) {
+        self.dispatched.refund();
+        if let Some(slots) = self.slots {
+            slots.refund();
+        }
+    }
+}

@@ -1,0 +1,54 @@
+-- Takes one slot in every budget named by KEYS, or none at all, on this server's clock.
+--
+-- A budget is one sorted set: the id of each slot, at the microsecond in which its hold ends, and one mark. The mark
+-- names the run of the server and the division that the replicas agree on, and stands at minus the microsecond from
+-- which slots may be given. A set without it is new, was lost or restored, or belongs to replicas that do not agree:
+-- slots that were given before may be missing, so nothing is given until the last of those would be over.
+--
+-- ARGV: slot id, run id; then for each key: limit, own part, window, hold, '1' if the call can do without.
+-- Answers for each key: 1 if taken, slots still free, microseconds until one more is; minus those while held back.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local slot, run = ARGV[1], ARGV[2]
+local budgets, possible = {}, true
+for i, key in ipairs(KEYS) do
+  local at = 5 * i - 2
+  local limit, hold = tonumber(ARGV[at]), tonumber(ARGV[at + 3])
+  local mark = table.concat({ '@' .. run, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] }, ' ')
+  local score, ready = redis.call('ZSCORE', key, mark), now + hold
+  if score then
+    ready = -score
+    redis.call('ZREMRANGEBYSCORE', key, 0, now - 1)
+  else
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 1)
+    redis.call('ZADD', key, -ready, mark)
+  end
+  -- The mark is a member too.
+  local room = limit - (redis.call('ZCARD', key) - 1)
+  local held_back = ready > now
+  local takes = room > 0 and not held_back
+  if not takes and ARGV[at + 4] ~= '1' then possible = false end
+  budgets[i] = { room = room, hold = hold, ready = ready, held_back = held_back, takes = takes }
+end
+local answer = {}
+for i, key in ipairs(KEYS) do
+  local budget = budgets[i]
+  local taken = possible and budget.takes
+  if taken then
+    redis.call('ZADD', key, now + budget.hold, slot)
+    budget.room = budget.room - 1
+  end
+  local wait = 0
+  if budget.room <= 0 or not budget.held_back then
+    -- Where a limit was lowered, as many have to go first as there are too many.
+    local over = math.max(0, -budget.room)
+    local first = redis.call('ZRANGEBYSCORE', key, 0, '+inf', 'WITHSCORES', 'LIMIT', over, 1)
+    if first[2] then wait = first[2] - now + 1 end
+  end
+  local free = math.max(0, budget.room)
+  if budget.held_back then
+    free, wait = 0, -math.max(wait, budget.ready - now)
+  end
+  answer[3 * i - 2], answer[3 * i - 1], answer[3 * i] = taken and 1 or 0, free, wait
+end
+return answer

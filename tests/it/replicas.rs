@@ -1,0 +1,477 @@
+//! Three gateways that share their budgets in one Redis, and the simulator of the vendor as the judge of it: whatever
+//! becomes of the store, of the way to it, or of a replica, the vendor never counts one call too many, and nobody hangs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use jpush_gateway::sandbox::Windows;
+use proptest::test_runner::{Config as Cases, TestRunner};
+
+use crate::support::{
+    Config, Connection, Gateway, Keys, PATIENCE, Redis, Request, Simulator, Tokens, Wire, wait_until,
+};
+
+/// Of it two for each replica alone, and 24 for all of them.
+const BUDGETS: &str = "device: { limit: 30, window: 2s }";
+const OWN: u64 = 2;
+/// A lost store gives nothing for 500 ms + 2 s + 500 ms + 2 s.
+const HOLD: Duration = Duration::from_secs(5);
+const CALLERS: usize = 3;
+
+fn tags() -> Request {
+    Request::get("/v3/tags").bearer(Tokens::ORDERS).header("Connection", "close")
+}
+
+fn config(vendor: &Simulator, store: &str, sharing: &str) -> Config {
+    let mut config = Config::new(&vendor.url());
+    config.budgets = BUDGETS.into();
+    config.vendor = "connect_timeout: 500ms, response_timeout: 2s".into();
+    config.guard = "500ms";
+    config.workers = 2;
+    config.more = format!("shared_budgets: {{ redis: {{ url: \"{store}\", {sharing} }} }}");
+    config
+}
+
+fn state(gateway: &Gateway) -> String {
+    gateway.status()["store"].as_str().expect("a store").to_owned()
+}
+
+/// A replica and those who call it.
+struct Replica {
+    gateway: Gateway,
+    good: AtomicU64,
+    answers: AtomicU64,
+    /// It is about to be killed: calls may end without an answer.
+    doomed: AtomicBool,
+}
+
+impl Replica {
+    fn start(config: &Config) -> Self {
+        let gateway = Gateway::start(config);
+        Self { gateway, good: AtomicU64::new(0), answers: AtomicU64::new(0), doomed: AtomicBool::new(false) }
+    }
+
+    /// Calls until it is told to stop; every call is answered, and in time.
+    fn hammer(&self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            match self.call() {
+                Ok(200) => self.good.fetch_add(1, Ordering::Relaxed),
+                Ok(429) => 0,
+                Ok(status) => panic!("{status}: {}", self.gateway.program.err()),
+                Err(_) if self.doomed.load(Ordering::Relaxed) => return,
+                Err(error) => panic!("no answer: {error}"),
+            };
+            self.answers.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(15));
+        }
+    }
+
+    fn call(&self) -> io::Result<u16> {
+        let stream = TcpStream::connect(self.gateway.address())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut connection = Connection::over(stream);
+        connection.try_send(tags().bytes())?;
+        Ok(connection.try_read_head()?.status)
+    }
+
+    /// Waits for calls that began after now and were answered.
+    fn answers_more(&self) {
+        let before = self.answers.load(Ordering::Relaxed);
+        wait_until("answers", || self.answers.load(Ordering::Relaxed) > before + 2 * CALLERS as u64);
+    }
+
+    /// Waits for calls that were let through after now.
+    fn serves_more(&self) {
+        let before = self.good.load(Ordering::Relaxed);
+        wait_until("a call that passes", || self.good.load(Ordering::Relaxed) > before);
+    }
+
+    fn is(&self, wanted: &str) {
+        wait_until(wanted, || state(&self.gateway) == wanted);
+    }
+}
+
+/// Three replicas under load, while `trouble` does what it does.
+struct Fleet {
+    redis: Redis,
+    wire: Wire,
+    vendor: Simulator,
+    replicas: Vec<Replica>,
+}
+
+fn with_fleet(windows: Windows, trouble: impl FnOnce(&mut Redis, &Wire, &[Replica])) {
+    let redis = Redis::start();
+    let (wire, vendor) = (Wire::to(redis.address), Simulator::with(BUDGETS, windows));
+    let sharing = "local_share: 20%, replicas: 3";
+    let urls = [wire.url(), redis.url(), redis.url()];
+    let replicas = urls.iter().map(|url| Replica::start(&config(&vendor, url, sharing))).collect();
+    let mut fleet = Fleet { redis, wire, vendor, replicas };
+    // Answers that take their time make the vendor count early, and the gateway know late.
+    fleet.vendor.fault(r#"{"operation":"tag-list","times":40,"kind":"delay","delay":"200ms"}"#);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Also when something fails here: the scope waits for the callers.
+        let _stopping = Stopping(&stop);
+        for replica in fleet.replicas.iter().flat_map(|replica| [replica; CALLERS]) {
+            scope.spawn(|| replica.hammer(&stop));
+        }
+        all_are(&fleet.replicas, "up");
+        shares(&fleet.vendor);
+        trouble(&mut fleet.redis, &fleet.wire, &fleet.replicas);
+    });
+    let counts = fleet.vendor.counts(Keys::SHOP_APP, "device");
+    assert_eq!(counts["refused"], 0, "{counts}");
+    assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 30), "{counts}");
+}
+
+fn all_are(replicas: &[Replica], wanted: &str) {
+    for replica in replicas {
+        replica.is(wanted);
+    }
+}
+
+struct Stopping<'s>(&'s AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// More calls in a window than the replicas have for themselves.
+fn shares(vendor: &Simulator) {
+    wait_until("calls out of the shared part", || {
+        vendor.counts(Keys::SHOP_APP, "device")["max_in_any_window"].as_u64() > Some(3 * OWN)
+    });
+}
+
+/// Time for a window to be overrun in.
+fn go_on_for(span: Duration) {
+    std::thread::sleep(span);
+}
+
+fn normal(windows: Windows) {
+    with_fleet(windows, |_, _, replicas| {
+        go_on_for(2 * HOLD);
+        replicas.iter().for_each(Replica::serves_more);
+    });
+}
+
+#[test]
+fn replicas_share_a_budget_of_fixed_windows() {
+    normal(Windows::Fixed);
+}
+
+#[test]
+fn replicas_share_a_budget_of_sliding_windows() {
+    normal(Windows::Sliding);
+}
+
+#[test]
+fn a_store_that_is_killed_leaves_each_replica_its_own_part() {
+    with_fleet(Windows::Sliding, |redis, _, replicas| {
+        redis.kill();
+        for replica in replicas {
+            replica.is("away");
+            replica.answers_more();
+            replica.serves_more();
+        }
+        go_on_for(HOLD);
+        replicas.iter().for_each(Replica::serves_more);
+    });
+}
+
+#[test]
+fn a_store_that_stalls_is_gone_and_comes_back() {
+    with_fleet(Windows::Fixed, |redis, _, replicas| {
+        for _ in 0..2 {
+            redis.stall();
+            for replica in replicas {
+                replica.is("away");
+                replica.answers_more();
+            }
+            replicas.iter().for_each(Replica::serves_more);
+            redis.go_on();
+            // It is the same run: nothing was lost, and nothing is held back.
+            all_are(replicas, "up");
+            go_on_for(HOLD / 2);
+        }
+    });
+}
+
+#[test]
+fn a_replica_that_is_cut_off_lives_on_its_own_part() {
+    with_fleet(Windows::Sliding, |_, wire, replicas| {
+        wire.cut();
+        replicas[0].is("away");
+        for replica in replicas {
+            replica.answers_more();
+            replica.serves_more();
+        }
+        assert_eq!(
+            ["up", "up"],
+            [state(&replicas[1].gateway), state(&replicas[2].gateway)].each_ref().map(String::as_str)
+        );
+        go_on_for(HOLD);
+        wire.mend();
+        replicas[0].is("up");
+        go_on_for(HOLD / 2);
+        replicas.iter().for_each(Replica::serves_more);
+    });
+}
+
+#[test]
+fn a_store_that_starts_again_empty_gives_nothing_until_what_it_forgot_is_over() {
+    with_fleet(Windows::Sliding, |redis, _, replicas| {
+        redis.kill();
+        redis.start_again();
+        all_are(replicas, "holding back");
+        all_are(replicas, "up");
+        go_on_for(HOLD / 2);
+        // Emptied while it runs: the same.
+        redis.command(&["FLUSHALL"]);
+        all_are(replicas, "holding back");
+        all_are(replicas, "up");
+        go_on_for(HOLD / 2);
+        replicas.iter().for_each(Replica::serves_more);
+    });
+}
+
+#[test]
+fn the_slots_of_a_killed_replica_stay_taken() {
+    with_fleet(Windows::Sliding, |_, _, replicas| {
+        replicas[0].doomed.store(true, Ordering::Relaxed);
+        replicas[0].gateway.program.signal("KILL");
+        go_on_for(HOLD);
+        replicas[1..].iter().for_each(Replica::serves_more);
+    });
+}
+
+/// One replica with one slot of its own and one in the store.
+fn lone(windows: Windows) -> (Redis, Simulator, Gateway) {
+    let (redis, vendor) = (Redis::start(), Simulator::with("device: { limit: 2, window: 1s }", windows));
+    let mut config = config(&vendor, &redis.url(), "local_share: 50%, replicas: 1");
+    config.budgets = "device: { limit: 2, window: 1s }".into();
+    let gateway = Gateway::start(&config);
+    (redis, vendor, gateway)
+}
+
+fn use_up(gateway: &Gateway) -> u64 {
+    loop {
+        let answer = gateway.call(&tags());
+        if answer.status == 429 {
+            return answer.number("Retry-After");
+        }
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_lone_caller_that_waits_as_told_is_admitted() {
+    let (_redis, vendor, gateway) = lone(Windows::Sliding);
+    for _ in 0..4 {
+        let wait = use_up(&gateway);
+        assert!((1..=5).contains(&wait), "{wait}");
+        std::thread::sleep(Duration::from_secs(wait));
+        let answer = gateway.call(&tags());
+        assert_eq!((answer.status, answer.number("X-Rate-Limit-Limit")), (200, 2), "{}", answer.text());
+    }
+    assert_eq!(vendor.counts(Keys::SHOP_APP, "device")["refused"], 0);
+}
+
+#[test]
+fn who_waits_is_served_when_the_store_has_room_again() {
+    // Nothing of its own: whoever is served was served by the store.
+    let (redis, vendor) =
+        (Redis::start(), Simulator::with("device: { limit: 3, window: 1s }", Windows::Sliding));
+    let mut config = config(&vendor, &redis.url(), "local_share: 0%, replicas: 2");
+    config.budgets = "device: { limit: 3, window: 1s }".into();
+    config.limits = "deadline: 40s".into();
+    let gateways = [Gateway::start(&config), Gateway::start(&config)];
+    for gateway in &gateways {
+        wait_until("up", || state(gateway) == "up");
+    }
+    std::thread::scope(|scope| {
+        for number in 0..18 {
+            let gateway = &gateways[number % 2];
+            scope.spawn(move || {
+                let answer = gateway.call(&tags().header("Prefer", "wait=30"));
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            });
+        }
+    });
+    let counts = vendor.counts(Keys::SHOP_APP, "device");
+    assert_eq!((&counts["total"], &counts["refused"]), (&18.into(), &0.into()), "{counts}");
+    assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 3), "{counts}");
+}
+
+#[test]
+fn without_a_part_of_its_own_a_replica_refuses_while_the_store_is_away() {
+    let (mut redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Fixed));
+    let gateway = Gateway::start(&config(&vendor, &redis.url(), "local_share: 0%, replicas: 1"));
+    wait_until("the shared part", || gateway.call(&tags()).status == 200);
+    redis.kill();
+    wait_until("the loss", || state(&gateway) == "away");
+    let refused = gateway.call(&tags());
+    refused.assert_refused(429, "budget-exhausted", 2002);
+    let start = Instant::now();
+    assert_eq!(gateway.call(&tags().header("Prefer", "wait=2")).status, 429);
+    assert!(start.elapsed() < PATIENCE);
+    assert!(gateway.metric("jpush_gateway_store_up") < 0.5);
+    redis.start_again();
+    wait_until("the return", || gateway.metric("jpush_gateway_store_up") > 0.5);
+    wait_until("the shared part", || gateway.call(&tags()).status == 200);
+}
+
+#[test]
+fn replicas_that_divide_differently_get_nothing_out_of_the_shared_part() {
+    let (redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Sliding));
+    let one = Gateway::start(&config(&vendor, &redis.url(), "local_share: 20%, replicas: 3"));
+    let other = Gateway::start(&config(&vendor, &redis.url(), "local_share: 30%, replicas: 3"));
+    let start = Instant::now();
+    // Longer than one of them alone is held back.
+    while start.elapsed() < HOLD + HOLD / 2 {
+        for gateway in [&one, &other] {
+            assert!(matches!(gateway.call(&tags()).status, 200 | 429));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let counts = vendor.counts(Keys::SHOP_APP, "device");
+    assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 2 + 3), "{counts}");
+    drop(other);
+    wait_until("agreement", || state(&one) == "up");
+    wait_until("the shared part", || {
+        assert!(matches!(one.call(&tags()).status, 200 | 429));
+        vendor.counts(Keys::SHOP_APP, "device")["max_in_any_window"].as_u64() > Some(5)
+    });
+}
+
+#[test]
+fn the_password_of_the_store_is_never_shown() {
+    let redis = Redis::start();
+    redis.command(&["CONFIG", "SET", "requirepass", "storePasswordForTests"]);
+    let vendor = Simulator::with(BUDGETS, Windows::Fixed);
+    for (password, wanted) in [("storePasswordForTests", "up"), ("wrongPasswordForTests", "away")] {
+        let url = format!("redis://:{password}@{}", redis.address);
+        let gateway = Gateway::start(&config(&vendor, &url, "local_share: 0%, replicas: 1"));
+        let found = || {
+            gateway.call(&tags());
+            state(&gateway) == wanted
+        };
+        wait_until(wanted, found);
+        if wanted == "away" {
+            wait_until("the warning", || gateway.program.err().contains("cannot be reached"));
+        }
+        for text in [gateway.program.err(), gateway.program.out(), gateway.status().to_string()] {
+            assert!(!text.contains("PasswordForTests"), "{text}");
+        }
+    }
+}
+
+/// The scripts as the store runs them, with a clock that the test sets: seconds and microseconds come last.
+const TAKE: &str = include_str!("../../src/store/take.lua");
+const RELEASE: &str = include_str!("../../src/store/release.lua");
+
+/// The store's window with a clock of the test's.
+struct Scripts<'r> {
+    redis: &'r Redis,
+    key: String,
+}
+
+impl Scripts<'_> {
+    fn run(&self, script: &str, arguments: &[String], now: Duration) -> Vec<i64> {
+        let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
+        let time = [now.as_secs().to_string(), now.subsec_micros().to_string()];
+        let mut words = vec!["EVAL", &script, "1", &self.key];
+        words.extend(arguments.iter().chain(&time).map(String::as_str));
+        let answer = self.redis.command(&words);
+        assert!(!answer.contains("-ERR"), "{answer}");
+        answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect()
+    }
+
+    /// Whether a slot was taken, how many are left, and until one more is.
+    fn take(&self, slot: usize, limit: u32, now: Duration) -> (bool, i64, i64) {
+        let numbers = [limit.into(), 0, WINDOW.as_micros(), (ATTEMPT + GUARD + WINDOW).as_micros(), 0];
+        let mut arguments = vec![slot.to_string(), "run".to_owned()];
+        arguments.extend(numbers.map(|number| number.to_string()));
+        let answer = self.run(TAKE, &arguments, now);
+        (answer[0] == 1, answer[1], answer[2])
+    }
+
+    /// `None`: not at all.
+    fn release(&self, slot: usize, keep: Option<Duration>, now: Duration) {
+        let keep = keep.map_or("-1".to_owned(), |keep| keep.as_micros().to_string());
+        self.run(RELEASE, &[slot.to_string(), keep], now);
+    }
+}
+
+const WINDOW: Duration = Duration::from_mins(1);
+const GUARD: Duration = Duration::from_secs(10);
+const ATTEMPT: Duration = Duration::from_secs(28);
+
+/// What the window promises, written down once more: the end of every slot that is held.
+#[derive(Default)]
+struct Model {
+    ends: BTreeMap<usize, Duration>,
+}
+
+impl Model {
+    fn used(&mut self, now: Duration) -> usize {
+        self.ends.retain(|_, end| *end >= now);
+        self.ends.len()
+    }
+}
+
+/// Takes, answers, refunds, attempts given up and crashes, in any order.
+#[test]
+fn the_store_counts_as_the_window_does() {
+    let redis = Redis::start();
+    let case = AtomicU64::new(0);
+    let steps = proptest::collection::vec((0_u64..20_000_000, 0_usize..6, 0_usize..8), 1..60);
+    let mut runner = TestRunner::new(Cases { failure_persistence: None, ..Cases::with_cases(24) });
+    let law = |steps: Vec<(u64, usize, usize)>| {
+        let key = format!("law-{}", case.fetch_add(1, Ordering::Relaxed));
+        follow(&Scripts { redis: &redis, key }, &steps);
+        Ok(())
+    };
+    runner.run(&steps, law).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// Each step: microseconds that pass, what is done then, and to which call in flight.
+fn follow(scripts: &Scripts<'_>, steps: &[(u64, usize, usize)]) {
+    const LIMIT: u32 = 5;
+    let hold = ATTEMPT + GUARD + WINDOW;
+    let (mut model, mut now) = (Model::default(), Duration::from_hours(500_000));
+    let held_back = i64::try_from(hold.as_micros()).expect("small");
+    assert_eq!(scripts.take(usize::MAX, LIMIT, now), (false, 0, -held_back));
+    now += hold;
+    let mut in_flight = Vec::new();
+    for (slot, (passed, kind, which)) in steps.iter().enumerate() {
+        now += Duration::from_micros(*passed);
+        let used = model.used(now);
+        let ends_now = *kind < 3 && !in_flight.is_empty();
+        if ends_now {
+            let slot = in_flight.swap_remove(which % in_flight.len());
+            let keep = [None, Some(WINDOW), Some(GUARD + WINDOW)][*kind];
+            scripts.release(slot, keep, now);
+            match (model.ends.get_mut(&slot), keep) {
+                (Some(end), Some(keep)) => *end = (*end).min(now + keep),
+                _ => drop(model.ends.remove(&slot)),
+            }
+            continue;
+        }
+        let (taken, free, wait) = scripts.take(slot, LIMIT, now);
+        assert_eq!(taken, used < LIMIT as usize, "{used} used");
+        if taken {
+            model.ends.insert(slot, now + hold);
+            in_flight.push(slot);
+        }
+        assert_eq!(usize::try_from(free).expect("not negative"), LIMIT as usize - model.used(now));
+        // Whoever waits for so long finds one more, and nobody does before.
+        let next = *model.ends.values().min().expect("a slot was taken now or before");
+        assert_eq!(u128::try_from(wait).expect("not held back"), next.abs_diff(now).as_micros() + 1);
+    }
+}
