@@ -15,6 +15,7 @@ use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
 use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
+use crate::retry::Ledger;
 use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
 use crate::telemetry::Telemetry;
@@ -68,6 +69,7 @@ impl App {
         tracing::warn!("budgets start empty: calls that were made before this start are not counted");
         let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
+        let ledger = Arc::new(Ledger::default());
         let access_log = AccessLog::start(workers, sink)?;
         let worker = |number| {
             let lane = access_log.lane(number);
@@ -77,6 +79,7 @@ impl App {
                 clock,
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
+                ledger: Arc::clone(&ledger),
                 give_up: Arc::default(),
                 telemetry: Arc::new(Telemetry {
                     metrics: Arc::clone(&metrics),

@@ -113,6 +113,12 @@ impl Buffered {
         Self { bytes: Bytes::new(), _hold: None }
     }
 
+    /// Other bytes of about the same length, counted as these were.
+    #[must_use]
+    pub fn rewritten(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+
     /// The bytes; cheap to clone.
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()

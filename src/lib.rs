@@ -44,6 +44,7 @@ pub mod outbound;
 pub mod payload;
 pub mod refusal;
 pub mod reload;
+pub mod retry;
 pub mod sandbox;
 pub mod secret;
 pub mod server;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    USER_AGENT,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT,
 };
 use http::{Method, Request, StatusCode, Uri};
 
-use crate::body::Facts;
+use crate::body::{Cid, Facts};
 use crate::budget::{Said, Standing, whole_seconds};
 use crate::config::Region;
 use crate::operation::{Host, Path, Verb};
@@ -113,9 +113,25 @@ impl VendorRequest {
         self.payload.facts()
     }
 
+    /// Whether its payload is encrypted for the vendor.
+    pub fn is_encrypted(&self) -> bool {
+        self.head.headers().contains_key(&ENCRYPT_TYPE)
+    }
+
+    /// The same push with a cid of ours.
+    #[must_use]
+    pub fn with_cid(self, cid: &Cid) -> Self {
+        Self { payload: self.payload.with_cid(cid), ..self }
+    }
+
     /// Length of its body.
     pub fn body_bytes(&self) -> usize {
         self.payload.len()
+    }
+
+    /// The message to be written, for an attempt after which there may be another.
+    pub fn message(&self) -> Box<Request<Sending>> {
+        Box::new(self.head.clone().map(|()| Sending::new(self.payload.bytes())))
     }
 
     /// The message to be written, and the body it is made of, whose memory counts until the call is over.
@@ -207,6 +223,23 @@ fn is_dropped(name: &HeaderName) -> bool {
         &SET_COOKIE,
     ]
     .contains(&name)
+}
+
+/// The headers of an answer that another request may be given: all but those that tell about its own moment.
+pub fn lasting_headers(headers: &HeaderMap) -> HeaderMap {
+    let momentary = [
+        &REQUEST_ID,
+        &LIMIT,
+        &QUOTA,
+        &REMAINING,
+        &RESET,
+        &RATE_LIMIT,
+        &RATE_LIMIT_POLICY,
+        &PREFERENCE_APPLIED,
+        &RETRY_AFTER,
+    ];
+    let lasting = headers.iter().filter(|(name, _)| !momentary.contains(name));
+    lasting.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What the rate headers of an answer say. The window's reset comes in whole seconds.

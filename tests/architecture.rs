@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["edge", "intake", "telemetry"],
     &["answer", "load", "payload"],
     &["outbound"],
-    &["setup", "waiting"],
+    &["retry", "setup", "waiting"],
     &["gateway"],
     &["server"],
     &["reload"],

@@ -13,7 +13,7 @@ use jpush_gateway::operation::{
     BadPath, BodyRule, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
 };
 use jpush_gateway::refusal::Refusal;
-use jpush_gateway::telemetry::metrics::{Labels, Metrics, RuleOutcome};
+use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
 use jpush_gateway::tenant::{Denied, Directory};
 use serde_yaml::Value;
 
@@ -104,6 +104,7 @@ fn rendered_metrics() -> String {
     metrics.vendor_answer(None, labels, 200, None, Duration::ZERO);
     metrics.vendor_failure(push, "timeout");
     metrics.retry(push);
+    metrics.replay(push, ReplayedBy::IdempotencyKey);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
     metrics.render(&Arc::new(directory), Moment::default())
 }
@@ -126,6 +127,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BodyTimeout { limit: window },
         budget(BudgetName::Push).into(),
         budget(BudgetName::Broadcast).into(),
+        Refusal::IdempotencyConflict,
         Exhausted::Quota { limit: 1, window, wait: window }.into(),
         Refusal::Overloaded { what: "" },
         Refusal::Draining,

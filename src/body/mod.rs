@@ -4,6 +4,7 @@
 //! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
 
 mod channel;
+mod cid;
 mod form;
 mod image_files;
 mod image_urls;
@@ -24,6 +25,7 @@ use crate::config::{Files, Images, Limits};
 use crate::operation::{BodyRule, Family, Verb};
 
 pub use channel::{ImageType, UploadChannel};
+pub use cid::Cid;
 pub use picture::{PictureVerdict, check_picture};
 pub use rule::{Fault, Rule};
 pub use target_list::check_name;
@@ -97,7 +99,7 @@ pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts
         BodyRule::Json | BodyRule::Batch => json::object(body, |_, _| {}),
         BodyRule::Push => push::check(push::Kind::Single { app_key: subject.app_key }, body, &mut facts),
         BodyRule::GroupPush => push::check(push::Kind::Group, body, &mut facts),
-        BodyRule::FilePush => push::check(push::Kind::File, body, &mut facts),
+        BodyRule::FilePush => push::check(push::Kind::File { app_key: subject.app_key }, body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
         BodyRule::TargetList => target_list::check(subject, body, &mut facts),
         BodyRule::ImageUrls => image_urls::check(subject, body, &mut facts),

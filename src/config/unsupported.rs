@@ -1,11 +1,8 @@
 //! Keys of the schema whose function is still to come. They may be written as off. Switching one on is a fault,
 //! so that no one believes to have what is not there.
 
-use std::time::Duration;
-
 use super::document::Node;
 use super::reader::Value;
-use super::units;
 
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
@@ -15,9 +12,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("listeners[].tls.client_ca", Shape::Text),
     ("shared_budgets", Shape::Section),
     ("state_file", Shape::Text),
-    ("tenants.*.cid", Shape::Word("inject")),
-    ("tenants.*.cid_batch", Shape::Count),
-    ("tenants.*.resend_guard", Shape::Duration),
     ("vendor.proxy", Shape::Text),
 ];
 
@@ -26,18 +20,12 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
 pub(super) enum Shape {
     /// A text.
     Text,
-    /// This one word.
-    Word(&'static str),
     /// A list of texts; an empty one is off.
     Texts,
     /// A mapping; an empty one is off.
     Section,
     /// A text or a mapping.
     TextOrSection,
-    /// An integer from 1 to 1,000.
-    Count,
-    /// A duration; zero is off.
-    Duration,
 }
 
 /// Whether the value's key is in the table.
@@ -65,11 +53,6 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
         (_, Node::Null | Node::Bool(false)) => Some(false),
         (_, Node::Text(text)) if text.as_str() == "off" => Some(false),
         (Shape::Text | Shape::TextOrSection, Node::Text(text)) => (!text.is_empty()).then_some(true),
-        (Shape::Word(word), Node::Text(text)) => (text.as_str() == word).then_some(true),
-        (Shape::Duration, Node::Text(text)) => {
-            units::duration(text).ok().map(|duration| duration > Duration::ZERO)
-        }
-        (Shape::Count, Node::Integer(count)) => (1..=1000).contains(count).then_some(true),
         (Shape::Section | Shape::TextOrSection, Node::Map(entries)) => Some(!entries.is_empty()),
         (Shape::Texts, Node::List(items)) => {
             items.iter().all(|item| matches!(item, Node::Text(_))).then_some(!items.is_empty())
@@ -79,15 +62,12 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
 }
 
 impl Shape {
-    fn expected(self) -> String {
+    fn expected(self) -> &'static str {
         match self {
-            Self::Text => "a text".to_owned(),
-            Self::Word(word) => format!("off or {word}"),
-            Self::Texts => "a list of texts".to_owned(),
-            Self::Section => "a section".to_owned(),
-            Self::TextOrSection => "a text or a section".to_owned(),
-            Self::Count => "an integer from 1 to 1000".to_owned(),
-            Self::Duration => "a duration such as 500ms, 10s or 24h, at most 31 days".to_owned(),
+            Self::Text => "a text",
+            Self::Texts => "a list of texts",
+            Self::Section => "a section",
+            Self::TextOrSection => "a text or a section",
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::budget::Permit;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
-use crate::telemetry::{Record, VendorNote};
+use crate::telemetry::VendorNote;
 use crate::tenant::{Grant, OriginId};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Sending};
 
@@ -22,58 +22,73 @@ pub(super) struct Attempts<'c> {
     pub(super) facts: Facts,
     pub(super) origin: OriginId,
     pub(super) deadlines: Deadlines,
+    /// The same message once more, where the vendor knows a repeated call by its cid.
+    pub(super) again: Option<Box<Request<Sending>>>,
 }
 
 impl Worker {
-    /// At most two attempts, each with its own permit; the second only if the first wrote nothing.
+    /// At most two attempts, each with its own permit; the second only if the first wrote nothing or had a cid.
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
         mut message: Box<Request<Sending>>,
         mut permit: Permit,
-    ) -> Result<(Box<Answer>, Instant), Refusal> {
-        let Attempts { grant, facts, origin, mut deadlines } = attempts;
-        let mut choice = Choice::Any;
+        mut note: impl FnMut(VendorNote) + Send,
+    ) -> Result<(http::response::Parts, Read), Refusal> {
+        let Attempts { grant, facts, origin, mut deadlines, mut again } = attempts;
+        let (mut choice, mut first) = (Choice::Any, None);
         let operation = grant.operation();
+        let failed = |kind| self.telemetry.metrics.vendor_failure(operation, kind);
         loop {
             let dispatched = permit.dispatch();
-            match self.pool.send(origin, message, choice, deadlines).await {
+            let (refusal, next) = match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status(), answer.response.headers());
                     dispatched.settle(self.clock.at(answer.arrived), said);
-                    return Ok((answer, deadlines.start));
+                    match self.receive(answer, operation, deadlines.start, &mut note).await {
+                        Err(cut @ (Refusal::VendorTimeout | Refusal::VendorInterrupted)) => {
+                            (cut, again.take())
+                        }
+                        outcome => return outcome,
+                    }
                 }
                 Err(Failure::NotSent(back, why)) => {
                     dispatched.refund();
-                    self.telemetry.metrics.vendor_failure(operation, why.kind());
+                    failed(why.kind());
                     if choice == Choice::Fresh || !time_for_another(&deadlines) {
                         tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
-                        return Err(Refusal::VendorUnreachable);
                     }
-                    self.telemetry.metrics.retry(operation);
-                    deadlines.start = Instant::now();
-                    permit =
-                        self.pay(grant, facts, deadlines.start).map_err(|_| Refusal::VendorUnreachable)?;
-                    (choice, message) = (Choice::Fresh, back);
+                    (Refusal::VendorUnreachable, Some(back))
                 }
                 Err(Failure::TimedOut) => {
-                    self.telemetry.metrics.vendor_failure(operation, "timeout");
-                    return Err(Refusal::VendorTimeout);
+                    failed("timeout");
+                    (Refusal::VendorTimeout, again.take())
                 }
                 Err(Failure::Broken) => {
-                    self.telemetry.metrics.vendor_failure(operation, "interrupted");
-                    return Err(Refusal::VendorInterrupted);
+                    failed("interrupted");
+                    (Refusal::VendorInterrupted, again.take())
                 }
-            }
+            };
+            // What the first attempt may have done is not undone by a second that came to nothing.
+            let refusal = match (refusal, first.take()) {
+                (Refusal::VendorUnreachable, Some(first)) => first,
+                (refusal, _) => refusal,
+            };
+            let is_first = choice == Choice::Any && time_for_another(&deadlines);
+            let Some(next) = next.filter(|_| is_first) else { return Err(refusal) };
+            deadlines.start = Instant::now();
+            let Ok(paid) = self.pay(grant, facts, deadlines.start) else { return Err(refusal) };
+            self.telemetry.metrics.retry(operation);
+            (permit, choice, message, first) = (paid, Choice::Fresh, next, Some(refusal));
         }
     }
 
-    pub(super) async fn receive(
+    async fn receive(
         &self,
         answer: Box<Answer>,
         operation: OperationId,
         start: Instant,
-        record: &mut Record,
+        note: &mut (impl FnMut(VendorNote) + Send),
     ) -> Result<(http::response::Parts, Read), Refusal> {
         let (parts, read) = answer::read(answer).await.inspect_err(|refusal| {
             self.telemetry.metrics.vendor_failure(operation, refusal.reason());
@@ -81,12 +96,7 @@ impl Worker {
         let body = read.whole();
         let said = body.map(answer::said).unwrap_or_default();
         let (status, code) = (parts.status, said.code);
-        record.vendor(VendorNote {
-            status: status.as_u16(),
-            code,
-            msg_id: said.msg_id,
-            took: start.elapsed(),
-        });
+        note(VendorNote { status: status.as_u16(), code, msg_id: said.msg_id, took: start.elapsed() });
         if let Some(body) = body {
             answer::judge(status, &parts.headers, body, code, operation.family()).inspect_err(|refusal| {
                 if matches!(refusal, Refusal::VendorRejectedCredential) {
@@ -98,6 +108,7 @@ impl Worker {
     }
 }
 
-fn time_for_another(deadlines: &Deadlines) -> bool {
+/// Whether enough of a call's time is left for dispatching it.
+pub(super) fn time_for_another(deadlines: &Deadlines) -> bool {
     deadlines.left(Instant::now()) >= DISPATCH_MIN.min(deadlines.whole / 2)
 }

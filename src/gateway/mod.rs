@@ -6,11 +6,13 @@
 
 mod attempts;
 mod local;
+mod repeats;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -20,6 +22,7 @@ use tokio::sync::Notify;
 
 use attempts::Attempts;
 use local::{close_record, fresh_request_id, is_probe, ours, probe, refuse, wishes};
+use repeats::{Before, Mark};
 
 use crate::answer::Reply;
 use crate::auth;
@@ -33,6 +36,7 @@ use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
+use crate::retry::{Effect, Ledger};
 use crate::setup::Setup;
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry};
@@ -56,6 +60,8 @@ pub struct Worker {
     pub pool: Arc<Pool>,
     /// Buffers for large bodies.
     pub spare: Arc<SpareBuffers>,
+    /// Calls that may come again; everybody's.
+    pub ledger: Arc<Ledger>,
     /// Told at the end of a drain: calls still without an answer are given up.
     pub give_up: Arc<Notify>,
     /// Metrics and this worker's lane of the access log.
@@ -76,7 +82,15 @@ struct Call {
     request: VendorRequest,
     permit: Permit,
     deadlines: Deadlines,
+    mark: Mark,
     _places: [load::Place; 2],
+}
+
+/// What a request that may be made comes to.
+enum Prepared {
+    Call(Box<Call>),
+    /// The answer of the call that it repeats.
+    Repeat(Response<Bytes>),
 }
 
 impl Worker {
@@ -89,6 +103,7 @@ impl Worker {
             clock: self.clock,
             pool: self.pool.followed_by(Arc::clone(&setup.connector)),
             spare: Arc::clone(&self.spare),
+            ledger: Arc::clone(&self.ledger),
             give_up: Arc::clone(&self.give_up),
             telemetry: Arc::clone(&self.telemetry),
         }
@@ -140,7 +155,11 @@ impl Worker {
         };
         let grant = admitted.grant.clone();
         match self.prepare(admitted, &parts, body, &mut record).await {
-            Ok(call) => FinishAnyway::new(self.forward(call, record)).await,
+            Ok(Prepared::Call(mut call)) => {
+                let left = self.if_left(grant, &mut call.mark);
+                FinishAnyway::new(self.forward(call, record), left).await
+            }
+            Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record),
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
         }
     }
@@ -167,31 +186,34 @@ impl Worker {
         Ok(Admitted { grant, path, matched, places })
     }
 
-    /// Reads and checks the body, and pays for the call.
+    /// Reads and checks the body, and pays for the call unless it was made before.
     async fn prepare(
-        &self,
+        self: &Arc<Self>,
         admitted: Admitted<'_>,
         parts: &Parts,
         body: Incoming,
         record: &mut Record,
-    ) -> Result<Box<Call>, Refusal> {
+    ) -> Result<Prepared, Refusal> {
         let Admitted { grant, path, matched, places } = admitted;
         let setup = &self.setup;
         let hold = self.load.hold(setup.caller_load(&grant));
         let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare).await?;
         record.received(body.len());
-        let now = Instant::now();
-        let deadlines = setup.deadlines(now);
+        let mut deadlines = setup.deadlines(Instant::now());
         if let Some(seconds) = waiting::preference(&parts.headers) {
             record.prefers_to_wait(seconds);
         }
         let payload = self.check(&grant, &matched, parts, body)?;
+        let mut mark = match self.before(&grant, &parts.headers, &payload, &mut deadlines).await? {
+            Before::First(mark) => mark,
+            Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
+        };
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        let (permit, start) = self.pay_in_time(&grant, &request, (now, deadlines), record).await?;
-        let deadlines = Deadlines { start, ..deadlines };
-        Ok(Box::new(Call { grant, request, permit, deadlines, _places: places }))
+        let permit = self.pay_in_time(&grant, &request, &mut deadlines, record).await?;
+        let request = self.with_cid(&grant, request, &mut mark, &mut deadlines).await;
+        Ok(Prepared::Call(Box::new(Call { grant, request, permit, deadlines, mark, _places: places })))
     }
 
     fn check(
@@ -236,9 +258,9 @@ impl Worker {
         &self,
         grant: &Grant,
         request: &VendorRequest,
-        (now, deadlines): (Instant, Deadlines),
+        deadlines: &mut Deadlines,
         record: &Record,
-    ) -> Result<(Permit, Instant), Refusal> {
+    ) -> Result<Permit, Refusal> {
         // After the body: what was not dispatched when the drain began is not dispatched any more.
         if self.load.draining() {
             return Err(Refusal::Draining);
@@ -246,10 +268,11 @@ impl Worker {
         let (draw, taker) = (grant.draw(request.facts()), grant.taker());
         let asked =
             record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
-        let until = now + waiting::longest(asked, deadlines.whole, DISPATCH_MIN);
+        let now = deadlines.start;
+        let until = waiting::until(asked, deadlines, DISPATCH_MIN);
         let call = Waiting { draw: &draw, taker: &taker, clock: self.clock, until };
         let (turn, look_at) = match call.ask(now) {
-            Decision::Paid(permit) => return Ok((permit, now)),
+            Decision::Paid(permit) => return Ok(permit),
             Decision::Refused(exhausted) => return Err(exhausted.into()),
             Decision::Wait { turn, look_at } => (turn, look_at),
         };
@@ -257,37 +280,45 @@ impl Worker {
         let _waits = self.load.wait_with(request.body_bytes()).ok_or(overloaded)?;
         // Boxed: the few calls that wait should not make the others carry the room for it.
         let paid = Box::pin(call.wait(turn, look_at, &self.load)).await;
-        let (metrics, start) = (&self.telemetry.metrics, Instant::now());
-        metrics.budget_wait(grant.operation().budget, start - now);
-        paid.map(|permit| (permit, start))
+        deadlines.start = Instant::now();
+        self.telemetry.metrics.budget_wait(grant.operation().budget, deadlines.start - now);
+        paid
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
     async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Response<Reply> {
-        let Call { grant, request, permit, deadlines, _places } = *call;
+        let Call { grant, request, permit, deadlines, mut mark, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
+        let repeatable = operation.knows_cid() && request.facts().has_cid;
+        let again = repeatable.then(|| request.message());
         // The payload counts as memory in use until the answer is here.
         let (message, payload) = request.into_message();
-        let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
-        let answered = async {
-            let (answer, start) = self.exchange(attempts, message, permit).await?;
-            self.receive(answer, operation, start, &mut record).await
-        };
+        let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines, again };
+        mark.sent();
+        let answered = self.exchange(attempts, message, permit, |note| record.vendor(note));
         let outcome = tokio::select! {
             biased;
             outcome = answered => outcome,
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
-        match outcome {
+        let (answer, effect) = match outcome {
             Ok((mut parts, read)) => {
+                let effect = Effect::of_answer(parts.status);
                 outbound::relay_headers(&mut parts.headers);
                 self.add_headers(&mut parts.headers, &grant, &record);
                 record.answered(parts.status.as_u16(), read.ready_bytes());
-                Response::from_parts(parts, read.into_reply(record))
+                (Response::from_parts(parts, read.into_reply(record)), effect)
             }
-            Err(refusal) => self.refuse_granted(&refusal, &grant, record),
-        }
+            Err(refusal) => {
+                let effect = repeats::effect_of(&refusal);
+                let mut answer = self.refuse_granted(&refusal, &grant, record);
+                answer.extensions_mut().insert(effect);
+                (answer, effect)
+            }
+        };
+        mark.end(effect, &answer);
+        answer
     }
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {

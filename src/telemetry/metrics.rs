@@ -39,6 +39,7 @@ pub struct Metrics {
     vendor_answers: IntCounterVec,
     vendor_failures: IntCounterVec,
     retries: IntCounterVec,
+    replays: IntCounterVec,
     budget_limit: IntGaugeVec,
     budget_used: IntGaugeVec,
     budget_waiting: IntGaugeVec,
@@ -135,6 +136,7 @@ impl Metrics {
                 &["operation", "kind"],
             ),
             retries: counter("retries_total", "Second attempts.", &["operation"]),
+            replays: counter("replays_total", "Repeated calls that were not sent.", &["operation", "by"]),
             budget_limit: gauges("budget_limit", "Calls a window.", &budget),
             budget_used: gauges("budget_used", "Slots in use.", &budget),
             budget_wait_seconds: histogram_by(
@@ -221,6 +223,11 @@ impl Metrics {
         self.retries.with_label_values(&[operation.name]).inc();
     }
 
+    /// A repeated call got the first one's answer.
+    pub fn replay(&self, operation: OperationId, by: ReplayedBy) {
+        self.replays.with_label_values(&[operation.name, by.as_str()]).inc();
+    }
+
     /// A load of the configuration ended.
     pub fn reloaded(&self, success: Result<(), ()>) {
         let result = if success.is_ok() { "success" } else { "failure" };
@@ -278,6 +285,24 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Why a repeated call was known as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayedBy {
+    /// Its caller said so.
+    IdempotencyKey,
+    /// Its first connection had broken a moment ago.
+    ResendGuard,
+}
+
+impl ReplayedBy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::IdempotencyKey => "idempotency-key",
+            Self::ResendGuard => "resend-guard",
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod limits;
 mod operations;
 mod paths;
 mod reload;
+mod repeats;
 mod support;
 mod tls;
 mod uploads;

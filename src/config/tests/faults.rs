@@ -207,9 +207,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
         ("shared_budgets", "{ redis: {} }", "redis", "off"),
         ("state_file", "x", "5", "off"),
-        ("tenants.*.cid", "inject", "on", "off"),
-        ("tenants.*.cid_batch", "10", "0", "null"),
-        ("tenants.*.resend_guard", "2s", "2 bananas", "0ms"),
         ("vendor.proxy", "'http://proxy:3128'", "{}", "off"),
     ];
     for (schema, on, wrong, off) in rows {
