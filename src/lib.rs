@@ -14,7 +14,8 @@
 //! # Invariants
 //!
 //! - The vendor never counts more calls of a key in any window than its budget allows ([`budget`]).
-//! - A call is sent again only if no byte of it was written ([`vendor::Failure::NotSent`]).
+//! - A call is sent again only if no byte of it was written ([`vendor::Failure::NotSent`]) or the vendor knows it by its
+//!   cid; what may have been delivered is never sent again without one ([`retry`]).
 //! - A call that was dispatched is finished and counted, also when its caller is gone ([`detach`]).
 //! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`budget::Permit`]: what is not authorized,
 //!   checked and paid for does not compile.

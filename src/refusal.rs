@@ -17,6 +17,7 @@ use crate::body::Defect;
 use crate::budget::Exhausted;
 use crate::operation::{BadPath, BudgetName, Envelope, Family, NoMatch, OperationId};
 use crate::tenant::Denied;
+use crate::vendor::CircuitOpen;
 
 /// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
 pub static REASON: HeaderName = HeaderName::from_static("x-jpush-gateway-reason");
@@ -87,6 +88,9 @@ pub enum Refusal {
     /// No connection to the vendor.
     #[error("the vendor could not be reached; nothing was sent, so it is safe to repeat the call")]
     VendorUnreachable,
+    /// The vendor's host is down.
+    #[error(transparent)]
+    VendorCircuitOpen(#[from] CircuitOpen),
     /// The vendor did not answer in time.
     #[error(
         "the vendor did not answer in time; the call may have been delivered, so repeat a push only with a cid"
@@ -153,6 +157,7 @@ impl Refusal {
             Self::Overloaded { .. } => "overloaded",
             Self::Draining => "draining",
             Self::VendorUnreachable => "vendor-unreachable",
+            Self::VendorCircuitOpen(_) => "vendor-circuit-open",
             Self::VendorTimeout => "vendor-timeout",
             Self::VendorInterrupted => "vendor-interrupted",
             Self::VendorErrorPage { .. } => "vendor-error-page",
@@ -182,7 +187,9 @@ impl Refusal {
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::IdempotencyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Exhausted(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded { .. } | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded { .. } | Self::Draining | Self::VendorCircuitOpen(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::VendorTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::VendorUnreachable | Self::VendorInterrupted | Self::VendorRejectedCredential => {
                 StatusCode::BAD_GATEWAY
@@ -227,6 +234,7 @@ impl Refusal {
                 Self::Overloaded { .. }
                 | Self::Draining
                 | Self::VendorUnreachable
+                | Self::VendorCircuitOpen(_)
                 | Self::VendorTimeout
                 | Self::VendorInterrupted,
                 _,
@@ -269,6 +277,9 @@ impl Refusal {
             }
             Self::Overloaded { .. } | Self::Draining => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
+            }
+            Self::VendorCircuitOpen(open) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(open.retry_after_seconds()));
             }
             // What else is on the connection was not read, or cannot be told from what was.
             Self::Unroutable(_)
@@ -393,6 +404,7 @@ mod tests {
             (Refusal::Overloaded { what: "requests" }, "push", 503, 1030),
             (Refusal::Draining, "push", 503, 1030),
             (Refusal::VendorUnreachable, "push", 502, 1030),
+            (CircuitOpen { retry_after: Duration::ZERO }.into(), "push", 503, 1030),
             (Refusal::VendorTimeout, "push", 504, 1030),
             (Refusal::VendorInterrupted, "push", 502, 1030),
             (Refusal::VendorErrorPage { status: StatusCode::BAD_GATEWAY }, "push", 502, 1030),
@@ -429,6 +441,8 @@ mod tests {
         let exhausted = Exhausted::Quota { limit: 1, window: Duration::from_mins(1), wait };
         assert_eq!(Refusal::from(exhausted).answer(place("push")).headers()[RETRY_AFTER], "3");
         assert_eq!(Refusal::Draining.answer(place("push")).headers()[RETRY_AFTER], "1");
+        let open = Refusal::from(CircuitOpen { retry_after: Duration::from_millis(1_001) });
+        assert_eq!(open.answer(place("push")).headers()[RETRY_AFTER], "2");
         let challenge = Refusal::from(Unidentified::Missing).answer(Place::of_path("/v3/files"));
         assert_eq!(challenge.headers()[WWW_AUTHENTICATE], "Basic realm=\"jpush-gateway\"");
         let allow = Refusal::from(NoMatch::MethodNotAllowed { allow: "GET, POST".into() });

@@ -62,7 +62,7 @@ impl Setup {
             usage: Arc::new(Usage::new(&directory, known)),
             admin_token: config.admin.token,
             callers: callers.collect(),
-            connector: Arc::new(connector),
+            connector: Arc::new(connector.after(previous.map(|previous| &*previous.connector))),
             files: config.files.clone(),
             images: config.images.clone(),
             trace: if vendor.forward_trace { Trace::Forward } else { Trace::Drop },

@@ -51,6 +51,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("budget", "Instant::now", "Clock, which a permit carries because it is settled where it is dropped"),
     ("outbound", "crate::vendor", "Sending, the body type of a message"),
     ("payload", "crate::intake", "Buffered, a body with the memory it counts for"),
+    ("refusal", "crate::vendor", "CircuitOpen, which tells when a host is tried again"),
 ];
 
 /// Longest file without its tests, in lines.

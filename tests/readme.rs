@@ -15,6 +15,7 @@ use jpush_gateway::operation::{
 use jpush_gateway::refusal::Refusal;
 use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
 use jpush_gateway::tenant::{Denied, Directory};
+use jpush_gateway::vendor::{CircuitOpen, Standing};
 use serde_yaml::Value;
 
 const README: &str = include_str!("../README.md");
@@ -106,6 +107,7 @@ fn rendered_metrics() -> String {
     metrics.retry(push);
     metrics.replay(push, ReplayedBy::IdempotencyKey);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
+    metrics.vendor_circuits([("api.jpush.cn".to_owned(), Standing::Closed)]);
     metrics.render(&Arc::new(directory), Moment::default())
 }
 
@@ -132,6 +134,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Overloaded { what: "" },
         Refusal::Draining,
         Refusal::VendorUnreachable,
+        CircuitOpen { retry_after: window }.into(),
         Refusal::VendorTimeout,
         Refusal::VendorInterrupted,
         Refusal::VendorRejectedCredential,

@@ -141,7 +141,9 @@ fn metrics(state: &State) -> String {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     state.metrics.connections.set(gauge(state.load.connections.now()));
     state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
-    state.metrics.render(&state.reloads.current().setup.directory, state.clock.now())
+    let setup = Arc::clone(&state.reloads.current().setup);
+    state.metrics.vendor_circuits(setup.connector.standings());
+    state.metrics.render(&setup.directory, state.clock.now())
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

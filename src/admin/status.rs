@@ -21,6 +21,7 @@ pub(super) struct Status {
     in_flight_requests: usize,
     connections: usize,
     body_memory_bytes: usize,
+    vendor: BTreeMap<String, HostStatus>,
     tenants: BTreeMap<String, BTreeMap<&'static str, CredentialStatus>>,
     callers: BTreeMap<String, CallerStatus>,
     recent_refusals: Vec<Refused>,
@@ -30,6 +31,11 @@ pub(super) struct Status {
 struct ConfigStatus {
     digest: String,
     loaded: String,
+}
+
+#[derive(Serialize)]
+struct HostStatus {
+    circuit: &'static str,
 }
 
 #[derive(Serialize)]
@@ -83,6 +89,7 @@ impl Status {
             in_flight_requests: state.load.in_flight(),
             connections: state.load.connections.now(),
             body_memory_bytes: state.load.body_memory_bytes(),
+            vendor: hosts(&current.setup),
             tenants: directory
                 .tenants
                 .iter()
@@ -92,6 +99,11 @@ impl Status {
             recent_refusals: state.recent.list(),
         }
     }
+}
+
+fn hosts(setup: &Setup) -> BTreeMap<String, HostStatus> {
+    let hosts = setup.connector.standings();
+    hosts.map(|(host, standing)| (host, HostStatus { circuit: standing.as_str() })).collect()
 }
 
 fn credentials(

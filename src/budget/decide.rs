@@ -1,6 +1,7 @@
 //! The decision: slots free, then the caller's quota, then pacing; all of it taken together, or nothing, or a turn
 //! to wait for.
 
+use std::ptr;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ pub struct Turn {
 /// What a call waits for.
 #[derive(Clone)]
 enum Gate {
-    Budget(Arc<Budget>),
+    Budget(&'static Budget),
     Quota(Arc<Quota>),
 }
 
@@ -118,8 +119,8 @@ impl Turn {
         &self.waiter.bell
     }
 
-    fn id_at_budget(&self, budget: &Arc<Budget>) -> Option<u64> {
-        matches!(&self.gate, Gate::Budget(mine) if Arc::ptr_eq(mine, budget)).then_some(self.waiter.id)
+    fn id_at_budget(&self, budget: &Budget) -> Option<u64> {
+        matches!(&self.gate, Gate::Budget(mine) if ptr::eq(*mine, budget)).then_some(self.waiter.id)
     }
 
     fn id_at_quota(&self, quota: &Arc<Quota>) -> Option<u64> {
@@ -172,7 +173,7 @@ pub fn decide(
     // A turn gives its place back when it is dropped, for which it needs the locks.
     drop(held);
     match decision {
-        Ok(calls) => Decision::Paid(Permit::new(draw.clone(), calls, taker.clone(), clock)),
+        Ok(calls) => Decision::Paid(Permit::new(*draw, calls, taker.clone(), clock)),
         Err(Waiting::Refused(exhausted)) => Decision::Refused(exhausted),
         Err(Waiting::Stays { look_at }) => match turn {
             Some(turn) => Decision::Wait { turn, look_at },
@@ -197,14 +198,13 @@ enum Waiting {
 
 /// Everything one decision is about, locked.
 struct Held<'b> {
-    budgets: [Option<(&'b Arc<Budget>, MutexGuard<'b, Inner>)>; Draw::MAX],
+    budgets: [Option<(&'static Budget, MutexGuard<'static, Inner>)>; Draw::MAX],
     quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
 impl<'b> Held<'b> {
-    fn lock(draw: &'b Draw, taker: &'b Taker) -> Self {
-        let budgets =
-            draw.0.each_ref().map(|budget| budget.as_ref().map(|budget| (budget, lock(&budget.inner))));
+    fn lock(draw: &Draw, taker: &'b Taker) -> Self {
+        let budgets = draw.0.map(|budget| budget.map(|budget| (budget, lock(&budget.inner))));
         let quota = taker.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
         Self { budgets, quota }
     }
@@ -216,7 +216,7 @@ impl<'b> Held<'b> {
             (inner.free(now) == 0 || others).then(|| {
                 let nth = if others { inner.queue.len() + 1 } else { 1 };
                 let wait = inner.until_free(now, nth, Ends::Latest);
-                Blocked { exhausted: inner.exhausted(wait), gate: Gate::Budget(Arc::clone(budget)) }
+                Blocked { exhausted: inner.exhausted(wait), gate: Gate::Budget(budget) }
             })
         });
         if let Some(blocked) = full.max_by_key(|blocked| blocked.exhausted.wait()) {
@@ -246,10 +246,7 @@ impl<'b> Held<'b> {
             let Some(pace) = &inner.pace else { continue };
             if let Err(wait) = pace.take(now) {
                 taken.into_iter().for_each(Pace::refund);
-                return Err(Blocked {
-                    gate: Gate::Budget(Arc::clone(budget)),
-                    exhausted: inner.exhausted(wait),
-                });
+                return Err(Blocked { gate: Gate::Budget(budget), exhausted: inner.exhausted(wait) });
             }
             taken.push(pace);
         }
@@ -309,7 +306,7 @@ impl<'b> Held<'b> {
     fn soonest(&mut self, gate: &Gate, now: Moment, ahead: usize, exhausted: &Exhausted) -> Duration {
         match gate {
             Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().flatten().find(|(held, _)| Arc::ptr_eq(held, budget));
+                let held = self.budgets.iter_mut().flatten().find(|(held, _)| ptr::eq(*held, *budget));
                 let by_window = held.map(|(_, inner)| inner.until_free(now, ahead + 1, Ends::Soonest));
                 by_window.unwrap_or_default()
             }
@@ -323,7 +320,7 @@ impl<'b> Held<'b> {
     fn queue(&mut self, gate: &Gate) -> &mut super::Queue {
         match gate {
             Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().flatten().find(|(held, _)| Arc::ptr_eq(held, budget));
+                let held = self.budgets.iter_mut().flatten().find(|(held, _)| ptr::eq(*held, *budget));
                 &mut held.expect("a call waits at a gate of its own").1.queue
             }
             Gate::Quota(_) => &mut self.quota.as_mut().expect("a call waits at a gate of its own").1.queue,

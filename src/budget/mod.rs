@@ -4,6 +4,9 @@
 //! [`take`] decides over several budgets, the caller's quota and pacing together, or not at all. What it gives is a
 //! [`Permit`], one vendor call paid for; dropping a permit is always right, whenever it happens.
 //!
+//! Budgets live as long as the process, so calls refer to them plainly: a shared count of references would be one
+//! more cache line that every core writes to on every call.
+//!
 //! Pure: time is passed in as a [`Moment`], except where a permit is dropped, which is why it carries its [`Clock`].
 
 mod decide;
@@ -18,8 +21,9 @@ mod window;
 mod word;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, take, whole_seconds};
@@ -65,7 +69,7 @@ impl Clock {
 /// All budgets, by vendor key and name. They outlive every configuration: a reload finds them again here.
 #[derive(Default)]
 pub struct Budgets {
-    by_key: Mutex<HashMap<(VendorKey, BudgetName), Arc<Budget>>>,
+    by_key: Mutex<HashMap<(VendorKey, BudgetName), &'static Budget>>,
     next_order: AtomicU32,
 }
 
@@ -86,14 +90,15 @@ impl Budgets {
         name: BudgetName,
         limit: BudgetLimit,
         horizon: Horizon,
-    ) -> Arc<Budget> {
+    ) -> &'static Budget {
         let mut by_key = lock(&self.by_key);
-        let budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
+        let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Budget { name, order, inner: Mutex::new(Inner::new(name, limit, horizon)) })
+            let inner = Mutex::new(Inner::new(name, limit, horizon));
+            Box::leak(Box::new(Budget { name, order, inner }))
         });
         lock(&budget.inner).resize(limit, horizon);
-        Arc::clone(budget)
+        budget
     }
 }
 
@@ -110,7 +115,7 @@ struct Inner {
     limit: BudgetLimit,
     rule: Rule,
     window: Window,
-    pace: Option<Pace>,
+    pace: Option<Box<Pace>>,
     tally: Tally,
     queue: Queue,
     /// Calls that ever took a slot: tells which answers are news.
@@ -154,8 +159,8 @@ impl Inner {
         by_window.max(heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)).max(Moment::TICK)
     }
 
-    fn word(&self, now: Moment) -> Option<Word> {
-        self.word.filter(|word| word.holds(now))
+    fn word(&self, now: Moment) -> Option<&Word> {
+        self.word.as_ref().filter(|word| word.holds(now))
     }
 
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
@@ -186,18 +191,18 @@ impl Inner {
                 Duration::ZERO
             },
             waiting: self.queue.len(),
-            foreign: self.word(now).map_or(0, |word| word.foreign()),
-            vendor_limit: self.word(now).and_then(|word| word.limit()),
+            foreign: self.word(now).map_or(0, Word::foreign),
+            vendor_limit: self.word(now).and_then(Word::limit),
         }
     }
 }
 
 fn rule(limit: BudgetLimit, horizon: Horizon) -> Rule {
-    Rule { limit: limit.limit.get(), length: limit.window, guard: horizon.guard, attempt: horizon.attempt }
+    Rule::new(limit.limit.get(), limit.window, horizon)
 }
 
-fn pace(limit: BudgetLimit) -> Option<Pace> {
-    limit.burst.map(|_| Pace::new(&limit))
+fn pace(limit: BudgetLimit) -> Option<Box<Pace>> {
+    limit.burst.map(|_| Box::new(Pace::new(&limit)))
 }
 
 /// A budget as it stands: for headers, metrics and the status page.
@@ -252,7 +257,7 @@ impl Budget {
         for caller in window.callers() {
             calls.entry(caller).or_default().window += 1;
         }
-        for (caller, hour) in tally.last_hour(now).filter(|(_, hour)| *hour > 0) {
+        for (caller, hour) in tally.last_hour(now) {
             calls.entry(caller).or_default().hour = hour;
         }
         calls
@@ -292,19 +297,18 @@ impl Quota {
 }
 
 /// The budgets one call draws on: all of them or none.
-#[derive(Clone, Default)]
-pub struct Draw([Option<Arc<Budget>>; Draw::MAX]);
+#[derive(Clone, Copy, Default)]
+pub struct Draw([Option<&'static Budget>; Draw::MAX]);
 
 impl Draw {
     /// A schedule for a target list to everybody draws on three, a v4 upload of two pictures as well.
     const MAX: usize = 4;
 
     /// Adds a budget, keeping the order in which locks are taken.
-    pub fn add(&mut self, budget: &Arc<Budget>) {
-        let mut carried = Some(Arc::clone(budget));
+    pub fn add(&mut self, budget: &'static Budget) {
+        let mut carried = Some(budget);
         for place in &mut self.0 {
-            if place.as_ref().is_none_or(|known| carried.as_ref().is_some_and(|new| new.order < known.order))
-            {
+            if place.is_none_or(|known| carried.is_some_and(|new| new.order < known.order)) {
                 std::mem::swap(place, &mut carried);
             }
         }
@@ -312,12 +316,23 @@ impl Draw {
     }
 
     /// Its budgets.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Budget>> {
-        self.0.iter().flatten()
+    pub fn iter(&self) -> impl Iterator<Item = &'static Budget> {
+        self.0.into_iter().flatten()
     }
 }
 
+/// How often a lock is tried before its thread sleeps for it. What is done under these locks takes less than the
+/// system call that sleeping costs, and one that slept makes the other thread pay for a second one that wakes it.
+const TRIES: u32 = 8;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code under these locks can panic half-way through a change.
+    // No code under these locks can panic half-way through a change, so a poisoned one is as good as another.
+    for tries in 0..TRIES {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => (0..1 << tries).for_each(|_| spin_loop()),
+        }
+    }
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

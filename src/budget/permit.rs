@@ -48,7 +48,7 @@ impl Dispatched {
             let inner = &mut *inner;
             inner.window.settle(now, taker.caller);
             inner.tally.count(taker.caller, now);
-            if clear && !budget.name.is_daily() {
+            if said != Said::default() && clear && !budget.name.is_daily() {
                 let used = inner.window.used();
                 inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
             }

@@ -1,4 +1,5 @@
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -18,7 +19,7 @@ fn seconds(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
 }
 
-fn draw(budgets: &[&Arc<Budget>]) -> Draw {
+fn draw(budgets: &[&'static Budget]) -> Draw {
     let mut draw = Draw::default();
     for budget in budgets {
         draw.add(budget);
@@ -31,7 +32,7 @@ fn anyone() -> Taker {
 }
 
 /// Takes a slot without the permit that would give it back by the real clock.
-fn take_at(budget: &Arc<Budget>, now: Moment) -> Result<(), Exhausted> {
+fn take_at(budget: &'static Budget, now: Moment) -> Result<(), Exhausted> {
     let mut inner = lock(&budget.inner);
     if inner.free(now) == 0 {
         let wait = inner.until_free(now, 1, Ends::Latest);
@@ -47,9 +48,9 @@ fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
     let budgets = Budgets::default();
     let open = |name, limit| budgets.open(&key("a"), name, size(limit, Duration::from_mins(1)), HORIZON);
     let first = open(BudgetName::Push, 2);
-    take_at(&first, seconds(0)).expect("a fresh budget has room");
+    take_at(first, seconds(0)).expect("a fresh budget has room");
     let again = open(BudgetName::Push, 1);
-    assert!(Arc::ptr_eq(&first, &again));
+    assert!(std::ptr::eq(first, again));
     assert_eq!(again.standing(seconds(0)).remaining, 0, "the lower limit holds at once");
     assert_eq!(open(BudgetName::File, 2).standing(seconds(0)).used, 0);
     open(BudgetName::Push, 3);
@@ -60,30 +61,30 @@ fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
 fn a_slot_is_held_until_the_answer_and_one_window_more() {
     let budgets = Budgets::default();
     let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
-    take_at(&budget, seconds(0)).expect("room");
-    let Err(refusal) = take_at(&budget, seconds(1)) else { panic!("the only slot is in flight") };
+    take_at(budget, seconds(0)).expect("room");
+    let Err(refusal) = take_at(budget, seconds(1)) else { panic!("the only slot is in flight") };
     assert_eq!(
         refusal.wait(),
         Duration::from_secs(28 + 10 + 60) + Moment::TICK,
         "as if the call took its full time"
     );
     lock(&budget.inner).window.settle(seconds(5), 0);
-    let Err(refusal) = take_at(&budget, seconds(6)) else { panic!("held for a window") };
+    let Err(refusal) = take_at(budget, seconds(6)) else { panic!("held for a window") };
     assert_eq!(refusal.wait(), Duration::from_secs(59) + Moment::TICK);
-    assert!(take_at(&budget, seconds(65)).is_err(), "the last instant of the window is still held");
-    assert!(take_at(&budget, seconds(6) + refusal.wait()).is_ok(), "a lone caller that waits is admitted");
+    assert!(take_at(budget, seconds(65)).is_err(), "the last instant of the window is still held");
+    assert!(take_at(budget, seconds(6) + refusal.wait()).is_ok(), "a lone caller that waits is admitted");
 }
 
 #[test]
 fn an_attempt_given_up_is_held_for_the_guard_as_well() {
     let budgets = Budgets::default();
     let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
-    take_at(&budget, seconds(0)).expect("room");
+    take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.abandon(seconds(5), 0);
-    let Err(refusal) = take_at(&budget, seconds(6)) else { panic!("held") };
+    let Err(refusal) = take_at(budget, seconds(6)) else { panic!("held") };
     assert_eq!(refusal.wait(), Duration::from_secs(69) + Moment::TICK);
-    assert!(take_at(&budget, seconds(75)).is_err());
-    assert!(take_at(&budget, seconds(6) + refusal.wait()).is_ok());
+    assert!(take_at(budget, seconds(75)).is_err());
+    assert!(take_at(budget, seconds(6) + refusal.wait()).is_ok());
 }
 
 #[test]
@@ -92,13 +93,13 @@ fn all_budgets_or_none_whatever_the_order() {
     let hour = Duration::from_hours(1);
     let schedule = budgets.open(&key("a"), BudgetName::Schedule, size(5, hour), HORIZON);
     let file = budgets.open(&key("a"), BudgetName::File, size(1, hour), HORIZON);
-    for both in [draw(&[&schedule, &file]), draw(&[&file, &schedule])] {
-        let order: Vec<_> = both.iter().map(|budget| budget.name()).collect();
+    for both in [draw(&[schedule, file]), draw(&[file, schedule])] {
+        let order: Vec<_> = both.iter().map(Budget::name).collect();
         assert_eq!(order, [BudgetName::Schedule, BudgetName::File], "locks are taken in one order");
     }
     let now = clock.now();
-    let first = take(&draw(&[&file, &schedule]), &anyone(), clock, now).expect("both have room");
-    let Err(Exhausted::Budget { name, .. }) = take(&draw(&[&file, &schedule]), &anyone(), clock, now) else {
+    let first = take(&draw(&[file, schedule]), &anyone(), clock, now).expect("both have room");
+    let Err(Exhausted::Budget { name, .. }) = take(&draw(&[file, schedule]), &anyone(), clock, now) else {
         panic!("no room in the file budget")
     };
     assert_eq!(name, BudgetName::File);
@@ -112,7 +113,7 @@ fn permits_account_wherever_they_are_dropped() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(9, hour), HORIZON);
-    let take = || take(&draw(&[&budget]), &anyone(), clock, clock.now()).expect("room for all");
+    let take = || take(&draw(&[budget]), &anyone(), clock, clock.now()).expect("room for all");
     let used = || budget.standing(clock.now()).used;
     take().dispatch().refund();
     assert_eq!(used(), 0, "nothing was written");
@@ -131,7 +132,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour)));
     let taker = || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)) };
-    let take = |now| take(&draw(&[&budget]), &taker(), clock, now);
+    let take = |now| take(&draw(&[budget]), &taker(), clock, now);
     let now = clock.now();
     let permit = take(now).expect("room and share");
     for _ in 0..5 {
@@ -147,7 +148,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let one_of_many = budgets.open(&key("b"), BudgetName::Push, size(9, hour), HORIZON);
     let mut permits = Vec::new();
     let refusal = loop {
-        match super::take(&draw(&[&one_of_many]), &taker(), clock, now) {
+        match super::take(&draw(&[one_of_many]), &taker(), clock, now) {
             Ok(permit) => permits.push(permit),
             Err(refusal) => break refusal,
         }
@@ -155,7 +156,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     assert_eq!(permits.len(), 2);
     assert!(matches!(refusal, Exhausted::Quota { limit: 2, .. }));
     assert!(
-        super::take(&draw(&[&one_of_many]), &taker(), clock, now + refusal.wait()).is_ok(),
+        super::take(&draw(&[one_of_many]), &taker(), clock, now + refusal.wait()).is_ok(),
         "true for a lone caller"
     );
 }
@@ -169,7 +170,7 @@ fn pacing_refuses_without_cost() {
     let quota = Arc::new(Quota::new(size(4, minute)));
     let taker = || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)) };
     let now = clock.now();
-    let take = |now| take(&draw(&[&budget]), &taker(), clock, now);
+    let take = |now| take(&draw(&[budget]), &taker(), clock, now);
     let _two = [take(now).expect("burst"), take(now).expect("burst")];
     let refusals: Vec<_> = (0..5).map(|_| take(now).err().expect("paced")).collect();
     assert!(
@@ -181,7 +182,7 @@ fn pacing_refuses_without_cost() {
 }
 
 /// An answer to a call at this moment, with these rate headers; its slot is left as it is.
-fn hear(budget: &Arc<Budget>, call: u64, now: Moment, said: Said) {
+fn hear(budget: &'static Budget, call: u64, now: Moment, said: Said) {
     let mut inner = lock(&budget.inner);
     let used = inner.window.used();
     inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
@@ -198,18 +199,18 @@ fn the_vendors_word_counts_downwards_only_and_until_its_reset() {
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     let remaining = |now| budget.standing(now).remaining;
     for _ in 0..3 {
-        take_at(&budget, seconds(0)).expect("room");
+        take_at(budget, seconds(0)).expect("room");
     }
-    hear(&budget, 1, seconds(1), said(10, 9, 59));
+    hear(budget, 1, seconds(1), said(10, 9, 59));
     assert_eq!(remaining(seconds(1)), 7, "nine free less two dispatched since is no less than ours");
-    hear(&budget, 2, seconds(2), said(10, 4, 30));
+    hear(budget, 2, seconds(2), said(10, 4, 30));
     assert_eq!(remaining(seconds(2)), 3, "four free, one dispatched since");
     assert_eq!(budget.standing(seconds(2)).foreign, 3, "six counted, three of them ours");
-    hear(&budget, 1, seconds(3), said(10, 9, 59));
+    hear(budget, 1, seconds(3), said(10, 9, 59));
     assert_eq!(remaining(seconds(3)), 3, "an older answer is no news");
     assert_eq!(remaining(seconds(31)), 3);
     assert_eq!(remaining(seconds(32)), 7, "until its reset only");
-    hear(&budget, 3, seconds(33), said(600, 599, 60));
+    hear(budget, 3, seconds(33), said(600, 599, 60));
     assert_eq!(remaining(seconds(33)), 7, "a higher limit is only reported");
     assert_eq!(budget.standing(seconds(33)).vendor_limit, Some(600));
 }
@@ -218,8 +219,8 @@ fn the_vendors_word_counts_downwards_only_and_until_its_reset() {
 fn a_lower_limit_of_the_vendors_is_used() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
-    take_at(&budget, seconds(0)).expect("room");
-    hear(&budget, 1, seconds(1), Said { limit: Some(3), ..Said::default() });
+    take_at(budget, seconds(0)).expect("room");
+    hear(budget, 1, seconds(1), Said { limit: Some(3), ..Said::default() });
     assert_eq!(budget.standing(seconds(1)).remaining, 2);
 }
 
@@ -228,20 +229,20 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     let refused = |reset| Said { refused: true, reset, ..Said::default() };
-    take_at(&budget, seconds(0)).expect("room");
-    hear(&budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
-    let refusal = take_at(&budget, seconds(2)).expect_err("spent");
+    take_at(budget, seconds(0)).expect("room");
+    hear(budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
+    let refusal = take_at(budget, seconds(2)).expect_err("spent");
     assert_eq!(refusal.wait(), Duration::from_secs(19) + Moment::TICK);
-    take_at(&budget, seconds(2) + refusal.wait()).expect("a lone caller that waits is admitted");
-    hear(&budget, 2, seconds(30), refused(None));
-    assert!(take_at(&budget, seconds(30)).is_err(), "a short back-off");
-    take_at(&budget, seconds(31)).expect("and no more");
-    hear(&budget, 3, seconds(40), refused(Some(Duration::from_hours(24))));
-    take_at(&budget, seconds(101)).expect("at most one window ahead");
+    take_at(budget, seconds(2) + refusal.wait()).expect("a lone caller that waits is admitted");
+    hear(budget, 2, seconds(30), refused(None));
+    assert!(take_at(budget, seconds(30)).is_err(), "a short back-off");
+    take_at(budget, seconds(31)).expect("and no more");
+    hear(budget, 3, seconds(40), refused(Some(Duration::from_hours(24))));
+    take_at(budget, seconds(101)).expect("at most one window ahead");
 }
 
 /// A decision with patience, at a moment of the test's choosing.
-fn ask(budget: &Arc<Budget>, caller: u16, turn: Option<Turn>, now: Moment, clock: Clock) -> Decision {
+fn ask(budget: &'static Budget, caller: u16, turn: Option<Turn>, now: Moment, clock: Clock) -> Decision {
     let taker = Taker { caller, weight: 1, quota: None };
     decide(&draw(&[budget]), &taker, (clock, now), turn, Patience::Until(now + Duration::from_secs(10)))
 }
@@ -251,31 +252,31 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     let clock = Clock::start();
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(5)), HORIZON);
-    take_at(&budget, seconds(0)).expect("room");
+    take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(1), 0);
-    let Decision::Wait { turn: first, look_at } = ask(&budget, 1, None, seconds(2), clock) else {
+    let Decision::Wait { turn: first, look_at } = ask(budget, 1, None, seconds(2), clock) else {
         panic!("waits")
     };
     assert_eq!(look_at, Some(seconds(6) + Moment::TICK), "when the slot frees, and not before");
-    let Decision::Wait { turn: second, look_at } = ask(&budget, 2, None, seconds(2), clock) else {
+    let Decision::Wait { turn: second, look_at } = ask(budget, 2, None, seconds(2), clock) else {
         panic!("waits")
     };
     assert_eq!(look_at, None, "somebody is before it");
     assert_eq!(budget.standing(seconds(2)).waiting, 2);
     let later = seconds(6) + Moment::TICK;
-    let newcomer = take(&draw(&[&budget]), &Taker { caller: 3, weight: 1, quota: None }, clock, later);
+    let newcomer = take(&draw(&[budget]), &Taker { caller: 3, weight: 1, quota: None }, clock, later);
     assert!(newcomer.is_err(), "a free slot belongs to whoever waits");
-    let Decision::Wait { turn: second, .. } = ask(&budget, 2, Some(second), later, clock) else {
+    let Decision::Wait { turn: second, .. } = ask(budget, 2, Some(second), later, clock) else {
         panic!("not its turn")
     };
-    let Decision::Paid(permit) = ask(&budget, 1, Some(first), later, clock) else { panic!("its turn") };
+    let Decision::Paid(permit) = ask(budget, 1, Some(first), later, clock) else { panic!("its turn") };
     assert_eq!(budget.standing(later).waiting, 1);
     drop(permit);
     assert!(
         second.bell().poll(&std::task::Context::from_waker(std::task::Waker::noop())).is_ready(),
         "it is told"
     );
-    assert!(matches!(ask(&budget, 2, Some(second), later, clock), Decision::Paid(_)));
+    assert!(matches!(ask(budget, 2, Some(second), later, clock), Decision::Paid(_)));
 }
 
 #[test]
@@ -283,16 +284,16 @@ fn who_cannot_be_served_in_time_is_refused_at_once_and_who_leaves_makes_room() {
     let clock = Clock::start();
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(8)), HORIZON);
-    take_at(&budget, seconds(0)).expect("room");
+    take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(0), 0);
-    let Decision::Wait { turn, .. } = ask(&budget, 1, None, seconds(1), clock) else { panic!("waits") };
+    let Decision::Wait { turn, .. } = ask(budget, 1, None, seconds(1), clock) else { panic!("waits") };
     assert!(
-        matches!(ask(&budget, 2, None, seconds(1), clock), Decision::Refused(_)),
+        matches!(ask(budget, 2, None, seconds(1), clock), Decision::Refused(_)),
         "the next slot is the other's, and the one after it frees too late"
     );
     drop(turn);
     assert_eq!(budget.standing(seconds(1)).waiting, 0);
-    assert!(matches!(ask(&budget, 2, None, seconds(1), clock), Decision::Wait { .. }));
+    assert!(matches!(ask(budget, 2, None, seconds(1), clock), Decision::Wait { .. }));
 }
 
 #[test]
@@ -304,11 +305,11 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let greedy = Taker { caller: 1, weight: 1, quota: Some(quota) };
     let now = clock.now();
     let ask = |turn, now| {
-        decide(&draw(&[&budget]), &greedy, (clock, now), turn, Patience::Until(now + Duration::from_secs(9)))
+        decide(&draw(&[budget]), &greedy, (clock, now), turn, Patience::Until(now + Duration::from_secs(9)))
     };
     let Decision::Paid(_first) = ask(None, now) else { panic!("its share") };
     let Decision::Wait { turn, look_at } = ask(None, now) else { panic!("over its share") };
-    let others = take(&draw(&[&budget]), &Taker { caller: 2, weight: 1, quota: None }, clock, now);
+    let others = take(&draw(&[budget]), &Taker { caller: 2, weight: 1, quota: None }, clock, now);
     assert!(others.is_ok(), "the budget has room");
     let at = look_at.expect("nobody is before it");
     assert!(matches!(ask(Some(turn), at), Decision::Paid(_)));
@@ -350,7 +351,7 @@ proptest! {
                 let window = &mut lock(&budget.inner).window;
                 if lost { window.abandon(at(end), 0) } else { window.settle(at(end), 0) }
             }
-            if take_at(&budget, at(now)).is_ok() {
+            if take_at(budget, at(now)).is_ok() {
                 taken += 1;
                 ends.push((now + call.answered_after, call.lost));
                 // The vendor may count an attempt that was given up as late as the guard says.

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::Horizon;
 use super::moment::Moment;
 
 /// Size of a window.
@@ -20,9 +21,22 @@ pub(super) struct Rule {
     /// Length of the span.
     pub(super) length: Duration,
     /// How long after a given-up attempt the vendor may still count it.
-    pub(super) guard: Duration,
+    guard: Duration,
     /// How long an attempt lasts at most, from dispatch to its end.
-    pub(super) attempt: Duration,
+    attempt: Duration,
+    /// How long a slot is held after the answer, and after the end of an attempt given up, in microseconds: every
+    /// decision asks.
+    settled_micros: u64,
+    abandoned_micros: u64,
+}
+
+impl Rule {
+    pub(super) fn new(limit: u32, length: Duration, horizon: Horizon) -> Self {
+        let Horizon { guard, attempt } = horizon;
+        let micros = |held: Duration| (Moment::default() + held).as_micros();
+        let (settled_micros, abandoned_micros) = (micros(length), micros(guard + length));
+        Self { limit, length, guard, attempt, settled_micros, abandoned_micros }
+    }
 }
 
 /// When calls in flight are taken to end.
@@ -66,10 +80,11 @@ impl Slot {
 impl Window {
     /// Slots that can be taken now.
     pub(super) fn free(&mut self, rule: &Rule, now: Moment) -> u32 {
-        while self.settled.front().is_some_and(|slot| slot.end() + rule.length < now) {
+        let over = |slot: &Slot, held: u64| slot.end().as_micros().saturating_add(held) < now.as_micros();
+        while self.settled.front().is_some_and(|slot| over(slot, rule.settled_micros)) {
             self.settled.pop_front();
         }
-        while self.abandoned.front().is_some_and(|slot| slot.end() + rule.guard + rule.length < now) {
+        while self.abandoned.front().is_some_and(|slot| over(slot, rule.abandoned_micros)) {
             self.abandoned.pop_front();
         }
         rule.limit.saturating_sub(self.used())

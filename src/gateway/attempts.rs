@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use http::Request;
 
+use super::repeats::effect_of;
 use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
@@ -12,9 +13,10 @@ use crate::budget::Permit;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
+use crate::retry::Effect;
 use crate::telemetry::VendorNote;
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Sending};
+use crate::vendor::{Answer, Choice, Deadlines, Failure, NotSent, Sending};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -36,6 +38,7 @@ impl Worker {
         mut note: impl FnMut(VendorNote) + Send,
     ) -> Result<(http::response::Parts, Read), Refusal> {
         let Attempts { grant, facts, origin, mut deadlines, mut again } = attempts;
+        // What the first attempt may have done is not undone by a second that came to nothing.
         let (mut choice, mut first) = (Choice::Any, None);
         let operation = grant.operation();
         let failed = |kind| self.telemetry.metrics.vendor_failure(operation, kind);
@@ -49,14 +52,20 @@ impl Worker {
                         Err(cut @ (Refusal::VendorTimeout | Refusal::VendorInterrupted)) => {
                             (cut, again.take())
                         }
-                        outcome => return outcome,
+                        outcome => return undoubted(outcome, first),
                     }
+                }
+                Err(Failure::NotSent(_, NotSent::CircuitOpen(open))) => {
+                    dispatched.refund();
+                    return Err(first.unwrap_or_else(|| open.into()));
                 }
                 Err(Failure::NotSent(back, why)) => {
                     dispatched.refund();
                     failed(why.kind());
-                    if choice == Choice::Fresh || !time_for_another(&deadlines) {
+                    let down = self.pool.check_circuit(origin, Instant::now()).is_err();
+                    if down || choice == Choice::Fresh || !time_for_another(&deadlines) {
                         tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
+                        return Err(first.unwrap_or(Refusal::VendorUnreachable));
                     }
                     (Refusal::VendorUnreachable, Some(back))
                 }
@@ -69,13 +78,8 @@ impl Worker {
                     (Refusal::VendorInterrupted, again.take())
                 }
             };
-            // What the first attempt may have done is not undone by a second that came to nothing.
-            let refusal = match (refusal, first.take()) {
-                (Refusal::VendorUnreachable, Some(first)) => first,
-                (refusal, _) => refusal,
-            };
-            let is_first = choice == Choice::Any && time_for_another(&deadlines);
-            let Some(next) = next.filter(|_| is_first) else { return Err(refusal) };
+            let may_go_on = choice == Choice::Any && time_for_another(&deadlines);
+            let Some(next) = next.filter(|_| may_go_on) else { return Err(refusal) };
             deadlines.start = Instant::now();
             let Ok(paid) = self.pay(grant, facts, deadlines.start) else { return Err(refusal) };
             self.telemetry.metrics.retry(operation);
@@ -105,6 +109,21 @@ impl Worker {
             })?;
         }
         Ok((parts, read))
+    }
+}
+
+/// The outcome of the last attempt. Where it says that nothing was done, the doubt of a first attempt stays.
+fn undoubted<T>(
+    outcome: Result<(http::response::Parts, T), Refusal>,
+    first: Option<Refusal>,
+) -> Result<(http::response::Parts, T), Refusal> {
+    let nothing_done = match &outcome {
+        Ok((parts, _)) => Effect::of_answer(parts.status) == Effect::None,
+        Err(refusal) => effect_of(refusal) == Effect::None,
+    };
+    match first {
+        Some(doubt) if nothing_done && effect_of(&doubt) == Effect::Unknown => Err(doubt),
+        _ => outcome,
     }
 }
 

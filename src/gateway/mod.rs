@@ -208,6 +208,7 @@ impl Worker {
             Before::First(mark) => mark,
             Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
         };
+        self.pool.check_circuit(grant.origin(), deadlines.start)?;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);

@@ -193,6 +193,8 @@ callers:
         check(&[("orders:", "news:")], &["caller orders removed", "caller news added"], &[]);
         let quota = ("allow: [ push ]", "allow: [ push, file ], quota: { limit: 5, window: 60s }");
         check(&[quota], &["caller orders changed: allow, quota"], &[]);
+        let repeats = ("0d1 } }", "0d1 } }, cid: inject, resend_guard: 0s");
+        check(&[repeats], &["tenant shop changed: cid, resend_guard"], &[]);
         let name = ("{ sha256", "{ name: spare, sha256");
         check(&[name], &["caller orders changed: tokens"], &[]);
     }

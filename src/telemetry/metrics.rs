@@ -13,6 +13,7 @@ use prometheus::{
 use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::{CredentialKind, Directory};
+use crate::vendor::Standing;
 
 /// Label value of something a request did not get far enough to have.
 pub const NONE: &str = "none";
@@ -40,6 +41,7 @@ pub struct Metrics {
     vendor_failures: IntCounterVec,
     retries: IntCounterVec,
     replays: IntCounterVec,
+    vendor_circuit_open: IntGaugeVec,
     budget_limit: IntGaugeVec,
     budget_used: IntGaugeVec,
     budget_waiting: IntGaugeVec,
@@ -137,6 +139,11 @@ impl Metrics {
             ),
             retries: counter("retries_total", "Second attempts.", &["operation"]),
             replays: counter("replays_total", "Repeated calls that were not sent.", &["operation", "by"]),
+            vendor_circuit_open: gauges(
+                "vendor_circuit_open",
+                "Whether calls to a vendor host are refused because it cannot be reached.",
+                &["host"],
+            ),
             budget_limit: gauges("budget_limit", "Calls a window.", &budget),
             budget_used: gauges("budget_used", "Slots in use.", &budget),
             budget_wait_seconds: histogram_by(
@@ -248,6 +255,16 @@ impl Metrics {
                 vendor_200: self.vendor_answers.with_label_values(&[operation, tenant, "200", "0"]),
             }
         })
+    }
+
+    /// How it stands with the vendor's hosts.
+    pub fn vendor_circuits(&self, hosts: impl IntoIterator<Item = (String, Standing)>) {
+        self.vendor_circuit_open.reset();
+        for (host, standing) in hosts {
+            let is_open = i64::from(standing != Standing::Closed);
+            // Two base URLs of one host, with and without TLS, count together.
+            self.vendor_circuit_open.with_label_values(&[host]).add(is_open);
+        }
     }
 
     /// The whole state in Prometheus' text format.

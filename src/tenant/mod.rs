@@ -80,7 +80,7 @@ pub struct Credential {
     pub key: VendorKey,
     /// `Basic …`, marked sensitive.
     authorization: HeaderValue,
-    budgets: [Option<Arc<Budget>>; BudgetName::ALL.len()],
+    budgets: [Option<&'static Budget>; BudgetName::ALL.len()],
 }
 
 impl Credential {
@@ -90,13 +90,13 @@ impl Credential {
     }
 
     /// One of its budgets; `None` if it is off.
-    pub fn budget(&self, name: BudgetName) -> Option<&Arc<Budget>> {
-        self.budgets[name.index()].as_ref()
+    pub fn budget(&self, name: BudgetName) -> Option<&'static Budget> {
+        self.budgets[name.index()]
     }
 
     /// All of its budgets that are on.
-    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
-        self.budgets.iter().flatten()
+    pub fn budgets(&self) -> impl Iterator<Item = &'static Budget> {
+        self.budgets.into_iter().flatten()
     }
 }
 

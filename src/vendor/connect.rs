@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Connection;
+use super::circuit::{Circuit, Standing};
 use crate::config::BaseUrl;
 use crate::tenant::OriginId;
 
@@ -43,6 +44,8 @@ pub struct Origin {
     server_name: ServerName<'static>,
     /// The `Host` header of its requests.
     pub host: HeaderValue,
+    /// Shared with the same base URL of the configuration before.
+    pub(super) circuit: Arc<Circuit>,
 }
 
 /// Why there is no connection. No byte of a request was written.
@@ -111,6 +114,29 @@ impl Connector {
         &self.origins
     }
 
+    /// The hosts, with their ports where these are not the usual ones, and how it stands with their circuits.
+    pub fn standings(&self) -> impl Iterator<Item = (String, Standing)> + '_ {
+        self.origins.iter().map(|origin| (origin.url.authority(), origin.circuit.standing()))
+    }
+
+    /// The connector after another one: hosts that are down are not forgotten.
+    #[must_use]
+    pub fn after(mut self, previous: Option<&Self>) -> Self {
+        let circuits: Vec<_> = self
+            .origins
+            .iter()
+            .map(|origin| {
+                let known =
+                    previous.and_then(|previous| Some((previous, self.same_origin(origin, previous)?)));
+                known.map(|(previous, known)| Arc::clone(&previous.origins[known.0].circuit))
+            })
+            .collect();
+        for (origin, circuit) in self.origins.iter_mut().zip(circuits) {
+            origin.circuit = circuit.unwrap_or_else(|| Arc::clone(&origin.circuit));
+        }
+        self
+    }
+
     /// The base URL of another connector whose open connections are as good as new ones of this one.
     pub(super) fn same_origin(&self, origin: &Origin, other: &Self) -> Option<OriginId> {
         let known = other.origins.iter().position(|known| known.url == origin.url)?;
@@ -150,7 +176,8 @@ impl Origin {
     fn new(url: &BaseUrl) -> Result<Self, TlsSetupError> {
         let server_name = ServerName::try_from(url.host.clone()).map_err(TlsSetupError::Name)?;
         let host = HeaderValue::from_str(&url.authority()).expect("a checked base URL is visible ASCII");
-        Ok(Self { url: url.clone(), server_name, host })
+        let circuit = Arc::new(Circuit::new(url.authority()));
+        Ok(Self { url: url.clone(), server_name, host, circuit })
     }
 }
 

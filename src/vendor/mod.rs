@@ -4,6 +4,7 @@
 //! pooled client was measured at 8-12 % more CPU for a push. An attempt says how it failed, because that decides
 //! what may be sent again: [`Failure::NotSent`] means that no byte of the request was written.
 
+mod circuit;
 mod connect;
 mod sending;
 
@@ -17,8 +18,11 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
+pub use circuit::{CircuitOpen, Standing};
 pub use connect::{Connector, ConnectorError, TlsSetupError};
 pub use sending::Sending;
+
+use circuit::Circuit;
 
 use crate::tenant::OriginId;
 
@@ -103,6 +107,9 @@ pub enum NotSent {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectorError),
+    /// The host is down; nothing was tried.
+    #[error(transparent)]
+    CircuitOpen(#[from] CircuitOpen),
     /// A pooled connection turned out to be closed.
     #[error("the pooled connection was closed")]
     PooledClosed,
@@ -113,6 +120,7 @@ impl NotSent {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.kind(),
+            Self::CircuitOpen(_) => "circuit-open",
             Self::PooledClosed => "pooled-closed",
         }
     }
@@ -200,19 +208,40 @@ impl Pool {
                     deadlines.start = Instant::now();
                     connection
                 }
-                Err(error) => return Err(Failure::NotSent(request, error.into())),
+                Err(why) => return Err(Failure::NotSent(request, why)),
             },
         };
         let lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin };
-        exchange(lease, request, deadlines).await
+        let answer = exchange(lease, request, deadlines).await?;
+        self.circuit(origin).succeeded();
+        Ok(answer)
     }
 
-    async fn connect(&self, origin: OriginId, call_due: Instant) -> Result<Connection, ConnectorError> {
-        let due = call_due.min(Instant::now() + self.connector.timeout());
+    /// Whether a call would be refused because its host is down, asked before it is paid for. It would not over a
+    /// connection that is still open.
+    pub fn check_circuit(&self, origin: OriginId, now: Instant) -> Result<(), CircuitOpen> {
+        self.circuit(origin)
+            .check(now)
+            .or_else(|open| if lock(&self.idle[origin.0]).is_empty() { Err(open) } else { Ok(()) })
+    }
+
+    fn circuit(&self, origin: OriginId) -> &Circuit {
+        &self.connector.origins()[origin.0].circuit
+    }
+
+    async fn connect(&self, origin: OriginId, call_due: Instant) -> Result<Connection, NotSent> {
+        let now = Instant::now();
+        let attempt = self.circuit(origin).admit(now)?;
+        let due = call_due.min(now + self.connector.timeout());
         // Boxed: a TLS handshake needs kilobytes that a call over an open connection should not carry along.
-        timeout_at(due.into(), Box::pin(self.connector.connect(origin)))
+        let outcome = timeout_at(due.into(), Box::pin(self.connector.connect(origin)))
             .await
-            .unwrap_or(Err(ConnectorError::TimedOut))
+            .unwrap_or(Err(ConnectorError::TimedOut));
+        match outcome {
+            Ok(_) => attempt.succeeded(),
+            Err(_) => attempt.failed(Instant::now()),
+        }
+        Ok(outcome?)
     }
 
     /// The connection used last that is still open.

@@ -3,10 +3,9 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::support::{Answer, Config, Gateway, PUSH, Request, Stub, Talk, Tokens, json_answer, wait_until};
-
-/// All is well.
-const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+use crate::support::{
+    Answer, Config, GOOD, Gateway, PUSH, Request, Stub, Talk, Tokens, json_answer, wait_until,
+};
 
 fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)

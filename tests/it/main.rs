@@ -5,6 +5,7 @@ mod admin;
 mod answers;
 mod bodies;
 mod budgets;
+mod circuit;
 mod cli;
 mod demo;
 mod drain;

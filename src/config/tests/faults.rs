@@ -223,3 +223,13 @@ fn what_is_not_yet_supported_can_only_be_off() {
         assert!(rows.iter().any(|row| row.0 == *schema), "{schema} is not tested");
     }
 }
+
+#[test]
+fn cids_and_the_guard_have_their_forms() {
+    assert_eq!(bad(&tenant(", cid: on")), "tenants.shop.cid: expected one of: off, inject");
+    assert_eq!(bad(&tenant(", cid_batch: 0")), "tenants.shop.cid_batch: 0 is not within 1 and 1000");
+    assert_eq!(bad(&tenant(", cid_batch: 1001")), "tenants.shop.cid_batch: 1001 is not within 1 and 1000");
+    assert!(
+        bad(&tenant(", resend_guard: 2")).starts_with("tenants.shop.resend_guard: a duration needs a unit")
+    );
+}

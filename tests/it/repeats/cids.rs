@@ -50,6 +50,13 @@ fn never_more_than_two_attempts_and_the_first_ones_doubt_stays() {
     gateway.call(&push_with(CID)).assert_refused(502, "vendor-interrupted", 1030);
     assert_eq!(pushes(&stubborn).len(), 2);
     assert_eq!(gateway.used("app", "push"), 2, "each attempt has a slot of its own");
+    // A second that was turned away does not, either.
+    let strict = vendor(|talk, number, _| match number {
+        1 => talk.reset_now(),
+        _ => talk.write(json_answer("429 Too Many Requests", r#"{"error":{"code":2002,"message":"x"}}"#)),
+    });
+    let gateway = start(&strict.url(), "");
+    gateway.call(&push_with(CID)).assert_refused(502, "vendor-interrupted", 1030);
     // The second finds nobody: that it was not sent does not unsend the first.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -168,7 +175,7 @@ fn the_simulator_knows_our_cids() {
     let fetches: Vec<_> = journal.iter().filter(|line| line["operation"] == "push-cid").collect();
     // One for every four, and the next one when one is left: it may still be under way.
     assert!((3..=4).contains(&fetches.len()), "{fetches:?}");
-    assert!(fetches.iter().all(|line| line["path"] == "/v3/push/cid?count=4&type=push"), "{fetches:?}");
+    assert!(fetches.iter().all(|line| line["query"] == "count=4&type=push"), "{fetches:?}");
     wait_until("the fetches are over", || gateway.used("app", "push") >= 9 + fetches.len() as u64);
     assert!(
         gateway.metric(

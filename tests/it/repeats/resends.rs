@@ -62,7 +62,7 @@ fn a_push_is_not_taken_for_another() {
         Request::post("/v3/push", PUSH).bearer(Tokens::PUSHER),
         Request::post("/v3/push/validate", PUSH).bearer(Tokens::ORDERS),
         Request::post("/v3/grouppush", PUSH).bearer(Tokens::ORDERS),
-        keyed("its own way"),
+        keyed("its-own-way"),
     ];
     for (number, other) in others.iter().enumerate() {
         let answer = gateway.call(other);

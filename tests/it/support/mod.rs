@@ -16,7 +16,7 @@ pub(crate) use config::{Config, Keys, Tokens, sha256_hex};
 pub(crate) use folder::Folder;
 pub(crate) use gateway::{Gateway, Program, start_failing};
 pub(crate) use sandbox::Simulator;
-pub(crate) use stub::{Received, Stub, Talk, json_answer};
+pub(crate) use stub::{ClosedPort, GOOD, Received, Stub, Talk, json_answer};
 pub(crate) use tls::{Authority, h2_get, tls_connect};
 
 /// The program under test.

@@ -49,7 +49,11 @@ pub(crate) struct Stub {
 impl Stub {
     /// Does `talk` with every connection, each on a thread of its own.
     pub(crate) fn start(talk: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::on(TcpListener::bind("127.0.0.1:0").expect("a port"), talk)
+    }
+
+    /// The same on a listener of the test's.
+    pub(crate) fn on(listener: TcpListener, talk: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().expect("an address");
         let (seen, stopped) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
         let (seen_here, stopped_here) = (Arc::clone(&seen), Arc::clone(&stopped));
@@ -76,11 +80,7 @@ impl Stub {
     /// Answers every request with these bytes.
     pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
-        Self::start(move |talk| {
-            while talk.read_request().is_some() {
-                talk.write(&answer);
-            }
-        })
+        Self::start(move |talk| talk.answer_all(&answer))
     }
 
     /// Answers every request with an empty JSON object.
@@ -148,6 +148,13 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
+    /// Answers every request with these bytes.
+    pub(crate) fn answer_all(&mut self, answer: impl AsRef<[u8]>) {
+        while self.read_request().is_some() {
+            self.write(&answer);
+        }
+    }
+
     /// Reads a whole request; `None` at the end.
     pub(crate) fn read_request(&mut self) -> Option<Received> {
         let (line, headers) = self.read_head()?;
@@ -222,5 +229,28 @@ impl Talk {
             }
             _ => None,
         }
+    }
+}
+
+/// A port where nobody listens and which nobody else can take.
+pub(crate) struct ClosedPort {
+    pub(crate) address: SocketAddr,
+    socket: socket2::Socket,
+}
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.bind(&any.into()).expect("a port");
+        let address = socket.local_addr().expect("an address").as_socket().expect("one of IPv4");
+        Self { address, socket }
+    }
+
+    /// Listens from now on.
+    pub(crate) fn open(self) -> TcpListener {
+        self.socket.listen(128).expect("the socket listens");
+        self.socket.into()
     }
 }
