@@ -20,6 +20,8 @@ use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::audit::{AuditError, AuditLog};
+use crate::telemetry::lines::LineLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::vendor::{Pool, TlsSetupError};
@@ -33,6 +35,9 @@ pub enum RunError {
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The operating system refused something else.
     #[error("the process cannot be set up")]
     System(#[from] io::Error),
@@ -47,7 +52,8 @@ pub struct App {
     admin: Arc<admin::State>,
     admin_listener: TcpListener,
     // Last, so that what the workers still write is flushed after they ended.
-    _access_log: AccessLog,
+    _access_log: LineLog,
+    _audit_log: Option<AuditLog>,
 }
 
 impl App {
@@ -70,9 +76,11 @@ impl App {
         let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
         let ledger = Arc::new(Ledger::default());
-        let access_log = AccessLog::start(workers, sink)?;
+        let access_log = LineLog::start("access-log", workers, AccessLog(sink))?;
+        let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
+        let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
         let worker = |number| {
-            let lane = access_log.lane(number);
+            let (lane, audit) = (access_log.lane(number), audit_log.as_ref().map(|log| log.lane(number)));
             Arc::new(Seat::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
@@ -85,6 +93,7 @@ impl App {
                     metrics: Arc::clone(&metrics),
                     recent: Arc::clone(&recent),
                     lane,
+                    audit,
                 }),
             }))
         };
@@ -92,8 +101,14 @@ impl App {
         let handshakes = Handshakes::of(&config.listeners, &listeners);
         let serving = Serving::start(listeners, seats.clone(), &config.limits)?;
         let current = Current::new(config, setup);
-        let parts =
-            Parts { seats, handshakes, load: Arc::clone(&load), budgets, metrics: Arc::clone(&metrics) };
+        let parts = Parts {
+            seats,
+            handshakes,
+            load: Arc::clone(&load),
+            budgets,
+            metrics: Arc::clone(&metrics),
+            audit: audit_log.as_ref().map(AuditLog::reopening),
+        };
         let reloads = Reloads::start(source, current, parts)?;
         let admin = admin::State {
             reloads: reloads.clone(),
@@ -103,7 +118,16 @@ impl App {
             recent: Arc::clone(&recent),
         };
         let admin = Arc::new(admin);
-        Ok(Self { serving, load, reloads, signals, admin, admin_listener, _access_log: access_log })
+        Ok(Self {
+            serving,
+            load,
+            reloads,
+            signals,
+            admin,
+            admin_listener,
+            _access_log: access_log,
+            _audit_log: audit_log,
+        })
     }
 
     /// Where the admin pages are.

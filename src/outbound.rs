@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
@@ -122,6 +123,16 @@ impl VendorRequest {
     #[must_use]
     pub fn with_cid(self, cid: &Cid) -> Self {
         Self { payload: self.payload.with_cid(cid), ..self }
+    }
+
+    /// Its path as the vendor gets it.
+    pub fn path(&self) -> &str {
+        self.head.uri().path()
+    }
+
+    /// Its body; cheap to clone.
+    pub fn body(&self) -> Bytes {
+        self.payload.bytes()
     }
 
     /// Length of its body.

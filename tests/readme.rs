@@ -232,6 +232,7 @@ fn set(node: &mut Value, path: &str) {
 fn every_key_of_the_reader_is_documented() {
     let sections = [
         include_str!("../src/config/mod.rs"),
+        include_str!("../src/config/audit.rs"),
         include_str!("../src/config/budgets.rs"),
         include_str!("../src/config/callers.rs"),
         include_str!("../src/config/limits.rs"),

@@ -27,6 +27,7 @@ use crate::operation::{BodyRule, Family, Verb};
 pub use channel::{ImageType, UploadChannel};
 pub use cid::Cid;
 pub use picture::{PictureVerdict, check_picture};
+pub use push::cid;
 pub use rule::{Fault, Rule};
 pub use target_list::check_name;
 pub use target_scan::{BadLine, BrokenText, TargetScan, TargetSummary};

@@ -33,6 +33,18 @@ pub(super) fn check(kind: Kind<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
     reading.verdict(Absent::Refused)
 }
 
+/// The cid that a push carries, the last one if there are several; of any form and length.
+pub fn cid(body: &[u8]) -> Option<Box<str>> {
+    let mut cid = None;
+    // What is not JSON any more behind it does not take it back.
+    let _ = json::object(body, |key, value| {
+        if key == "cid" && !value.is_null() {
+            cid = value.text().map(Box::from);
+        }
+    });
+    cid
+}
+
 /// What to make of a field that is not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {

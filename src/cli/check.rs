@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use super::{GOOD, complain, print};
 use crate::budget::Budgets;
-use crate::config::{self, Config};
+use crate::config::{self, Audit, Config};
 use crate::operation::BudgetName;
 use crate::server::Certificates;
 use crate::setup::Setup;
+use crate::telemetry::audit;
 
 pub(super) fn run(path: &Path) -> ExitCode {
     let config = match config::load(path) {
@@ -22,6 +23,9 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
     if let Err(faults) = Certificates::read(&config.listeners) {
         return faults.iter().fold(GOOD, |_, fault| complain(fault));
+    }
+    if let Some(Err(error)) = config.audit.as_ref().map(audit::probe) {
+        return complain(&error);
     }
     print(&summary(&config));
     GOOD
@@ -44,6 +48,11 @@ fn summary(config: &Config) -> String {
         ));
     }
     line(format_args!("admin {}", config.admin.address));
+    match &config.audit {
+        None => {}
+        Some(Audit::Stderr) => line(format_args!("audit stderr")),
+        Some(Audit::File(path)) => line(format_args!("audit {}", path.display())),
+    }
     for tenant in &config.tenants {
         let keys =
             [("app", Some(&tenant.app)), ("dev", tenant.dev.as_ref()), ("group", tenant.group.as_ref())];

@@ -3,6 +3,7 @@
 //! Nothing past this module sees YAML, an unresolved secret or a limit of zero. Inside, `document` turns text into
 //! a tree, `reader` reads typed values out of it and collects faults, and one module a section judges them.
 
+mod audit;
 mod budgets;
 mod callers;
 mod digests;
@@ -87,6 +88,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let drain = limits::read_drain(file);
     let files = limits::read_files(file);
     let images = limits::read_images(file);
+    let audit = audit::read(file, outside.base);
     let tenants = tenants::read(file, outside, &defaults, &budgets);
     let callers = callers::read(file, &tenants.names);
     if vendor.response_timeout > limits.deadline {
@@ -103,6 +105,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
         drain,
         files,
         images,
+        audit,
         tenants: tenants.tenants?,
         callers: callers?,
         warnings: Vec::new(),

@@ -6,7 +6,6 @@ use super::reader::Value;
 
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
-    ("audit", Shape::TextOrSection),
     ("callers.*.certificates", Shape::Texts),
     ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
@@ -24,8 +23,6 @@ pub(super) enum Shape {
     Texts,
     /// A mapping; an empty one is off.
     Section,
-    /// A text or a mapping.
-    TextOrSection,
 }
 
 /// Whether the value's key is in the table.
@@ -52,8 +49,8 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
     match (shape, node) {
         (_, Node::Null | Node::Bool(false)) => Some(false),
         (_, Node::Text(text)) if text.as_str() == "off" => Some(false),
-        (Shape::Text | Shape::TextOrSection, Node::Text(text)) => (!text.is_empty()).then_some(true),
-        (Shape::Section | Shape::TextOrSection, Node::Map(entries)) => Some(!entries.is_empty()),
+        (Shape::Text, Node::Text(text)) => (!text.is_empty()).then_some(true),
+        (Shape::Section, Node::Map(entries)) => Some(!entries.is_empty()),
         (Shape::Texts, Node::List(items)) => {
             items.iter().all(|item| matches!(item, Node::Text(_))).then_some(!items.is_empty())
         }
@@ -67,7 +64,6 @@ impl Shape {
             Self::Text => "a text",
             Self::Texts => "a list of texts",
             Self::Section => "a section",
-            Self::TextOrSection => "a text or a section",
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Config {
     pub files: Files,
     /// Rules for pictures.
     pub images: Images,
+    /// Where calls that change something are written down; `None`: nowhere.
+    pub audit: Option<Audit>,
     /// The applications; at least one.
     pub tenants: Vec<Tenant>,
     /// The internal programs; at least one.
@@ -36,6 +38,15 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// SHA-256 of the file's bytes, in hexadecimal: tells which configuration is loaded.
     pub digest: String,
+}
+
+/// Where the audit log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// Standard error, among the other lines there.
+    Stderr,
+    /// A file, already resolved against the configuration file's folder.
+    File(PathBuf),
 }
 
 /// One address that internal apps connect to.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::Request;
 
-use super::repeats::effect_of;
+use super::repeats::delivery_of;
 use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
@@ -13,7 +13,7 @@ use crate::budget::Permit;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
-use crate::retry::Effect;
+use crate::retry::Delivery;
 use crate::telemetry::VendorNote;
 use crate::tenant::{Grant, OriginId};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, NotSent, Sending};
@@ -118,11 +118,11 @@ fn undoubted<T>(
     first: Option<Refusal>,
 ) -> Result<(http::response::Parts, T), Refusal> {
     let nothing_done = match &outcome {
-        Ok((parts, _)) => Effect::of_answer(parts.status) == Effect::None,
-        Err(refusal) => effect_of(refusal) == Effect::None,
+        Ok((parts, _)) => Delivery::of_answer(parts.status) == Delivery::None,
+        Err(refusal) => delivery_of(refusal) == Delivery::None,
     };
     match first {
-        Some(doubt) if nothing_done && effect_of(&doubt) == Effect::Unknown => Err(doubt),
+        Some(doubt) if nothing_done && delivery_of(&doubt) == Delivery::Unknown => Err(doubt),
         _ => outcome,
     }
 }

@@ -6,9 +6,11 @@ use http::request::Parts;
 use http::{Method, Response};
 
 use crate::answer::Reply;
-use crate::outbound::REQUEST_ID;
+use crate::body;
+use crate::operation::OperationId;
+use crate::outbound::{REQUEST_ID, VendorRequest};
 use crate::refusal::{Place, Refusal};
-use crate::telemetry::Record;
+use crate::telemetry::{Effect, Record};
 use crate::tenant::Wishes;
 
 static TENANT: HeaderName = HeaderName::from_static("x-jpush-tenant");
@@ -63,6 +65,16 @@ pub(super) fn ours(refusal: &Refusal, place: Place, request_id: &HeaderValue) ->
 pub(super) fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Box<Record>) {
     let Reply::Whole(body) = answer.body() else { return };
     record.refused(refusal, answer.status().as_u16(), body.len());
+}
+
+/// What the audit log says of a call that is dispatched.
+pub(super) fn effect(operation: OperationId, request: &VendorRequest) -> Effect {
+    let last = || request.path().rsplit('/').next().map(Box::from);
+    let facts = request.facts();
+    Effect {
+        object: operation.names_vendor_id().then(last).flatten(),
+        cid: (facts.names_cid || facts.has_cid).then(|| body::cid(&request.body())).flatten(),
+    }
 }
 
 pub(super) fn fresh_request_id() -> HeaderValue {

@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use attempts::Attempts;
-use local::{close_record, fresh_request_id, is_probe, ours, probe, refuse, wishes};
+use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 use repeats::{Before, Mark};
 
 use crate::answer::Reply;
@@ -36,7 +36,7 @@ use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
-use crate::retry::{Effect, Ledger};
+use crate::retry::{Delivery, Ledger};
 use crate::setup::Setup;
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry};
@@ -291,6 +291,7 @@ impl Worker {
         let Call { grant, request, permit, deadlines, mut mark, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
+        record.dispatched(|| effect(operation, &request));
         let repeatable = operation.knows_cid() && request.facts().has_cid;
         let again = repeatable.then(|| request.message());
         // The payload counts as memory in use until the answer is here.
@@ -303,22 +304,22 @@ impl Worker {
             outcome = answered => outcome,
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
-        let (answer, effect) = match outcome {
+        let (answer, delivery) = match outcome {
             Ok((mut parts, read)) => {
-                let effect = Effect::of_answer(parts.status);
+                let delivery = Delivery::of_answer(parts.status);
                 outbound::relay_headers(&mut parts.headers);
                 self.add_headers(&mut parts.headers, &grant, &record);
                 record.answered(parts.status.as_u16(), read.ready_bytes());
-                (Response::from_parts(parts, read.into_reply(record)), effect)
+                (Response::from_parts(parts, read.into_reply(record)), delivery)
             }
             Err(refusal) => {
-                let effect = repeats::effect_of(&refusal);
+                let delivery = repeats::delivery_of(&refusal);
                 let mut answer = self.refuse_granted(&refusal, &grant, record);
-                answer.extensions_mut().insert(effect);
-                (answer, effect)
+                answer.extensions_mut().insert(delivery);
+                (answer, delivery)
             }
         };
-        mark.end(effect, &answer);
+        mark.end(delivery, &answer);
         answer
     }
 

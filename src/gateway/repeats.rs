@@ -22,7 +22,7 @@ use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
-use crate::retry::{Claim, Digest, Effect, Ending, Fetch, Ledger, Saved, Turn};
+use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Ledger, Saved, Turn};
 use crate::telemetry::Record;
 use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
 use crate::tenant::{CredentialKind, Grant};
@@ -66,9 +66,9 @@ impl Mark {
     }
 
     /// The call is over.
-    pub(super) fn end(self, effect: Effect, answer: &Response<Reply>) {
+    pub(super) fn end(self, delivery: Delivery, answer: &Response<Reply>) {
         if let Self::Key(turn) = self {
-            turn.end(effect, saved(answer));
+            turn.end(delivery, saved(answer));
         }
     }
 }
@@ -290,8 +290,8 @@ impl Worker {
             let call = digest(&grant, &body);
             let broken = worker.ledger.guard.broke(grant.caller().number, call, Instant::now(), window)?;
             Some(Box::new(move |answer: Response<Reply>| {
-                let effect = answer.extensions().get().copied().unwrap_or(Effect::Final);
-                broken.end(effect, saved(&answer));
+                let delivery = answer.extensions().get().copied().unwrap_or(Delivery::Final);
+                broken.end(delivery, saved(&answer));
             }))
         }
     }
@@ -315,13 +315,13 @@ impl Drop for WaitsAgain<'_> {
 }
 
 /// What an outcome without an answer of the vendor's says about the call.
-pub(super) fn effect_of(refusal: &Refusal) -> Effect {
+pub(super) fn delivery_of(refusal: &Refusal) -> Delivery {
     match refusal {
         Refusal::VendorTimeout
         | Refusal::VendorInterrupted
         | Refusal::VendorErrorPage { .. }
-        | Refusal::Internal => Effect::Unknown,
-        _ => Effect::None,
+        | Refusal::Internal => Delivery::Unknown,
+        _ => Delivery::None,
     }
 }
 

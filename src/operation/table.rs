@@ -68,6 +68,23 @@ pub static OPERATIONS: &[Operation] = &[
     row("report-group-users",      Get,    "/v3/group/users",                   (Report, Group),  (Scope::Report, BudgetName::Report),     B::None,       Nested),
 ];
 
+/// Paths of calls that only ask, although they are no GET.
+const QUESTIONS: [&str; 3] = ["/v3/push/validate", "/v3/devices/status", "/v3/status/message"];
+/// Values of paths that the vendor made up. The others are people's: aliases, tags, devices.
+const VENDOR_IDS: [&str; 4] = ["{msg_id}", "{id}", "{file_id}", "{media_id}"];
+
+impl Operation {
+    /// Whether the call sends or changes something: every call but GET, and those that only ask.
+    pub fn has_effect(&self) -> bool {
+        self.method != Get && !QUESTIONS.contains(&self.path)
+    }
+
+    /// Whether the path ends with an id of the vendor's.
+    pub fn names_vendor_id(&self) -> bool {
+        VENDOR_IDS.iter().any(|id| self.path.ends_with(id))
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "the columns of the table, in the order they are read")]
 const fn row(
     name: &'static str,

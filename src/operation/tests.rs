@@ -96,6 +96,25 @@ fn the_table_is_consistent() {
     }
 }
 
+#[test]
+fn calls_that_only_ask_have_no_effect() {
+    let asking = OPERATIONS.iter().filter(|row| !row.has_effect() && row.method != Verb::Get);
+    let asking: Vec<_> = asking.map(|row| row.name).collect();
+    assert_eq!(asking, ["push-validate", "device-status", "report-message-status"]);
+    assert!(OPERATIONS.iter().all(|row| row.method != Verb::Get || !row.has_effect()));
+    let named = OPERATIONS.iter().filter(|row| row.names_vendor_id() && row.has_effect());
+    let named: Vec<_> = named.map(|row| row.name).collect();
+    let expected = [
+        "push-withdraw",
+        "schedule-update",
+        "schedule-delete",
+        "file-delete",
+        "image-update-urls",
+        "image-update-files",
+    ];
+    assert_eq!(named, expected);
+}
+
 proptest! {
     /// Whatever comes in, a path that passes is free of everything that could be read in two ways.
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Seen;
-use crate::config::{Admin, Caller, Config, Credential, Listener, Tenant, Vendor};
+use crate::config::{Admin, Audit, Caller, Config, Credential, Listener, Tenant, Vendor};
 
 /// A configuration with the files it was read from.
 type Read<'c> = (&'c Config, &'c Seen);
@@ -24,6 +24,7 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
         ("drain", old.drain != new.drain),
         ("files", old.files != new.files),
         ("images", old.images != new.images),
+        ("audit", old.audit != new.audit),
     ];
     let mut changes: Vec<String> =
         sections.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed")).collect();
@@ -121,6 +122,7 @@ pub(super) struct Fixed {
     workers: Option<NonZeroUsize>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    audit: Option<Audit>,
 }
 
 impl Fixed {
@@ -132,6 +134,7 @@ impl Fixed {
             workers: config.workers,
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
+            audit: config.audit.clone(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Fixed {
             ("workers", self.workers != new.workers),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
+            ("audit", self.audit != new.audit),
         ])
     }
 }
@@ -182,6 +186,7 @@ callers:
         check(&[("tenants:\n", "workers: 3\ntenants:\n")], &["workers changed"], &["workers"]);
         let limits = ("tenants:\n", "limits: { json_body: 2MiB, idle_timeout: 5s }\ntenants:\n");
         check(&[limits], &["limits changed"], &["limits.idle_timeout"]);
+        check(&[("tenants:\n", "audit: stderr\ntenants:\n")], &["audit changed"], &["audit"]);
         check(&[("5e987ac6", "6e987ac6")], &["tenant shop changed: app"], &[]);
         let budgets = ("0d1 } }", "0d1 } }, budgets: { push: { limit: 5 } }");
         check(&[budgets], &["tenant shop changed: budgets"], &[]);

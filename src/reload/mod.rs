@@ -24,6 +24,7 @@ use crate::config::{Config, Drain};
 use crate::load::Load;
 use crate::server::{Certificates, Handshakes, Seat};
 use crate::setup::{self, Setup};
+use crate::telemetry::audit::Reopening;
 use crate::telemetry::metrics::Metrics;
 
 /// How often files are looked at. A change is taken up when two looks in a row agree on it, so that no file is read
@@ -79,6 +80,8 @@ pub struct Parts {
     pub budgets: Budgets,
     /// Where the outcome is counted.
     pub metrics: Arc<Metrics>,
+    /// The audit log, whose file may have been moved away.
+    pub audit: Option<Reopening>,
 }
 
 /// Asks for reloads, and knows the configuration in use.
@@ -185,17 +188,19 @@ impl Reloader {
         let Attempt { config, seen } = self.source.read()?;
         let ready = config.and_then(|config| {
             let certificates = Certificates::read(&config.listeners);
-            let (connector, certificates) = match (setup::connector(&config), certificates) {
-                (Ok(connector), Ok(certificates)) => (connector, certificates),
-                (connector, certificates) => {
+            let audit = self.parts.audit.as_ref().map(Reopening::open).transpose();
+            let (connector, certificates, audit) = match (setup::connector(&config), certificates, audit) {
+                (Ok(connector), Ok(certificates), Ok(audit)) => (connector, certificates, audit.flatten()),
+                (connector, certificates, audit) => {
                     let mut faults: Vec<_> = connector.err().iter().map(line).collect();
                     faults.extend(certificates.err().iter().flatten().map(line));
+                    faults.extend(audit.err().iter().map(line));
                     return Err(faults);
                 }
             };
-            Ok((config, connector, certificates))
+            Ok((config, connector, certificates, audit))
         });
-        let (config, connector, certificates) = match ready {
+        let (config, connector, certificates, audit) = match ready {
             Ok(ready) => ready,
             Err(faults) => {
                 // What was read stays known, or the same faults would be found again at every look.
@@ -205,6 +210,9 @@ impl Reloader {
         };
         // From here on nothing fails.
         let Parts { seats, handshakes, load, budgets, .. } = &self.parts;
+        if let Some(log) = &self.parts.audit {
+            log.take_in_use(audit);
+        }
         let previous = &self.current.load().setup;
         let setup = Arc::new(Setup::after(Some(previous), &config, budgets, connector));
         load.resize(&config.limits);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::saved::{Teller, watched};
-use super::{Digest, Effect, Ending, Saved, Watch};
+use super::{Delivery, Digest, Ending, Saved, Watch};
 
 /// Calls remembered for each caller. More are not: what is there already is more likely to come again.
 pub(super) const CALLS_MAX: usize = 1024;
@@ -100,11 +100,11 @@ impl Callers {
 
 impl Broken {
     /// The call is over.
-    pub fn end(self, effect: Effect, saved: Option<Arc<Saved>>) {
+    pub fn end(self, delivery: Delivery, saved: Option<Arc<Saved>>) {
         let kept = saved.filter(|saved| saved.bytes() <= ANSWER_BYTES_MAX);
-        self.0.tell(match effect {
-            Effect::None => Ending::Nothing,
-            Effect::Final | Effect::Unknown => kept.map_or(Ending::Lost, Ending::Answered),
+        self.0.tell(match delivery {
+            Delivery::None => Ending::Nothing,
+            Delivery::Final | Delivery::Unknown => kept.map_or(Ending::Lost, Ending::Answered),
         });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::saved::{Teller, watched};
-use super::{Digest, Effect, Ending, Saved, Watch};
+use super::{Delivery, Digest, Ending, Saved, Watch};
 use crate::body::Cid;
 
 /// Keys remembered for each caller; the oldest goes first.
@@ -165,14 +165,14 @@ impl Turn {
     }
 
     /// The call is over; `saved` is its answer, unless that was too long to be kept.
-    pub fn end(mut self, effect: Effect, saved: Option<Arc<Saved>>) {
+    pub fn end(mut self, delivery: Delivery, saved: Option<Arc<Saved>>) {
         let answered = saved.map_or(Ending::Lost, Ending::Answered);
         // A long answer is had again from the vendor where a cid lets us ask.
-        let is_kept = effect == Effect::Final && matches!(answered, Ending::Answered(_));
-        let state = match effect {
-            Effect::None if !self.is_open => None,
+        let is_kept = delivery == Delivery::Final && matches!(answered, Ending::Answered(_));
+        let state = match delivery {
+            Delivery::None if !self.is_open => None,
             _ if self.has_cid && !is_kept => Some(State::Open(self.cid.take())),
-            Effect::None | Effect::Unknown | Effect::Final => Some(State::Over(answered.clone())),
+            Delivery::None | Delivery::Unknown | Delivery::Final => Some(State::Over(answered.clone())),
         };
         self.close(state, answered);
     }

@@ -5,7 +5,7 @@
 //! key of the caller's ([`Keys`]), or because its caller's connection broke a moment ago ([`ResendGuard`]). All of it
 //! is bounded, shared by all workers, kept over reloads and lost at a restart.
 
-mod effect;
+mod delivery;
 mod guard;
 mod keys;
 mod pool;
@@ -13,7 +13,7 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
-pub use effect::Effect;
+pub use delivery::Delivery;
 pub use guard::{Broken, ResendGuard};
 pub use keys::{Claim, Keys, Turn};
 pub use pool::{CidPool, CidPools, Fetch, Taken};

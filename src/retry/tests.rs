@@ -59,15 +59,15 @@ fn how_a_first_call_ends_decides_about_the_next() {
     let none: With = |_| {};
     let rows: [(With, End, &str); 11] = [
         (none, drop, "free"),
-        (none, |turn| turn.end(Effect::Final, answer(b"{}")), "answered"),
-        (none, |turn| turn.end(Effect::Unknown, answer(b"{}")), "answered"),
-        (none, |turn| turn.end(Effect::None, answer(b"{}")), "free"),
-        (none, |turn| turn.end(Effect::Final, None), "lost"),
+        (none, |turn| turn.end(Delivery::Final, answer(b"{}")), "answered"),
+        (none, |turn| turn.end(Delivery::Unknown, answer(b"{}")), "answered"),
+        (none, |turn| turn.end(Delivery::None, answer(b"{}")), "free"),
+        (none, |turn| turn.end(Delivery::Final, None), "lost"),
         (none, |mut turn| turn.sent(), "lost"),
         (ours, drop, "free"),
-        (ours, |turn| turn.end(Effect::Final, answer(b"{}")), "answered"),
-        (ours, |turn| turn.end(Effect::Unknown, answer(b"{}")), "open with a cid"),
-        (ours, |turn| turn.end(Effect::Final, None), "open with a cid"),
+        (ours, |turn| turn.end(Delivery::Final, answer(b"{}")), "answered"),
+        (ours, |turn| turn.end(Delivery::Unknown, answer(b"{}")), "open with a cid"),
+        (ours, |turn| turn.end(Delivery::Final, None), "open with a cid"),
         (ours, |mut turn| turn.sent(), "open with a cid"),
     ];
     for (number, (goes_with, end, then)) in rows.into_iter().enumerate() {
@@ -87,11 +87,11 @@ fn doubt_survives_a_try_without_effect() {
     let keys = Keys::default();
     let mut turn = first(&keys, "k");
     turn.goes_with(Some(cid(1)));
-    turn.end(Effect::Unknown, None);
+    turn.end(Delivery::Unknown, None);
     let mut again = first(&keys, "k");
     assert_eq!(again.cid(), Some(&cid(1)));
     again.sent();
-    again.end(Effect::None, answer(b"429"));
+    again.end(Delivery::None, answer(b"429"));
     assert_eq!(state(&keys, "k"), "open with a cid");
     assert!(matches!(keys.claim(1, digest("k"), digest("other")), Claim::Conflict));
     assert!(matches!(keys.claim(2, digest("k"), digest("other")), Claim::First(_)), "another caller's key");
@@ -102,7 +102,7 @@ async fn those_who_wait_are_told() {
     let keys = Keys::default();
     let turn = first(&keys, "k");
     let Claim::Wait(mut watch) = keys.claim(1, digest("k"), digest("call")) else { panic!("under way") };
-    turn.end(Effect::None, answer(b"429"));
+    turn.end(Delivery::None, answer(b"429"));
     assert!(matches!(watch.ended().await, Ending::Answered(_)));
     let turn = first(&keys, "k");
     let Claim::Wait(mut watch) = keys.claim(1, digest("k"), digest("call")) else { panic!("under way") };
@@ -117,7 +117,7 @@ fn answers_take_a_bounded_amount_of_memory_and_the_oldest_goes() {
     let under_way = first(&keys, "under way");
     let count = keys::ANSWER_BYTES_MAX / size;
     for number in 0..=count {
-        first(&keys, &number.to_string()).end(Effect::Final, answer(&vec![b'x'; size]));
+        first(&keys, &number.to_string()).end(Delivery::Final, answer(&vec![b'x'; size]));
     }
     assert_eq!(state(&keys, "0"), "free");
     assert_eq!(state(&keys, &count.to_string()), "answered");
@@ -134,7 +134,7 @@ async fn a_broken_call_is_known_for_a_while() {
     assert!(!guard.is_empty());
     assert!(guard.find(2, &call, now).is_none() && guard.find(1, &digest("other"), now).is_none());
     let mut watch = guard.find(1, &call, now + Duration::from_millis(1999)).expect("known");
-    broken.end(Effect::Final, answer(b"{}"));
+    broken.end(Delivery::Final, answer(b"{}"));
     assert!(matches!(watch.ended().await, Ending::Answered(_)));
     assert!(guard.find(1, &call, now).is_some(), "still known");
     guard.broke_again(1, &call, now + window / 2, window);
@@ -145,17 +145,17 @@ async fn a_broken_call_is_known_for_a_while() {
 #[tokio::test]
 async fn what_the_guard_tells() {
     let (guard, now) = (ResendGuard::default(), Instant::now());
-    let tell = |effect, saved| {
+    let tell = |delivery, saved| {
         let broken = guard.broke(1, digest("call"), now, Duration::from_secs(2)).expect("room");
         let mut watch = guard.find(1, &digest("call"), now).expect("known");
-        broken.end(effect, saved);
+        broken.end(delivery, saved);
         async move { watch.ended().await }
     };
-    assert!(matches!(tell(Effect::Unknown, answer(b"504")).await, Ending::Answered(_)));
-    assert!(matches!(tell(Effect::Final, None).await, Ending::Lost));
+    assert!(matches!(tell(Delivery::Unknown, answer(b"504")).await, Ending::Answered(_)));
+    assert!(matches!(tell(Delivery::Final, None).await, Ending::Lost));
     let long = vec![b'x'; guard::ANSWER_BYTES_MAX];
-    assert!(matches!(tell(Effect::Final, answer(&long)).await, Ending::Lost));
-    assert!(matches!(tell(Effect::None, answer(b"429")).await, Ending::Nothing));
+    assert!(matches!(tell(Delivery::Final, answer(&long)).await, Ending::Lost));
+    assert!(matches!(tell(Delivery::None, answer(b"429")).await, Ending::Nothing));
     assert!(guard.find(1, &digest("call"), now).is_none(), "what had no effect is sent");
     // Whoever should tell is gone: nobody knows.
     drop(guard.broke(1, digest("call"), now, Duration::from_secs(2)));

@@ -55,6 +55,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Bytes of bodies held.
     pub body_memory: IntGauge,
+    /// Audit lines that will never be written.
+    pub audit_lost: IntCounter,
     /// Calls that were saved by refusing their bodies here, and bodies that a `report` rule let pass.
     calls_saved: IntCounterVec,
 }
@@ -163,6 +165,13 @@ impl Metrics {
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
+            audit_lost: {
+                let counter =
+                    IntCounter::new("jpush_gateway_audit_lost_total", "Audit lines that were lost.")
+                        .expect("a valid metric");
+                registry.register(Box::new(counter.clone())).expect("registered once");
+                counter
+            },
             calls_saved: counter(
                 "body_refusals_total",
                 "Bodies by the rule they broke.",

@@ -1,7 +1,10 @@
-//! What operators see: metrics, the access line, what happened lately.
+//! What operators see: metrics, the access line, the audit line, what happened lately.
 
 pub mod access;
+pub mod audit;
+mod effect;
 mod line;
+pub mod lines;
 pub mod metrics;
 pub mod recent;
 mod record;
@@ -10,9 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+pub use effect::Effect;
 pub use record::{Record, VendorNote};
 
-use access::Lane;
+use lines::Lane;
 use metrics::{Metrics, Series};
 use recent::Recent;
 
@@ -27,6 +31,8 @@ pub struct Telemetry {
     pub recent: Arc<Recent>,
     /// Where this worker's access lines go.
     pub lane: Arc<Lane>,
+    /// Where its audit lines go, if there is an audit log.
+    pub audit: Option<Arc<Lane>>,
 }
 
 /// Per-configuration state of telemetry: prepared series and the last use of every token.

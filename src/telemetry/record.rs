@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::effect::{Effect, EffectLine, Outcome};
 use super::line::Line;
 use super::metrics::{Labels, NONE};
 use super::recent::Refused;
@@ -29,6 +30,8 @@ pub struct Record {
     status: u16,
     reason: Option<&'static str>,
     vendor: Option<VendorNote>,
+    /// Only with an audit log.
+    effect: Option<Box<Effect>>,
     preference: Option<u32>,
     bytes_in: u64,
     bytes_out: u64,
@@ -67,6 +70,7 @@ impl Record {
             status: CALLER_GONE,
             reason: None,
             vendor: None,
+            effect: None,
             preference: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -112,6 +116,13 @@ impl Record {
     /// So many bytes of body arrived.
     pub fn received(&mut self, bytes: usize) {
         self.bytes_in = bytes as u64;
+    }
+
+    /// The call is dispatched; from here on it may have an effect.
+    pub fn dispatched(&mut self, effect: impl FnOnce() -> Effect) {
+        if self.telemetry.audit.is_some() && self.operation.is_some_and(|operation| operation.has_effect()) {
+            self.effect = Some(Box::new(effect()));
+        }
     }
 
     /// An answer of ours is on its way.
@@ -164,6 +175,11 @@ impl Record {
         Some(self.names.as_ref()?.directory.callers[self.caller?.0].name.as_str())
     }
 
+    fn token(&self) -> Option<&str> {
+        let (caller, token) = self.caller?;
+        Some(self.names.as_ref()?.directory.callers[caller].token_names()[token].as_str())
+    }
+
     fn tenant(&self) -> Option<&str> {
         Some(self.names.as_ref()?.directory.tenants[self.tenant?].name.as_str())
     }
@@ -189,6 +205,26 @@ impl Record {
     }
 }
 
+impl Record {
+    fn audit(&self, now: SystemTime, took: Duration) {
+        let (Some(effect), Some(log)) = (&self.effect, &self.telemetry.audit) else { return };
+        let Some(outcome) = Outcome::of(self.vendor.as_ref(), self.reason) else { return };
+        let line = EffectLine {
+            time: now,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            caller: self.caller(),
+            token: self.token(),
+            tenant: self.tenant(),
+            operation: self.operation_name().unwrap_or_default(),
+            effect,
+            outcome,
+            vendor: self.vendor.as_ref(),
+            took,
+        };
+        log.write(|buffer| line.write(buffer));
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let took = self.started.elapsed();
@@ -200,5 +236,60 @@ impl Drop for Record {
             names.usage.token_used(caller, token, now);
         }
         self.telemetry.lane.write(|buffer| self.line(now, took).write(buffer));
+        self.audit(now, took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::telemetry::lines::{LineLog, Sink};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Sink for Lines {
+        fn write(&mut self, lines: &mut Vec<u8>) {
+            self.0.lock().expect("no panic").append(lines);
+        }
+
+        fn lost(&mut self, _lines: u64) {}
+    }
+
+    fn outcomes(end: impl FnOnce(Record)) -> Vec<serde_json::Value> {
+        let (access, audit) = (Lines::default(), Lines::default());
+        let logs = [("access", &access), ("audit", &audit)]
+            .map(|(name, lines)| LineLog::start(name, 1, lines.clone()).expect("a thread"));
+        let telemetry = Telemetry {
+            metrics: Arc::default(),
+            recent: Arc::default(),
+            lane: logs[0].lane(0),
+            audit: Some(logs[1].lane(0)),
+        };
+        end(Record::open(Arc::new(telemetry), HeaderValue::from_static("id")));
+        drop(logs);
+        let lines = audit.0.lock().expect("no panic");
+        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_slice::<serde_json::Value>(line).expect("JSON")["outcome"].clone())
+            .collect()
+    }
+
+    #[test]
+    fn a_call_that_ends_in_a_panic_is_audited() {
+        let push = OperationId::named("push").expect("an operation");
+        let panicked = outcomes(|mut record| {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                record.matched(push);
+                record.dispatched(Effect::default);
+                let _moved_in = record;
+                panic!("once");
+            }));
+        });
+        assert_eq!(panicked, ["abandoned"]);
+        let never_dispatched = outcomes(|mut record| record.matched(push));
+        assert!(never_dispatched.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod answers;
+mod audit;
 mod bodies;
 mod budgets;
 mod circuit;

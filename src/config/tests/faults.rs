@@ -111,6 +111,10 @@ fn values_out_of_bounds() {
 #[test]
 fn values_out_of_bounds_after_the_limits() {
     let rows = [
+        ("audit: on", "audit: expected stderr or { file: PATH }"),
+        ("audit: {}", "audit.file: missing"),
+        ("audit: { file: x, path: y }", "audit.path: unknown key"),
+        ("audit: { file: '' }", "audit.file: empty"),
         ("files: { max: 0 }", "files.max: must be more than 0"),
         ("files: { line_bytes: 0 }", "files.line_bytes: must be more than 0"),
         ("files: { txt: maybe }", "files.txt: expected one of: enforce, report"),
@@ -200,8 +204,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         }
     };
     let rows = [
-        ("audit", "stderr", "5", "off"),
-        ("audit", "{ file: x }", "true", "{}"),
         ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),
         ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),

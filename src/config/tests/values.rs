@@ -66,6 +66,7 @@ fn the_defaults_are_those_of_the_contract() {
         assert!(config.vendor.ca.is_none() && !config.vendor.forward_trace);
         assert_eq!(config.vendor.connect_timeout, Duration::from_secs(3));
         assert_eq!(config.vendor.response_timeout, Duration::from_secs(25));
+        assert!(config.audit.is_none());
         assert_eq!(config.guard, Duration::from_secs(10));
         let Limits { connections, in_flight, body_memory_bytes, json_body_bytes, batch_body_bytes, .. } =
             config.limits;
@@ -217,6 +218,15 @@ fn base_urls_come_from_the_tenant_then_the_region_then_the_file() {
 fn tenants_share_a_key_when_everything_about_it_is_the_same() {
     let second = ", b: { app: { key: appkey, secret: { env: SHOP_MASTER_SECRET } } }";
     assert_eq!(good(&text(Extra { tenants: second, ..Extra::default() })).tenants.len(), 2);
+}
+
+#[test]
+fn the_audit_log_goes_to_a_file_or_to_standard_error() {
+    assert_eq!(good(&top("audit: stderr")).audit, Some(Audit::Stderr));
+    let file = good(&top("audit: { file: log/audit.log }")).audit;
+    assert!(
+        matches!(file, Some(Audit::File(path)) if path.ends_with("log/audit.log") && path.parent().is_some())
+    );
 }
 
 #[test]

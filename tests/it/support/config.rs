@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) more: String,
     /// Level of the log.
     pub(crate) log: &'static str,
+    /// Shell commands that set the process up before it becomes the gateway.
+    pub(crate) shell: &'static str,
     /// More tenants that `orders` may use, with their keys.
     pub(crate) others: Vec<(&'static str, String)>,
 }
@@ -91,6 +93,7 @@ impl Config {
             orders: String::new(),
             more: String::new(),
             log: "info",
+            shell: "",
             others: Vec::new(),
         }
     }

@@ -176,7 +176,14 @@ impl Gateway {
 fn serve(folder: &Folder, config: &Config) -> Command {
     folder.write("shop-dev", format!("{}\n", Keys::SHOP_DEV_SECRET));
     let path = folder.write("gateway.yaml", config.yaml());
-    let mut command = Command::new(PROGRAM);
+    let mut command = match config.shell {
+        "" => Command::new(PROGRAM),
+        shell => {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("{shell}\nexec \"$0\" \"$@\""), PROGRAM]);
+            command
+        }
+    };
     command.arg("serve").arg("--config").arg(path).env("SHOP_APP_SECRET", Keys::SHOP_APP_SECRET);
     command.env("JPUSH_GATEWAY_LOG", config.log);
     command

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 /// What is known about a call that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum Delivery {
     /// The vendor judged the call: a repeat would be judged the same, or do it again.
     Final,
     /// It may have been delivered.
@@ -13,7 +13,7 @@ pub enum Effect {
     None,
 }
 
-impl Effect {
+impl Delivery {
     /// That of an answer of the vendor's. Who may not call, or calls too often, did not get as far as the push.
     pub fn of_answer(status: StatusCode) -> Self {
         match status {

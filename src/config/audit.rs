@@ -1,0 +1,19 @@
+//! `audit`: where calls that change something are written down.
+
+use std::path::Path;
+
+use super::reader::Section;
+use super::values::Audit;
+
+/// Reads the value. The file is not opened here: only a gateway that serves makes one.
+pub(super) fn read(file: &mut Section<'_>, base: &Path) -> Option<Audit> {
+    let value = file.get("audit")?;
+    if value.is_text("stderr") {
+        return Some(Audit::Stderr);
+    }
+    if !value.is_section() {
+        return value.refuse("expected stderr or { file: PATH }");
+    }
+    let path = value.section().required("file")?.text()?;
+    Some(Audit::File(base.join(path)))
+}

@@ -1,0 +1,173 @@
+//! The audit log: one line for every call that had, or may have had, an effect at the vendor.
+//!
+//! A line is never dropped silently. What cannot be written waits and is tried again; when too much waits, what is
+//! lost is counted and logged. Calls themselves never wait for the log.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::IntCounter;
+
+use super::lines::{Lane, LineLog, Sink};
+use crate::config::Audit;
+
+/// Why the audit log cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("audit.file: the file {path:?} cannot be opened")]
+pub struct AuditError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The running audit log. Dropped, it writes what is left.
+pub struct AuditLog {
+    log: LineLog,
+    reopening: Reopening,
+}
+
+/// Opens the log's file anew, for whoever rotates it.
+#[derive(Clone)]
+pub struct Reopening {
+    /// `None`: standard error, which nobody rotates.
+    path: Option<PathBuf>,
+    next: Arc<Mutex<Option<File>>>,
+    lane: Arc<Lane>,
+}
+
+impl AuditLog {
+    /// Opens the log and starts its thread. `lost` counts the lines that are lost.
+    pub fn start(audit: &Audit, lanes: usize, lost: IntCounter) -> Result<Self, AuditError> {
+        let (path, out) = match audit {
+            Audit::Stderr => (None, Out::Stderr),
+            Audit::File(path) => (Some(path.clone()), Out::File(open(path)?)),
+        };
+        let next = Arc::default();
+        let sink = AuditSink { out, next: Arc::clone(&next), written: 0, failing: false, lost };
+        let log = LineLog::start("audit", lanes, sink)
+            .map_err(|source| AuditError { path: path.clone().unwrap_or_default(), source })?;
+        let lane = log.lane(0);
+        Ok(Self { log, reopening: Reopening { path, next, lane } })
+    }
+
+    /// The lane of one worker.
+    pub fn lane(&self, worker: usize) -> Arc<Lane> {
+        self.log.lane(worker)
+    }
+
+    /// What a reload needs.
+    pub fn reopening(&self) -> Reopening {
+        self.reopening.clone()
+    }
+}
+
+impl Reopening {
+    /// Opens the file again. Nothing changes until it is given to [`Self::take_in_use`].
+    pub fn open(&self) -> Result<Option<File>, AuditError> {
+        self.path.as_deref().map(open).transpose()
+    }
+
+    /// The next line goes into this file.
+    pub fn take_in_use(&self, file: Option<File>) {
+        if let Some(file) = file {
+            *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+            self.lane.wake();
+        }
+    }
+}
+
+/// Looks whether a start could open the log, without making the file.
+pub fn probe(audit: &Audit) -> Result<(), AuditError> {
+    let Audit::File(path) = audit else { return Ok(()) };
+    match open_with(OpenOptions::new().append(true), path) {
+        // A start would make it; its folder has to be there.
+        Err(error) if error.source.kind() == ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            if folder.is_dir() { Ok(()) } else { Err(error) }
+        }
+        opened => opened.map(drop),
+    }
+}
+
+fn open(path: &Path) -> Result<File, AuditError> {
+    // For its owner alone: it tells who sends what.
+    open_with(OpenOptions::new().append(true).create(true).mode(0o600), path)
+}
+
+fn open_with(options: &OpenOptions, path: &Path) -> Result<File, AuditError> {
+    let opened = match std::fs::metadata(path) {
+        // Asked before opening, because opening a pipe waits for its reader.
+        Ok(known) if !known.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")),
+        _ => options.open(path),
+    };
+    opened.map_err(|source| AuditError { path: path.to_owned(), source })
+}
+
+enum Out {
+    Stderr,
+    File(File),
+}
+
+impl Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            // Whole, so that no line of the log gets between.
+            Self::Stderr => io::stderr().write_all(bytes).map(|()| bytes.len()),
+            Self::File(file) => file.write(bytes),
+        }
+    }
+}
+
+struct AuditSink {
+    out: Out,
+    next: Arc<Mutex<Option<File>>>,
+    /// Bytes of the waiting lines that are in the present file already: all of some lines, and a part of one.
+    written: usize,
+    failing: bool,
+    lost: IntCounter,
+}
+
+impl Sink for AuditSink {
+    fn write(&mut self, lines: &mut Vec<u8>) {
+        if let Some(file) = self.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.out = Out::File(file);
+            // Half a line in the file before is no line: this file gets all of it.
+            self.written = 0;
+        }
+        let outcome = self.write_rest(lines);
+        let whole = memchr::memrchr(b'\n', &lines[..self.written]).map_or(0, |end| end + 1);
+        lines.drain(..whole);
+        self.written -= whole;
+        if let Err(error) = &outcome
+            && !self.failing
+        {
+            tracing::error!(%error, "audit lines cannot be written; they wait in memory and are tried again");
+        }
+        if outcome.is_ok() && self.failing {
+            tracing::info!("audit lines are written again");
+        }
+        self.failing = outcome.is_err();
+    }
+
+    fn lost(&mut self, lines: u64) {
+        self.lost.inc_by(lines);
+        tracing::error!(lines, "audit lines are lost: they could not be written in time");
+    }
+}
+
+impl AuditSink {
+    fn write_rest(&mut self, lines: &[u8]) -> io::Result<()> {
+        while self.written < lines.len() {
+            match self.out.write(&lines[self.written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(length) => self.written += length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
