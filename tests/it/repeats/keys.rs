@@ -97,6 +97,7 @@ fn after_a_time_out_the_same_cid_goes_again() {
     gateway.call(&keyed("k")).assert_refused(504, "vendor-timeout", 1030);
     let again = gateway.call(&keyed("k"));
     assert_eq!((again.status, again.text().contains(r#""msg_id":"2""#)), (200, true), "{}", again.text());
+    assert!(pushes(&vendor).iter().all(|push| push.header("Idempotency-Key").is_none()), "it stays here");
     let cids: Vec<_> = pushes(&vendor).iter().map(cid_of).collect();
     assert_eq!((cids.len(), &cids[0], cids[0].is_empty()), (2, &cids[1], false));
     // And now it is settled.
