@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 
 use crate::admin;
 use crate::budget::{Budgets, Clock};
+use crate::config::Config;
 use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
+use crate::ledger::{Ledger, LedgerError};
 use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
-use crate::retry::Ledger;
 use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
 use crate::telemetry::Telemetry;
@@ -35,6 +36,9 @@ pub enum RunError {
     /// TLS to the vendor.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] LedgerError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -47,6 +51,7 @@ pub enum RunError {
 pub struct App {
     serving: Serving,
     load: Arc<Load>,
+    ledger: Option<Arc<Ledger>>,
     reloads: Reloads,
     signals: Signals,
     admin: Arc<admin::State>,
@@ -61,10 +66,13 @@ impl App {
     pub fn start(source: Source, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
-        let (config, budgets) = (&source.config, Budgets::default());
+        let (config, budgets) = (&source.config, Arc::new(Budgets::default()));
         let setup = Arc::new(Setup::new(config, &budgets)?);
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
+        // Before the listeners, whose share of the connections is lost when the start fails after them.
+        let clock = Clock::start();
+        let ledger = open_ledger(config, clock, &budgets)?;
         let listeners = Listeners::bind(&config.listeners, workers)?;
         let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
         listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
@@ -72,10 +80,8 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        tracing::warn!("budgets start empty: calls that were made before this start are not counted");
-        let (load, clock) = (Arc::new(Load::new(&config.limits)), Clock::start());
+        let load = Arc::new(Load::new(&config.limits));
         let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
-        let ledger = Arc::new(Ledger::default());
         let access_log = LineLog::start("access-log", workers, AccessLog(sink))?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
         let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
@@ -84,10 +90,10 @@ impl App {
             Arc::new(Seat::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
+                ledger: ledger.clone(),
                 clock,
                 pool: Pool::new(Arc::clone(&setup.connector)),
                 spare: Arc::new(SpareBuffers::default()),
-                ledger: Arc::clone(&ledger),
                 give_up: Arc::default(),
                 telemetry: Arc::new(Telemetry {
                     metrics: Arc::clone(&metrics),
@@ -113,6 +119,7 @@ impl App {
         let admin = admin::State {
             reloads: reloads.clone(),
             load: Arc::clone(&load),
+            ledger: ledger.clone(),
             clock,
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
@@ -121,6 +128,7 @@ impl App {
         Ok(Self {
             serving,
             load,
+            ledger,
             reloads,
             signals,
             admin,
@@ -150,7 +158,12 @@ impl App {
             // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
+                // At once: the next process waits for it.
+                let hand_over = self.ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
                 serving.finish(drain.deadline);
+                if hand_over.is_some_and(|thread| thread.join().is_err()) {
+                    tracing::error!("handing the state file over ended in a panic");
+                }
                 let _ = done.send(());
             });
             let _ = finished.await;
@@ -164,6 +177,17 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn open_ledger(
+    config: &Config,
+    clock: Clock,
+    budgets: &Arc<Budgets>,
+) -> Result<Option<Arc<Ledger>>, LedgerError> {
+    if config.state_file.is_none() {
+        tracing::warn!("budgets start empty: calls that were made before this start are not counted");
+    }
+    config.state_file.as_ref().map(|path| Ledger::open(path, clock, budgets)).transpose()
 }
 
 async fn reload_at(mut hangup: Signal, reloads: Reloads) {

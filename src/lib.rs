@@ -9,7 +9,8 @@
 //! [`edge`] → [`auth`] → [`operation`] → [`tenant`] → [`intake`] → [`body`] → [`budget`] → [`outbound`] →
 //! [`vendor`] → [`answer`], with [`refusal`] wherever the story ends early and [`telemetry`] writing one record,
 //! whatever happened. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
-//! [`reload`] puts one in the place of another, [`app`] ties it all together, and [`sandbox`] is a vendor to try it against.
+//! [`reload`] puts one in the place of another, [`ledger`] keeps the budgets over restarts, [`app`] ties it all
+//! together, and [`sandbox`] is a vendor to try it against.
 //!
 //! # Invariants
 //!
@@ -39,6 +40,7 @@ pub mod detach;
 pub mod edge;
 pub mod gateway;
 pub mod intake;
+pub mod ledger;
 pub mod load;
 pub mod operation;
 pub mod outbound;

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderMap, HeaderName};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use crate::budget::{self, Clock, Decision, Draw, Moment, Patience, Permit, Taker, Turn};
+use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
 use crate::vendor::Deadlines;
@@ -22,6 +23,21 @@ pub fn preference(headers: &HeaderMap) -> Option<u32> {
             name.trim().eq_ignore_ascii_case("wait").then(|| seconds.parse().ok()).flatten()
         },
     )
+}
+
+/// How long a request waits for another process to give the budgets away.
+const LEDGER_MAX: Duration = Duration::from_secs(5);
+
+/// Waits until the budgets are ours, and tells when that is.
+pub async fn for_ledger(ledger: &Ledger, load: &Load, body_bytes: usize) -> Result<Instant, Refusal> {
+    let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
+    let _waits = load.wait_with(body_bytes).ok_or(overloaded)?;
+    tokio::select! {
+        () = ledger.settled() => {}
+        () = sleep(LEDGER_MAX) => {}
+        () = load.drain_started() => {}
+    }
+    if ledger.is_owned() { Ok(Instant::now()) } else { Err(Refusal::Draining) }
 }
 
 /// A call that waits.

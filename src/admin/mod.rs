@@ -22,6 +22,7 @@ use tower::{ServiceBuilder, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::budget::Clock;
+use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::reload::{Outcome, Reloads};
 use crate::secret::TokenDigest;
@@ -39,6 +40,8 @@ pub struct State {
     pub reloads: Reloads,
     /// What the gateway is doing.
     pub load: Arc<Load>,
+    /// What keeps the budgets over restarts.
+    pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets, which also tells how long the process runs.
     pub clock: Clock,
     /// All metrics.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::State;
 use crate::budget::{Budget, Moment};
+use crate::ledger::Ledger;
 use crate::setup::Setup;
 use crate::telemetry::recent::Refused;
 use crate::tenant::{CredentialKind, Directory};
@@ -18,6 +19,7 @@ pub(super) struct Status {
     uptime_seconds: u64,
     ready: bool,
     config: ConfigStatus,
+    state_file: Option<&'static str>,
     in_flight_requests: usize,
     connections: usize,
     body_memory_bytes: usize,
@@ -80,12 +82,13 @@ impl Status {
         let now = state.clock.now();
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: now.since(Moment::default()).as_secs(),
+            uptime_seconds: state.clock.uptime().as_secs(),
             ready: !state.load.leaving(),
             config: ConfigStatus {
                 digest: current.digest.clone(),
                 loaded: humantime::format_rfc3339_seconds(current.loaded).to_string(),
             },
+            state_file: state.ledger.as_deref().map(Ledger::standing),
             in_flight_requests: state.load.in_flight(),
             connections: state.load.connections.now(),
             body_memory_bytes: state.load.body_memory_bytes(),

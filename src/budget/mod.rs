@@ -14,6 +14,7 @@ mod moment;
 mod pace;
 mod permit;
 mod queue;
+mod remains;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use pace::Pace;
 pub use permit::{Dispatched, Permit};
 pub use queue::Bell;
 use queue::Queue;
+pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
 use tally::Tally;
 use window::{Ends, Rule, Window};
 pub use word::Said;
@@ -45,9 +47,18 @@ use crate::operation::BudgetName;
 pub struct Clock(Instant);
 
 impl Clock {
-    /// Starts counting now.
+    /// How far back a clock can tell: longer than the longest window with its guard.
+    const PAST: Duration = Duration::from_hours(24 * 64);
+
+    /// A clock on which calls of a former process have a place as well.
     pub fn start() -> Self {
-        Self(Instant::now())
+        let now = Instant::now();
+        Self(now.checked_sub(Self::PAST).unwrap_or(now))
+    }
+
+    /// How long it runs.
+    pub fn uptime(&self) -> Duration {
+        self.0.elapsed().saturating_sub(Self::PAST)
     }
 
     /// The present moment.
@@ -71,6 +82,7 @@ impl Clock {
 pub struct Budgets {
     by_key: Mutex<HashMap<(VendorKey, BudgetName), &'static Budget>>,
     next_order: AtomicU32,
+    remains: Mutex<Remains>,
 }
 
 /// How long calls can matter beyond their answer.
@@ -94,8 +106,9 @@ impl Budgets {
         let mut by_key = lock(&self.by_key);
         let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-            let inner = Mutex::new(Inner::new(name, limit, horizon));
-            Box::leak(Box::new(Budget { name, order, inner }))
+            let (id, mut inner) = (BudgetId::of(key, name), Inner::new(name, limit, horizon));
+            self.take_up(id, &mut inner);
+            Box::leak(Box::new(Budget { name, id, order, inner: Mutex::new(inner) }))
         });
         lock(&budget.inner).resize(limit, horizon);
         budget
@@ -105,6 +118,7 @@ impl Budgets {
 /// One budget: the calls one vendor key may make in a window.
 pub struct Budget {
     name: BudgetName,
+    id: BudgetId,
     /// Locks are taken in this order, so two calls over the same budgets cannot wait for each other.
     order: u32,
     inner: Mutex<Inner>,

@@ -25,6 +25,11 @@ impl Permit {
         Self(Ticket { draw, calls, taker, clock })
     }
 
+    /// The budgets it pays from.
+    pub fn draw(&self) -> &Draw {
+        &self.0.draw
+    }
+
     /// From here on the vendor may count the call.
     pub fn dispatch(mut self) -> Dispatched {
         Dispatched(self.0.take())
@@ -38,6 +43,11 @@ impl Drop for Permit {
 }
 
 impl Dispatched {
+    /// The budgets it was paid from.
+    pub fn draw(&self) -> &Draw {
+        &self.0.draw
+    }
+
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(mut self, now: Moment, said: Said) {
         let Ticket { draw, calls, taker, .. } = self.0.take();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::Horizon;
 use super::moment::Moment;
+use super::remains::{Ended, Reach};
 
 /// Size of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,16 @@ impl Rule {
         Self { limit, length, guard, attempt, settled_micros, abandoned_micros }
     }
 }
+
+impl Rule {
+    /// How long a call can matter.
+    pub(super) fn reach(&self) -> Reach {
+        Reach { hold: self.guard + self.length, attempt: self.attempt }
+    }
+}
+
+/// The caller of slots that a former process took: nobody's number.
+const FORMER: u16 = u16::MAX;
 
 /// When calls in flight are taken to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +121,22 @@ impl Window {
     /// The attempt was given up: the vendor may count it until `guard` from now.
     pub(super) fn abandon(&mut self, now: Moment, caller: u16) {
         self.in_flight -= 1;
-        self.abandoned.push_back(Slot::new(now, caller));
+        // Calls of a former process can still have to end; the queue stays sorted.
+        let end = self.abandoned.back().map_or(now, |last| last.end().max(now));
+        self.abandoned.push_back(Slot::new(end, caller));
+    }
+
+    /// Takes calls of a former process in.
+    pub(super) fn restore(&mut self, ends: &[Ended]) {
+        for ended in ends {
+            match *ended {
+                Ended::Answered(end) => self.settled.push_back(Slot::new(end, FORMER)),
+                Ended::GivenUp(end) => self.abandoned.push_back(Slot::new(end, FORMER)),
+            }
+        }
+        for queue in [&mut self.settled, &mut self.abandoned] {
+            queue.make_contiguous().sort_unstable_by_key(|slot| slot.0);
+        }
     }
 
     /// No byte of the request was written: the slot is free at once.

@@ -35,6 +35,11 @@ pub(super) struct Word {
 }
 
 impl Word {
+    /// What we say ourselves where calls of a former process are not known: nothing is free until then.
+    pub(super) fn nothing_until(until: Moment) -> Self {
+        Self { call: 0, remaining: Some(0), limit: None, until, foreign: 0 }
+    }
+
     /// Takes an answer's headers in, if they are news: an answer to an older call than the last one is not, unless it
     /// is a refusal.
     pub(super) fn hear(

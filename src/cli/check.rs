@@ -48,6 +48,10 @@ fn summary(config: &Config) -> String {
         ));
     }
     line(format_args!("admin {}", config.admin.address));
+    match &config.state_file {
+        Some(path) => line(format_args!("state file {}", path.display())),
+        None => line(format_args!("no state file: budgets start empty")),
+    }
     match &config.audit {
         None => {}
         Some(Audit::Stderr) => line(format_args!("audit stderr")),

@@ -83,6 +83,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let workers = file.get("workers").and_then(|value| value.positive(WORKERS_MAX));
     let (vendor, defaults) = vendor::read(file, outside);
     let budgets = budgets::read(file, &budgets::free_tier());
+    let state_file = file.get("state_file").and_then(|value| outside.own_file(&value));
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
     let limits = limits::read(file);
     let drain = limits::read_drain(file);
@@ -101,6 +102,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
         workers: workers.map(|workers| NonZeroUsize::try_from(workers).expect("1,024 fits usize")),
         vendor,
         guard,
+        state_file,
         limits,
         drain,
         files,

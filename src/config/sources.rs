@@ -88,6 +88,14 @@ impl Outside<'_> {
         }
     }
 
+    /// A file that we write. Whether that can be done shows at the start.
+    pub(super) fn own_file(&self, value: &Value<'_>) -> Option<PathBuf> {
+        match value.text()? {
+            "" => value.refuse("expected the path of a file"),
+            written => Some(self.base.join(written)),
+        }
+    }
+
     /// A secret: `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`. No part of it is ever quoted.
     pub(super) fn secret(&self, value: &Value<'_>) -> Option<Secret> {
         const FORMS: &str = "expected one of { env: NAME }, { file: PATH }, { value: TEXT }";

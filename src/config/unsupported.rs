@@ -10,7 +10,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
     ("shared_budgets", Shape::Section),
-    ("state_file", Shape::Text),
     ("vendor.proxy", Shape::Text),
 ];
 

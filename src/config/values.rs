@@ -20,6 +20,8 @@ pub struct Config {
     pub vendor: Vendor,
     /// How long after a given-up attempt the vendor may still count it.
     pub guard: Duration,
+    /// Keeps budgets over restarts, already resolved against the configuration file's folder.
+    pub state_file: Option<PathBuf>,
     /// Bounds on everything a caller can make us hold.
     pub limits: Limits,
     /// How a stop goes.

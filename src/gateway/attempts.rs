@@ -10,6 +10,7 @@ use super::{DISPATCH_MIN, Worker};
 use crate::answer::{self, Read};
 use crate::body::Facts;
 use crate::budget::Permit;
+use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
@@ -43,7 +44,10 @@ impl Worker {
         let operation = grant.operation();
         let failed = |kind| self.telemetry.metrics.vendor_failure(operation, kind);
         loop {
-            let dispatched = permit.dispatch();
+            let dispatched = match Entered::begin(self.ledger.as_ref(), permit) {
+                Ok(dispatched) => dispatched,
+                Err(not_written) => return Err(first.unwrap_or_else(|| not_written.into())),
+            };
             let (refusal, next) = match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status(), answer.response.headers());

@@ -31,12 +31,13 @@ use crate::budget::{self, Clock, Decision, Permit};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
+use crate::ledger::Ledger;
 use crate::load::{self, Load};
 use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
-use crate::retry::{Delivery, Ledger};
+use crate::retry::Delivery;
 use crate::setup::Setup;
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry};
@@ -54,14 +55,14 @@ pub struct Worker {
     pub setup: Arc<Setup>,
     /// What the whole gateway is doing.
     pub load: Arc<Load>,
+    /// Where calls are written down before they are dispatched, if that is configured.
+    pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets.
     pub clock: Clock,
     /// Connections to the vendor.
     pub pool: Arc<Pool>,
     /// Buffers for large bodies.
     pub spare: Arc<SpareBuffers>,
-    /// Calls that may come again; everybody's.
-    pub ledger: Arc<Ledger>,
     /// Told at the end of a drain: calls still without an answer are given up.
     pub give_up: Arc<Notify>,
     /// Metrics and this worker's lane of the access log.
@@ -100,10 +101,10 @@ impl Worker {
         Self {
             setup: Arc::clone(setup),
             load: Arc::clone(&self.load),
+            ledger: self.ledger.clone(),
             clock: self.clock,
             pool: self.pool.followed_by(Arc::clone(&setup.connector)),
             spare: Arc::clone(&self.spare),
-            ledger: Arc::clone(&self.ledger),
             give_up: Arc::clone(&self.give_up),
             telemetry: Arc::clone(&self.telemetry),
         }
@@ -265,6 +266,9 @@ impl Worker {
         // After the body: what was not dispatched when the drain began is not dispatched any more.
         if self.load.draining() {
             return Err(Refusal::Draining);
+        }
+        if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
+            deadlines.start = Box::pin(waiting::for_ledger(ledger, &self.load, request.body_bytes())).await?;
         }
         let (draw, taker) = (grant.draw(request.facts()), grant.taker());
         let asked =

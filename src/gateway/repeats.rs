@@ -22,7 +22,7 @@ use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
-use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Ledger, Saved, Turn};
+use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Recall, Saved, Turn};
 use crate::telemetry::Record;
 use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
 use crate::tenant::{CredentialKind, Grant};
@@ -94,7 +94,7 @@ impl Worker {
         if known_by_cid || grant.tenant().repeats.resend_guard.is_zero() {
             return Ok(Before::First(Mark::None));
         }
-        if !self.ledger.guard.is_empty()
+        if !self.setup.recall.guard.is_empty()
             && let Some(answer) = Box::pin(self.resent(grant, payload, deadlines)).await?
         {
             return Ok(Before::Repeat(answer));
@@ -111,7 +111,7 @@ impl Worker {
     ) -> Result<Before, Refusal> {
         let call = call_digest(grant, payload);
         loop {
-            let ending = match self.ledger.keys.claim(grant.caller().number, key, call) {
+            let ending = match self.setup.recall.keys.claim(grant.caller().number, key, call) {
                 Claim::First(turn) if time_for_another(deadlines) => {
                     return Ok(Before::First(Mark::Key(turn)));
                 }
@@ -142,9 +142,11 @@ impl Worker {
         deadlines: &mut Deadlines,
     ) -> Result<Option<Response<Bytes>>, Refusal> {
         let (caller, call) = (grant.caller().number, call_digest(grant, payload));
-        let Some(mut first) = self.ledger.guard.find(caller, &call, Instant::now()) else { return Ok(None) };
+        let Some(mut first) = self.setup.recall.guard.find(caller, &call, Instant::now()) else {
+            return Ok(None);
+        };
         let window = grant.tenant().repeats.resend_guard;
-        let mut waits = WaitsAgain { ledger: &self.ledger, caller, call, window, is_over: false };
+        let mut waits = WaitsAgain { recall: &self.setup.recall, caller, call, window, is_over: false };
         let ended = timeout_at(deadlines.call.into(), first.ended()).await;
         (waits.is_over, deadlines.start) = (true, Instant::now());
         let ending = ended.map_err(|_| Refusal::VendorTimeout)?;
@@ -222,7 +224,7 @@ impl Worker {
 
     async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &mut Deadlines) -> Option<Cid> {
         let key = &grant.tenant().credential(CredentialKind::App)?.key;
-        let (pool, batch) = (self.ledger.pools.of(key), grant.tenant().repeats.cid_batch);
+        let (pool, batch) = (self.setup.recall.pools.of(key), grant.tenant().repeats.cid_batch);
         loop {
             let taken = pool.take(Instant::now(), batch);
             if let Some(fetch) = taken.fetch {
@@ -288,7 +290,8 @@ impl Worker {
             let (worker, body, grant) = left?;
             let window = grant.tenant().repeats.resend_guard;
             let call = digest(&grant, &body);
-            let broken = worker.ledger.guard.broke(grant.caller().number, call, Instant::now(), window)?;
+            let broken =
+                worker.setup.recall.guard.broke(grant.caller().number, call, Instant::now(), window)?;
             Some(Box::new(move |answer: Response<Reply>| {
                 let delivery = answer.extensions().get().copied().unwrap_or(Delivery::Final);
                 broken.end(delivery, saved(&answer));
@@ -299,7 +302,7 @@ impl Worker {
 
 /// One that came again and waits. Dropped before the end, its connection broke as well.
 struct WaitsAgain<'w> {
-    ledger: &'w Ledger,
+    recall: &'w Recall,
     caller: u16,
     call: Digest,
     window: Duration,
@@ -309,7 +312,7 @@ struct WaitsAgain<'w> {
 impl Drop for WaitsAgain<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.ledger.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
+            self.recall.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
         }
     }
 }

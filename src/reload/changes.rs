@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Seen;
@@ -20,6 +20,7 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
         ("workers", old.workers != new.workers),
         ("vendor", !same_vendor(&old.vendor, &new.vendor, differs)),
         ("guard", old.guard != new.guard),
+        ("state_file", old.state_file != new.state_file),
         ("limits", old.limits != new.limits),
         ("drain", old.drain != new.drain),
         ("files", old.files != new.files),
@@ -120,6 +121,7 @@ pub(super) struct Fixed {
     listeners: Vec<(SocketAddr, bool)>,
     admin: SocketAddr,
     workers: Option<NonZeroUsize>,
+    state_file: Option<PathBuf>,
     header_timeout: Duration,
     idle_timeout: Duration,
     audit: Option<Audit>,
@@ -132,6 +134,7 @@ impl Fixed {
             listeners: listeners.map(|listener| (listener.address, listener.tls.is_some())).collect(),
             admin: config.admin.address,
             workers: config.workers,
+            state_file: config.state_file.clone(),
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
             audit: config.audit.clone(),
@@ -145,6 +148,7 @@ impl Fixed {
             ("listeners", self.listeners != new.listeners),
             ("admin.address", self.admin != new.admin),
             ("workers", self.workers != new.workers),
+            ("state_file", self.state_file != new.state_file),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
             ("audit", self.audit != new.audit),

@@ -77,7 +77,7 @@ pub struct Parts {
     /// Limits on everything at once.
     pub load: Arc<Load>,
     /// All budgets.
-    pub budgets: Budgets,
+    pub budgets: Arc<Budgets>,
     /// Where the outcome is counted.
     pub metrics: Arc<Metrics>,
     /// The audit log, whose file may have been moved away.

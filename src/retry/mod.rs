@@ -37,7 +37,7 @@ impl Digest {
 
 /// Everything that is remembered about calls that may come again.
 #[derive(Default)]
-pub struct Ledger {
+pub struct Recall {
     /// Cids to be used.
     pub pools: CidPools,
     /// Calls under a key of their caller's.

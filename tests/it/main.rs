@@ -18,6 +18,7 @@ mod operations;
 mod paths;
 mod reload;
 mod repeats;
+mod restart;
 mod support;
 mod tls;
 mod uploads;

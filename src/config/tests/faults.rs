@@ -208,7 +208,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
         ("shared_budgets", "{ redis: {} }", "redis", "off"),
-        ("state_file", "x", "5", "off"),
         ("vendor.proxy", "'http://proxy:3128'", "{}", "off"),
     ];
     for (schema, on, wrong, off) in rows {

@@ -233,6 +233,7 @@ fn the_audit_log_goes_to_a_file_or_to_standard_error() {
 fn boundaries_pass() {
     for extra in [
         "workers: 1024",
+        "state_file: /var/lib/jpush-gateway/state",
         "guard: 0s",
         "guard: 31d",
         "guard: 1m30s",

@@ -1,0 +1,219 @@
+//! The file itself: opened, locked, and written cell by cell.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::LedgerError;
+use super::record::{self, CELL, Call, Head, Image, Now, Stamp, State};
+use crate::budget::{BudgetId, Ended, Moment};
+
+/// Cells the file grows by: one page of memory.
+const GROWTH: u32 = 64;
+
+/// A state file without its lock.
+pub(super) struct Opened {
+    path: PathBuf,
+    file: File,
+    is_new: bool,
+}
+
+/// A state file that no other process writes.
+pub(super) struct Locked {
+    path: PathBuf,
+    file: File,
+    is_new: bool,
+    head: Head,
+    /// Cells of calls that ended, by the budget that holds them longest, oldest first.
+    ended: HashMap<BudgetId, VecDeque<(Moment, u32)>>,
+    free: Vec<u32>,
+}
+
+impl Opened {
+    /// Opens the file, or makes it. Somebody else's is left alone.
+    pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
+        let fault = |source| LedgerError::Io { path: path.to_owned(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600);
+        let (file, is_new) = match options.clone().create_new(true).open(path) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (options.open(path).map_err(fault)?, false)
+            }
+            Err(error) => return Err(fault(error)),
+        };
+        if !file.metadata().map_err(fault)?.is_file() {
+            return Err(LedgerError::Foreign(path.to_owned()));
+        }
+        let mut first = [0; CELL];
+        let length = file.read_at(&mut first, 0).map_err(fault)?;
+        if !record::is_ours(&first[..length]) {
+            return Err(LedgerError::Foreign(path.to_owned()));
+        }
+        Ok(Self { path: path.to_owned(), file, is_new })
+    }
+
+    /// Takes the lock if nobody has it.
+    pub(super) fn try_lock(self) -> Result<Option<Locked>, LedgerError> {
+        match self.file.try_lock() {
+            Ok(()) => self.locked(),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(LedgerError::Io { path: self.path, source }),
+        }
+    }
+
+    /// Waits for the lock, for as long as it takes.
+    pub(super) fn lock(self) -> Result<Locked, LedgerError> {
+        let Self { mut file, path, .. } = self;
+        loop {
+            let fault = |source| LedgerError::Io { path: path.clone(), source };
+            file.lock().map_err(fault)?;
+            let opened = Self { file, path: path.clone(), is_new: false };
+            match opened.locked()? {
+                Some(locked) => return Ok(locked),
+                None => file = Self::open(&path)?.file,
+            }
+        }
+    }
+
+    /// `None`: the path names another file by now, whose lock is another one.
+    fn locked(self) -> Result<Option<Locked>, LedgerError> {
+        let Self { path, file, is_new } = self;
+        let fault = |source| LedgerError::Io { path: path.clone(), source };
+        let ours = file.metadata().map_err(fault)?;
+        let named = match std::fs::metadata(&path) {
+            Ok(named) => named,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fault(error)),
+        };
+        if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
+            return Ok(None);
+        }
+        let head = Head { cells: 0, boot: 0, held_back: None, clean: false };
+        Ok(Some(Locked { path, file, is_new, head, ended: HashMap::new(), free: Vec::new() }))
+    }
+}
+
+impl Locked {
+    /// Whether this process made the file.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Reads what is there and leaves it as a file of this process.
+    pub(super) fn take_up(&mut self, now: Now) -> Result<Image, LedgerError> {
+        let fault = |source| LedgerError::Io { path: self.path.clone(), source };
+        let image = if self.is_new { Image::default() } else { self.read(now)? };
+        // The head first: from here on it tells of the damage that is mended below.
+        self.head = Head {
+            cells: image.cells,
+            boot: now.boot,
+            held_back: image.held_back.map(|held| held.at),
+            clean: false,
+        };
+        self.write_head().map_err(fault)?;
+        self.file.set_len(place(image.cells)).map_err(fault)?;
+        for cell in &image.broken {
+            self.file.write_all_at(&record::free(), place(*cell)).map_err(fault)?;
+        }
+        for found in &image.found {
+            self.file.write_all_at(&found.call.encode(), place(found.cell)).map_err(fault)?;
+            let (Ended::Answered(end) | Ended::GivenUp(end)) = found.ended;
+            self.ended.entry(found.call.home()).or_default().push_back((end, found.cell));
+        }
+        for cells in self.ended.values_mut() {
+            cells.make_contiguous().sort_unstable();
+        }
+        self.free = [&image.free[..], &image.broken].concat();
+        Ok(image)
+    }
+
+    fn read(&self, now: Now) -> Result<Image, LedgerError> {
+        let bytes = self.bytes().map_err(|source| LedgerError::Io { path: self.path.clone(), source })?;
+        record::read(&bytes, now).map_err(|_| LedgerError::Foreign(self.path.clone()))
+    }
+
+    fn bytes(&self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// Writes a call down and returns its cell. `is_over` tells whether a call that ended then holds no slot any more.
+    pub(super) fn begin(
+        &mut self,
+        call: &Call,
+        home: BudgetId,
+        is_over: impl Fn(Moment) -> bool,
+    ) -> io::Result<u32> {
+        let ended = self.ended.entry(home).or_default();
+        let over = ended.pop_front_if(|(end, _)| is_over(*end)).map(|(_, cell)| cell);
+        let number = match over.or_else(|| self.free.pop()) {
+            Some(number) => number,
+            None => self.grow()?,
+        };
+        let written = self.file.write_all_at(&call.encode(), place(number));
+        written.map(|()| number).inspect_err(|_| self.free.push(number))
+    }
+
+    /// Writes down how a call ended; without a state its cell is free.
+    pub(super) fn end(&mut self, number: u32, call: Option<&Call>, home: BudgetId, now: Moment) {
+        let bytes = call.map_or_else(record::free, Call::encode);
+        // What is not written leaves the call in flight, for whoever reads it next.
+        let _ = self.file.write_all_at(&bytes, place(number));
+        match call {
+            Some(_) => self.ended.entry(home).or_default().push_back((now, number)),
+            None => self.free.push(number),
+        }
+    }
+
+    /// More cells, and one of them.
+    fn grow(&mut self) -> io::Result<u32> {
+        let first = self.head.cells;
+        let cells = record::free().repeat(GROWTH as usize);
+        self.file.write_all_at(&cells, place(first))?;
+        self.head.cells += GROWTH;
+        self.write_head().inspect_err(|_| self.head.cells = first)?;
+        self.free.extend((first + 1..first + GROWTH).rev());
+        Ok(first)
+    }
+
+    /// Writes down which calls are still under way, and for how long at most, and leaves everything on the disk.
+    pub(super) fn give_away(mut self, at: Stamp, attempt: Duration) -> io::Result<()> {
+        let left = u32::try_from(attempt.as_millis() + 1).unwrap_or(u32::MAX);
+        for (number, call) in record::in_flight(&self.bytes()?) {
+            let call = Call { state: State::Left(left), at, ..call };
+            self.file.write_all_at(&call.encode(), place(number))?;
+        }
+        self.file.sync_data()?;
+        self.head.clean = true;
+        self.write_head()?;
+        self.file.sync_data()?;
+        self.file.unlock()
+    }
+
+    fn write_head(&self) -> io::Result<()> {
+        self.file.write_all_at(&self.head.encode(), 0)
+    }
+}
+
+/// Where a cell stands in the file.
+fn place(number: u32) -> u64 {
+    (u64::from(number) + 1) * CELL as u64
+}
+
+#[cfg(test)]
+impl Opened {
+    /// A file of ours that refuses every write.
+    pub(super) fn unwritable(path: &Path) -> Locked {
+        let file = File::open(path).expect("the file");
+        Self { path: path.to_owned(), file, is_new: false }
+            .locked()
+            .expect("the file can be looked at")
+            .expect("the path names it")
+    }
+}

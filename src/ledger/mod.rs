@@ -1,0 +1,348 @@
+//! The state file: which calls were dispatched and how they ended, so that budgets outlive the process.
+//!
+//! One process owns the file, by an exclusive lock that the kernel takes back when the process is gone. A call is
+//! written before it is dispatched; the page cache is enough for that, because a killed process takes nothing of it
+//! along. The owner gives the file away when it drains; who waits for it serves nothing until then.
+//!
+//! `record` is pure: the bytes and what they mean.
+
+mod file;
+mod record;
+#[cfg(test)]
+mod tests;
+mod times;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use file::{Locked, Opened};
+use record::{Call, State};
+use times::Times;
+
+use crate::budget::{BudgetId, Budgets, Clock, Dispatched, Draw, Moment, Permit, Reach, Remains, Said};
+use crate::refusal::Refusal;
+
+/// How long the owner waits at its end for the answers of its last calls, of the 5 s that requests wait elsewhere.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long after a failure another try is made to take the file up.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why there is no state file.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It cannot be opened, made, locked, read or written.
+    #[error("the state file {} cannot be used", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is something else, which must not be overwritten.
+    #[error("{} is not a state file of this program; state_file must name a file of its own", .0.display())]
+    Foreign(PathBuf),
+}
+
+/// Why a call must not be dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotWritten {
+    /// The file is another process's.
+    #[error("the state file is another process's")]
+    NotOurs,
+    /// It could not be written.
+    #[error("the state file could not be written")]
+    Failed,
+}
+
+impl From<NotWritten> for Refusal {
+    fn from(error: NotWritten) -> Self {
+        match error {
+            NotWritten::NotOurs => Self::Draining,
+            NotWritten::Failed => Self::Overloaded { what: "what its state file can take" },
+        }
+    }
+}
+
+/// Where a state file is on its way through this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// Another process has it.
+    Waiting = 0,
+    /// Ours: calls are dispatched.
+    Owned = 1,
+    /// Ours: calls are only finished.
+    Closing = 2,
+    /// Ours no more.
+    Gone = 3,
+}
+
+/// The state file of this process.
+pub struct Ledger {
+    path: PathBuf,
+    times: Times,
+    clock: Clock,
+    phase: AtomicU8,
+    changed: Notify,
+    book: Mutex<Book>,
+    /// Told when the last call in flight ended.
+    calm: Condvar,
+}
+
+/// What the owner of the file knows about it.
+#[derive(Default)]
+struct Book {
+    file: Option<Locked>,
+    in_flight: usize,
+    /// The longest an attempt of those in flight can last.
+    attempt: Duration,
+    failing: bool,
+}
+
+impl Ledger {
+    /// Takes the file up; if another process has it, that is done on a thread of its own, once it gives it away.
+    pub fn open(path: &Path, clock: Clock, budgets: &Arc<Budgets>) -> Result<Arc<Self>, LedgerError> {
+        let ledger = Arc::new(Self {
+            path: path.to_owned(),
+            times: Times::new(clock),
+            clock,
+            phase: AtomicU8::new(Phase::Waiting as u8),
+            changed: Notify::new(),
+            book: Mutex::default(),
+            calm: Condvar::new(),
+        });
+        let opened = Opened::open(path)?;
+        if let Some(locked) = opened.try_lock()? {
+            ledger.take_up(locked, budgets)?;
+            return Ok(ledger);
+        }
+        let path = path.display();
+        tracing::warn!(%path, "another process has the state file: calls wait until it gives it away");
+        let (waiting, budgets) = (Arc::clone(&ledger), Arc::clone(budgets));
+        let thread = std::thread::Builder::new().name("state-file".into());
+        let spawned = thread.spawn(move || waiting.wait_for_file(&budgets));
+        spawned.map_err(|source| LedgerError::Io { path: ledger.path.clone(), source })?;
+        Ok(ledger)
+    }
+
+    fn wait_for_file(&self, budgets: &Budgets) {
+        // Each time anew: whoever had it may have put another file in its place.
+        while let Err(error) =
+            Opened::open(&self.path).and_then(Opened::lock).and_then(|locked| self.take_up(locked, budgets))
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the state file cannot be taken up");
+            std::thread::sleep(TRY_AGAIN);
+        }
+    }
+
+    /// Reads the file, gives the budgets what it tells, and lets calls through.
+    fn take_up(&self, mut locked: Locked, budgets: &Budgets) -> Result<(), LedgerError> {
+        if self.phase() != Phase::Waiting {
+            // Told to stop meanwhile: the file goes to the next.
+            return Ok(());
+        }
+        let now = self.times.reading();
+        let image = locked.take_up(now)?;
+        let path = self.path.display();
+        match (image.damage, locked.is_new()) {
+            (Some(damage), _) => tracing::error!(
+                %path, %damage,
+                "the state file is damaged: every budget is held back for one window and guard"
+            ),
+            (None, true) => tracing::warn!(%path, "the state file is new: budgets start empty"),
+            (None, false) => tracing::info!(%path, calls = image.found.len(), "the state file is ours"),
+        }
+        let mut remains = Remains::new(image.held_back.map(|held| held.moment));
+        for found in &image.found {
+            for id in found.call.budgets.iter().flatten() {
+                remains.add(*id, found.ended);
+            }
+        }
+        let mut book = self.lock();
+        if self.phase() == Phase::Waiting {
+            budgets.restore(remains);
+            book.file = Some(locked);
+            self.enter(Phase::Owned);
+        }
+        Ok(())
+    }
+
+    /// Whether calls can be dispatched.
+    pub fn is_owned(&self) -> bool {
+        self.phase() == Phase::Owned
+    }
+
+    /// In a word, for operators.
+    pub fn standing(&self) -> &'static str {
+        match self.phase() {
+            Phase::Waiting => "waiting",
+            Phase::Owned => "owned",
+            Phase::Closing | Phase::Gone => "handed over",
+        }
+    }
+
+    /// Returns once the file is ours, or never will be.
+    pub async fn settled(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.phase() != Phase::Waiting {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes no call any more, waits a little for the answers to the last ones, writes down which are left, and gives
+    /// the file away. Blocks for as long as that takes.
+    pub fn hand_over(&self) {
+        let book = self.lock();
+        if self.phase() == Phase::Waiting {
+            return self.enter(Phase::Gone);
+        }
+        self.enter(Phase::Closing);
+        let (mut book, _) = self
+            .calm
+            .wait_timeout_while(book, LAST_ANSWERS, |book| book.in_flight > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        self.enter(Phase::Gone);
+        let Some(file) = book.file.take() else { return };
+        let (in_flight, attempt) = (book.in_flight, book.attempt);
+        // Calls that end from here on are not written any more, and need not wait for the disk.
+        drop(book);
+        match file.give_away(self.times.stamp(), attempt) {
+            Ok(()) => tracing::info!(in_flight, "the state file was given away"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the state file was given away without its last words");
+            }
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Waiting,
+            1 => Phase::Owned,
+            2 => Phase::Closing,
+            _ => Phase::Gone,
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a call down. Its cell is free again when it has ended and its slots are.
+    fn begin(&self, draw: &Draw) -> Result<u32, NotWritten> {
+        let Longest { home, reach } = longest(draw);
+        let call = Call::new(State::InFlight, self.times.stamp(), home, draw);
+        let now = self.clock.now();
+        let mut book = self.lock();
+        let Book { file: Some(file), .. } = &mut *book else { return Err(NotWritten::NotOurs) };
+        if self.phase() != Phase::Owned {
+            return Err(NotWritten::NotOurs);
+        }
+        let begun = file.begin(&call, home, |end| end + reach.hold < now);
+        if begun.is_err() != book.failing {
+            book.failing = begun.is_err();
+            if let Err(error) = &begun {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(error, "the state file cannot be written: calls are refused");
+            } else {
+                tracing::info!("the state file can be written again");
+            }
+        }
+        let number = begun.map_err(|_| NotWritten::Failed)?;
+        book.in_flight += 1;
+        book.attempt = book.attempt.max(reach.attempt);
+        Ok(number)
+    }
+
+    /// Writes down how a call ended; `None`: it was never made.
+    fn end(&self, number: u32, draw: &Draw, state: Option<State>) {
+        let Longest { home, .. } = longest(draw);
+        let call = state.map(|state| Call::new(state, self.times.stamp(), home, draw));
+        let now = self.clock.now();
+        let mut book = self.lock();
+        book.in_flight -= 1;
+        if book.in_flight == 0 {
+            self.calm.notify_all();
+        }
+        if let Some(file) = &mut book.file {
+            file.end(number, call.as_ref(), home, now);
+        }
+    }
+}
+
+/// The budget of a draw that holds a call longest.
+struct Longest {
+    home: BudgetId,
+    reach: Reach,
+}
+
+fn longest(draw: &Draw) -> Longest {
+    let budgets = draw.iter().map(|budget| Longest { home: budget.id(), reach: budget.reach() });
+    budgets.max_by_key(|longest| longest.reach.hold).expect("every operation has a budget")
+}
+
+/// A call under way that is written down, where there is a state file. Dropped, it counts as given up.
+#[must_use]
+pub struct Entered {
+    dispatched: Option<Dispatched>,
+    entry: Option<Entry>,
+}
+
+struct Entry {
+    ledger: Arc<Ledger>,
+    cell: u32,
+}
+
+impl Entered {
+    /// Writes a call down and lets it go. If it cannot be written, its slots are given back.
+    pub fn begin(ledger: Option<&Arc<Ledger>>, permit: Permit) -> Result<Self, NotWritten> {
+        let entry = match ledger {
+            None => None,
+            Some(ledger) => Some(Entry { cell: ledger.begin(permit.draw())?, ledger: Arc::clone(ledger) }),
+        };
+        Ok(Self { dispatched: Some(permit.dispatch()), entry })
+    }
+
+    /// The head of the vendor's answer is here, and this is what its rate headers say.
+    pub fn settle(mut self, now: Moment, said: Said) {
+        if let Some(dispatched) = self.end(Some(State::Settled)) {
+            dispatched.settle(now, said);
+        }
+    }
+
+    /// No byte of the request was written, so the vendor cannot have counted it.
+    pub fn refund(mut self) {
+        if let Some(dispatched) = self.end(None) {
+            dispatched.refund();
+        }
+    }
+
+    fn end(&mut self, state: Option<State>) -> Option<Dispatched> {
+        let dispatched = self.dispatched.take()?;
+        if let Some(Entry { ledger, cell }) = self.entry.take() {
+            ledger.end(cell, dispatched.draw(), state);
+        }
+        Some(dispatched)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        drop(self.end(Some(State::Abandoned)));
+    }
+}

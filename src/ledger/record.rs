@@ -1,0 +1,344 @@
+//! The bytes of a state file, and what they mean. Pure: bytes and times come in, calls come out.
+//!
+//! The file is a row of cells of 64 bytes, each with a checksum of its own, so that writing down a call is one small
+//! write that can be torn only on its own. The first cell is the head; every other one is free or a call.
+//! Numbers are little-endian. No cell holds a secret, or a key: budgets are known by their [`BudgetId`].
+
+use crate::budget::{Budget, BudgetId, Draw, Ended, Moment, fnv1a};
+
+/// Bytes of a cell.
+pub(super) const CELL: usize = 64;
+/// The first bytes of every state file.
+const MAGIC: &[u8; 16] = b"jpush-gw budgets";
+/// The present form.
+const VERSION: u32 = 1;
+/// So many of the first bytes tell a damaged file of ours from somebody else's.
+const MAGIC_LEAST: usize = 12;
+/// Budgets one call draws on at most.
+const DRAWS: usize = 4;
+/// Where a cell's checksum stands.
+const SUM: usize = CELL - 8;
+/// After so long, no call matters any more, whatever its budget: two times 31 days and a margin, in microseconds.
+pub(super) const FORGOTTEN: u64 = 64 * 24 * 3_600 * 1_000_000;
+
+/// When something was written, by two clocks, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// Since 1970. Can be set, so it can jump.
+    pub(super) wall: u64,
+    /// Since [`FORGOTTEN`] before the machine started, so that what was written before that start has a place.
+    pub(super) up: u64,
+}
+
+impl Stamp {
+    /// So many microseconds earlier.
+    fn before(self, elapsed: u64) -> Self {
+        Self { wall: self.wall.saturating_sub(elapsed), up: self.up.saturating_sub(elapsed) }
+    }
+}
+
+/// The present, as a reader needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) stamp: Stamp,
+    /// Which start of the machine this is; zero if that is not known.
+    pub(super) boot: u64,
+    /// The same moment on the clock of the budgets.
+    pub(super) moment: Moment,
+}
+
+/// What a call was doing when it was written down last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Dispatched, by the process that has the file.
+    InFlight,
+    /// Answered.
+    Settled,
+    /// Given up.
+    Abandoned,
+    /// Still under way when its process gave the file away; it ends after so many milliseconds at the latest.
+    Left(u32),
+}
+
+/// One call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) state: State,
+    /// When it came into this state.
+    pub(super) at: Stamp,
+    /// Its budgets, first the one that is held longest.
+    pub(super) budgets: [Option<BudgetId>; DRAWS],
+}
+
+/// The first cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Cells that follow at least.
+    pub(super) cells: u32,
+    /// The start of the machine in which the file was taken up last.
+    pub(super) boot: u64,
+    /// Calls that nobody knows of were made until then.
+    pub(super) held_back: Option<Stamp>,
+    /// The last owner gave the file away with everything on the disk.
+    pub(super) clean: bool,
+}
+
+/// Why a file does not tell everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Damage {
+    #[error("its head is damaged")]
+    Head,
+    #[error("it has the form of another version")]
+    Version,
+    #[error("it is shorter than it was")]
+    Truncated,
+    #[error("{0} of its records are damaged")]
+    Cells(u32),
+    #[error("the machine went down before everything was on the disk")]
+    PowerCut,
+}
+
+/// The file is not a state file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Foreign;
+
+/// One call, as it counts now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Its cell; the first after the head is 0.
+    pub(super) cell: u32,
+    /// As it is to be written down, by the present clocks.
+    pub(super) call: Call,
+    pub(super) ended: Ended,
+}
+
+/// When every budget was taken to be used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeldBack {
+    pub(super) at: Stamp,
+    pub(super) moment: Moment,
+}
+
+/// What a file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) found: Vec<Found>,
+    /// Cells that say nothing, or nothing that still matters.
+    pub(super) free: Vec<u32>,
+    /// Cells that cannot be read.
+    pub(super) broken: Vec<u32>,
+    /// All whole cells after the head.
+    pub(super) cells: u32,
+    /// Calls were made that nobody knows of.
+    pub(super) held_back: Option<HeldBack>,
+    pub(super) damage: Option<Damage>,
+}
+
+/// A free cell.
+pub(super) fn free() -> [u8; CELL] {
+    sealed([0; CELL])
+}
+
+impl Call {
+    /// A call on the budgets of a draw, of which `home` is held longest.
+    pub(super) fn new(state: State, at: Stamp, home: BudgetId, draw: &Draw) -> Self {
+        let mut budgets = [Some(home), None, None, None];
+        let others = draw.iter().map(Budget::id).filter(|id| *id != home);
+        for (place, id) in budgets[1..].iter_mut().zip(others) {
+            *place = Some(id);
+        }
+        Self { state, at, budgets }
+    }
+
+    /// The budget that holds it longest.
+    pub(super) fn home(&self) -> BudgetId {
+        self.budgets[0].expect("a call draws on one budget at least")
+    }
+
+    pub(super) fn encode(&self) -> [u8; CELL] {
+        let (kind, left) = match self.state {
+            State::InFlight => (1, 0),
+            State::Settled => (2, 0),
+            State::Abandoned => (3, 0),
+            State::Left(left) => (4, left),
+        };
+        let mut cell = [0; CELL];
+        cell[0] = kind;
+        cell[1] = u8::try_from(self.budgets.iter().flatten().count()).expect("at most four");
+        cell[4..8].copy_from_slice(&left.to_le_bytes());
+        cell[8..16].copy_from_slice(&self.at.wall.to_le_bytes());
+        cell[16..24].copy_from_slice(&self.at.up.to_le_bytes());
+        for (place, id) in cell[24..SUM].chunks_exact_mut(8).zip(self.budgets.iter().flatten()) {
+            place.copy_from_slice(&id.0.to_le_bytes());
+        }
+        sealed(cell)
+    }
+
+    /// `None`: the cell is free. An error: nobody wrote it like this.
+    fn decode(cell: &[u8; CELL]) -> Result<Option<Self>, ()> {
+        if !is_whole(cell) {
+            return Err(());
+        }
+        let state = match cell[0] {
+            0 => return Ok(None),
+            1 => State::InFlight,
+            2 => State::Settled,
+            3 => State::Abandoned,
+            4 => State::Left(u32_at(cell, 4)),
+            _ => return Err(()),
+        };
+        let count = usize::from(cell[1]);
+        if !(1..=DRAWS).contains(&count) {
+            return Err(());
+        }
+        let mut budgets = [None; DRAWS];
+        for (number, place) in budgets.iter_mut().take(count).enumerate() {
+            *place = Some(BudgetId(u64_at(cell, 24 + 8 * number)));
+        }
+        Ok(Some(Self { state, at: stamp_at(cell, 8), budgets }))
+    }
+}
+
+impl Head {
+    pub(super) fn encode(&self) -> [u8; CELL] {
+        let mut cell = [0; CELL];
+        cell[..16].copy_from_slice(MAGIC);
+        cell[16..20].copy_from_slice(&VERSION.to_le_bytes());
+        cell[20..24].copy_from_slice(&self.cells.to_le_bytes());
+        cell[24..32].copy_from_slice(&self.boot.to_le_bytes());
+        let held_back = self.held_back.unwrap_or_default();
+        cell[32..40].copy_from_slice(&held_back.wall.to_le_bytes());
+        cell[40..48].copy_from_slice(&held_back.up.to_le_bytes());
+        cell[48] = u8::from(self.held_back.is_some());
+        cell[49] = u8::from(self.clean);
+        sealed(cell)
+    }
+
+    fn decode(cell: &[u8; CELL]) -> Result<Self, Damage> {
+        if !is_whole(cell) || cell[..16] != *MAGIC {
+            return Err(Damage::Head);
+        }
+        if u32_at(cell, 16) != VERSION {
+            return Err(Damage::Version);
+        }
+        Ok(Self {
+            cells: u32_at(cell, 20),
+            boot: u64_at(cell, 24),
+            held_back: (cell[48] != 0).then(|| stamp_at(cell, 32)),
+            clean: cell[49] != 0,
+        })
+    }
+}
+
+/// Whether a file that begins like this is, or was, a state file. One of nothing but zeros is what a power cut can
+/// leave of it.
+pub(super) fn is_ours(bytes: &[u8]) -> bool {
+    let same = bytes.iter().zip(MAGIC).filter(|(ours, magic)| ours == magic).count();
+    let short = bytes.len() < MAGIC.len();
+    same >= MAGIC_LEAST || (short && same == bytes.len()) || bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Reads a file. Whatever its bytes are, what comes out is no more generous than what was written, unless whole
+/// cells were put back to a former state.
+pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
+    if !is_ours(bytes) {
+        return Err(Foreign);
+    }
+    let (whole, rest) = bytes.as_chunks::<CELL>();
+    let head = whole.first().ok_or(Damage::Truncated).and_then(Head::decode);
+    // Another version's cells are not ours to read.
+    let cells = if head == Err(Damage::Version) { &[] } else { whole.get(1..).unwrap_or_default() };
+    let (boot, held_back) = head.map_or((0, None), |head| (head.boot, head.held_back));
+    let mut image = Image {
+        found: Vec::new(),
+        free: Vec::new(),
+        broken: Vec::new(),
+        cells: u32::try_from(cells.len()).unwrap_or(u32::MAX),
+        held_back: held_back.map(|at| held_back_for(elapsed(at, boot, now), now)),
+        damage: None,
+    };
+    for (number, bytes) in (0..image.cells).zip(cells) {
+        match Call::decode(bytes) {
+            Ok(Some(call)) => match elapsed(call.at, boot, now) {
+                FORGOTTEN.. => image.free.push(number),
+                elapsed => image.found.push(found(number, call, elapsed, now)),
+            },
+            Ok(None) => image.free.push(number),
+            Err(()) => image.broken.push(number),
+        }
+    }
+    let broken = u32::try_from(image.broken.len()).unwrap_or(u32::MAX);
+    image.damage = match head {
+        Err(damage) => Some(damage),
+        Ok(head) if head.cells > image.cells || !rest.is_empty() => Some(Damage::Truncated),
+        Ok(_) if broken > 0 => Some(Damage::Cells(broken)),
+        Ok(head) if head.boot != now.boot && !head.clean => Some(Damage::PowerCut),
+        Ok(_) => None,
+    };
+    if image.damage.is_some() {
+        image.held_back = Some(held_back_for(0, now));
+    }
+    Ok(image)
+}
+
+/// Calls under way, of a file that is ours.
+pub(super) fn in_flight(bytes: &[u8]) -> Vec<(u32, Call)> {
+    let (whole, _) = bytes.as_chunks::<CELL>();
+    let cells = (0..).zip(whole.iter().skip(1));
+    let read = cells.filter_map(|(number, bytes)| Some((number, Call::decode(bytes).ok()??)));
+    read.filter(|(_, call)| call.state == State::InFlight).collect()
+}
+
+fn held_back_for(elapsed: u64, now: Now) -> HeldBack {
+    HeldBack { at: now.stamp.before(elapsed), moment: before(now, elapsed) }
+}
+
+/// A call whose process is gone, or has given the file away.
+fn found(number: u32, call: Call, elapsed: u64, now: Now) -> Found {
+    let at = now.stamp.before(elapsed);
+    let (state, at, ended) = match call.state {
+        // Its process died, at the latest just now, and the vendor may still get its last bytes.
+        State::InFlight => (State::Abandoned, now.stamp, Ended::GivenUp(now.moment)),
+        State::Settled => (call.state, at, Ended::Answered(before(now, elapsed))),
+        State::Abandoned => (call.state, at, Ended::GivenUp(before(now, elapsed))),
+        State::Left(left) => {
+            let end = now.moment.as_micros().saturating_add(u64::from(left) * 1_000).saturating_sub(elapsed);
+            (call.state, at, Ended::GivenUp(Moment::from_micros(end)))
+        }
+    };
+    Found { cell: number, call: Call { state, at, ..call }, ended }
+}
+
+/// Microseconds since something was written: by the clock on the wall, never negative, and never more than passed
+/// by the clock that nobody sets, where that one still runs.
+fn elapsed(at: Stamp, boot: u64, now: Now) -> u64 {
+    let by_wall = now.stamp.wall.saturating_sub(at.wall);
+    let same_boot = boot != 0 && boot == now.boot;
+    if same_boot { by_wall.min(now.stamp.up.saturating_sub(at.up)) } else { by_wall }
+}
+
+fn before(now: Now, elapsed: u64) -> Moment {
+    Moment::from_micros(now.moment.as_micros().saturating_sub(elapsed))
+}
+
+fn sealed(mut cell: [u8; CELL]) -> [u8; CELL] {
+    let sum = fnv1a(cell[..SUM].iter().copied());
+    cell[SUM..].copy_from_slice(&sum.to_le_bytes());
+    cell
+}
+
+fn is_whole(cell: &[u8; CELL]) -> bool {
+    u64_at(cell, SUM) == fnv1a(cell[..SUM].iter().copied())
+}
+
+fn stamp_at(cell: &[u8; CELL], at: usize) -> Stamp {
+    Stamp { wall: u64_at(cell, at), up: u64_at(cell, at + 8) }
+}
+
+fn u32_at(cell: &[u8; CELL], at: usize) -> u32 {
+    u32::from_le_bytes(cell[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(cell: &[u8; CELL], at: usize) -> u64 {
+    u64::from_le_bytes(cell[at..at + 8].try_into().expect("eight bytes"))
+}

@@ -1,0 +1,61 @@
+//! The clocks a state file is kept by.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::record::{FORGOTTEN, Now, Stamp};
+use crate::budget::{Clock, fnv1a};
+
+/// The system tells the time since its start in hundredths of a second: two readings can differ by so much too much.
+const UPTIME_STEP: Duration = Duration::from_millis(20);
+
+/// Reads the clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    clock: Clock,
+    /// Which start of the machine this is; zero where the system does not tell.
+    pub(super) boot: u64,
+    /// What `up` of a stamp is at the origin of `clock`, less than it could be negative.
+    up: i128,
+}
+
+impl Times {
+    pub(super) fn new(clock: Clock) -> Self {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let uptime = fs::read_to_string("/proc/uptime").ok().and_then(|text| {
+            let seconds: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
+            Duration::try_from_secs_f64(seconds).ok()
+        });
+        // Without both of them only the clock on the wall counts.
+        let (boot, uptime) = match (boot, uptime) {
+            (Ok(boot), Some(uptime)) => (fnv1a(boot.trim().bytes()).max(1), uptime),
+            _ => (0, Duration::ZERO),
+        };
+        let up = i128::from(FORGOTTEN) + micros(uptime) - i128::from(clock.now().as_micros());
+        Self { clock, boot, up }
+    }
+
+    /// The present, to write down.
+    pub(super) fn stamp(&self) -> Stamp {
+        self.now().stamp
+    }
+
+    /// The present, to read by: another process may have read its clock at the other end of a step.
+    pub(super) fn reading(&self) -> Now {
+        let mut now = self.now();
+        now.stamp.up = now.stamp.up.saturating_sub(u64::try_from(UPTIME_STEP.as_micros()).expect("small"));
+        now
+    }
+
+    fn now(&self) -> Now {
+        let moment = self.clock.now();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let whole = |micros: i128| u64::try_from(micros).unwrap_or_default();
+        let stamp = Stamp { wall: whole(micros(wall)), up: whole(self.up + i128::from(moment.as_micros())) };
+        Now { stamp, boot: self.boot, moment }
+    }
+}
+
+fn micros(span: Duration) -> i128 {
+    i128::try_from(span.as_micros()).unwrap_or(i128::MAX)
+}

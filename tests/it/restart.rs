@@ -1,0 +1,274 @@
+//! Budgets over restarts: a process that is killed, one that gives its state away, and files that are not as they
+//! were. The simulator of the vendor is the judge.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jpush_gateway::sandbox::Windows;
+use serde_json::json;
+
+use crate::support::{
+    Config, Connection, Folder, Gateway, Keys, PATIENCE, PUSH, Request, Simulator, Stub, Tokens, run,
+    start_failing, stdout, wait_until,
+};
+
+fn tags() -> Request {
+    Request::get("/v3/tags").bearer(Tokens::ORDERS)
+}
+
+fn broadcast() -> Request {
+    Request::post("/v3/push", &PUSH.replace(r#"{"alias":["anna"]}"#, "\"all\"")).bearer(Tokens::ORDERS)
+}
+
+/// A configuration with its state in this folder.
+fn with_state(vendor_url: &str, budgets: &str, state: &Folder) -> Config {
+    let mut config = Config::new(vendor_url);
+    config.budgets = budgets.into();
+    config.guard = "1s";
+    config.more = format!("state_file: \"{}\"", state.path().join("state").display());
+    config
+}
+
+/// One exchange on a connection that may end at any time; the status, if there was an answer.
+fn try_call(connection: &mut Option<Connection>, address: SocketAddr, request: &Request) -> Option<u16> {
+    let open = || {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        Some(Connection::over(stream))
+    };
+    let mut used = connection.take().or_else(open)?;
+    used.try_send(request.bytes()).ok()?;
+    let head = used.try_read_head().ok()?;
+    let length = head.header("Content-Length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    used.read_exactly(length);
+    if head.header("Connection") != Some("close") {
+        *connection = Some(used);
+    }
+    Some(head.status)
+}
+
+/// Kill -9 in the middle of everything, and a new start at once, again and again.
+fn killed_under_load(windows: Windows) {
+    const BUDGETS: &str = "device: { limit: 8, window: 2s }";
+    let vendor = Simulator::with(BUDGETS, windows);
+    vendor.fault(r#"{"operation":"tag-list","times":12,"kind":"delay","delay":"400ms"}"#);
+    let state = Folder::new();
+    let mut config = with_state(&vendor.url(), BUDGETS, &state);
+    config.workers = 2;
+    let mut gateway = Gateway::start(&config);
+    let (address, over) = (Mutex::new(gateway.address()), AtomicBool::new(false));
+    let counted = || vendor.counts(Keys::SHOP_APP, "device")["total"].as_u64().unwrap_or(0);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut connection = None;
+                while !over.load(Ordering::Relaxed) {
+                    let address = *address.lock().expect("no client panics");
+                    try_call(&mut connection, address, &tags());
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        for calls in [3, 11, 18, 25, 40] {
+            wait_until("the vendor counts some more", || counted() >= calls);
+            gateway = restart(gateway, &config);
+            *address.lock().expect("no client panics") = gateway.address();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let counts = vendor.counts(Keys::SHOP_APP, "device");
+    assert_eq!(counts["refused"], 0, "{counts}");
+    assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 8), "{counts}");
+}
+
+/// Kills a gateway as kill -9 does and starts another.
+fn restart(gateway: Gateway, config: &Config) -> Gateway {
+    drop(gateway);
+    Gateway::start(config)
+}
+
+#[test]
+fn a_killed_gateway_loses_no_call_where_windows_are_fixed() {
+    killed_under_load(Windows::Fixed);
+}
+
+#[test]
+fn a_killed_gateway_loses_no_call_where_windows_slide() {
+    killed_under_load(Windows::Sliding);
+}
+
+#[test]
+fn what_was_counted_before_a_kill_is_counted_after_it_and_day_budgets_too() {
+    let vendor = Stub::good();
+    let state = Folder::new();
+    let budgets = "device: { limit: 2, window: 1h }, broadcast: { limit: 1, window: 24h }";
+    let config = with_state(&vendor.url(), budgets, &state);
+    let gateway = Gateway::start(&config);
+    assert!(gateway.program.err().contains("the state file is new"), "{}", gateway.program.err());
+    assert_eq!((gateway.call(&tags()).status, gateway.call(&broadcast()).status), (200, 200));
+    let gateway = restart(gateway, &config);
+    assert_eq!((gateway.used("app", "device"), gateway.used("app", "push")), (1, 1));
+    assert_eq!(gateway.status()["state_file"], "owned");
+    gateway.call(&broadcast()).assert_refused(429, "budget-exhausted", 2008);
+    assert_eq!(gateway.call(&tags()).status, 200);
+    let wait = gateway.call(&tags()).assert_refused(429, "budget-exhausted", 2002).number("Retry-After");
+    assert!((3_400..=3_601).contains(&wait), "{wait}");
+    assert_eq!(vendor.requests().len(), 3);
+}
+
+#[test]
+fn a_successor_listens_at_once_and_serves_when_it_has_the_file() {
+    let vendor = Stub::good();
+    let state = Folder::new();
+    let config = with_state(&vendor.url(), "device: { limit: 2, window: 1h }", &state);
+    let mut first = Gateway::start(&config);
+    assert_eq!(first.call(&tags()).status, 200);
+    let second = Gateway::start(&config);
+    assert_eq!(
+        (second.status()["state_file"].clone(), second.page("/readyz").status),
+        (json!("waiting"), 200)
+    );
+    let mut waiting = second.connect();
+    waiting.send(tags().bytes());
+    wait_until("it is let in", || second.status()["in_flight_requests"] == 1);
+    assert_eq!(vendor.requests().len(), 1, "nothing is dispatched without the file");
+    first.program.signal("TERM");
+    let answer = waiting.read_answer();
+    assert_eq!((answer.status, answer.number("X-Rate-Limit-Remaining")), (200, 0));
+    second.call(&tags()).assert_refused(429, "budget-exhausted", 2002);
+    assert_eq!(first.program.wait().code(), Some(0), "{}", first.program.err());
+    assert!(first.program.err().contains("the state file was given away"), "{}", first.program.err());
+    assert_eq!(vendor.requests().len(), 2);
+}
+
+#[test]
+fn without_the_file_requests_are_told_to_come_again() {
+    let vendor = Stub::good();
+    let state = Folder::new();
+    let config = with_state(&vendor.url(), "", &state);
+    let first = Gateway::start(&config);
+    let mut second = Gateway::start(&config);
+    let mut impatient = second.connect();
+    impatient.send(tags().bytes());
+    let answer = impatient.read_answer();
+    answer.assert_refused(503, "draining", 1030);
+    assert_eq!(answer.number("Retry-After"), 1);
+    assert_eq!(first.call(&tags()).status, 200, "the owner goes on");
+    // One that waits still ends when it is told to.
+    impatient.send(tags().bytes());
+    wait_until("it is let in", || second.status()["in_flight_requests"] == 1);
+    second.program.signal("TERM");
+    impatient.read_answer().assert_refused(503, "draining", 1030);
+    assert_eq!(second.program.wait().code(), Some(0));
+    assert_eq!(vendor.requests().len(), 1);
+}
+
+#[test]
+fn a_call_under_way_at_the_hand_over_is_finished_and_still_counted() {
+    let gate = std::sync::Arc::new(AtomicBool::new(false));
+    let open = std::sync::Arc::clone(&gate);
+    let vendor = Stub::start(move |talk| {
+        while talk.read_request().is_some() {
+            wait_until("the gate opens", || open.load(Ordering::SeqCst));
+            talk.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        }
+    });
+    let state = Folder::new();
+    let config = with_state(&vendor.url(), "device: { limit: 1, window: 1h }", &state);
+    let mut first = Gateway::start(&config);
+    let mut busy = first.connect();
+    busy.send(tags().bytes());
+    vendor.wait_for_requests(1);
+    let second = Gateway::start(&config);
+    first.program.signal("TERM");
+    wait_until("the file is handed over", || second.status()["state_file"] == "owned");
+    assert_eq!(second.used("app", "device"), 1);
+    let wait = second.call(&tags()).assert_refused(429, "budget-exhausted", 2002).number("Retry-After");
+    assert!(wait > 3_601, "it can last a while yet: {wait}");
+    gate.store(true, Ordering::SeqCst);
+    assert_eq!(busy.read_answer().status, 200);
+    assert_eq!(first.program.wait().code(), Some(0));
+    assert_eq!(vendor.requests().len(), 1);
+}
+
+#[test]
+fn a_damaged_file_costs_one_window_and_guard_and_a_line_in_the_log() {
+    let vendor = Stub::good();
+    let state = Folder::new();
+    let config = with_state(&vendor.url(), "device: { limit: 2, window: 2s }", &state);
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.call(&tags()).status, 200);
+    drop(gateway);
+    let path = state.path().join("state");
+    let mut bytes = std::fs::read(&path).expect("the state file");
+    bytes[100] ^= 1;
+    std::fs::write(&path, &bytes).expect("damaged");
+    let gateway = Gateway::start(&config);
+    let log = gateway.program.err();
+    assert!(
+        log.lines().any(|line| line.contains("ERROR") && line.contains("the state file is damaged")),
+        "{log}"
+    );
+    let wait = gateway.call(&tags()).assert_refused(429, "budget-exhausted", 2002).number("Retry-After");
+    assert!((1..=3).contains(&wait), "{wait}");
+    std::thread::sleep(Duration::from_secs(wait));
+    assert_eq!(gateway.call(&tags()).status, 200);
+}
+
+#[test]
+fn a_file_of_somebody_else_stops_the_start_and_is_left_alone() {
+    let state = Folder::new();
+    let config = with_state("http://127.0.0.1:9", "", &state);
+    state.write("state", "dear diary\n");
+    let folder = Folder::new();
+    let (code, err) = start_failing(&folder, &config);
+    let path = state.path().join("state");
+    assert!(
+        code == 1 && err.contains(&path.display().to_string()) && err.contains("is not a state file"),
+        "{err}"
+    );
+    assert_eq!(std::fs::read_to_string(&path).expect("still there"), "dear diary\n");
+    let mut config = with_state("http://127.0.0.1:9", "", &state);
+    config.more = "state_file: no/such/folder/state".into();
+    let (code, err) = start_failing(&folder, &config);
+    assert!(code == 1 && err.contains("no/such/folder/state"), "{err}");
+}
+
+#[test]
+fn check_and_reload_tell_about_it() {
+    let vendor = Stub::good();
+    let state = Folder::new();
+    let mut config = with_state(&vendor.url(), "", &state);
+    config.vendor = "forward_trace: false".into();
+    let gateway = Gateway::start(&config);
+    let yaml = config.yaml().replace("env: SHOP_APP_SECRET", "value: 5e987ac6d2e04d95a9d8f0d1");
+    let path = gateway.folder.write("checked.yaml", yaml);
+    let checked = stdout(&run(&["check", "--config", &path.display().to_string()]));
+    assert!(checked.contains("state file ") && checked.contains("/state\n"), "{checked}");
+    config.more = String::new();
+    gateway.write_config(&config.yaml());
+    let answer = gateway.reload().json();
+    assert_eq!(answer["changed"], json!(["state_file changed"]), "{answer}");
+    assert_eq!(answer["needs_restart"], json!(["state_file"]), "{answer}");
+}
+
+#[test]
+fn a_reload_changes_limits_of_calls_that_were_restored() {
+    let vendor = Stub::good();
+    let state = Folder::new();
+    let mut config = with_state(&vendor.url(), "device: { limit: 3, window: 1h }", &state);
+    let gateway = Gateway::start(&config);
+    for _ in 0..2 {
+        assert_eq!(gateway.call(&tags()).status, 200);
+    }
+    let gateway = restart(gateway, &config);
+    for (limit, status) in [(2, 429), (4, 200), (3, 429)] {
+        config.budgets = format!("device: {{ limit: {limit}, window: 1h }}");
+        gateway.write_config(&config.yaml());
+        assert_eq!(gateway.reload().status, 200);
+        assert_eq!(gateway.call(&tags()).status, status, "{limit}");
+    }
+    assert_eq!(restart(gateway, &config).used("app", "device"), 3);
+}
