@@ -1,5 +1,6 @@
 //! The vendor's answer on its way to the caller: whole where it is short, streamed where it is long.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,16 +8,13 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::{Sleep, sleep_until, timeout_at};
 
 use crate::operation::Family;
 use crate::refusal::Refusal;
 use crate::telemetry::Record;
-use crate::vendor::{Answer, Lease};
+use crate::vendor::{self, Cut};
 
 /// Answers up to this length are relayed once they are whole, so that a cut one can be told as such.
 const WHOLE_BYTES: usize = 64 * 1024;
@@ -32,21 +30,8 @@ pub enum Reply {
 /// A long answer: what was read already, and the rest as it comes. It carries its request's record.
 pub struct Stream {
     head: Bytes,
-    rest: Incoming,
-    lease: Option<Lease>,
-    due: Pin<Box<Sleep>>,
+    rest: vendor::Body,
     record: Box<Record>,
-}
-
-/// Why an answer ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum Cut {
-    /// The connection broke.
-    #[error("the vendor's answer was cut off")]
-    Vendor(#[source] hyper::Error),
-    /// Time was up.
-    #[error("the vendor's answer did not end in time")]
-    Late,
 }
 
 /// The body of an answer, read as far as it is relayed at once.
@@ -58,11 +43,7 @@ pub enum Read {
         /// What was read.
         head: Bytes,
         /// What is to come.
-        rest: Incoming,
-        /// Its connection.
-        lease: Lease,
-        /// When it must have ended.
-        due: std::time::Instant,
+        rest: vendor::Body,
     },
 }
 
@@ -71,10 +52,7 @@ impl Read {
     pub fn into_reply(self, record: Box<Record>) -> Reply {
         match self {
             Self::Whole(bytes) => Reply::Whole(bytes),
-            Self::Long { head, rest, lease, due } => {
-                let due = Box::pin(sleep_until(due.into()));
-                Reply::Stream(Box::new(Stream { head, rest, lease: Some(lease), due, record }))
-            }
+            Self::Long { head, rest } => Reply::Stream(Box::new(Stream { head, rest, record })),
         }
     }
 
@@ -93,38 +71,30 @@ impl Read {
 }
 
 /// Reads the body of an answer: all of a short one, the beginning of a long one.
-pub async fn read(answer: Box<Answer>) -> Result<(http::response::Parts, Read), Refusal> {
-    let Answer { response, lease, due, .. } = *answer;
-    let (parts, mut body) = response.into_parts();
-    if body.size_hint().lower() > WHOLE_BYTES as u64 {
-        return Ok((parts, Read::Long { head: Bytes::new(), rest: body, lease, due }));
+pub async fn read(mut body: vendor::Body) -> Result<Read, Refusal> {
+    if body.left().is_some_and(|bytes| bytes > WHOLE_BYTES as u64) {
+        return Ok(Read::Long { head: Bytes::new(), rest: body });
     }
-    let mut whole = BytesMut::new();
-    let mut only = None;
+    let mut whole = Bytes::new();
     loop {
-        if body.is_end_stream() {
-            break;
+        let part = poll_fn(|cx| body.poll_next(cx)).await.map_err(|cut| match cut {
+            Cut::Late => Refusal::VendorTimeout,
+            Cut::Vendor => Refusal::VendorInterrupted,
+        })?;
+        match part {
+            None => return Ok(Read::Whole(whole)),
+            // Most answers come in one piece, which is passed on as it is.
+            Some(bytes) if whole.is_empty() => whole = bytes,
+            Some(bytes) => {
+                let mut longer = BytesMut::from(whole);
+                longer.extend_from_slice(&bytes);
+                whole = longer.freeze();
+            }
         }
-        let Ok(frame) = timeout_at(due.into(), body.frame()).await else {
-            return Err(Refusal::VendorTimeout);
-        };
-        let Some(frame) = frame else { break };
-        let Ok(frame) = frame else { return Err(Refusal::VendorInterrupted) };
-        let Ok(bytes) = frame.into_data() else { continue };
-        if only.is_none() && whole.is_empty() {
-            only = Some(bytes);
-            continue;
-        }
-        if let Some(first) = only.take() {
-            whole.extend_from_slice(&first);
-        }
-        whole.extend_from_slice(&bytes);
         if whole.len() > WHOLE_BYTES {
-            return Ok((parts, Read::Long { head: whole.freeze(), rest: body, lease, due }));
+            return Ok(Read::Long { head: whole, rest: body });
         }
     }
-    lease.release();
-    Ok((parts, Read::Whole(only.unwrap_or_else(|| whole.freeze()))))
 }
 
 /// What an answer's body says, for the record; nothing of it is ever changed.
@@ -210,7 +180,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(stream) => match stream.rest.size_hint().exact() {
+            Self::Stream(stream) => match stream.rest.left() {
                 Some(rest) => SizeHint::with_exact(stream.head.len() as u64 + rest),
                 None => SizeHint::default(),
             },
@@ -225,28 +195,11 @@ impl Stream {
             self.record.sent(head.len());
             return Poll::Ready(Some(Ok(Frame::data(head))));
         }
-        loop {
-            match Pin::new(&mut self.rest).poll_frame(cx) {
-                Poll::Pending => {
-                    ready!(self.due.as_mut().poll(cx));
-                    return Poll::Ready(Some(Err(Cut::Late)));
-                }
-                Poll::Ready(None) => {
-                    if let Some(lease) = self.lease.take() {
-                        lease.release();
-                    }
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Cut::Vendor(error)))),
-                Poll::Ready(Some(Ok(frame))) => {
-                    // Trailers belong to the vendor's connection.
-                    if let Ok(bytes) = frame.into_data() {
-                        self.record.sent(bytes.len());
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                    }
-                }
-            }
+        let part = ready!(self.rest.poll_next(cx));
+        if let Ok(Some(bytes)) = &part {
+            self.record.sent(bytes.len());
         }
+        Poll::Ready(part.map(|part| part.map(Frame::data)).transpose())
     }
 }
 

@@ -8,28 +8,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT,
+    ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER, SET_COOKIE,
 };
-use http::{Method, Request, StatusCode, Uri};
+use http::{StatusCode, Uri};
 
-use crate::body::{Cid, Facts};
+use crate::body::Facts;
 use crate::budget::{Said, Standing, whole_seconds};
 use crate::config::Region;
-use crate::operation::{Host, Path, Verb};
+use crate::operation::{Host, Path};
 use crate::payload::Payload;
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::Sending;
+use crate::vendor::Message;
 
 /// `X-Request-Id`
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `X-Encrypt-Type`: the payload is encrypted for the vendor.
 pub static ENCRYPT_TYPE: HeaderName = HeaderName::from_static("x-encrypt-type");
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// Headers of a request that travel on, as they are written.
+static FORWARDED: [(HeaderName, &str); 3] = [
+    (ACCEPT, "Accept"),
+    (CONTENT_TYPE, "Content-Type"),
+    (HeaderName::from_static("x-encrypt-type"), "X-Encrypt-Type"),
+];
+/// And those that travel on where it is wanted.
+static TRACE_CONTEXT: [(HeaderName, &str); 2] = [
+    (HeaderName::from_static("traceparent"), "Traceparent"),
+    (HeaderName::from_static("tracestate"), "Tracestate"),
+];
 static LIMIT: HeaderName = HeaderName::from_static("x-rate-limit-limit");
 static QUOTA: HeaderName = HeaderName::from_static("x-rate-limit-quota");
 static REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
@@ -67,7 +72,7 @@ pub struct Inbound<'r> {
 /// A request to the vendor, with the tenant's credential inside: authorized, checked, and ready to be paid for.
 pub struct VendorRequest {
     origin: OriginId,
-    head: Request<()>,
+    message: Message,
     payload: Payload,
 }
 
@@ -80,28 +85,19 @@ impl VendorRequest {
         trace: Trace,
         payload: Payload,
     ) -> Self {
-        let mut head = Request::new(());
-        *head.method_mut() = match grant.operation().method {
-            Verb::Get => Method::GET,
-            Verb::Post => Method::POST,
-            Verb::Put => Method::PUT,
-            Verb::Delete => Method::DELETE,
-        };
-        *head.uri_mut() = target(grant.tenant().region, grant.operation().host, inbound);
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(HOST, host.clone());
-        headers.insert(AUTHORIZATION, grant.credential().authorization().clone());
-        headers.insert(USER_AGENT, OUR_AGENT);
-        headers.insert(&REQUEST_ID, inbound.request_id.clone());
-        for name in [&ACCEPT, &CONTENT_TYPE, &ENCRYPT_TYPE] {
-            copy(inbound.headers, &mut headers, name);
+        let target = target(grant.tenant().region, grant.operation().host, inbound);
+        let mut head = Message::to(grant.operation().method, &target)
+            .field("Host", host)
+            .field("Authorization", grant.credential().authorization())
+            .field("User-Agent", &OUR_AGENT)
+            .field("X-Request-Id", inbound.request_id);
+        let trace: &[_] = if trace == Trace::Forward { &TRACE_CONTEXT } else { &[] };
+        for (name, written) in FORWARDED.iter().chain(trace) {
+            for value in inbound.headers.get_all(name) {
+                head = head.field(written, value);
+            }
         }
-        if trace == Trace::Forward {
-            copy(inbound.headers, &mut headers, &TRACEPARENT);
-            copy(inbound.headers, &mut headers, &TRACESTATE);
-        }
-        *head.headers_mut() = headers;
-        Self { origin: grant.origin(), head, payload }
+        Self { origin: grant.origin(), message: head.body(&payload.bytes()), payload }
     }
 
     /// Where it goes.
@@ -114,20 +110,9 @@ impl VendorRequest {
         self.payload.facts()
     }
 
-    /// Whether its payload is encrypted for the vendor.
-    pub fn is_encrypted(&self) -> bool {
-        self.head.headers().contains_key(&ENCRYPT_TYPE)
-    }
-
-    /// The same push with a cid of ours.
-    #[must_use]
-    pub fn with_cid(self, cid: &Cid) -> Self {
-        Self { payload: self.payload.with_cid(cid), ..self }
-    }
-
     /// Its path as the vendor gets it.
     pub fn path(&self) -> &str {
-        self.head.uri().path()
+        self.message.path()
     }
 
     /// Its body; cheap to clone.
@@ -140,44 +125,27 @@ impl VendorRequest {
         self.payload.len()
     }
 
-    /// The message to be written, for an attempt after which there may be another.
-    pub fn message(&self) -> Box<Request<Sending>> {
-        Box::new(self.head.clone().map(|()| Sending::new(self.payload.bytes())))
-    }
-
     /// The message to be written, and the body it is made of, whose memory counts until the call is over.
-    pub fn into_message(self) -> (Box<Request<Sending>>, Payload) {
-        let Self { head, payload, .. } = self;
-        (Box::new(head.map(|()| Sending::new(payload.bytes()))), payload)
-    }
-}
-
-fn copy(from: &HeaderMap, to: &mut HeaderMap, name: &HeaderName) {
-    let mut values = from.get_all(name).iter();
-    if let Some(first) = values.next() {
-        to.insert(name, first.clone());
-        values.for_each(|value| {
-            to.append(name, value.clone());
-        });
+    pub fn into_message(self) -> (Message, Payload) {
+        (self.message, self.payload)
     }
 }
 
 /// The target as it was matched, with the query as it came.
-fn target(region: Region, host: Host, inbound: &Inbound<'_>) -> Uri {
-    let sent_as_is =
-        inbound.path.is_as_sent() && region == Region::Default && inbound.uri.authority().is_none();
-    if sent_as_is {
-        return inbound.uri.clone();
+fn target<'t>(region: Region, host: Host, inbound: &'t Inbound<'_>) -> Cow<'t, str> {
+    if let (true, Region::Default, Some(target)) =
+        (inbound.path.is_as_sent(), region, inbound.uri.path_and_query())
+    {
+        return Cow::Borrowed(target.as_str());
     }
     let path = match region {
         Region::Default => Cow::Borrowed(inbound.path.as_str()),
         Region::Beijing => beijing_path(host, inbound.path.as_str()),
     };
-    let target = match inbound.uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.into_owned(),
-    };
-    Uri::try_from(target).expect("made of a path and a query that were parsed as such")
+    match inbound.uri.query() {
+        Some(query) => Cow::Owned(format!("{path}?{query}")),
+        None => path,
+    }
 }
 
 /// Paths of the Beijing data centre (the vendor's Python and PHP SDKs, tables of zones).
@@ -200,40 +168,10 @@ pub fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
     moved.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
-/// Drops from an answer what belongs to the vendor's connection or names its server.
+/// Drops from an answer what names the vendor's server or is about the vendor's own clients.
 pub fn relay_headers(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter(|token| {
-            !token.trim().eq_ignore_ascii_case("keep-alive") && !token.trim().eq_ignore_ascii_case("close")
-        })
-        .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
-        .collect();
-    // One look at what is there: most answers have one or two of these, and each removal hashes a name.
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
-    for name in named.iter().chain(&ours) {
-        headers.remove(name);
-    }
-}
-
-fn is_dropped(name: &HeaderName) -> bool {
-    [
-        &CONNECTION,
-        &KEEP_ALIVE,
-        &PROXY_AUTHENTICATE,
-        &PROXY_AUTHORIZATION,
-        &PROXY_CONNECTION,
-        &TE,
-        &TRAILER,
-        &TRANSFER_ENCODING,
-        &UPGRADE,
-        &SERVER,
-        &SET_COOKIE,
-    ]
-    .contains(&name)
+    headers.remove(SERVER);
+    headers.remove(SET_COOKIE);
 }
 
 /// The headers of an answer that another request may be given: all but those that tell about its own moment.

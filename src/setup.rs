@@ -110,5 +110,6 @@ impl Setup {
 /// How the vendor is reached by a configuration. Reads its trust roots.
 pub fn connector(config: &Config) -> Result<Connector, TlsSetupError> {
     let vendor = &config.vendor;
-    Connector::new(&tenant::origins(&config.tenants), vendor.ca.as_deref(), vendor.connect_timeout)
+    let origins = tenant::origins(&config.tenants);
+    Connector::new(&origins, vendor.ca.as_deref(), vendor.proxy.as_ref(), vendor.connect_timeout)
 }

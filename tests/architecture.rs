@@ -50,7 +50,7 @@ const LENT: &[&str] = &["config", "secret"];
 /// Where a rule does not hold, and why it may stay so. An entry that is no longer needed fails too.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("budget", "Instant::now", "Clock, which a permit carries because it is settled where it is dropped"),
-    ("outbound", "crate::vendor", "Sending, the body type of a message"),
+    ("outbound", "crate::vendor", "Message, which it writes"),
     ("payload", "crate::intake", "Buffered, a body with the memory it counts for"),
     ("refusal", "crate::vendor", "CircuitOpen, which tells when a host is tried again"),
 ];

@@ -71,6 +71,8 @@ pub struct Facts {
     pub has_cid: bool,
     /// The push has a top-level `cid` key, whatever it holds: one written in front of it would lose or clash.
     pub names_cid: bool,
+    /// `X-Encrypt-Type` was sent: what is inside the payload is not known.
+    pub encrypted: bool,
     /// A rule in `report` mode would have refused the body.
     pub reported: Option<Rule>,
 }
@@ -109,7 +111,7 @@ pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts
     };
     match verdict {
         Err(fault) if !encrypted => Err(fault.worded_for(subject.family)),
-        _ if encrypted => Ok(Facts { has_cid: false, ..facts }),
+        _ if encrypted => Ok(Facts { has_cid: false, encrypted, ..facts }),
         _ => Ok(facts),
     }
 }

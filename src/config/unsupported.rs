@@ -10,7 +10,6 @@ pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
     ("shared_budgets", Shape::Section),
-    ("vendor.proxy", Shape::Text),
 ];
 
 /// The form of a value that switches its function on. `null`, `false` and `off` are off in every form.

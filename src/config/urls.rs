@@ -1,6 +1,6 @@
 //! Base URLs: which hosts the gateway connects to, and never in plain text unless they are this machine.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::reader::Value;
 use super::values::BaseUrl;
@@ -21,15 +21,34 @@ pub(super) fn read(value: &Value<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
         Err(problem) => return value.refuse(problem),
     };
     match plaintext {
-        Plaintext::Loopback if !url.tls && !is_loopback(&url.host) => value.refuse(
+        Plaintext::Loopback if !url.tls && !url.is_loopback() => value.refuse(
             "http:// would send secrets in plain text; write https://, or set vendor.allow_plaintext",
         ),
         _ => Some(url),
     }
 }
 
+/// Reads `http://host:port` of a proxy. Never quoted, as above.
+pub(super) fn read_proxy(value: &Value<'_>) -> Option<BaseUrl> {
+    let text = value.text()?;
+    if !text.starts_with("http://") {
+        return value.refuse("expected http://host:port; TLS is spoken to the vendor, not to the proxy");
+    }
+    match split(text) {
+        Ok((tls, host, Some(port))) => Some(BaseUrl { tls, host, port }),
+        Ok((_, _, None)) => value.refuse("the port is missing"),
+        Err(problem) => value.refuse(problem),
+    }
+}
+
 /// Reads a base URL, wherever it leads.
 pub(super) fn parse(text: &str) -> Result<BaseUrl, &'static str> {
+    let (tls, host, port) = split(text)?;
+    Ok(BaseUrl { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }) })
+}
+
+/// Whether it speaks TLS, the host, and the port that is written.
+fn split(text: &str) -> Result<(bool, String, Option<u16>), &'static str> {
     let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (_, Some(rest)) => (false, rest),
@@ -37,14 +56,13 @@ pub(super) fn parse(text: &str) -> Result<BaseUrl, &'static str> {
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains('@') {
-        return Err("a user or a password has no place in a base URL");
+        return Err("a user or a password has no place here");
     }
     if authority.contains(['/', '?', '#']) {
-        return Err("a base URL ends with its host or port: no path, no query");
+        return Err("it ends with the host or the port: no path, no query");
     }
     let (host, port) = split_port(authority)?;
-    let port = port.unwrap_or(if tls { 443 } else { 80 });
-    Ok(BaseUrl { tls, host: read_host(host)?, port })
+    Ok((tls, read_host(host)?, port))
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
@@ -80,8 +98,4 @@ fn read_host(host: &str) -> Result<String, &'static str> {
         return Err("the host is neither a name nor an address");
     }
     Ok(host.to_ascii_lowercase())
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }

@@ -1,6 +1,6 @@
 //! Checked configuration values. Whoever holds a [`Config`] holds one that can be served.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,9 +91,11 @@ pub struct Admin {
 pub struct Vendor {
     /// PEM bundle of extra trust roots.
     pub ca: Option<PathBuf>,
+    /// HTTP proxy that tunnels to every base URL but those of this machine; spoken to in plain text.
+    pub proxy: Option<BaseUrl>,
     /// Sends `traceparent` and `tracestate` on.
     pub forward_trace: bool,
-    /// DNS, TCP and TLS together.
+    /// DNS, TCP, the proxy and TLS together.
     pub connect_timeout: Duration,
     /// From the last byte of the request to the last byte of the answer.
     pub response_timeout: Duration,
@@ -303,9 +305,23 @@ pub struct BaseUrl {
 impl BaseUrl {
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let default_port = if self.tls { 443 } else { 80 };
-        if self.port == default_port { host } else { format!("{host}:{}", self.port) }
+        if self.port == default_port { self.bracketed() } else { self.host_and_port() }
+    }
+
+    /// Host and port, also where the port is the scheme's own.
+    pub fn host_and_port(&self) -> String {
+        format!("{}:{}", self.bracketed(), self.port)
+    }
+
+    fn bracketed(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
+
+    /// Leads to this machine.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
     /// Scheme and authority, as it is written in the configuration.

@@ -57,6 +57,7 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> (Vendor, De
     });
     let vendor = Vendor {
         ca: section.get("ca").and_then(|value| outside.file(&value)),
+        proxy: section.get("proxy").and_then(|value| urls::read_proxy(&value)),
         forward_trace: section.flag("forward_trace", false),
         connect_timeout: section.duration("connect_timeout", Zero::Refused, Duration::from_secs(3)),
         response_timeout: section.duration("response_timeout", Zero::Refused, Duration::from_secs(25)),

@@ -210,11 +210,11 @@ impl Worker {
             Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
         };
         self.pool.check_circuit(grant.origin(), deadlines.start)?;
+        let permit = self.pay_in_time(&grant, &payload, &mut deadlines, record).await?;
+        let payload = self.with_cid(&grant, payload, &mut mark, &mut deadlines).await;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        let permit = self.pay_in_time(&grant, &request, &mut deadlines, record).await?;
-        let request = self.with_cid(&grant, request, &mut mark, &mut deadlines).await;
         Ok(Prepared::Call(Box::new(Call { grant, request, permit, deadlines, mark, _places: places })))
     }
 
@@ -259,7 +259,7 @@ impl Worker {
     async fn pay_in_time(
         &self,
         grant: &Grant,
-        request: &VendorRequest,
+        payload: &Payload,
         deadlines: &mut Deadlines,
         record: &Record,
     ) -> Result<Permit, Refusal> {
@@ -268,9 +268,9 @@ impl Worker {
             return Err(Refusal::Draining);
         }
         if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
-            deadlines.start = Box::pin(waiting::for_ledger(ledger, &self.load, request.body_bytes())).await?;
+            deadlines.start = Box::pin(waiting::for_ledger(ledger, &self.load, payload.len())).await?;
         }
-        let (draw, taker) = (grant.draw(request.facts()), grant.taker());
+        let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
         let asked =
             record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
         let now = deadlines.start;
@@ -282,7 +282,7 @@ impl Worker {
             Decision::Wait { turn, look_at } => (turn, look_at),
         };
         let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
-        let _waits = self.load.wait_with(request.body_bytes()).ok_or(overloaded)?;
+        let _waits = self.load.wait_with(payload.len()).ok_or(overloaded)?;
         // Boxed: the few calls that wait should not make the others carry the room for it.
         let paid = Box::pin(call.wait(turn, look_at, &self.load)).await;
         deadlines.start = Instant::now();
@@ -296,25 +296,23 @@ impl Worker {
         let operation = grant.operation();
         let origin = request.origin();
         record.dispatched(|| effect(operation, &request));
-        let repeatable = operation.knows_cid() && request.facts().has_cid;
-        let again = repeatable.then(|| request.message());
         // The payload counts as memory in use until the answer is here.
         let (message, payload) = request.into_message();
-        let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines, again };
+        let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
         mark.sent();
-        let answered = self.exchange(attempts, message, permit, |note| record.vendor(note));
+        let answered = self.exchange(attempts, &message, permit, |note| record.vendor(note));
         let outcome = tokio::select! {
             biased;
             outcome = answered => outcome,
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         let (answer, delivery) = match outcome {
-            Ok((mut parts, read)) => {
-                let delivery = Delivery::of_answer(parts.status);
-                outbound::relay_headers(&mut parts.headers);
-                self.add_headers(&mut parts.headers, &grant, &record);
-                record.answered(parts.status.as_u16(), read.ready_bytes());
-                (Response::from_parts(parts, read.into_reply(record)), delivery)
+            Ok(mut answer) => {
+                let delivery = Delivery::of_answer(answer.status());
+                outbound::relay_headers(answer.headers_mut());
+                self.add_headers(answer.headers_mut(), &grant, &record);
+                record.answered(answer.status().as_u16(), answer.body().ready_bytes());
+                (answer.map(|read| read.into_reply(record)), delivery)
             }
             Err(refusal) => {
                 let delivery = repeats::delivery_of(&refusal);

@@ -14,7 +14,7 @@ use super::Worker;
 use super::attempts::{Attempts, time_for_another};
 use super::local::fresh_request_id;
 
-use crate::answer::{Read, Reply};
+use crate::answer::Reply;
 use crate::body::{Cid, Facts};
 use crate::config::CidPolicy;
 use crate::detach::Heir;
@@ -187,39 +187,38 @@ impl Worker {
     pub(super) async fn with_cid(
         self: &Arc<Self>,
         grant: &Grant,
-        request: VendorRequest,
+        payload: Payload,
         mark: &mut Mark,
         deadlines: &mut Deadlines,
-    ) -> VendorRequest {
-        if !grant.operation().knows_cid() {
-            return request;
+    ) -> Payload {
+        let facts = payload.facts();
+        if !grant.operation().knows_cid() || facts.encrypted {
+            return payload;
         }
-        let facts = request.facts();
         let Some(turn) = mark.turn() else {
             let wanted = grant.tenant().repeats.cid == CidPolicy::Inject;
-            if !wanted || facts.names_cid || request.is_encrypted() {
-                return request;
+            if !wanted || facts.names_cid {
+                return payload;
             }
             return match Box::pin(self.take_cid(grant, deadlines)).await {
-                Some(cid) => request.with_cid(&cid),
-                None => request,
+                Some(cid) => payload.with_cid(&cid),
+                None => payload,
             };
         };
         if facts.has_cid {
             turn.goes_with(None);
-            return request;
         }
-        if facts.names_cid || request.is_encrypted() {
-            return request;
+        if facts.names_cid {
+            return payload;
         }
         let cid = match turn.cid() {
             Some(cid) => Some(cid.clone()),
             None => Box::pin(self.take_cid(grant, deadlines)).await,
         };
-        let Some(cid) = cid else { return request };
-        let request = request.with_cid(&cid);
+        let Some(cid) = cid else { return payload };
+        let payload = payload.with_cid(&cid);
         turn.goes_with(Some(cid));
-        request
+        payload
     }
 
     async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &mut Deadlines) -> Option<Cid> {
@@ -261,15 +260,17 @@ impl Worker {
         let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
         let (message, payload) = request.into_message();
         let (facts, origin) = (*payload.facts(), grant.origin());
-        let attempts = Attempts { grant: &grant, facts, origin, deadlines, again: None };
+        let attempts = Attempts { grant: &grant, facts, origin, deadlines };
         let note = |note: crate::telemetry::VendorNote| {
             let tenant = grant.tenant().name.as_str();
             let labels = Labels { operation: Some(grant.operation()), tenant, caller: NONE };
             self.telemetry.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
         };
-        let cids = match self.exchange(attempts, message, permit, note).await {
-            Ok((_, Read::Whole(body))) => Cid::read_list(&body, grant.app_key()),
-            Ok((_, Read::Long { .. })) | Err(_) => Vec::new(),
+        let cids = match self.exchange(attempts, &message, permit, note).await {
+            Ok(answer) => {
+                answer.body().whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
+            }
+            Err(_) => Vec::new(),
         };
         if cids.is_empty() {
             let tenant = grant.tenant().name.as_str();

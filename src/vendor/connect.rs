@@ -1,29 +1,22 @@
-//! Opening connections to the vendor: DNS, TCP, TLS and HTTP/1.1.
+//! Opening connections to the vendor: DNS, TCP, a proxy's tunnel, and TLS.
 
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, TrustAnchor};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::Connection;
 use super::circuit::{Circuit, Standing};
+use super::connection::Connection;
+use super::proxy::{ProxyError, open_tunnel};
+use super::socket::{Socket, Stream};
 use crate::config::BaseUrl;
 use crate::tenant::OriginId;
-
-/// Longest head of an answer, in bytes.
-const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Opens connections to the configured base URLs and nowhere else.
 pub struct Connector {
@@ -41,6 +34,8 @@ struct Tls {
 /// A base URL with what every connection to it needs.
 pub struct Origin {
     url: BaseUrl,
+    /// What its connections go through.
+    proxy: Option<BaseUrl>,
     server_name: ServerName<'static>,
     /// The `Host` header of its requests.
     pub host: HeaderValue,
@@ -57,12 +52,12 @@ pub enum ConnectorError {
     /// TCP.
     #[error("the connection was refused or failed")]
     Connect(#[source] io::Error),
+    /// The proxy on the way.
+    #[error("there is no tunnel to the vendor")]
+    Proxy(#[from] ProxyError),
     /// TLS.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
-    /// HTTP.
-    #[error("the connection failed before it could be used")]
-    Handshake(#[source] hyper::Error),
     /// `connect_timeout`, or the call's deadline before it.
     #[error("no connection in time")]
     TimedOut,
@@ -73,7 +68,8 @@ impl ConnectorError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Resolve(_) => "resolve",
-            Self::Connect(_) | Self::Handshake(_) => "connect",
+            Self::Connect(_) => "connect",
+            Self::Proxy(_) => "proxy",
             Self::Tls(_) => "tls",
             Self::TimedOut => "connect-timeout",
         }
@@ -98,13 +94,14 @@ pub enum TlsSetupError {
 }
 
 impl Connector {
-    /// Prepares connections to these base URLs. Trust roots are read only if one of them speaks TLS.
+    /// Prepares connections to these base URLs, through the proxy unless they lead to this machine. Trust roots are read only if one of them speaks TLS.
     pub fn new(
         urls: &[BaseUrl],
         extra_roots: Option<&Path>,
+        proxy: Option<&BaseUrl>,
         timeout: Duration,
     ) -> Result<Self, TlsSetupError> {
-        let origins = urls.iter().map(Origin::new).collect::<Result<Vec<_>, _>>()?;
+        let origins = urls.iter().map(|url| Origin::new(url, proxy)).collect::<Result<Vec<_>, _>>()?;
         let tls = if urls.iter().any(|url| url.tls) { Some(tls(extra_roots)?) } else { None };
         Ok(Self { origins, tls, timeout })
     }
@@ -139,7 +136,8 @@ impl Connector {
 
     /// The base URL of another connector whose open connections are as good as new ones of this one.
     pub(super) fn same_origin(&self, origin: &Origin, other: &Self) -> Option<OriginId> {
-        let known = other.origins.iter().position(|known| known.url == origin.url)?;
+        let is_same = |known: &Origin| known.url == origin.url && known.proxy == origin.proxy;
+        let known = other.origins.iter().position(is_same)?;
         (!origin.url.tls || self.roots() == other.roots()).then_some(OriginId(known))
     }
 
@@ -147,37 +145,38 @@ impl Connector {
         self.tls.as_ref().map(|tls| &*tls.roots)
     }
 
-    /// For DNS, TCP and TLS together.
+    /// For DNS, TCP, the proxy and TLS together.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Opens a connection. Its driver runs on the current runtime.
+    /// Opens a connection.
     pub(super) async fn connect(&self, origin: OriginId) -> Result<Connection, ConnectorError> {
         let origin = &self.origins[origin.0];
-        let stream = dial(&origin.url).await?;
-        let reset = Arc::new(AtomicBool::new(false));
-        let stream = Resettable { stream, reset: Arc::clone(&reset) };
-        match &self.tls {
+        let stream = match &origin.proxy {
+            None => dial(&origin.url).await?,
+            Some(proxy) => dial_through(proxy, &origin.url).await?,
+        };
+        let socket = Socket::new(stream);
+        let stream = match &self.tls {
             Some(tls) if origin.url.tls => {
-                let stream = tls
-                    .connector
-                    .connect(origin.server_name.clone(), stream)
-                    .await
-                    .map_err(ConnectorError::Tls)?;
-                open(stream, reset).await
+                let stream = tls.connector.connect(origin.server_name.clone(), socket).await;
+                Stream::Tls(Box::new(stream.map_err(ConnectorError::Tls)?))
             }
-            _ => open(stream, reset).await,
-        }
+            _ => Stream::Plain(socket),
+        };
+        Ok(Connection::new(stream))
     }
 }
 
 impl Origin {
-    fn new(url: &BaseUrl) -> Result<Self, TlsSetupError> {
+    fn new(url: &BaseUrl, proxy: Option<&BaseUrl>) -> Result<Self, TlsSetupError> {
         let server_name = ServerName::try_from(url.host.clone()).map_err(TlsSetupError::Name)?;
         let host = HeaderValue::from_str(&url.authority()).expect("a checked base URL is visible ASCII");
         let circuit = Arc::new(Circuit::new(url.authority()));
-        Ok(Self { url: url.clone(), server_name, host, circuit })
+        // The proxy's loopback is another machine's.
+        let proxy = proxy.filter(|_| !url.is_loopback()).cloned();
+        Ok(Self { url: url.clone(), proxy, server_name, host, circuit })
     }
 }
 
@@ -197,21 +196,15 @@ async fn dial(url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
     Err(ConnectorError::Connect(failure))
 }
 
-async fn open<S>(stream: S, reset: Arc<AtomicBool>) -> Result<Connection, ConnectorError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, driver) = http1::Builder::new()
-        .title_case_headers(true)
-        .max_header_size(ANSWER_HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(ConnectorError::Handshake)?;
-    let driver = tokio::spawn(async move {
-        // How a connection ended is told to the call on it; without one it is nobody's business.
-        let _ = driver.await;
-    });
-    Ok(Connection { sender, driver: driver.abort_handle(), reset })
+async fn dial_through(proxy: &BaseUrl, url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
+    let mut stream = dial(proxy).await.map_err(|error| match error {
+        ConnectorError::Resolve(error) | ConnectorError::Connect(error) => {
+            ProxyError::Unreachable(error).into()
+        }
+        other => other,
+    })?;
+    open_tunnel(&mut stream, &url.host_and_port()).await?;
+    Ok(stream)
 }
 
 fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {
@@ -232,55 +225,4 @@ fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls { connector: TlsConnector::from(Arc::new(config)), roots: trusted })
-}
-
-/// A TCP stream that is reset instead of closed when told so: what the kernel still holds of a call that was given
-/// up must not reach the vendor later.
-struct Resettable {
-    stream: TcpStream,
-    reset: Arc<AtomicBool>,
-}
-
-impl Drop for Resettable {
-    fn drop(&mut self) {
-        if self.reset.load(Ordering::Relaxed) {
-            let _ = self.stream.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for Resettable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Resettable {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

@@ -1,28 +1,34 @@
 //! The vendor's side: connections, time-outs, and one attempt of one call.
 //!
-//! Every worker keeps its own connections in a last-in-first-out pool over hyper's HTTP/1.1 client; hyper-util's
-//! pooled client was measured at 8-12 % more CPU for a push. An attempt says how it failed, because that decides
-//! what may be sent again: [`Failure::NotSent`] means that no byte of the request was written.
+//! Every worker keeps its own connections in a last-in-first-out pool. An attempt says how it failed, because that
+//! decides what may be sent again: [`Failure::NotSent`] means that no byte of the request was written.
 
 mod circuit;
 mod connect;
-mod sending;
+mod connection;
+mod message;
+mod proxy;
+mod socket;
+mod wire;
+#[cfg(test)]
+mod wire_tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use tokio::task::AbortHandle;
-use tokio::time::{sleep_until, timeout, timeout_at};
-
-pub use circuit::{CircuitOpen, Standing};
-pub use connect::{Connector, ConnectorError, TlsSetupError};
-pub use sending::Sending;
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, StatusCode};
+use tokio::time::timeout_at;
 
 use circuit::Circuit;
+pub use circuit::{CircuitOpen, Standing};
+pub use connect::{Connector, ConnectorError, TlsSetupError};
+pub use connection::Cut;
+use connection::{Answered, Broken, Connection};
+pub use message::{Head, Message};
+pub use proxy::ProxyError;
+use wire::Framing;
 
 use crate::tenant::OriginId;
 
@@ -30,9 +36,6 @@ use crate::tenant::OriginId;
 const IDLE_MAX: Duration = Duration::from_secs(50);
 /// Idle connections kept, a worker and base URL.
 const IDLE_COUNT_MAX: usize = 1024;
-
-/// A connection that is not ready for its next call this long after an answer is closed.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 /// One worker's connections to the vendor.
 pub struct Pool {
@@ -46,19 +49,6 @@ type Shelf = Arc<Mutex<Vec<Idle>>>;
 struct Idle {
     connection: Connection,
     since: Instant,
-}
-
-/// An open connection. Dropped, it is closed; reset, if a call on it was given up.
-struct Connection {
-    sender: SendRequest<Sending>,
-    driver: AbortHandle,
-    reset: Arc<AtomicBool>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
 }
 
 /// When an attempt ends at the latest.
@@ -93,8 +83,8 @@ pub enum Choice {
 /// Why an attempt brought no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// No byte of the request was written: here it is back. The vendor cannot have counted it.
-    NotSent(Box<Request<Sending>>, NotSent),
+    /// No byte of the request was written. The vendor cannot have counted it.
+    NotSent(NotSent),
     /// Time was up after the request, or some of it, was written.
     TimedOut,
     /// The connection broke after the request, or some of it, was written.
@@ -128,46 +118,77 @@ impl NotSent {
 
 /// The head of the vendor's answer, with its body still on the way.
 pub struct Answer {
-    /// Status, headers and the body to be read.
-    pub response: Response<Incoming>,
-    /// The connection, to be given back when the body is whole.
-    pub lease: Lease,
-    /// When its head was here.
+    /// Status.
+    pub status: StatusCode,
+    /// Headers, without those of the vendor's connection.
+    pub headers: HeaderMap,
+    /// The reason phrase, if it is not the usual one.
+    pub extensions: Extensions,
+    /// The body, to be read.
+    pub body: Body,
+    /// When the head was here.
     pub arrived: Instant,
-    /// When the body must be whole.
-    pub due: Instant,
 }
 
-/// A connection in use. Dropped before [`Lease::release`], the connection is reset.
-pub struct Lease {
+/// The body of an answer. Read to its end, it gives its connection back; dropped before, it resets it.
+pub struct Body {
+    lease: Option<Lease>,
+    framing: Framing,
+    due: Instant,
+}
+
+/// A connection in use.
+struct Lease {
     connection: Option<Connection>,
     pool: Arc<Pool>,
     origin: OriginId,
 }
 
+impl Body {
+    fn new(lease: Lease, framing: Framing, due: Instant) -> Self {
+        let mut body = Self { lease: Some(lease), framing, due };
+        body.release_if(framing.is_done());
+        body
+    }
+
+    /// Bytes still to come, where the vendor said how many.
+    pub fn left(&self) -> Option<u64> {
+        self.framing.left()
+    }
+
+    /// The next bytes; `None` at the end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Cut>> {
+        let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
+        let part = lease.connection().poll_body(&mut self.framing, self.due, cx);
+        // Known to be whole with its last byte: the connection need not wait for somebody to ask once more.
+        self.release_if(self.framing.is_done() || matches!(part, Poll::Ready(Ok(None))));
+        part
+    }
+
+    fn release_if(&mut self, whole: bool) {
+        if let Some(lease) = self.lease.take_if(|_| whole) {
+            lease.release();
+        }
+    }
+}
+
 impl Lease {
-    /// The answer is whole: the connection can serve the next call as soon as its driver is done with this one.
-    pub fn release(mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        if connection.sender.is_ready() {
-            return self.pool.checkin(self.origin, connection);
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("a lease holds its connection until it is released")
+    }
+
+    /// The answer is whole.
+    fn release(mut self) {
+        if let Some(connection) = self.connection.take().filter(Connection::finish) {
+            self.pool.checkin(self.origin, connection);
         }
-        if connection.sender.is_closed() {
-            return;
-        }
-        let (pool, origin) = (Arc::clone(&self.pool), self.origin);
-        tokio::spawn(async move {
-            if let Ok(Ok(())) = timeout(SETTLE_MAX, connection.sender.ready()).await {
-                pool.checkin(origin, connection);
-            }
-        });
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
-            connection.reset.store(true, Ordering::Relaxed);
+            connection.reset();
         }
     }
 }
@@ -193,10 +214,10 @@ impl Pool {
     pub async fn send(
         self: &Arc<Self>,
         origin: OriginId,
-        request: Box<Request<Sending>>,
+        message: &Message,
         choice: Choice,
         mut deadlines: Deadlines,
-    ) -> Result<Box<Answer>, Failure> {
+    ) -> Result<Answer, Failure> {
         let pooled = match choice {
             Choice::Any => self.checkout(origin),
             Choice::Fresh => None,
@@ -208,13 +229,20 @@ impl Pool {
                     deadlines.start = Instant::now();
                     connection
                 }
-                Err(why) => return Err(Failure::NotSent(request, why)),
+                Err(why) => return Err(Failure::NotSent(why)),
             },
         };
-        let lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin };
-        let answer = exchange(lease, request, deadlines).await?;
+        let mut lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin };
+        let answered =
+            lease.connection().exchange(message, deadlines).await.map_err(|broken| match broken {
+                Broken::Unwritten => Failure::NotSent(NotSent::PooledClosed),
+                Broken::Written => Failure::Broken,
+                Broken::Late => Failure::TimedOut,
+            })?;
         self.circuit(origin).succeeded();
-        Ok(answer)
+        let Answered { head, framing, arrived, due } = answered;
+        let wire::Head { status, headers, extensions, .. } = head;
+        Ok(Answer { status, headers, extensions, body: Body::new(lease, framing, due), arrived })
     }
 
     /// Whether a call would be refused because its host is down, asked before it is paid for. It would not over a
@@ -247,8 +275,8 @@ impl Pool {
     /// The connection used last that is still open.
     fn checkout(&self, origin: OriginId) -> Option<Connection> {
         loop {
-            let idle = lock(&self.idle[origin.0]).pop()?;
-            if idle.connection.sender.is_ready() {
+            let mut idle = lock(&self.idle[origin.0]).pop()?;
+            if idle.connection.is_usable() {
                 return Some(idle.connection);
             }
         }
@@ -266,45 +294,7 @@ impl Pool {
         for idle in &self.idle {
             // The oldest stand first: what is returned last is used first.
             let mut idle = lock(idle);
-            idle.retain(|idle| {
-                !idle.connection.sender.is_closed() && now.duration_since(idle.since) < IDLE_MAX
-            });
-        }
-    }
-}
-
-async fn exchange(
-    mut lease: Lease,
-    request: Box<Request<Sending>>,
-    deadlines: Deadlines,
-) -> Result<Box<Answer>, Failure> {
-    let start = deadlines.start;
-    let last_byte = request.body().last_byte();
-    let due =
-        |last: Option<Instant>| last.map_or(deadlines.call, |at| deadlines.call.min(at + deadlines.response));
-    let connection = lease.connection.as_mut().expect("a lease holds its connection until it is released");
-    let mut answer = std::pin::pin!(connection.sender.try_send_request(*request));
-    let mut sleep = std::pin::pin!(sleep_until(deadlines.call.min(start + deadlines.response).into()));
-    loop {
-        tokio::select! {
-            biased;
-            outcome = &mut answer => return match outcome {
-                Ok(response) => {
-                    let arrived = Instant::now();
-                    Ok(Box::new(Answer { response, lease, arrived, due: due(last_byte.at(start)) }))
-                }
-                Err(mut error) => Err(match error.take_message() {
-                    Some(request) => Failure::NotSent(Box::new(request), NotSent::PooledClosed),
-                    None => Failure::Broken,
-                }),
-            },
-            () = &mut sleep => {
-                let due = due(last_byte.at(start));
-                if Instant::now() >= due {
-                    return Err(Failure::TimedOut);
-                }
-                sleep.as_mut().reset(due.into());
-            }
+            idle.retain_mut(|idle| now.duration_since(idle.since) < IDLE_MAX && idle.connection.is_usable());
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Config, Gateway, PUSH, Request, Stub, Talk, Tokens};
+use crate::support::{Config, Gateway, PUSH, Request, Stub, Talk, Tokens, wait_until};
 
 fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
@@ -92,7 +92,7 @@ fn a_long_answer_is_not_waited_for() {
     let (gateway, _vendor) = answering(move |talk| {
         talk.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
         talk.write(vec![b'a'; 70_000]);
-        crate::support::wait_until("the caller has the first part", || gate.load(Ordering::SeqCst));
+        wait_until("the caller has the first part", || gate.load(Ordering::SeqCst));
         talk.write(vec![b'b'; 30_000]);
     });
     let mut connection = gateway.connect();
@@ -169,7 +169,7 @@ fn a_credential_the_vendor_rejects_is_not_the_callers_fault() {
     let answered =
         r#"jpush_gateway_vendor_answers_total{code="1004",operation="push",status="401",tenant="shop"}"#;
     assert!((gateway.metric(answered) - 1.0).abs() < 0.1);
-    assert!(gateway.program.err().contains("ERROR"), "{}", gateway.program.err());
+    wait_until("the line in the log", || gateway.program.err().contains("ERROR"));
     // The file API says the same with 400 and 1101.
     let body = r#"{"error":{"code":1101,"message":"auth failed"}}"#;
     let bytes = format!(

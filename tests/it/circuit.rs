@@ -81,6 +81,7 @@ fn a_host_that_is_down_is_left_alone_until_a_probe_finds_it_back() {
     assert!(!is_open(&gateway, address) && circuit(&gateway, address) == "closed");
     assert_eq!(gateway.call(&push()).status, 200);
     assert_eq!((vendor.requests().len(), gateway.used("app", "push")), (2, 2));
+    wait_until("the last line", || gateway.program.err().contains("can be reached again"));
     let log = gateway.program.err();
     assert_eq!(log.matches("the vendor's host cannot be reached").count(), 1, "{log}");
     assert_eq!(log.matches("the vendor's host can be reached again").count(), 1, "{log}");

@@ -16,6 +16,7 @@ mod framing;
 mod limits;
 mod operations;
 mod paths;
+mod proxy;
 mod reload;
 mod repeats;
 mod restart;

@@ -1,14 +1,11 @@
 //! TLS on both sides: certificates by name, protocols by agreement, vendors by trust.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::support::{
     Authority, Config, Folder, Gateway, PUSH, Request, Stub, Tokens, h2_get, start_failing, tls_connect,
+    tls_vendor,
 };
 
 /// A gateway with certificates for a.example (and localhost) and for b.example.
@@ -118,38 +115,6 @@ fn a_start_without_its_certificate_is_refused() {
     let (code, said) = start_failing(&folder, &config);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("no.crt"), "{said}");
-}
-
-/// A vendor over TLS that answers every request with `{}`.
-fn tls_vendor(certificate: &str, key: &str) -> SocketAddr {
-    let chain = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .expect("a certificate");
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("a server");
-            std::thread::spawn(move || {
-                let mut stream = rustls::StreamOwned::new(connection, stream);
-                let mut buffer = [0; 4096];
-                while stream.read(&mut buffer).is_ok_and(|length| length > 0) {
-                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-                    if stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
 }
 
 #[test]

@@ -148,6 +148,15 @@ fn values_out_of_bounds_after_the_limits() {
         ("admin: { address: localhost:9090 }", "admin.address: expected an IP address with a port…"),
         ("admin: { address: 127.0.0.1:8080 }", "admin.address: another listener has this address"),
         ("vendor: { ca: nowhere.pem }", "vendor.ca: the file \"/etc/gateway/nowhere.pem\" cannot be read…"),
+        ("vendor: { proxy: off }", "vendor.proxy: expected http://host:port;…"),
+        ("vendor: { proxy: 'http://proxy' }", "vendor.proxy: the port is missing"),
+        ("vendor: { proxy: 'http://10.0.0.1' }", "vendor.proxy: the port is missing"),
+        ("vendor: { proxy: 'https://proxy:3128' }", "vendor.proxy: expected http://host:port;…"),
+        (
+            "vendor: { proxy: 'http://me:hunter2@proxy:3128' }",
+            "vendor.proxy: a user or a password has no place here",
+        ),
+        ("vendor: { proxy: 'http://proxy:3128/path' }", "vendor.proxy: it ends with the host or the port…"),
         ("vendor: { forward_trace: yes }", "vendor.forward_trace: expected true or false"),
         ("vendor: { response_timeout: 0s }", "vendor.response_timeout: must be longer than 0"),
         ("\"a\\nb\": 1", "\"a\\nb\": unknown key"),
@@ -208,7 +217,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
         ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
         ("shared_budgets", "{ redis: {} }", "redis", "off"),
-        ("vendor.proxy", "'http://proxy:3128'", "{}", "off"),
     ];
     for (schema, on, wrong, off) in rows {
         let path = schema

@@ -63,7 +63,7 @@ fn the_defaults_are_those_of_the_contract() {
     for config in [written, left_out] {
         assert_eq!(config.admin.address.to_string(), "127.0.0.1:9090");
         assert!(config.workers.is_none() && config.warnings.is_empty());
-        assert!(config.vendor.ca.is_none() && !config.vendor.forward_trace);
+        assert!(config.vendor.proxy.is_none() && config.vendor.ca.is_none() && !config.vendor.forward_trace);
         assert_eq!(config.vendor.connect_timeout, Duration::from_secs(3));
         assert_eq!(config.vendor.response_timeout, Duration::from_secs(25));
         assert!(config.audit.is_none());

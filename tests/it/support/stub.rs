@@ -169,6 +169,24 @@ impl Talk {
         Some(received)
     }
 
+    /// Answers as a proxy that made a tunnel, and is one until both sides end.
+    pub(crate) fn tunnel_to(&mut self, address: SocketAddr) {
+        self.write("HTTP/1.1 200 Connection established\r\n\r\n");
+        let vendor = TcpStream::connect(address).expect("the vendor accepts");
+        let copy = |from: &TcpStream, to: &TcpStream| {
+            let ends = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
+            std::thread::spawn(move || {
+                let (mut from, mut to) = ends;
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            })
+        };
+        let ways = [copy(&self.stream, &vendor), copy(&vendor, &self.stream)];
+        for way in ways {
+            way.join().expect("copying does not panic");
+        }
+    }
+
     /// Reads a head and leaves the body.
     pub(crate) fn read_head(&mut self) -> Option<(String, Vec<(String, String)>)> {
         let end = loop {

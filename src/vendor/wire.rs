@@ -1,0 +1,335 @@
+//! HTTP/1.1 answers as bytes: heads, lengths and chunks (RFC 9112). Pure.
+//!
+//! The vendor's answers are the only ones read here, and it is not asked for more than an answer: no upgrades, no
+//! trailers, no `HEAD`. What can be read in two ways is no answer.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Extensions, StatusCode};
+use hyper::ext::ReasonPhrase;
+
+/// Longest head, interim answers before it apart, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Number of header fields of a head.
+const FIELDS_MAX: usize = 100;
+/// Interim answers (1xx) before the answer.
+const INTERIM_MAX: u32 = 16;
+/// Longest line with the size of a chunk, extensions included, and longest section of trailers.
+const CHUNK_HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Fields that the gateway adds to an answer: room for them is made at once.
+const FIELDS_TO_COME: usize = 7;
+/// Parts of a body up to this length are copied out, so that the buffer stays in one piece.
+const COPIED_BYTES: usize = 4 * 1024;
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The bytes are not an HTTP/1.1 answer, or one over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// A head without what belongs to the vendor's connection.
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Holds the reason phrase if it is not the usual one.
+    pub(super) extensions: Extensions,
+    /// Whether the connection can serve another call after the body.
+    pub(super) keep_alive: bool,
+}
+
+/// Reads heads out of a buffer until there is one that is no interim answer.
+#[derive(Default)]
+pub(super) struct HeadReader {
+    interim: u32,
+}
+
+impl HeadReader {
+    /// The head and the framing of its body, if the buffer holds all of it. What was read is taken out.
+    pub(super) fn read(&mut self, buffer: &mut BytesMut) -> Result<Option<(Head, Framing)>, Malformed> {
+        loop {
+            if buffer.is_empty() {
+                return Ok(None);
+            }
+            let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+            let mut answer = httparse::Response::new(&mut []);
+            let parsed = httparse::ParserConfig::default()
+                .parse_response_with_uninit_headers(&mut answer, buffer, &mut fields)
+                .map_err(|_| Malformed)?;
+            let httparse::Status::Complete(length) = parsed else {
+                return if buffer.len() > HEAD_BYTES_MAX { Err(Malformed) } else { Ok(None) };
+            };
+            if length > HEAD_BYTES_MAX {
+                return Err(Malformed);
+            }
+            let code = answer.code.unwrap_or_default();
+            if (100..200).contains(&code) {
+                self.interim += 1;
+                // Nothing that would switch protocols was asked for.
+                if code == 101 || self.interim > INTERIM_MAX {
+                    return Err(Malformed);
+                }
+                buffer.advance(length);
+                continue;
+            }
+            let head = head(&answer, &buffer[..length])?;
+            buffer.advance(length);
+            return Ok(Some(head));
+        }
+    }
+}
+
+fn head(answer: &httparse::Response<'_, '_>, raw: &[u8]) -> Result<(Head, Framing), Malformed> {
+    let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(|_| Malformed)?;
+    let ours = Bytes::copy_from_slice(raw);
+    let mut headers = HeaderMap::with_capacity(answer.headers.len() + FIELDS_TO_COME);
+    let mut framing = Fields::default();
+    let mut connection = Connection { keep_alive: answer.version == Some(1), named: Vec::new() };
+    for field in answer.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        if name == CONTENT_LENGTH {
+            framing.length(field.value)?;
+        } else if name == TRANSFER_ENCODING {
+            framing.coding(answer.version, field.value)?;
+            continue;
+        } else if name == CONNECTION {
+            connection.read(field.value);
+            continue;
+        } else if belongs_to_the_connection(&name) {
+            continue;
+        }
+        let at = field.value.as_ptr() as usize - raw.as_ptr() as usize;
+        let value = ours.slice(at..at + field.value.len());
+        headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)?);
+    }
+    for name in &connection.named {
+        headers.remove(name);
+    }
+    let framing = framing.of(status)?;
+    if matches!(framing, Framing::Chunked(_)) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    let mut extensions = Extensions::new();
+    let reason = answer.reason.unwrap_or_default();
+    if !reason.is_empty()
+        && Some(reason) != status.canonical_reason()
+        && let Ok(phrase) = ReasonPhrase::try_from(reason.as_bytes())
+    {
+        extensions.insert(phrase);
+    }
+    let keep_alive = connection.keep_alive && !matches!(framing, Framing::UntilClose);
+    Ok((Head { status, headers, extensions, keep_alive }, framing))
+}
+
+/// RFC 9110, 7.6.1, and what older programs send; `Connection` and `Transfer-Encoding` are read apart.
+fn belongs_to_the_connection(name: &HeaderName) -> bool {
+    [&KEEP_ALIVE, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION, &PROXY_CONNECTION, &TE, &TRAILER, &UPGRADE]
+        .contains(&name)
+}
+
+/// What `Connection` says.
+struct Connection {
+    keep_alive: bool,
+    /// Fields that end with this connection.
+    named: Vec<HeaderName>,
+}
+
+impl Connection {
+    fn read(&mut self, value: &[u8]) {
+        for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.keep_alive = false;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                // An HTTP/1.0 answer is kept open by it; a `close` before it stays said.
+                self.keep_alive |= self.named.is_empty();
+            } else if let Ok(name) = HeaderName::from_bytes(token) {
+                self.named.push(name);
+            }
+        }
+    }
+}
+
+/// The header fields that frame a body.
+#[derive(Default)]
+struct Fields {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Fields {
+    /// `Content-Length`, once or the same number several times.
+    fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        for number in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+                return Err(Malformed);
+            }
+            let text = std::str::from_utf8(number).map_err(|_| Malformed)?;
+            let number = text.parse().map_err(|_| Malformed)?;
+            if self.length.is_some_and(|known| known != number) {
+                return Err(Malformed);
+            }
+            self.length = Some(number);
+        }
+        Ok(())
+    }
+
+    /// `Transfer-Encoding`: nothing but `chunked`, as no other coding was offered, and not in HTTP/1.0, which has none.
+    fn coding(&mut self, version: Option<u8>, value: &[u8]) -> Result<(), Malformed> {
+        let only = value.trim_ascii().eq_ignore_ascii_case(b"chunked") && !self.chunked && version == Some(1);
+        self.chunked = true;
+        if only { Ok(()) } else { Err(Malformed) }
+    }
+
+    /// RFC 9112, 6.3. Both fields at once are an attempt to be read in two ways.
+    fn of(&self, status: StatusCode) -> Result<Framing, Malformed> {
+        if self.length.is_some() && self.chunked {
+            return Err(Malformed);
+        }
+        if matches!(status.as_u16(), 204 | 304) {
+            return Ok(Framing::Length(0));
+        }
+        Ok(match self.length {
+            _ if self.chunked => Framing::Chunked(Chunk::Head),
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        })
+    }
+}
+
+/// How a body ends, and how much of it is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes more.
+    Length(u64),
+    /// With its last chunk.
+    Chunked(Chunk),
+    /// With the connection.
+    UntilClose,
+}
+
+/// Where in a chunked body the next byte belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chunk {
+    /// The line with a chunk's size.
+    Head,
+    /// A chunk, of which so many bytes are to come.
+    Data(u64),
+    /// The line end after a chunk.
+    DataEnd,
+    /// The trailers and the empty line at the end.
+    Trailers,
+    /// Nothing: the body is whole.
+    Done,
+}
+
+/// What a buffer holds of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The next bytes.
+    Data(Bytes),
+    /// Nothing yet.
+    More,
+    /// Its end.
+    End,
+}
+
+impl Framing {
+    /// Whether the body is whole.
+    pub(super) fn is_done(self) -> bool {
+        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
+    }
+
+    /// Bytes still to come, where that is known.
+    pub(super) fn left(self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(left),
+            Self::Chunked(Chunk::Done) => Some(0),
+            Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
+    /// Takes what the buffer holds of the body. Trailers are read and dropped: they belong to the connection.
+    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Part, Malformed> {
+        loop {
+            match self {
+                Self::Length(0) | Self::Chunked(Chunk::Done) => return Ok(Part::End),
+                Self::Length(left) | Self::Chunked(Chunk::Data(left)) => {
+                    if buffer.is_empty() {
+                        return Ok(Part::More);
+                    }
+                    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                    *left -= length as u64;
+                    if *self == Self::Chunked(Chunk::Data(0)) {
+                        *self = Self::Chunked(Chunk::DataEnd);
+                    }
+                    return Ok(Part::Data(split(buffer, length)));
+                }
+                Self::UntilClose if buffer.is_empty() => return Ok(Part::More),
+                Self::UntilClose => return Ok(Part::Data(split(buffer, buffer.len()))),
+                Self::Chunked(chunk) => match chunk.advance(buffer)? {
+                    None => return Ok(Part::More),
+                    Some(next) => *chunk = next,
+                },
+            }
+        }
+    }
+}
+
+impl Chunk {
+    /// Reads what stands between the data of two chunks; `None` if more bytes are needed.
+    fn advance(self, buffer: &mut BytesMut) -> Result<Option<Self>, Malformed> {
+        let (length, next) = match self {
+            Self::Head => match httparse::parse_chunk_size(buffer).map_err(|_| Malformed)? {
+                // The parser takes a line without a digit for a zero.
+                httparse::Status::Complete(_) if !buffer[0].is_ascii_hexdigit() => return Err(Malformed),
+                httparse::Status::Complete((length, 0)) => (length, Self::Trailers),
+                httparse::Status::Complete((length, size)) => (length, Self::Data(size)),
+                httparse::Status::Partial => return more(buffer),
+            },
+            Self::DataEnd => match &buffer[..] {
+                [b'\r', b'\n', ..] => (2, Self::Head),
+                [] | [b'\r'] => return Ok(None),
+                _ => return Err(Malformed),
+            },
+            Self::Trailers => {
+                let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+                match httparse::parse_headers(buffer, &mut fields).map_err(|_| Malformed)? {
+                    httparse::Status::Complete((length, _)) if !ends_lines_plainly(&buffer[..length]) => {
+                        return Err(Malformed);
+                    }
+                    httparse::Status::Complete((length, _)) => (length, Self::Done),
+                    httparse::Status::Partial => return more(buffer),
+                }
+            }
+            Self::Data(_) | Self::Done => return Ok(Some(self)),
+        };
+        if length > CHUNK_HEAD_BYTES_MAX {
+            return Err(Malformed);
+        }
+        buffer.advance(length);
+        Ok(Some(next))
+    }
+}
+
+/// Whether every line feed follows a carriage return; the parser would let others pass.
+fn ends_lines_plainly(lines: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', lines).all(|at| at > 0 && lines[at - 1] == b'\r')
+}
+
+fn more(buffer: &BytesMut) -> Result<Option<Chunk>, Malformed> {
+    if buffer.len() > CHUNK_HEAD_BYTES_MAX { Err(Malformed) } else { Ok(None) }
+}
+
+fn split(buffer: &mut BytesMut, length: usize) -> Bytes {
+    if length > COPIED_BYTES {
+        return buffer.split_to(length).freeze();
+    }
+    let copy = Bytes::copy_from_slice(&buffer[..length]);
+    buffer.advance(length);
+    copy
+}

@@ -1,0 +1,156 @@
+//! The vendor through a CONNECT proxy: a tunnel or nothing, and nothing sent without one.
+
+use std::net::SocketAddr;
+
+use crate::support::{
+    Authority, ClosedPort, Config, Folder, Gateway, PUSH, Request, Stub, Talk, Tokens, tls_vendor,
+};
+
+fn tags() -> Request {
+    Request::get("/v3/tags").bearer(Tokens::ORDERS)
+}
+
+/// A proxy that tunnels to `vendor`, whatever it is asked for.
+fn proxy_to(vendor: SocketAddr) -> Stub {
+    Stub::start(move |talk| {
+        if talk.read_request().is_some() {
+            talk.tunnel_to(vendor);
+        }
+    })
+}
+
+/// A gateway whose vendor has a name that only the proxy can resolve.
+fn start(proxy: SocketAddr, vendor_url: &str, more: &str) -> (Gateway, Config) {
+    let mut config = Config::new(vendor_url);
+    config.vendor = format!("allow_plaintext: true, proxy: \"http://{proxy}\"{more}");
+    (Gateway::start(&config), config)
+}
+
+fn failures(gateway: &Gateway, kind: &str) -> f64 {
+    gateway.metric(&format!("jpush_gateway_vendor_failures_total{{kind=\"{kind}\",operation=\"tag-list\"}}"))
+}
+
+#[test]
+fn tls_goes_through_the_tunnel_to_the_vendor_and_nobody_else() {
+    let authority = Authority::new();
+    let call = |name: &str| {
+        let (certificate, key) = authority.sign(&[name]);
+        let proxy = proxy_to(tls_vendor(&certificate, &key));
+        let folder = Folder::new();
+        folder.write("vendor-ca.pem", authority.pem());
+        let mut config = Config::new("https://vendor.example");
+        config.vendor = format!("ca: vendor-ca.pem, proxy: \"http://{}\"", proxy.address);
+        (Gateway::start_in(folder, &config), proxy)
+    };
+    let (gateway, proxy) = call("vendor.example");
+    for _ in 0..3 {
+        let answer = gateway.call(&tags());
+        assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+    }
+    // One connection, and all the proxy is told.
+    let asked = proxy.only();
+    assert_eq!(asked.line, "CONNECT vendor.example:443 HTTP/1.1");
+    assert_eq!(asked.names(), ["Host", "User-Agent"]);
+    assert_eq!(asked.header("Host"), Some("vendor.example:443"));
+
+    let (gateway, _proxy) = call("other.example");
+    gateway.call(&tags()).assert_refused(502, "vendor-unreachable", 1030);
+    assert!(failures(&gateway, "tls") > 0.5);
+}
+
+#[test]
+fn plain_text_goes_through_the_tunnel_too() {
+    let vendor = Stub::good();
+    let proxy = proxy_to(vendor.address);
+    let (gateway, _) = start(proxy.address, "http://vendor.example:8081", "");
+    assert_eq!(gateway.call(&Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)).status, 200);
+    assert_eq!(proxy.only().line, "CONNECT vendor.example:8081 HTTP/1.1");
+    let received = vendor.only();
+    assert_eq!((received.line.as_str(), &*received.body), ("POST /v3/push HTTP/1.1", PUSH.as_bytes()));
+    assert_eq!(received.header("Host"), Some("vendor.example:8081"));
+}
+
+#[test]
+fn this_machine_is_reached_without_a_proxy() {
+    let (vendor, proxy) = (Stub::good(), Stub::good());
+    let (gateway, _) = start(proxy.address, &vendor.url(), "");
+    assert_eq!(gateway.call(&tags()).status, 200);
+    assert_eq!((vendor.requests().len(), proxy.connections()), (1, 0));
+}
+
+#[test]
+fn nothing_is_sent_without_a_tunnel() {
+    type Refusal = (&'static str, fn(&mut Talk));
+    let ways: [Refusal; 8] = [
+        ("407", |talk| {
+            talk.write("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+            talk.wait_for_end();
+        }),
+        ("503", |talk| talk.write("HTTP/1.1 503 No\r\n\r\n<html>sorry</html>")),
+        ("no HTTP", |talk| talk.write("220 mail.example ESMTP\r\n\r\n")),
+        ("TLS", |talk| talk.write([0x15, 3, 1, 0, 2, 2, 70])),
+        ("endless head", |talk| {
+            talk.write("HTTP/1.1 200 OK\r\n");
+            talk.write("X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(1_000));
+            talk.wait_for_end();
+        }),
+        ("more than a head", |talk| {
+            talk.write("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            talk.wait_for_end();
+        }),
+        ("closed", |_| {}),
+        ("reset", |talk| talk.reset()),
+    ];
+    for (what, way) in ways {
+        let proxy = Stub::start(move |talk| {
+            let _ = talk.read_request();
+            way(talk);
+        });
+        let (gateway, _) = start(proxy.address, "http://vendor.example", "");
+        let answer = gateway.call(&tags());
+        assert_eq!((answer.status, answer.reason()), (502, Some("vendor-unreachable")), "{what}");
+        assert_eq!(gateway.used("app", "device"), 0, "{what}");
+        assert!(failures(&gateway, "proxy") > 1.5, "{what}: both attempts");
+        let asked = proxy.requests();
+        assert_eq!(asked.len(), 2, "{what}: {asked:?}");
+        assert!(asked.iter().all(|request| request.line.starts_with("CONNECT ")), "{what}: {asked:?}");
+    }
+}
+
+#[test]
+fn a_proxy_that_hangs_costs_the_time_to_connect() {
+    let proxy = Stub::start(|talk| {
+        let _ = talk.read_request();
+        talk.write("HTTP/1.1 200 OK\r\n");
+        talk.wait_for_end();
+    });
+    let (gateway, _) = start(proxy.address, "http://vendor.example", ", connect_timeout: 200ms");
+    gateway.call(&tags()).assert_refused(502, "vendor-unreachable", 1030);
+    assert!(failures(&gateway, "connect-timeout") > 1.5);
+    assert_eq!(gateway.used("app", "device"), 0);
+}
+
+#[test]
+fn a_proxy_that_is_down_opens_the_circuit_and_another_one_is_another_way() {
+    let (port, vendor) = (ClosedPort::new(), Stub::good());
+    let (gateway, mut config) = start(port.address, "http://vendor.example", "");
+    for _ in 0..3 {
+        gateway.call(&tags()).assert_refused(502, "vendor-unreachable", 1030);
+    }
+    gateway.call(&tags()).assert_refused(503, "vendor-circuit-open", 1030);
+    assert_eq!(failures(&gateway, "proxy").to_string(), "5");
+    // What is known of one way says nothing of another.
+    let mut reload = |proxy: &Stub| {
+        config.vendor = format!("allow_plaintext: true, proxy: \"http://{}\"", proxy.address);
+        gateway.write_config(&config.yaml());
+        let answer = gateway.reload();
+        assert_eq!((answer.status, &answer.json()["changed"][0]), (200, &"vendor changed".into()));
+    };
+    let proxies = [proxy_to(vendor.address), proxy_to(vendor.address)];
+    for proxy in &proxies {
+        reload(proxy);
+        assert_eq!(gateway.call(&tags()).status, 200);
+        assert_eq!(proxy.connections(), 1);
+    }
+    assert_eq!(vendor.requests().len(), 2);
+}
