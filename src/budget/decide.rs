@@ -5,9 +5,11 @@ use std::ptr;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::moment::Moment;
 use super::pace::Pace;
-use super::permit::Permit;
+use super::permit::{Paid, Permit};
 use super::queue::{Bell, Waiter};
 use super::window::Ends;
 use super::{Budget, Clock, Draw, Inner, Quota, QuotaInner, lock};
@@ -52,6 +54,13 @@ impl Exhausted {
         match self {
             Self::Budget { wait, .. } | Self::Quota { wait, .. } => *wait,
         }
+    }
+
+    fn at_least(mut self, least: Duration) -> Self {
+        match &mut self {
+            Self::Budget { wait, .. } | Self::Quota { wait, .. } => *wait = (*wait).max(least),
+        }
+        self
     }
 
     /// The wait for a `Retry-After` header: at least one second.
@@ -148,15 +157,17 @@ impl Drop for Turn {
 }
 
 /// Takes a slot in every budget of `draw` and the caller's share of one call, or nothing at all; nobody waits.
+#[inline]
 pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
-    match decide(draw, taker, (clock, now), None, Patience::None) {
-        Decision::Paid(permit) => Ok(permit),
-        Decision::Refused(exhausted) => Err(exhausted),
-        Decision::Wait { .. } => unreachable!("without patience nobody waits"),
+    let mut held = Held::lock(draw, taker);
+    match held.ask(None, now) {
+        Ok(()) => Ok(held.take(None, taker, clock)),
+        Err(blocked) => Err(held.refuse(&blocked, now)),
     }
 }
 
 /// Decides over one call; `turn` is its place so far. A refusal costs neither slot nor share.
+#[inline]
 pub fn decide(
     draw: &Draw,
     taker: &Taker,
@@ -167,13 +178,13 @@ pub fn decide(
     let mut held = Held::lock(draw, taker);
     let outcome = held.ask(turn.as_ref(), now);
     let decision = match outcome {
-        Ok(()) => Ok(held.take(turn.as_ref())),
-        Err(blocked) => Err(held.wait(blocked, taker, turn.as_ref(), (now, patience))),
+        Ok(()) => Ok(held.take(turn.as_ref(), taker, clock)),
+        Err(blocked) => Err(held.wait(&blocked, taker, turn.as_ref(), (now, patience))),
     };
     // A turn gives its place back when it is dropped, for which it needs the locks.
     drop(held);
     match decision {
-        Ok(calls) => Decision::Paid(Permit::new(*draw, calls, taker.clone(), clock)),
+        Ok(permit) => Decision::Paid(permit),
         Err(Waiting::Refused(exhausted)) => Decision::Refused(exhausted),
         Err(Waiting::Stays { look_at }) => match turn {
             Some(turn) => Decision::Wait { turn, look_at },
@@ -186,8 +197,10 @@ pub fn decide(
 /// Where a call cannot pass.
 struct Blocked {
     gate: Gate,
-    /// What a refusal would say.
+    /// What a refusal says, as long as nothing else needs longer.
     exhausted: Exhausted,
+    /// When the gate opens for whoever is next there.
+    opens: Duration,
 }
 
 enum Waiting {
@@ -196,42 +209,59 @@ enum Waiting {
     Joins { turn: Turn, look_at: Option<Moment> },
 }
 
+impl Inner {
+    /// Why a call cannot pass; `others` are before it.
+    #[cold]
+    fn blocked(&mut self, budget: &'static Budget, others: bool, now: Moment) -> Blocked {
+        let nth = if others { self.queue.len() + 1 } else { 1 };
+        let wait = self.until_free(now, nth, Ends::Latest);
+        let opens = self.until_free(now, 1, Ends::Latest);
+        Blocked { exhausted: self.exhausted(wait), gate: Gate::Budget(budget), opens }
+    }
+}
+
+type Locked = (&'static Budget, MutexGuard<'static, Inner>);
+
 /// Everything one decision is about, locked.
 struct Held<'b> {
-    budgets: [Option<(&'static Budget, MutexGuard<'static, Inner>)>; Draw::MAX],
+    budgets: SmallVec<[Locked; 1]>,
     quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
 impl<'b> Held<'b> {
     fn lock(draw: &Draw, taker: &'b Taker) -> Self {
-        let budgets = draw.0.map(|budget| budget.map(|budget| (budget, lock(&budget.inner))));
+        let lock_one = |budget: &'static Budget| (budget, lock(&budget.inner));
+        let budgets = match draw.0.as_slice() {
+            [only] => SmallVec::from_buf([lock_one(only)]),
+            all => all.iter().copied().map(lock_one).collect(),
+        };
         let quota = taker.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
         Self { budgets, quota }
     }
 
     /// Asks slots, quota and pacing in this order; takes the share of quota and pacing only if all agree.
     fn ask(&mut self, turn: Option<&Turn>, now: Moment) -> Result<(), Blocked> {
-        let full = self.budgets.iter_mut().flatten().filter_map(|(budget, inner)| {
+        let mut full: Option<Blocked> = None;
+        for (budget, inner) in &mut self.budgets {
             let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
-            (inner.free(now) == 0 || others).then(|| {
-                let nth = if others { inner.queue.len() + 1 } else { 1 };
-                let wait = inner.until_free(now, nth, Ends::Latest);
-                Blocked { exhausted: inner.exhausted(wait), gate: Gate::Budget(budget) }
-            })
-        });
-        if let Some(blocked) = full.max_by_key(|blocked| blocked.exhausted.wait()) {
+            if inner.free(now) == 0 || others {
+                let blocked = inner.blocked(budget, others, now);
+                if full.as_ref().is_none_or(|full| full.exhausted.wait() <= blocked.exhausted.wait()) {
+                    full = Some(blocked);
+                }
+            }
+        }
+        if let Some(blocked) = full {
             return Err(blocked);
         }
         if let Some((quota, inner)) = &mut self.quota {
-            let gate = || Gate::Quota(Arc::clone(quota));
-            if inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota))) {
-                let wait = quota.interval() * u32::try_from(inner.queue.len() + 1).unwrap_or(u32::MAX);
-                return Err(Blocked { exhausted: quota.exhausted(wait), gate: gate() });
-            }
-            inner
-                .pace
-                .take(now)
-                .map_err(|wait| Blocked { exhausted: quota.exhausted(wait), gate: gate() })?;
+            let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota)));
+            let taken = if others { Err(inner.pace.until_free(now)) } else { inner.pace.take(now) };
+            taken.map_err(|opens| {
+                let before = if others { inner.queue.len() } else { 0 };
+                let exhausted = quota.exhausted(opens + quota.turns(before));
+                Blocked { gate: Gate::Quota(Arc::clone(quota)), exhausted, opens }
+            })?;
         }
         self.pace(now).inspect_err(|_| {
             if let Some((_, inner)) = &self.quota {
@@ -242,85 +272,96 @@ impl<'b> Held<'b> {
 
     fn pace(&self, now: Moment) -> Result<(), Blocked> {
         let mut taken: Vec<&Pace> = Vec::new();
-        for (budget, inner) in self.budgets.iter().flatten() {
+        for (budget, inner) in &self.budgets {
             let Some(pace) = &inner.pace else { continue };
             if let Err(wait) = pace.take(now) {
                 taken.into_iter().for_each(Pace::refund);
-                return Err(Blocked { gate: Gate::Budget(budget), exhausted: inner.exhausted(wait) });
+                let exhausted = inner.exhausted(wait);
+                return Err(Blocked { gate: Gate::Budget(budget), exhausted, opens: wait });
             }
             taken.push(pace);
         }
         Ok(())
     }
 
-    /// Takes the slots, and tells the next in line that there may be more. Returns each budget's number of the call.
-    fn take(&mut self, turn: Option<&Turn>) -> [u64; Draw::MAX] {
-        let mut calls = [0; Draw::MAX];
-        for (call, (_, inner)) in calls.iter_mut().zip(self.budgets.iter_mut().flatten()) {
+    /// Takes the slots, and tells the next in line that there may be more.
+    fn take(&mut self, turn: Option<&Turn>, taker: &Taker, clock: Clock) -> Permit {
+        let pay = |(budget, inner): &mut Locked| {
             inner.window.take();
             inner.dispatched += 1;
-            *call = inner.dispatched;
-        }
+            Paid { budget, call: inner.dispatched }
+        };
+        // Nearly always one, which then need not be collected through memory.
+        let paid = match self.budgets.as_mut_slice() {
+            [only] => SmallVec::from_buf([pay(only)]),
+            all => all.iter_mut().map(pay).collect(),
+        };
+        let permit = Permit::new(paid, taker.clone(), clock);
         if let Some(turn) = turn {
             let queue = self.queue(&turn.gate);
             queue.served(turn.waiter.id);
             queue.ring_head();
         }
-        calls
+        permit
     }
 
     /// What a call does that cannot pass: stay where it waits, go and wait where it must, or give up.
     fn wait(
         &mut self,
-        blocked: Blocked,
+        blocked: &Blocked,
         taker: &Taker,
         turn: Option<&Turn>,
         (now, patience): (Moment, Patience),
     ) -> Waiting {
-        let Blocked { gate, exhausted } = blocked;
-        let Patience::Until(until) = patience else { return Waiting::Refused(exhausted) };
+        let Patience::Until(until) = patience else { return Waiting::Refused(self.refuse(blocked, now)) };
+        let gate = blocked.gate.clone();
         let stays = turn.filter(|turn| turn.is_at(&gate));
         if now >= until || turn.is_some_and(|turn| turn.waiter.bell.evicted()) {
-            return Waiting::Refused(exhausted);
+            return Waiting::Refused(self.refuse(blocked, now));
         }
         let ahead = match stays {
             Some(turn) => usize::from(self.queue(&gate).is_closed_to(Some(turn.waiter.id))),
             None => self.queue(&gate).ahead_of(taker.caller, taker.weight),
         };
-        let soonest = now + self.soonest(&gate, now, ahead, &exhausted);
+        let soonest = now + self.soonest(&gate, now, ahead, blocked.opens);
         if soonest > until {
-            return Waiting::Refused(exhausted);
+            return Waiting::Refused(self.refuse(blocked, now));
         }
-        let look_at = |is_next: bool| is_next.then(|| (now + exhausted.wait()).min(until));
+        let look_at = |is_next: bool| is_next.then(|| (now + blocked.opens).min(until));
         if stays.is_some() {
             return Waiting::Stays { look_at: look_at(ahead == 0) };
         }
         let Some(waiter) = self.queue(&gate).join(taker.caller, taker.weight) else {
-            return Waiting::Refused(exhausted);
+            return Waiting::Refused(self.refuse(blocked, now));
         };
         let is_next = !self.queue(&gate).is_closed_to(Some(waiter.id));
         Waiting::Joins { turn: Turn { gate, waiter }, look_at: look_at(is_next) }
     }
 
+    /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
+    #[cold]
+    fn refuse(&self, blocked: &Blocked, now: Moment) -> Exhausted {
+        let quota = self.quota.iter().map(|(_, inner)| inner.pace.until_free(now));
+        let paces = self.budgets.iter().filter_map(|(_, inner)| Some(inner.pace.as_ref()?.until_free(now)));
+        blocked.exhausted.at_least(quota.chain(paces).max().unwrap_or_default())
+    }
+
     /// The soonest a call could pass with so many before it, if every answer in flight came at once.
-    fn soonest(&mut self, gate: &Gate, now: Moment, ahead: usize, exhausted: &Exhausted) -> Duration {
+    fn soonest(&mut self, gate: &Gate, now: Moment, ahead: usize, opens: Duration) -> Duration {
         match gate {
             Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().flatten().find(|(held, _)| ptr::eq(*held, *budget));
+                let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, *budget));
                 let by_window = held.map(|(_, inner)| inner.until_free(now, ahead + 1, Ends::Soonest));
                 by_window.unwrap_or_default()
             }
-            Gate::Quota(quota) => {
-                let turns = quota.interval() * u32::try_from(ahead).unwrap_or(u32::MAX);
-                turns.max(if ahead == 0 { exhausted.wait() } else { Duration::ZERO })
-            }
+            Gate::Quota(quota) => quota.turns(ahead).max(if ahead == 0 { opens } else { Duration::ZERO }),
         }
     }
 
     fn queue(&mut self, gate: &Gate) -> &mut super::Queue {
         match gate {
             Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().flatten().find(|(held, _)| ptr::eq(*held, *budget));
+                let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, *budget));
                 &mut held.expect("a call waits at a gate of its own").1.queue
             }
             Gate::Quota(_) => &mut self.quota.as_mut().expect("a call waits at a gate of its own").1.queue,

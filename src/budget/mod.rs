@@ -9,7 +9,9 @@
 //!
 //! Pure: time is passed in as a [`Moment`], except where a permit is dropped, which is why it carries its [`Clock`].
 
+mod clock;
 mod decide;
+mod lock;
 mod moment;
 mod pace;
 mod permit;
@@ -22,12 +24,15 @@ mod window;
 mod word;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hint::spin_loop;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use smallvec::SmallVec;
+
+pub use clock::Clock;
 pub use decide::{Decision, Exhausted, Patience, Taker, Turn, decide, take, whole_seconds};
+use lock::lock;
 pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
@@ -41,41 +46,6 @@ use word::Word;
 
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
-
-/// Reads the monotonic clock budgets are kept by.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// How far back a clock can tell: longer than the longest window with its guard.
-    const PAST: Duration = Duration::from_hours(24 * 64);
-
-    /// A clock on which calls of a former process have a place as well.
-    pub fn start() -> Self {
-        let now = Instant::now();
-        Self(now.checked_sub(Self::PAST).unwrap_or(now))
-    }
-
-    /// How long it runs.
-    pub fn uptime(&self) -> Duration {
-        self.0.elapsed().saturating_sub(Self::PAST)
-    }
-
-    /// The present moment.
-    pub fn now(&self) -> Moment {
-        Moment::after_start(self.0.elapsed())
-    }
-
-    /// The instant of a moment.
-    pub fn instant(&self, moment: Moment) -> Instant {
-        self.0 + moment.since(Moment::default())
-    }
-
-    /// The moment of an instant.
-    pub fn at(&self, instant: Instant) -> Moment {
-        Moment::after_start(instant.saturating_duration_since(self.0))
-    }
-}
 
 /// All budgets, by vendor key and name. They outlive every configuration: a reload finds them again here.
 #[derive(Default)]
@@ -300,9 +270,10 @@ impl Quota {
         self.limit
     }
 
-    /// How often one call's share comes back.
-    fn interval(&self) -> Duration {
-        self.limit.window / self.limit.limit.get()
+    /// How long until so many calls' shares came back.
+    fn turns(&self, calls: usize) -> Duration {
+        let interval = self.limit.window / self.limit.limit.get();
+        interval.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
     }
 
     fn exhausted(&self, wait: Duration) -> Exhausted {
@@ -310,43 +281,20 @@ impl Quota {
     }
 }
 
-/// The budgets one call draws on: all of them or none.
-#[derive(Clone, Copy, Default)]
-pub struct Draw([Option<&'static Budget>; Draw::MAX]);
+/// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
+/// draws on three.
+#[derive(Clone, Default)]
+pub struct Draw(SmallVec<[&'static Budget; 2]>);
 
 impl Draw {
-    /// A schedule for a target list to everybody draws on three, a v4 upload of two pictures as well.
-    const MAX: usize = 4;
-
     /// Adds a budget, keeping the order in which locks are taken.
     pub fn add(&mut self, budget: &'static Budget) {
-        let mut carried = Some(budget);
-        for place in &mut self.0 {
-            if place.is_none_or(|known| carried.is_some_and(|new| new.order < known.order)) {
-                std::mem::swap(place, &mut carried);
-            }
-        }
-        assert!(carried.is_none(), "no call draws on more than {} budgets", Self::MAX);
+        let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());
+        self.0.insert(place, budget);
     }
 
     /// Its budgets.
     pub fn iter(&self) -> impl Iterator<Item = &'static Budget> {
-        self.0.into_iter().flatten()
+        self.0.iter().copied()
     }
-}
-
-/// How often a lock is tried before its thread sleeps for it. What is done under these locks takes less than the
-/// system call that sleeping costs, and one that slept makes the other thread pay for a second one that wakes it.
-const TRIES: u32 = 8;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code under these locks can panic half-way through a change, so a poisoned one is as good as another.
-    for tries in 0..TRIES {
-        match mutex.try_lock() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => (0..1 << tries).for_each(|_| spin_loop()),
-        }
-    }
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -40,7 +40,20 @@ impl Pace {
     /// Takes one call's share, or tells how long until there is one.
     pub(super) fn take(&self, now: Moment) -> Result<(), Duration> {
         self.hand.0.store(now.as_micros().saturating_mul(1_000), Relaxed);
-        self.limiter.check().map_err(|not_until| not_until.wait_time_from(self.hand.now()).max(Moment::TICK))
+        self.limiter.check().map_err(|not_until| {
+            // Up to the next tick: moments are rounded down to one.
+            let nanos = not_until.wait_time_from(self.hand.now()).as_nanos();
+            let micros = nanos.div_ceil(Moment::TICK.as_nanos()).max(1);
+            Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        })
+    }
+
+    /// How long until there is one call's share; zero if there is one.
+    pub(super) fn until_free(&self, now: Moment) -> Duration {
+        let arrival = self.arrival.0.load(Relaxed);
+        let wait = self.take(now).err().unwrap_or_default();
+        self.arrival.0.store(arrival, Relaxed);
+        wait
     }
 
     /// Gives one call's share back: the theoretical arrival time goes back by one interval.

@@ -1,8 +1,9 @@
 //! One vendor call paid for, from the decision to the end of its slot.
 
-use std::mem;
+use smallvec::SmallVec;
 
-use super::{Clock, Draw, Moment, Said, Taker, Word, lock};
+use super::{Budget, Clock, Draw, Inner, Moment, Said, Standing, Taker, Word, lock};
+use crate::operation::BudgetName;
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
@@ -12,88 +13,114 @@ pub struct Permit(Ticket);
 #[must_use]
 pub struct Dispatched(Ticket);
 
+/// What a call holds; dropped, it accounts by its stage.
 struct Ticket {
-    draw: Draw,
-    /// In each budget of the draw, the number of this call.
-    calls: [u64; Draw::MAX],
+    stage: Stage,
+    /// Nearly always one.
+    paid: SmallVec<[Paid; 1]>,
     taker: Taker,
     clock: Clock,
 }
 
+/// How far a call came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The vendor cannot have counted it.
+    Unsent,
+    /// The vendor may count it.
+    UnderWay,
+    /// The books are closed.
+    Settled,
+}
+
+/// A slot in one budget.
+pub(super) struct Paid {
+    pub(super) budget: &'static Budget,
+    /// The number of this call there.
+    pub(super) call: u64,
+}
+
 impl Permit {
-    pub(super) fn new(draw: Draw, calls: [u64; Draw::MAX], taker: Taker, clock: Clock) -> Self {
-        Self(Ticket { draw, calls, taker, clock })
+    pub(super) fn new(paid: SmallVec<[Paid; 1]>, taker: Taker, clock: Clock) -> Self {
+        Self(Ticket { stage: Stage::Unsent, paid, taker, clock })
     }
 
     /// The budgets it pays from.
-    pub fn draw(&self) -> &Draw {
-        &self.0.draw
+    pub fn draw(&self) -> Draw {
+        self.0.draw()
     }
 
     /// From here on the vendor may count the call.
     pub fn dispatch(mut self) -> Dispatched {
-        Dispatched(self.0.take())
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.refund();
+        self.0.stage = Stage::UnderWay;
+        Dispatched(self.0)
     }
 }
 
 impl Dispatched {
     /// The budgets it was paid from.
-    pub fn draw(&self) -> &Draw {
-        &self.0.draw
+    pub fn draw(&self) -> Draw {
+        self.0.draw()
     }
 
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(mut self, now: Moment, said: Said) {
-        let Ticket { draw, calls, taker, .. } = self.0.take();
-        // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
-        let clear = said.refused || draw.iter().filter(|budget| !budget.name.is_daily()).count() == 1;
-        for (budget, call) in draw.iter().zip(calls) {
-            let mut inner = lock(&budget.inner);
-            let inner = &mut *inner;
-            inner.window.settle(now, taker.caller);
-            inner.tally.count(taker.caller, now);
-            if said != Said::default() && clear && !budget.name.is_daily() {
-                let used = inner.window.used();
-                inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
+        self.0.settle(now, said, |_, _| {});
+    }
+
+    /// As [`Self::settle`]; tells how one of the budgets stands after it, without another look at its lock.
+    pub fn settle_and_show(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+        let mut standing = None;
+        self.0.settle(now, said, |budget, inner| {
+            if budget.name == shown {
+                standing = Some(inner.standing(now));
             }
-            inner.queue.ring_head();
-        }
+        });
+        standing
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.
     pub fn refund(mut self) {
-        self.0.take().refund();
-    }
-}
-
-impl Drop for Dispatched {
-    fn drop(&mut self) {
-        let now = self.0.clock.now();
-        for budget in self.0.draw.iter() {
-            let mut inner = lock(&budget.inner);
-            inner.window.abandon(now, self.0.taker.caller);
-            inner.tally.count(self.0.taker.caller, now);
-            inner.queue.ring_head();
-        }
+        self.0.stage = Stage::Unsent;
     }
 }
 
 impl Ticket {
-    /// Leaves an empty ticket behind, whose drop does nothing.
-    fn take(&mut self) -> Self {
-        let taker = Taker { quota: self.taker.quota.take(), ..self.taker };
-        Self { draw: mem::take(&mut self.draw), calls: self.calls, taker, clock: self.clock }
+    fn draw(&self) -> Draw {
+        Draw(self.paid.iter().map(|paid| paid.budget).collect())
+    }
+
+    fn settle(&mut self, now: Moment, said: Said, mut settled: impl FnMut(&Budget, &mut Inner)) {
+        self.stage = Stage::Settled;
+        // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
+        let heard = said != Said::default()
+            && (said.refused || self.paid.iter().filter(|paid| !paid.budget.name.is_daily()).count() == 1);
+        for Paid { budget, call } in &self.paid {
+            let mut inner = lock(&budget.inner);
+            let inner = &mut *inner;
+            inner.window.settle(now, self.taker.caller);
+            inner.tally.count(self.taker.caller, now);
+            if heard && !budget.name.is_daily() {
+                let used = inner.window.used();
+                inner.word = Word::hear(inner.word, said, (*call, used), inner.rule.length, now);
+            }
+            inner.queue.ring_head();
+            settled(budget, inner);
+        }
+    }
+
+    fn abandon(&self, now: Moment) {
+        for paid in &self.paid {
+            let mut inner = lock(&paid.budget.inner);
+            inner.window.abandon(now, self.taker.caller);
+            inner.tally.count(self.taker.caller, now);
+            inner.queue.ring_head();
+        }
     }
 
     fn refund(&self) {
-        for budget in self.draw.iter() {
-            let mut inner = lock(&budget.inner);
+        for paid in &self.paid {
+            let mut inner = lock(&paid.budget.inner);
             inner.window.refund();
             if let Some(pace) = &inner.pace {
                 pace.refund();
@@ -104,6 +131,16 @@ impl Ticket {
             let inner = lock(&quota.inner);
             inner.pace.refund();
             inner.queue.ring_head();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Unsent => self.refund(),
+            Stage::UnderWay => self.abandon(self.clock.now()),
+            Stage::Settled => {}
         }
     }
 }

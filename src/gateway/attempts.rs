@@ -9,7 +9,7 @@ use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
 use crate::body::Facts;
-use crate::budget::Permit;
+use crate::budget::{Permit, Standing};
 use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
@@ -27,6 +27,13 @@ pub(super) struct Attempts<'c> {
     pub(super) deadlines: Deadlines,
 }
 
+/// The vendor's answer, as far as it is read at once.
+pub(super) struct Exchanged {
+    pub(super) answer: Response<Read>,
+    /// How the operation's own budget stands with it, if it is on.
+    pub(super) standing: Option<Standing>,
+}
+
 impl Worker {
     /// At most two attempts, each with its own permit; the second only if the first wrote nothing, or if the vendor
     /// knows a repeated call by its cid.
@@ -36,7 +43,7 @@ impl Worker {
         message: &Message,
         mut permit: Permit,
         mut note: impl FnMut(VendorNote) + Send,
-    ) -> Result<Response<Read>, Refusal> {
+    ) -> Result<Exchanged, Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let operation = grant.operation();
         let repeatable = operation.knows_cid() && facts.has_cid;
@@ -51,10 +58,13 @@ impl Worker {
             let refusal = match self.pool.send(origin, message, choice, deadlines).await {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.status, &answer.headers);
-                    dispatched.settle(self.clock.at(answer.arrived), said);
+                    let arrived = self.clock.at(answer.arrived);
+                    let standing = dispatched.settle(arrived, said, operation.budget);
                     match self.receive(answer, operation, deadlines.start, &mut note).await {
                         Err(cut @ (Refusal::VendorTimeout | Refusal::VendorInterrupted)) => cut,
-                        outcome => return undoubted(outcome, first),
+                        outcome => {
+                            return undoubted(outcome, first).map(|answer| Exchanged { answer, standing });
+                        }
                     }
                 }
                 Err(Failure::NotSent(NotSent::CircuitOpen(open))) => {

@@ -20,14 +20,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use attempts::Attempts;
+use attempts::{Attempts, Exchanged};
 use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
 use repeats::{Before, Mark};
 
 use crate::answer::Reply;
 use crate::auth;
 use crate::body::{Facts, Subject};
-use crate::budget::{self, Clock, Decision, Permit};
+use crate::budget::{self, Clock, Decision, Permit, Standing};
 use crate::detach::FinishAnyway;
 use crate::edge;
 use crate::intake::{self, SpareBuffers};
@@ -307,10 +307,10 @@ impl Worker {
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
         let (answer, delivery) = match outcome {
-            Ok(mut answer) => {
+            Ok(Exchanged { mut answer, standing }) => {
                 let delivery = Delivery::of_answer(answer.status());
                 outbound::relay_headers(answer.headers_mut());
-                self.add_headers(answer.headers_mut(), &grant, &record);
+                add_headers(answer.headers_mut(), standing, &record);
                 record.answered(answer.status().as_u16(), answer.body().ready_bytes());
                 (answer.map(|read| read.into_reply(record)), delivery)
             }
@@ -327,19 +327,21 @@ impl Worker {
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
-        self.add_headers(answer.headers_mut(), grant, &record);
+        let budget = grant.credential().budget(grant.operation().budget);
+        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        add_headers(answer.headers_mut(), standing, &record);
         close_record(refusal, &answer, record);
         answer
     }
+}
 
-    /// Headers of every answer to a granted call, the vendor's and ours.
-    fn add_headers(&self, headers: &mut HeaderMap, grant: &Grant, record: &Record) {
-        headers.insert(&REQUEST_ID, record.request_id().clone());
-        if let Some(seconds) = record.preference() {
-            outbound::add_preference(headers, seconds);
-        }
-        if let Some(budget) = grant.credential().budget(grant.operation().budget) {
-            outbound::add_rate_headers(headers, &budget.standing(self.clock.now()));
-        }
+/// Headers of every answer to a granted call, the vendor's and ours.
+fn add_headers(headers: &mut HeaderMap, standing: Option<Standing>, record: &Record) {
+    headers.insert(&REQUEST_ID, record.request_id().clone());
+    if let Some(seconds) = record.preference() {
+        outbound::add_preference(headers, seconds);
+    }
+    if let Some(standing) = standing {
+        outbound::add_rate_headers(headers, &standing);
     }
 }

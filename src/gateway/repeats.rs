@@ -10,9 +10,9 @@ use http::header::{HeaderMap, HeaderName};
 use http::{Response, Uri};
 use tokio::time::timeout_at;
 
-use super::Worker;
-use super::attempts::{Attempts, time_for_another};
+use super::attempts::{Attempts, Exchanged, time_for_another};
 use super::local::fresh_request_id;
+use super::{Worker, add_headers};
 
 use crate::answer::Reply;
 use crate::body::{Cid, Facts};
@@ -177,7 +177,9 @@ impl Worker {
         mut record: Box<Record>,
     ) -> Response<Reply> {
         let mut answer = answer.map(Reply::Whole);
-        self.add_headers(answer.headers_mut(), grant, &record);
+        let budget = grant.credential().budget(grant.operation().budget);
+        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        add_headers(answer.headers_mut(), standing, &record);
         let bytes = if let Reply::Whole(body) = answer.body() { body.len() } else { 0 };
         record.answered(answer.status().as_u16(), bytes);
         answer
@@ -267,7 +269,7 @@ impl Worker {
             self.telemetry.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
         };
         let cids = match self.exchange(attempts, &message, permit, note).await {
-            Ok(answer) => {
+            Ok(Exchanged { answer, .. }) => {
                 answer.body().whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
             }
             Err(_) => Vec::new(),

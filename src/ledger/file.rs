@@ -175,7 +175,9 @@ impl Locked {
     fn grow(&mut self) -> io::Result<u32> {
         let first = self.head.cells;
         let cells = record::free().repeat(GROWTH as usize);
-        self.file.write_all_at(&cells, place(first))?;
+        // What a full disk let through of it would pass for damage.
+        let shrink = |_: &io::Error| drop(self.file.set_len(place(first)));
+        self.file.write_all_at(&cells, place(first)).inspect_err(shrink)?;
         self.head.cells += GROWTH;
         self.write_head().inspect_err(|_| self.head.cells = first)?;
         self.free.extend((first + 1..first + GROWTH).rev());

@@ -24,7 +24,10 @@ use file::{Locked, Opened};
 use record::{Call, State};
 use times::Times;
 
-use crate::budget::{BudgetId, Budgets, Clock, Dispatched, Draw, Moment, Permit, Reach, Remains, Said};
+use crate::budget::{
+    BudgetId, Budgets, Clock, Dispatched, Draw, Moment, Permit, Reach, Remains, Said, Standing,
+};
+use crate::operation::BudgetName;
 use crate::refusal::Refusal;
 
 /// How long the owner waits at its end for the answers of its last calls, of the 5 s that requests wait elsewhere.
@@ -313,16 +316,15 @@ impl Entered {
     pub fn begin(ledger: Option<&Arc<Ledger>>, permit: Permit) -> Result<Self, NotWritten> {
         let entry = match ledger {
             None => None,
-            Some(ledger) => Some(Entry { cell: ledger.begin(permit.draw())?, ledger: Arc::clone(ledger) }),
+            Some(ledger) => Some(Entry { cell: ledger.begin(&permit.draw())?, ledger: Arc::clone(ledger) }),
         };
         Ok(Self { dispatched: Some(permit.dispatch()), entry })
     }
 
-    /// The head of the vendor's answer is here, and this is what its rate headers say.
-    pub fn settle(mut self, now: Moment, said: Said) {
-        if let Some(dispatched) = self.end(Some(State::Settled)) {
-            dispatched.settle(now, said);
-        }
+    /// The head of the vendor's answer is here, and this is what its rate headers say. Tells how a budget stands
+    /// with it.
+    pub fn settle(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+        self.end(Some(State::Settled))?.settle_and_show(now, said, shown)
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.
@@ -335,7 +337,7 @@ impl Entered {
     fn end(&mut self, state: Option<State>) -> Option<Dispatched> {
         let dispatched = self.dispatched.take()?;
         if let Some(Entry { ledger, cell }) = self.entry.take() {
-            ledger.end(cell, dispatched.draw(), state);
+            ledger.end(cell, &dispatched.draw(), state);
         }
         Some(dispatched)
     }

@@ -214,7 +214,7 @@ impl Process {
     }
 
     fn settle(&self, entered: Entered) {
-        entered.settle(self.clock.now(), Said::default());
+        entered.settle(self.clock.now(), Said::default(), BudgetName::Push);
     }
 
     /// As kill -9 leaves the file: nothing more is written, and the lock is free.

@@ -78,10 +78,17 @@ where
         .serve_connection(io, service);
     let mut finishing = false;
     let ended = std::future::poll_fn(|cx| {
-        if !obey(&pulse, cx, &mut finishing, || Pin::new(&mut connection).graceful_shutdown()) {
-            return Poll::Ready(Err(()));
+        loop {
+            // What has come already is read before the order to finish is: it gets its answer.
+            if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(ended.map_err(|_| ()));
+            }
+            match obey(&pulse, cx, &mut finishing) {
+                Order::Serve => return Poll::Pending,
+                Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
+                Order::Close => return Poll::Ready(Err(())),
+            }
         }
-        connection.poll_without_shutdown(cx).map_err(|_| ())
     });
     if ended.await.is_ok() {
         Box::pin(linger(connection.into_parts().io.io.into_inner())).await;
@@ -104,22 +111,26 @@ where
     let mut connection = pin!(connection);
     let mut finishing = false;
     std::future::poll_fn(|cx| {
-        if !obey(&pulse, cx, &mut finishing, || connection.as_mut().graceful_shutdown()) {
-            return Poll::Ready(());
+        loop {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match obey(&pulse, cx, &mut finishing) {
+                Order::Serve => return Poll::Pending,
+                Order::Finish => connection.as_mut().graceful_shutdown(),
+                Order::Close => return Poll::Ready(()),
+            }
         }
-        connection.as_mut().poll(cx).map(drop)
     })
     .await;
 }
 
-/// Does what a connection is told, finishing once; `false` if it has to close now.
-fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool, finish: impl FnOnce()) -> bool {
-    let order = pulse.order(cx);
-    if order == Order::Finish && !*finishing {
-        *finishing = true;
-        finish();
+/// What a connection is told now; to finish only once.
+fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool) -> Order {
+    match pulse.order(cx) {
+        Order::Finish if std::mem::replace(finishing, true) => Order::Serve,
+        order => order,
     }
-    order != Order::Close
 }
 
 /// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the

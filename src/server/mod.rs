@@ -5,6 +5,7 @@
 //! connections.
 
 mod connection;
+mod drain;
 mod pulse;
 mod tls;
 
@@ -21,6 +22,8 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use tls::Tls;
@@ -36,6 +39,9 @@ const BACKLOG: i32 = 4096;
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// What is on its way when we begin to close can still arrive: ends of handshakes, and requests on connections that
+/// nobody told anything yet. A long round trip.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
 /// At the end of a drain, time to tell those whose calls are given up.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -176,9 +182,10 @@ struct Core {
 impl Core {
     async fn run(self, sockets: Vec<(StdListener, Option<Arc<Tls>>)>, patience: Patience) {
         let core = Arc::new(self);
+        let mut listeners = JoinSet::new();
         for (socket, tls) in sockets {
             match TcpListener::from_std(socket) {
-                Ok(listener) => drop(tokio::spawn(Arc::clone(&core).accept(listener, tls))),
+                Ok(listener) => drop(listeners.spawn(Arc::clone(&core).accept(listener, tls))),
                 Err(error) => tracing::error!(%error, "a listener cannot be served"),
             }
         }
@@ -192,17 +199,23 @@ impl Core {
                 return;
             }
         };
-        core.finish_until(deadline).await;
+        // Requests that come meanwhile end their connection with an answer, and not in the air.
+        sleep(ON_THE_WAY.min(deadline.saturating_duration_since(Instant::now()))).await;
+        core.finish_until(deadline, &mut listeners).await;
         core.worker.load().give_up.notify_waiters();
-        core.finish_until(Instant::now() + LAST_WORDS).await;
+        core.finish_until(Instant::now() + LAST_WORDS, &mut listeners).await;
     }
 
     /// Connections that come while the others are told are found by the next round.
-    async fn finish_until(&self, deadline: Instant) {
+    async fn finish_until(&self, deadline: Instant, listeners: &mut JoinSet<()>) {
         let load = Arc::clone(&self.worker.load().load);
-        while Instant::now() < deadline && (load.in_flight() > 0 || load.connections.now() > 0) {
+        let mut busy = || {
+            while listeners.try_join_next().is_some() {}
+            !listeners.is_empty() || load.in_flight() > 0 || load.connections.now() > 0
+        };
+        while Instant::now() < deadline && busy() {
             self.pulses.tell_all(Order::Finish);
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -215,7 +228,14 @@ impl Core {
             };
             self.admit(accepted, tls.as_deref()).await;
         }
-        // What the kernel queued before the listener closes would be reset otherwise.
+        // Connections in the kernel's queue, and those about to get there, are reset when the listener closes.
+        if let Err(error) = drain::take_no_more(&listener) {
+            tracing::debug!(%error, "a listener closes with connections on their way to it");
+        }
+        let closes = tokio::time::Instant::now() + ON_THE_WAY;
+        while let Ok(accepted) = timeout_at(closes, listener.accept()).await {
+            self.admit(accepted, tls.as_deref()).await;
+        }
         while let Some(accepted) = futures_util::FutureExt::now_or_never(listener.accept()) {
             self.admit(accepted, tls.as_deref()).await;
         }
@@ -227,7 +247,7 @@ impl Core {
             Err(error) => {
                 // Out of file descriptors, mostly: another try at once would spin.
                 tracing::warn!(%error, "a connection could not be accepted");
-                return tokio::time::sleep(Duration::from_millis(50)).await;
+                return sleep(Duration::from_millis(50)).await;
             }
         };
         let _ = stream.set_nodelay(true);

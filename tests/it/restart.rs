@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jpush_gateway::sandbox::Windows;
@@ -237,6 +237,26 @@ fn a_file_of_somebody_else_stops_the_start_and_is_left_alone() {
 }
 
 #[test]
+fn on_a_full_disk_nothing_is_sent_that_is_not_written() {
+    let vendor = Stub::good();
+    let state = Folder::new();
+    let mut config = with_state(&vendor.url(), "device: { limit: 2, window: 1h }", &state);
+    // No file of the process's may grow beyond the head of the state file and a few cells, and no signal tells it so.
+    config.shell = "trap '' XFSZ; ulimit -f 2";
+    let gateway = Gateway::start(&config);
+    for _ in 0..3 {
+        gateway.call(&tags()).assert_refused(503, "overloaded", 1030);
+    }
+    let log = gateway.program.err();
+    assert_eq!(log.matches("the state file cannot be written").count(), 1, "{log}");
+    assert_eq!((gateway.used("app", "device"), vendor.requests().len()), (0, 0));
+    config.shell = "";
+    let gateway = restart(gateway, &config);
+    assert!(!gateway.program.err().contains("damaged"), "{}", gateway.program.err());
+    assert_eq!(gateway.call(&tags()).status, 200);
+}
+
+#[test]
 fn check_and_reload_tell_about_it() {
     let vendor = Stub::good();
     let state = Folder::new();
@@ -271,4 +291,107 @@ fn a_reload_changes_limits_of_calls_that_were_restored() {
         assert_eq!(gateway.call(&tags()).status, status, "{limit}");
     }
     assert_eq!(restart(gateway, &config).used("app", "device"), 3);
+}
+
+/// A socket that does not listen, on an address that others share with it: nobody else gets its port.
+fn share(address: SocketAddr) -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.set_reuse_port(true).expect("an option");
+    socket.bind(&address.into()).expect("the address can be shared");
+    let address = socket.local_addr().expect("an address").as_socket().expect("an address of IP");
+    (socket, address)
+}
+
+/// What clients got while one process after the other took over.
+#[derive(Default)]
+struct Answers {
+    good: AtomicUsize,
+    exhausted: AtomicUsize,
+    draining: AtomicUsize,
+    /// Requests without an answer, each with its id.
+    lost: Mutex<Vec<String>>,
+}
+
+/// Calls until it is over, on one connection for as long as that is kept, or on a new one each time.
+fn client(name: &str, address: SocketAddr, keeps: bool, (over, answers): (&AtomicBool, &Answers)) {
+    let mut connection = None;
+    for number in 0.. {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let id = format!("{name}-{number}");
+        let mut request = tags().header("X-Request-Id", &id);
+        if !keeps {
+            request = request.header("Connection", "close");
+        }
+        match try_call(&mut connection, address, &request) {
+            Some(200) => answers.good.fetch_add(1, Ordering::Relaxed),
+            Some(429) => answers.exhausted.fetch_add(1, Ordering::Relaxed),
+            Some(503) => answers.draining.fetch_add(1, Ordering::Relaxed),
+            Some(other) => panic!("{other}"),
+            None => {
+                answers.lost.lock().expect("no client panics").push(id);
+                0
+            }
+        };
+    }
+}
+
+/// One process after the other takes over on one port while clients call without a pause.
+fn rolling_restart(windows: Windows) {
+    const BUDGETS: &str = "device: { limit: 40, window: 1s }";
+    let vendor = Simulator::with(BUDGETS, windows);
+    let (_reserved, address) = share(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let state = Folder::new();
+    let mut config = with_state(&vendor.url(), BUDGETS, &state);
+    config.listeners = format!("{{ address: \"{address}\" }}");
+    config.workers = 2;
+    let mut gateway = Gateway::start(&config);
+    // The admin's port can be shared as well.
+    drop(share(gateway.admin));
+    let (over, answers) = (AtomicBool::new(false), Answers::default());
+    let mut logs = Vec::new();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (over, answers) = (&over, &answers);
+            let (name, keeps) = if number % 2 == 0 { ("keeps", true) } else { ("fresh", false) };
+            scope.spawn(move || client(&format!("{name}-{number}"), address, keeps, (over, answers)));
+        }
+        for _ in 0..3 {
+            let enough = answers.good.load(Ordering::Relaxed) + 60;
+            wait_until("calls are served", || answers.good.load(Ordering::Relaxed) >= enough);
+            let next = Gateway::start(&config);
+            let mut former = std::mem::replace(&mut gateway, next);
+            former.program.signal("TERM");
+            assert_eq!(former.program.wait().code(), Some(0), "{}", former.program.err());
+            logs.push(former.program.out());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    gateway.program.signal("TERM");
+    gateway.program.wait();
+    logs.push(gateway.program.out());
+    // A kept connection may close while a request is on its way to it; that one was not read by anybody.
+    let lost = answers.lost.into_inner().expect("no client panicked");
+    for id in &lost {
+        let line = format!("\"request_id\":\"{id}\"");
+        assert!(id.starts_with("keeps") && !logs.iter().any(|log| log.contains(&line)), "{id} has no answer");
+    }
+    let [good, exhausted, draining] =
+        [answers.good, answers.exhausted, answers.draining].map(AtomicUsize::into_inner);
+    eprintln!("{good} good, {exhausted} over the budget, {draining} told to come again, {lost:?} unread");
+    let counts = vendor.counts(Keys::SHOP_APP, "device");
+    assert_eq!(counts["refused"], 0, "{counts}");
+    assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 40), "{counts}");
+}
+
+#[test]
+fn a_rolling_restart_loses_no_call_and_no_answer_where_windows_are_fixed() {
+    rolling_restart(Windows::Fixed);
+}
+
+#[test]
+fn a_rolling_restart_loses_no_call_and_no_answer_where_windows_slide() {
+    rolling_restart(Windows::Sliding);
 }

@@ -1,3 +1,5 @@
+mod simulation;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

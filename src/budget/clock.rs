@@ -1,0 +1,64 @@
+//! The clock of the budgets.
+
+use std::time::{Duration, Instant};
+
+use super::Moment;
+
+/// Reads the monotonic clock budgets are kept by.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// How far back a clock can tell: longer than the longest window with its guard.
+    const PAST: Duration = Duration::from_hours(24 * 64);
+
+    /// A clock on which calls of a former process have a place as well.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Self(now.checked_sub(Self::PAST).unwrap_or(now))
+    }
+
+    /// How long it runs.
+    pub fn uptime(&self) -> Duration {
+        self.0.elapsed().saturating_sub(Self::PAST)
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Moment {
+        #[cfg(test)]
+        if let Some(moment) = hand::moment() {
+            return moment;
+        }
+        Moment::after_start(self.0.elapsed())
+    }
+
+    /// The instant of a moment.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.0 + moment.since(Moment::default())
+    }
+
+    /// The moment of an instant.
+    pub fn at(&self, instant: Instant) -> Moment {
+        Moment::after_start(instant.saturating_duration_since(self.0))
+    }
+}
+
+/// Time moved by hand: once set, every clock of this thread stands there.
+#[cfg(test)]
+pub(super) mod hand {
+    use std::cell::Cell;
+
+    use super::Moment;
+
+    thread_local! {
+        static HAND: Cell<Option<Moment>> = const { Cell::new(None) };
+    }
+
+    pub(in crate::budget) fn moment() -> Option<Moment> {
+        HAND.get()
+    }
+
+    pub(in crate::budget) fn set(moment: Moment) {
+        HAND.set(Some(moment));
+    }
+}

@@ -1,0 +1,587 @@
+//! The law, played through: callers, gateway and vendor on random schedules, with time moved by hand and the real
+//! code of the budgets between them.
+//!
+//! `BUDGET_SEED=17 cargo test simulation` plays one schedule again; `BUDGET_SCHEDULES=100000` plays more of them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::RangeInclusive;
+use std::task::{Context, Waker};
+
+use super::*;
+use crate::budget::clock::hand;
+
+const SECOND: u64 = 1_000_000;
+/// The longest an attempt lasts.
+const ATTEMPT: u64 = 30 * SECOND;
+
+/// Numbers that only look random (`SplitMix64`).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
+        range.start() + self.roll() % (range.end() - range.start() + 1)
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.roll() % 100 < chance
+    }
+}
+
+/// Says which schedule failed, however it did.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("play it again with BUDGET_SEED={}", self.0);
+        }
+    }
+}
+
+fn each_seed(count: u64, play: impl Fn(u64)) {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds = match number("BUDGET_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("BUDGET_SCHEDULES").unwrap_or(count),
+    };
+    for seed in seeds {
+        let _told = Seed(seed);
+        play(seed);
+    }
+}
+
+/// What the vendor allows, which no configuration goes beyond.
+#[derive(Clone, Copy)]
+struct Vendor {
+    limit: u64,
+    window: u64,
+    guard: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Event {
+    Arrives,
+    Looks(u64),
+    HangsUp(u64),
+    Dispatches(u64),
+    Ends(u64),
+    Reloads,
+    Restarts,
+}
+
+/// A request that asks for a slot.
+struct Request {
+    caller: usize,
+    draws_on: Vec<usize>,
+    until: Moment,
+    turn: Option<Turn>,
+}
+
+/// A call that is paid for.
+struct Call {
+    caller: usize,
+    draws_on: Vec<usize>,
+    /// Limits when it was taken, and its place in the order of takes.
+    limits: [u32; 2],
+    order: u64,
+    stage: CallStage,
+    fate: Fate,
+}
+
+enum CallStage {
+    Paid(Permit),
+    UnderWay(Dispatched),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Answered,
+    GivenUp,
+    NotSent,
+    Cancelled,
+}
+
+/// One call as the vendor counts it.
+#[derive(Clone, Copy)]
+struct Counted {
+    at: u64,
+    order: u64,
+    limit: u32,
+    /// Which run of the gateway sent it.
+    run: u32,
+}
+
+struct World {
+    dice: Dice,
+    now: u64,
+    events: BinaryHeap<Reverse<(u64, u64)>>,
+    due: BTreeMap<u64, Event>,
+    vendors: [Vendor; 2],
+    limits: [BudgetLimit; 2],
+    horizon: Horizon,
+    registry: Budgets,
+    budgets: [&'static Budget; 2],
+    takers: Vec<Taker>,
+    requests: BTreeMap<u64, Request>,
+    calls: BTreeMap<u64, Call>,
+    counted: [Vec<Counted>; 2],
+    latency: RangeInclusive<u64>,
+    faults: bool,
+    /// New requests take the place of those served.
+    refill: bool,
+    run: u32,
+    next: u64,
+    taken: u64,
+    latency_sum: u64,
+}
+
+fn limit(limit: u64, window: u64, burst: Option<u32>) -> BudgetLimit {
+    let size = size(u32::try_from(limit).expect("small"), Duration::from_micros(window));
+    BudgetLimit { burst: burst.and_then(NonZeroU32::new), ..size }
+}
+
+impl World {
+    fn new(seed: u64, faults: bool) -> Self {
+        let mut dice = Dice(seed);
+        let guard = dice.within(0..=10) * SECOND;
+        let vendors = [(); 2].map(|()| {
+            let window = dice.within(1..=60) * SECOND;
+            Vendor { limit: dice.within(1..=20), window, guard }
+        });
+        let horizon =
+            Horizon { guard: Duration::from_micros(guard), attempt: Duration::from_micros(ATTEMPT) };
+        let limits = vendors.map(|vendor| limit(vendor.limit, vendor.window, None));
+        let registry = Budgets::default();
+        let budgets = open(&registry, limits, horizon);
+        let takers = (0..dice.within(1..=4)).map(|caller| {
+            let quota = (faults && dice.percent(20)).then(|| {
+                let quota = limit(dice.within(1..=10), dice.within(1..=60) * SECOND, None);
+                Arc::new(Quota::new(quota))
+            });
+            let weight = u32::try_from(dice.within(1..=4)).expect("small");
+            Taker { caller: u16::try_from(caller).expect("few"), weight, quota }
+        });
+        let takers = takers.collect();
+        let slowest = [SECOND / 10, SECOND, 30 * SECOND][usize::try_from(dice.roll() % 3).expect("small")];
+        Self {
+            now: 0,
+            events: BinaryHeap::new(),
+            due: BTreeMap::new(),
+            vendors,
+            limits,
+            horizon,
+            registry,
+            budgets,
+            takers,
+            requests: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            counted: [Vec::new(), Vec::new()],
+            latency: 0..=slowest,
+            faults,
+            refill: false,
+            run: 0,
+            next: 0,
+            taken: 0,
+            latency_sum: 0,
+            dice,
+        }
+    }
+
+    fn plan(&mut self, at: u64, event: Event) {
+        self.next += 1;
+        self.events.push(Reverse((at.max(self.now), self.next)));
+        self.due.insert(self.next, event);
+    }
+
+    /// Plays on until nothing is due any more, or until a time.
+    fn play_until(&mut self, end: u64) {
+        while let Some(Reverse((at, number))) =
+            self.events.peek().copied().filter(|Reverse((at, _))| *at <= end)
+        {
+            self.events.pop();
+            self.move_to(at);
+            let event = self.due.remove(&number).expect("planned");
+            self.happen(event);
+            self.answer_bells();
+        }
+        if end < u64::MAX {
+            self.move_to(end);
+        }
+    }
+
+    fn move_to(&mut self, at: u64) {
+        self.now = at;
+        hand::set(self.moment());
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::from_micros(self.now)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrives => self.arrive(),
+            Event::Looks(request) => self.look(request),
+            Event::HangsUp(request) => drop(self.requests.remove(&request)),
+            Event::Dispatches(call) => self.dispatch(call),
+            Event::Ends(call) => self.end(call),
+            Event::Reloads => self.reload(),
+            Event::Restarts => self.restart(),
+        }
+    }
+
+    /// Whoever is told to look does so at once.
+    fn answer_bells(&mut self) {
+        let cx = Context::from_waker(Waker::noop());
+        loop {
+            let rung = self.requests.iter().find(|(_, request)| {
+                request.turn.as_ref().is_some_and(|turn| turn.bell().poll(&cx).is_ready())
+            });
+            let Some((&request, _)) = rung else { return };
+            self.look(request);
+        }
+    }
+
+    fn arrive(&mut self) {
+        let caller = usize::try_from(self.dice.roll()).expect("64 bits") % self.takers.len();
+        let draws_on = match self.dice.roll() % 4 {
+            _ if !self.faults => vec![0],
+            0 => vec![1],
+            1 => vec![0, 1],
+            _ => vec![0],
+        };
+        self.arrive_from(caller, draws_on);
+    }
+
+    fn arrive_from(&mut self, caller: usize, draws_on: Vec<usize>) {
+        let patience = match self.dice.roll() % 3 {
+            _ if !self.faults => 3600 * SECOND,
+            0 => 0,
+            _ => self.dice.within(0..=40) * SECOND,
+        };
+        let until = Moment::from_micros(self.now + patience);
+        self.next += 1;
+        let request = self.next;
+        self.requests.insert(request, Request { caller, draws_on, until, turn: None });
+        if self.faults && self.dice.percent(20) {
+            let hangs_up = self.now + self.dice.within(0..=patience);
+            self.plan(hangs_up, Event::HangsUp(request));
+        }
+        self.look(request);
+    }
+
+    fn draw(&self, draws_on: &[usize]) -> Draw {
+        let budgets: Vec<_> = draws_on.iter().map(|place| self.budgets[*place]).collect();
+        draw(&budgets)
+    }
+
+    fn look(&mut self, number: u64) {
+        let now = self.moment();
+        let Some(mut request) = self.requests.remove(&number) else { return };
+        let draw = self.draw(&request.draws_on);
+        let patience = if request.until > now { Patience::Until(request.until) } else { Patience::None };
+        let turn = request.turn.take();
+        match decide(&draw, &self.takers[request.caller], (Clock::start(), now), turn, patience) {
+            Decision::Paid(permit) => self.paid(permit, request.caller, request.draws_on),
+            Decision::Refused(_) => {}
+            Decision::Wait { turn, look_at } => {
+                if let Some(at) = look_at {
+                    assert!(at > now, "a look in the past would be repeated for ever");
+                    self.plan(at.as_micros(), Event::Looks(number));
+                }
+                self.plan(request.until.as_micros(), Event::Looks(number));
+                request.turn = Some(turn);
+                self.requests.insert(number, request);
+            }
+        }
+    }
+
+    fn paid(&mut self, permit: Permit, caller: usize, draws_on: Vec<usize>) {
+        self.taken += 1;
+        for place in &draws_on {
+            let standing = self.budgets[*place].standing(self.moment());
+            assert!(standing.used <= standing.limit, "{} slots of {}", standing.used, standing.limit);
+        }
+        let fate = match self.dice.roll() % 100 {
+            _ if !self.faults => Fate::Answered,
+            0..10 => Fate::Cancelled,
+            10..20 => Fate::NotSent,
+            20..40 => Fate::GivenUp,
+            _ => Fate::Answered,
+        };
+        let limits = self.limits.map(|limit| limit.limit.get());
+        let (order, stage) = (self.taken, CallStage::Paid(permit));
+        self.next += 1;
+        let call = self.next;
+        self.calls.insert(call, Call { caller, draws_on: draws_on.clone(), limits, order, stage, fate });
+        let delay = if self.faults { self.dice.within(0..=SECOND / 100) } else { 0 };
+        self.plan(self.now + delay, Event::Dispatches(call));
+        if self.refill {
+            self.arrive_from(caller, draws_on);
+        }
+    }
+
+    fn dispatch(&mut self, number: u64) {
+        let Some(mut call) = self.calls.remove(&number) else { return };
+        let CallStage::Paid(permit) = call.stage else { panic!("dispatched once") };
+        if call.fate == Fate::Cancelled {
+            return drop(permit);
+        }
+        call.stage = CallStage::UnderWay(permit.dispatch());
+        let lasts = match call.fate {
+            Fate::NotSent => self.dice.within(0..=3 * SECOND),
+            Fate::GivenUp => self.dice.within(0..=ATTEMPT),
+            Fate::Answered | Fate::Cancelled => self.dice.within(self.latency.clone()),
+        };
+        self.latency_sum += lasts;
+        for &place in &call.draws_on {
+            let seen_for = match call.fate {
+                Fate::Answered => Some(lasts),
+                // The vendor may count it long after we gave it up, or never.
+                Fate::GivenUp => self.dice.percent(70).then_some(lasts + self.vendors[place].guard),
+                Fate::NotSent | Fate::Cancelled => None,
+            };
+            if let Some(seen_for) = seen_for {
+                let at = self.now + self.dice.within(0..=seen_for);
+                let (order, limit, run) = (call.order, call.limits[place], self.run);
+                self.counted[place].push(Counted { at, order, limit, run });
+            }
+        }
+        self.calls.insert(number, call);
+        self.plan(self.now + lasts, Event::Ends(number));
+    }
+
+    fn end(&mut self, number: u64) {
+        let Some(call) = self.calls.remove(&number) else { return };
+        let CallStage::UnderWay(dispatched) = call.stage else { panic!("ends after its dispatch") };
+        match call.fate {
+            Fate::Answered => {
+                let said =
+                    if self.faults && self.dice.percent(10) { self.hearsay() } else { Said::default() };
+                dispatched.settle(self.moment(), said);
+            }
+            Fate::GivenUp => drop(dispatched),
+            Fate::NotSent => {
+                dispatched.refund();
+                // The second attempt, which pays for itself and does not wait.
+                if self.dice.percent(50) {
+                    let draw = self.draw(&call.draws_on);
+                    let again = take(&draw, &self.takers[call.caller], Clock::start(), self.moment());
+                    if let Ok(permit) = again {
+                        self.paid(permit, call.caller, call.draws_on);
+                    }
+                }
+            }
+            Fate::Cancelled => panic!("never dispatched"),
+        }
+    }
+
+    /// Rate headers without rhyme or reason: whatever they say, they can only make calls fewer.
+    fn hearsay(&mut self) -> Said {
+        let mut number = |most: u64| {
+            self.dice.percent(50).then(|| u32::try_from(self.dice.within(0..=most)).expect("small"))
+        };
+        let (limit, remaining, reset) = (number(30), number(30), number(90));
+        let reset = reset.map(|seconds| Duration::from_secs(seconds.into()));
+        Said { limit, remaining, reset, refused: self.dice.percent(20) }
+    }
+
+    /// Another configuration, never beyond what the vendor allows.
+    fn reload(&mut self) {
+        for place in 0..2 {
+            let Vendor { limit: most, window, guard } = self.vendors[place];
+            let new = self.dice.within(1..=most);
+            let burst =
+                self.dice.percent(20).then(|| u32::try_from(self.dice.within(1..=new)).expect("small"));
+            let longer = self.dice.within(window..=3 * window);
+            self.limits[place] = limit(new, longer, burst);
+            let guard = Duration::from_micros(self.dice.within(guard..=2 * guard));
+            self.horizon = Horizon { guard, ..self.horizon };
+        }
+        self.budgets = open(&self.registry, self.limits, self.horizon);
+    }
+
+    /// A new process without a memory. What the old one had under way ends with it.
+    fn restart(&mut self) {
+        self.requests.clear();
+        self.calls.clear();
+        self.registry = Budgets::default();
+        self.budgets = open(&self.registry, self.limits, self.horizon);
+        self.run += 1;
+    }
+
+    /// What the vendor saw, by whichever kind of window it counts.
+    fn judge(&mut self) {
+        for (vendor, counted) in self.vendors.iter().zip(&mut self.counted) {
+            counted.sort_unstable_by_key(|call| call.at);
+            for run in 0..=self.run {
+                // Without a memory a new process knows nothing of the old one's calls.
+                let seen: Vec<Counted> = counted.iter().filter(|call| call.run == run).copied().collect();
+                sliding(vendor, &seen);
+                let phase = self.dice.within(0..=vendor.window);
+                fixed(vendor, phase, &seen);
+                from_first_call(vendor, &seen);
+            }
+        }
+    }
+}
+
+fn open(registry: &Budgets, limits: [BudgetLimit; 2], horizon: Horizon) -> [&'static Budget; 2] {
+    let open = |name, limit| registry.open(&key("a"), name, limit, horizon);
+    [open(BudgetName::Push, limits[0]), open(BudgetName::File, limits[1])]
+}
+
+/// No span of a window's length, wherever it starts, holds more calls than the limit that was in force when the last
+/// of them was taken.
+fn sliding(vendor: &Vendor, seen: &[Counted]) {
+    for (first, start) in seen.iter().enumerate() {
+        let mut last = *start;
+        for (calls, call) in
+            (1..).zip(seen[first..].iter().take_while(|call| call.at - start.at < vendor.window))
+        {
+            last = if call.order > last.order { *call } else { last };
+            assert!(
+                calls <= last.limit,
+                "{calls} of {} counted in the window from {} µs",
+                last.limit,
+                start.at
+            );
+        }
+    }
+}
+
+fn fixed(vendor: &Vendor, phase: u64, seen: &[Counted]) {
+    let mut windows: BTreeMap<u64, u64> = BTreeMap::new();
+    for call in seen {
+        *windows.entry((call.at + phase) / vendor.window).or_default() += 1;
+    }
+    assert!(
+        windows.values().all(|calls| *calls <= vendor.limit),
+        "of {} in fixed windows: {windows:?}",
+        vendor.limit
+    );
+}
+
+fn from_first_call(vendor: &Vendor, seen: &[Counted]) {
+    let (mut start, mut calls) = (None, 0);
+    for call in seen {
+        if start.is_none_or(|start| call.at - start >= vendor.window) {
+            (start, calls) = (Some(call.at), 0);
+        }
+        calls += 1;
+        assert!(calls <= vendor.limit, "{calls} of {} in the window from {start:?} µs", vendor.limit);
+    }
+}
+
+#[test]
+fn no_window_of_the_vendors_ever_counts_too_many() {
+    each_seed(3_000, |seed| {
+        let mut world = World::new(seed, true);
+        let length = world.dice.within(10..=200) * SECOND;
+        for _ in 0..world.dice.within(10..=150) {
+            let at = world.dice.within(0..=length);
+            world.plan(at, Event::Arrives);
+        }
+        for _ in 0..world.dice.within(0..=4) {
+            let at = world.dice.within(0..=length);
+            world.plan(at, Event::Reloads);
+        }
+        if world.dice.percent(20) {
+            let at = world.dice.within(0..=length);
+            world.plan(at, Event::Restarts);
+        }
+        world.play_until(u64::MAX);
+        world.judge();
+        // Every slot comes back, and nobody is left in a queue.
+        world.move_to(world.now + 600 * SECOND);
+        for budget in world.budgets {
+            let standing = budget.standing(world.moment());
+            assert_eq!((standing.used, standing.waiting), (0, 0), "{:?}", standing.name);
+        }
+    });
+}
+
+#[test]
+fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
+    each_seed(1_000, |seed| {
+        let mut world = World::new(seed, true);
+        for _ in 0..60 {
+            let at = world.dice.within(0..=30 * SECOND);
+            world.plan(at, Event::Arrives);
+        }
+        world.play_until(30 * SECOND);
+        world.requests.clear();
+        world
+            .calls
+            .retain(|_, call| matches!(call.stage, CallStage::UnderWay(_)) && call.fate != Fate::NotSent);
+        world.faults = false;
+        let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.takers.len();
+        let ask =
+            |world: &World| take(&world.draw(&[0, 1]), &world.takers[caller], Clock::start(), world.moment());
+        let Err(refusal) = ask(&world) else { return };
+        let told = refusal.wait();
+        let at = (world.moment() + told).as_micros();
+        world.play_until(at);
+        if let Err(again) = ask(&world) {
+            panic!("told to wait {told:?} by {refusal}, and then: {again}");
+        }
+    });
+}
+
+#[test]
+fn without_faults_hardly_a_slot_is_idle_while_callers_wait() {
+    each_seed(100, |seed| {
+        let mut world = World::new(seed, false);
+        world.refill = true;
+        for caller in 0..world.takers.len() {
+            for _ in 0..3 {
+                world.arrive_from(caller, vec![0]);
+            }
+        }
+        let Vendor { limit, window, .. } = world.vendors[0];
+        let mean_at_most = window + *world.latency.end();
+        let length = 20 * mean_at_most;
+        world.play_until(length);
+        let mean = window + world.latency_sum / world.taken;
+        let (had, could) = (world.taken * 100, length / mean * limit * 95);
+        assert!(had >= could, "{} calls, and there was room for {}", world.taken, could / 95);
+        world.judge();
+    });
+}
+
+#[test]
+fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
+    each_seed(20, |seed| {
+        let mut world = World::new(seed, false);
+        let weight = |dice: &mut Dice| u32::try_from(dice.within(1..=5)).expect("small");
+        let (flood, modest) = (weight(&mut world.dice), weight(&mut world.dice));
+        let taker = |caller, weight| Taker { caller, weight, quota: None };
+        world.takers = vec![taker(0, flood), taker(1, modest)];
+        for _ in 0..1_000 {
+            world.arrive_from(0, vec![0]);
+        }
+        for _ in 0..10 {
+            let pause = world.dice.within(0..=world.vendors[0].window);
+            world.play_until(world.now + pause);
+            let before = world.taken;
+            world.arrive_from(1, vec![0]);
+            let modest_waits = |world: &World| world.requests.values().any(|request| request.caller == 1);
+            while modest_waits(&world) {
+                let Reverse((at, _)) = *world.events.peek().expect("somebody waits");
+                world.play_until(at);
+            }
+            let others = world.taken - before - 1;
+            // Those whose slots freed at the same microsecond are told one by one.
+            let fair = u64::from(flood.div_ceil(modest)) + 1;
+            assert!(others <= fair, "{others} of the flood went first, with weights {flood} and {modest}");
+        }
+    });
+}
