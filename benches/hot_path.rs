@@ -174,7 +174,7 @@ fn no_body(config: &Config) -> Payload {
         files: &config.files,
         images: &config.images,
     };
-    Payload::check(BodyRule::None, &subject, Buffered::empty()).expect("nothing to refuse")
+    Payload::check(BodyRule::None, &subject, Buffered::empty(), None).expect("nothing to refuse")
 }
 
 criterion_group!(hot_path, matching, identifying, paying, building);

@@ -17,6 +17,8 @@ use crate::refusal::Refusal;
 
 /// Bodies up to this length are kept in the chunks they came in, or in one small buffer.
 const SMALL_BYTES: usize = 64 * 1024;
+/// So much is copied before it is looked at: what was copied is still in the nearest cache.
+const PIECE_BYTES: usize = 16 * 1024;
 /// Buffers kept for the next upload, a worker.
 const SPARE_BUFFERS: usize = 4;
 
@@ -152,18 +154,21 @@ pub fn check_declared(body: &impl Body, allowance: Allowance) -> Result<(), Refu
 }
 
 /// Reads a body to its end, refusing it as soon as it passes a limit.
+///
+/// `look` is shown a large body from its beginning, each time some was added and is still in the cache.
 pub async fn read(
     body: Incoming,
     allowance: Allowance,
     hold: Hold,
     spare: &Arc<SpareBuffers>,
+    look: impl FnMut(&[u8]),
 ) -> Result<Buffered, Refusal> {
     check_declared(&body, allowance)?;
     if body.is_end_stream() {
         return Ok(Buffered::empty());
     }
     let timeout = allowance.timeout;
-    tokio::time::timeout(timeout, collect(body, allowance, hold, spare))
+    tokio::time::timeout(timeout, collect(body, allowance, hold, spare, look))
         .await
         .unwrap_or(Err(Refusal::BodyTimeout { limit: timeout }))
 }
@@ -173,6 +178,7 @@ async fn collect(
     allowance: Allowance,
     mut hold: Hold,
     spare: &Arc<SpareBuffers>,
+    mut look: impl FnMut(&[u8]),
 ) -> Result<Buffered, Refusal> {
     let declared = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     hold.grow_to(declared.unwrap_or(0))?;
@@ -191,7 +197,10 @@ async fn collect(
         let length = buffer.bytes.len() + bytes.len();
         check_length(length, allowance)?;
         hold.grow_to(length)?;
-        buffer.bytes.extend_from_slice(&bytes);
+        for piece in bytes.chunks(PIECE_BYTES) {
+            buffer.bytes.extend_from_slice(piece);
+            look(&buffer.bytes);
+        }
         drop(bytes);
         chunk = next_chunk(&mut body).await?;
     }

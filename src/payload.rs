@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::body::{self, Cid, Defect, Facts, Subject};
+use crate::body::{self, Ahead, Cid, Defect, Facts, Subject};
 use crate::intake::Buffered;
 use crate::operation::BodyRule;
 
@@ -13,9 +13,14 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Checks a body. Where the operation takes none, what was sent is dropped.
-    pub fn check(rule: BodyRule, subject: &Subject<'_>, body: Buffered) -> Result<Self, Defect> {
-        let facts = body::check(rule, subject, &body)?;
+    /// Checks a body, of which `ahead` may know a part. Where the operation takes none, what was sent is dropped.
+    pub fn check(
+        rule: BodyRule,
+        subject: &Subject<'_>,
+        body: Buffered,
+        ahead: Option<&Ahead>,
+    ) -> Result<Self, Defect> {
+        let facts = body::check_rest(rule, subject, &body, ahead)?;
         let body = if matches!(rule, BodyRule::None | BodyRule::CidQuery) { Buffered::empty() } else { body };
         Ok(Self { body, facts })
     }

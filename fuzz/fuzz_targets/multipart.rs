@@ -1,13 +1,14 @@
-//! Any body and any boundary: forms are read in bounds, and a refusal never quotes much.
+//! Any body and any boundary: forms are read in bounds, a refusal never quotes much, and what was looked at while the
+//! body arrived changes no verdict.
 
 #![no_main]
 
-use jpush_gateway::body::check;
+use jpush_gateway::body::{Ahead, check, check_rest};
 use jpush_gateway::operation::{BodyRule, Verb};
 use jpush_gateway_fuzz::{images, subject};
 use libfuzzer_sys::fuzz_target;
 
-// The first line is the Content-Type, the rest the body.
+// The first line is the Content-Type, the rest the body; it arrives in pieces as long as that line.
 fuzz_target!(|data: &[u8]| {
     let images = images();
     let at = data.iter().position(|&byte| byte == b'\n').unwrap_or(data.len());
@@ -21,7 +22,11 @@ fuzz_target!(|data: &[u8]| {
     ] {
         subject.value = Some(value);
         subject.method = method;
-        if let Err(defect) = check(rule, &subject, body) {
+        let verdict = check(rule, &subject, body);
+        let mut ahead = Ahead::new(rule, &subject);
+        (0..body.len()).step_by(at + 1).for_each(|length| ahead.look(&body[..length]));
+        assert_eq!(check_rest(rule, &subject, body, Some(&ahead)), verdict);
+        if let Err(defect) = verdict {
             assert!(defect.message.len() < 300);
         }
     }

@@ -9,12 +9,14 @@ use std::borrow::Cow;
 use memchr::memmem::Finder;
 
 use super::query::decode;
-use super::{Fault, Rule};
+use super::{Ahead, Fault, Rule};
 
 /// A form of the vendor's has three parts at most.
 const PARTS_MAX: usize = 32;
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const BOUNDARY_BYTES_MAX: usize = 256;
+/// Delimiters remembered: more than a form may have.
+const FOUND_MAX: usize = 2 * PARTS_MAX;
 
 /// One part of a form.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) struct Part<'a> {
     pub(super) names_txt: bool,
     /// The bytes between the head and the next boundary.
     pub(super) content: &'a [u8],
+    /// Where in the body they start.
+    pub(super) start: usize,
 }
 
 /// The parts of a form, in order.
@@ -33,12 +37,20 @@ pub(super) struct Form<'a>(Vec<Part<'a>>);
 
 impl<'a> Form<'a> {
     /// Splits a body at the boundary its `Content-Type` tells.
-    pub(super) fn parse(content_type: Option<&[u8]>, body: &'a [u8]) -> Result<Self, Fault> {
-        let boundary = content_type
-            .and_then(boundary)
+    pub(super) fn parse(
+        content_type: Option<&[u8]>,
+        body: &'a [u8],
+        ahead: Option<&Ahead>,
+    ) -> Result<Self, Fault> {
+        let mut fresh = None;
+        let delimiters = ahead
+            .and_then(Ahead::delimiters)
+            .or_else(|| {
+                fresh = Delimiters::of(content_type);
+                fresh.as_ref()
+            })
             .ok_or_else(|| bad("Content-Type tells no boundary; send multipart/form-data; boundary=…"))?;
-        let delimiter = [b"\r\n--", &*boundary].concat();
-        let cutter = Cutter { body, delimiter: Finder::new(&delimiter) };
+        let cutter = Cutter { body, delimiters };
         let mut next =
             cutter.first().ok_or_else(|| bad("the boundary of Content-Type is not in the body"))?;
         let mut parts = Vec::new();
@@ -48,7 +60,9 @@ impl<'a> Form<'a> {
             }
             // Searched from the line's own CRLF: it may be the next boundary's, too.
             next = cutter.next(start - 2);
-            parts.push(part(&body[start..next.at.max(start)])?);
+            let end = next.at.max(start);
+            let part = part(&body[start..end])?;
+            parts.push(Part { start: end - part.content.len(), ..part });
         }
         Ok(Self(parts))
     }
@@ -84,17 +98,54 @@ struct Boundary {
     behind: Option<usize>,
 }
 
+/// Where a delimiter, which is CRLF, two dashes and the boundary, stands in a body.
+pub(super) struct Delimiters {
+    finder: Finder<'static>,
+    /// The first of them, in order: all that start in front of `searched`.
+    found: Vec<usize>,
+    searched: usize,
+}
+
+impl Delimiters {
+    /// Those of the boundary that a `Content-Type` tells; nothing is searched yet.
+    pub(super) fn of(content_type: Option<&[u8]>) -> Option<Self> {
+        let delimiter = [b"\r\n--", &*boundary(content_type?)?].concat();
+        Some(Self { finder: Finder::new(&delimiter).into_owned(), found: Vec::new(), searched: 0 })
+    }
+
+    /// Searches what was added to the beginning of a body that was searched before.
+    pub(super) fn search(&mut self, beginning: &[u8]) {
+        while self.found.len() < FOUND_MAX {
+            let Some(at) = self.finder.find(&beginning[self.searched..]) else {
+                let cut = self.finder.needle().len() - 1;
+                self.searched = self.searched.max(beginning.len().saturating_sub(cut));
+                return;
+            };
+            self.found.push(self.searched + at);
+            self.searched += at + 1;
+        }
+    }
+
+    /// The first one in a body at or behind a position.
+    fn find(&self, body: &[u8], from: usize) -> Option<usize> {
+        let known = self.found.iter().copied().find(|&at| at >= from);
+        known.or_else(|| {
+            let from = from.max(self.searched);
+            Some(from + self.finder.find(body.get(from..)?)?)
+        })
+    }
+}
+
 /// Finds boundary lines.
 struct Cutter<'a, 'd> {
     body: &'a [u8],
-    /// CRLF, two dashes and the boundary.
-    delimiter: Finder<'d>,
+    delimiters: &'d Delimiters,
 }
 
 impl Cutter<'_, '_> {
     /// The first boundary; whatever is in front of it is no part.
     fn first(&self) -> Option<Boundary> {
-        let dashed = &self.delimiter.needle()[2..];
+        let dashed = &self.delimiters.finder.needle()[2..];
         let opening = self.body.starts_with(dashed).then(|| self.read(0, dashed.len())).flatten();
         opening.or_else(|| self.search(0))
     }
@@ -106,8 +157,8 @@ impl Cutter<'_, '_> {
 
     fn search(&self, mut from: usize) -> Option<Boundary> {
         loop {
-            let at = from + self.delimiter.find(&self.body[from..])?;
-            from = at + self.delimiter.needle().len();
+            let at = self.delimiters.find(self.body, from)?;
+            from = at + self.delimiters.finder.needle().len();
             if let Some(boundary) = self.read(at, from) {
                 return Some(boundary);
             }
@@ -128,12 +179,13 @@ impl Cutter<'_, '_> {
 /// Reads a part: its head, an empty line, its content.
 fn part(bytes: &[u8]) -> Result<Part<'_>, Fault> {
     if let Some(content) = bytes.strip_prefix(b"\r\n") {
-        return Ok(Part { name: Cow::Borrowed(b""), names_txt: false, content });
+        return Ok(Part { name: Cow::Borrowed(b""), names_txt: false, content, start: 0 });
     }
     let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
     let end = memchr::memmem::find(window, b"\r\n\r\n")
         .ok_or_else(|| bad("a part's head does not end in an empty line within 8 KiB"))?;
-    let mut part = Part { name: Cow::Borrowed(b""), names_txt: false, content: &bytes[end + 4..] };
+    let content = &bytes[end + 4..];
+    let mut part = Part { name: Cow::Borrowed(b""), names_txt: false, content, start: 0 };
     let mut disposed = false;
     for line in bytes[..end].split(|&byte| byte == b'\n') {
         let Some((field, value)) = split_at_byte(line, b':') else { continue };

@@ -3,6 +3,7 @@
 //! Pure functions over a whole body: bytes in, [`Facts`] or a [`Defect`] out. The gateway refuses only what the
 //! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
 
+mod ahead;
 mod channel;
 mod cid;
 mod form;
@@ -10,6 +11,7 @@ mod image_files;
 mod image_urls;
 mod json;
 mod media_id;
+mod newline_mask;
 mod newlines;
 mod picture;
 mod push;
@@ -24,6 +26,7 @@ mod tests;
 use crate::config::{Files, Images, Limits};
 use crate::operation::{BodyRule, Family, Verb};
 
+pub use ahead::Ahead;
 pub use channel::{ImageType, UploadChannel};
 pub use cid::Cid;
 pub use picture::{PictureVerdict, check_picture};
@@ -94,6 +97,16 @@ pub struct Defect {
 /// An encrypted body is never refused, but what can be read of it counts: a readable `audience` decides whether it
 /// is a broadcast. Its cid, if any, is inside the payload, so none is known. A query is no body: it stays readable.
 pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts, Defect> {
+    check_rest(rule, subject, body, None)
+}
+
+/// Judges a whole body of which some was looked at while it arrived. The verdict is that of [`check`].
+pub fn check_rest(
+    rule: BodyRule,
+    subject: &Subject<'_>,
+    body: &[u8],
+    ahead: Option<&Ahead>,
+) -> Result<Facts, Defect> {
     let mut facts = Facts::default();
     let encrypted = subject.encrypted && rule != BodyRule::CidQuery;
     let verdict = match rule {
@@ -104,9 +117,9 @@ pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts
         BodyRule::GroupPush => push::check(push::Kind::Group, body, &mut facts),
         BodyRule::FilePush => push::check(push::Kind::File { app_key: subject.app_key }, body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
-        BodyRule::TargetList => target_list::check(subject, body, &mut facts),
+        BodyRule::TargetList => target_list::check(subject, body, ahead, &mut facts),
         BodyRule::ImageUrls => image_urls::check(subject, body, &mut facts),
-        BodyRule::ImageFiles => image_files::check(subject, body, &mut facts),
+        BodyRule::ImageFiles => image_files::check(subject, body, ahead, &mut facts),
         BodyRule::ImageUrlsV4 => image_urls::check_v4(body, &mut facts),
     };
     match verdict {

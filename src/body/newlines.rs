@@ -1,93 +1,45 @@
-//! Where the newlines of a text are, 64 bytes at a time.
+//! Where the newlines of a text are, 32 bytes at a time.
 
-const BLOCK_BYTES: usize = 64;
+use super::newline_mask::{WORD_BYTES, newlines};
 
-/// The lines of a text in which none is long.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct ShortLines {
-    /// How many newlines there are.
-    pub(super) count: u64,
-    /// Where the text behind the last one starts.
-    pub(super) end: usize,
-}
-
-/// Counts lines, unless one of them, or the text behind the last, has over `max` bytes.
+/// Where the text behind the last newline starts, if neither a line nor that text has over `max` bytes.
 ///
-/// Lines of any mix of lengths cost the same: a block is judged as a whole, without a branch a line.
-pub(super) fn short_lines(text: &[u8], max: usize) -> Option<ShortLines> {
-    let shifts = run_shifts(max.saturating_add(1));
-    let (blocks, tail) = text.as_chunks::<BLOCK_BYTES>();
-    let mut lines = ShortLines { count: 0, end: 0 };
-    let mut open = 0;
-    for (index, block) in blocks.iter().enumerate() {
-        let mask = newlines(block);
-        if open + mask.trailing_zeros() as usize > max || has_run(!mask, shifts) {
-            return None;
-        }
-        lines.count += u64::from(mask.count_ones());
-        if mask == 0 {
-            open += BLOCK_BYTES;
-        } else {
-            open = mask.leading_zeros() as usize;
-            lines.end = (index + 1) * BLOCK_BYTES - open;
-        }
+/// `None` says that each line has to be looked at: also if `max` is below 32, because a line within one word of the
+/// text is not measured. Lines of any mix of lengths cost the same: there is no branch a line.
+pub(super) fn short_lines(text: &[u8], max: usize) -> Option<usize> {
+    if max < WORD_BYTES {
+        return None;
     }
-    // Each newline of the tail is looked at: it is one block at most.
+    let (words, tail) = text.as_chunks::<WORD_BYTES>();
+    // A line that is longer than a word crosses into the next one: there, `open` bytes of it were read before.
+    let (mut widest, mut open) = (0, 0);
+    for word in words {
+        let mask = newlines(word);
+        widest = widest.max(open + mask.trailing_zeros() as usize);
+        let carried = if mask == 0 { open } else { 0 };
+        open = carried + mask.leading_zeros() as usize;
+    }
     let base = text.len() - tail.len();
+    let mut start = base - open;
     for end in memchr::memchr_iter(b'\n', tail).map(|at| base + at) {
-        if end - lines.end > max {
-            return None;
-        }
-        lines.count += 1;
-        lines.end = end + 1;
+        widest = widest.max(end - start);
+        start = end + 1;
     }
-    (text.len() - lines.end <= max).then_some(lines)
+    (widest.max(text.len() - start) <= max).then_some(start)
 }
 
 /// Calls `each` with the position of every `\n`, in order.
 #[inline]
 pub(super) fn each_newline(text: &[u8], mut each: impl FnMut(usize)) {
-    let (blocks, tail) = text.as_chunks::<BLOCK_BYTES>();
-    for (index, block) in blocks.iter().enumerate() {
-        let mut mask = newlines(block);
+    let (words, tail) = text.as_chunks::<WORD_BYTES>();
+    for (index, word) in words.iter().enumerate() {
+        let mut mask = newlines(word);
         while mask != 0 {
-            each(index * BLOCK_BYTES + mask.trailing_zeros() as usize);
+            each(index * WORD_BYTES + mask.trailing_zeros() as usize);
             mask &= mask - 1;
         }
     }
     memchr::memchr_iter(b'\n', tail).for_each(|at| each(text.len() - tail.len() + at));
-}
-
-/// The shifts that leave a bit of every run of so many ones, and of no shorter one: each halves the rest of it.
-/// A run of over 64 is in no block.
-fn run_shifts(mut run: usize) -> Option<[u32; 6]> {
-    if run > BLOCK_BYTES {
-        return None;
-    }
-    Some([(); 6].map(|()| {
-        let shift = run / 2;
-        run -= shift;
-        u32::try_from(shift).expect("a run is 64 bits at most")
-    }))
-}
-
-#[inline]
-fn has_run(bits: u64, shifts: Option<[u32; 6]>) -> bool {
-    shifts.is_some_and(|shifts| shifts.iter().fold(bits, |runs, shift| runs & (runs >> shift)) != 0)
-}
-
-/// Bit *i* says whether byte *i* is a newline.
-#[inline]
-fn newlines(block: &[u8; BLOCK_BYTES]) -> u64 {
-    let flags = block.map(|byte| u8::from(byte == b'\n'));
-    let mut mask = 0;
-    for (index, word) in flags.as_chunks::<8>().0.iter().enumerate() {
-        // Eight bytes of 0 or 1: the product gathers the flag of byte k in bit 56 + k, and no two of its other
-        // terms meet, so nothing carries into these bits.
-        let gathered = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        mask |= gathered << (8 * index);
-    }
-    mask
 }
 
 #[cfg(test)]
@@ -97,18 +49,18 @@ mod tests {
     use super::*;
 
     fn texts() -> impl Strategy<Value = Vec<u8>> {
-        proptest::collection::vec(prop_oneof![1 => Just(b'\n'), 8 => Just(b'a'), 1 => any::<u8>()], 0..400)
+        proptest::collection::vec(prop_oneof![1 => Just(b'\n'), 30 => Just(b'a'), 1 => any::<u8>()], 0..400)
     }
 
     #[test]
-    fn runs_on_both_sides_of_their_length() {
-        for run in 1..=64 {
-            let ones = |count: usize| if count == 64 { u64::MAX } else { (1 << count) - 1 };
-            assert!(has_run(ones(run), run_shifts(run)), "{run}");
-            assert!(has_run(ones(run) << (64 - run), run_shifts(run)), "{run}");
-            assert!(!has_run(ones(run - 1), run_shifts(run)), "{run}");
+    fn lines_on_both_sides_of_their_length() {
+        for max in 32..100 {
+            for lead in 0..70 {
+                let text = |length: usize| [vec![b'\n'; lead], vec![b'a'; length], b"\nb".to_vec()].concat();
+                assert_eq!(short_lines(&text(max), max), Some(lead + max + 1), "{max} {lead}");
+                assert_eq!(short_lines(&text(max + 1), max), None, "{max} {lead}");
+            }
         }
-        assert!(!has_run(u64::MAX, run_shifts(65)));
     }
 
     proptest! {
@@ -123,10 +75,9 @@ mod tests {
         #[test]
         fn lines_are_short_if_each_is(text in texts(), max in 0..100_usize) {
             let lines: Vec<_> = text.split(|&byte| byte == b'\n').collect();
-            let count = lines.len() as u64 - 1;
-            let end = text.len() - lines.last().map_or(0, |line| line.len());
-            let short = lines.iter().all(|line| line.len() <= max);
-            prop_assert_eq!(short_lines(&text, max), short.then_some(ShortLines { count, end }));
+            let start = text.len() - lines.last().map_or(0, |line| line.len());
+            let short = max >= WORD_BYTES && lines.iter().all(|line| line.len() <= max);
+            prop_assert_eq!(short_lines(&text, max), short.then_some(start));
         }
     }
 }

@@ -1,20 +1,22 @@
 //! Uploads of target lists. Source: the vendor's file API (S4).
 
-use crate::config::Mode;
+use std::ops::Range;
+
+use crate::config::{Files, Mode};
 
 use super::form::{Form, ends_in_txt};
-use super::{Facts, Fault, Rule, Subject, TargetScan, Verdict};
+use super::{Ahead, Facts, Fault, Rule, Subject, TargetScan, Verdict};
 
 /// How long a list can be kept, in hours.
 const TTL_HOURS_MAX: u32 = 720;
 
 /// Judges an upload.
-pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
+pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, facts: &mut Facts) -> Verdict {
     if !matches!(subject.value, Some("alias" | "registration_id")) {
         let what = "the path's type is neither alias nor registration_id";
         return Err(Fault::new(Rule::ListType, what));
     }
-    let form = Form::parse(subject.content_type, body)?;
+    let form = Form::parse(subject.content_type, body, ahead)?;
     let Some(list) = form.part("filename")? else {
         let what = "the form has no part named filename, which holds the target list";
         return Err(Fault::new(Rule::ListMissing, what));
@@ -27,9 +29,22 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Ve
         Mode::Enforce => named?,
         Mode::Report => facts.reported = named.err().map(|fault| fault.rule),
     }
+    let good = ahead.and_then(|ahead| ahead.good_lines(list.content, list.start));
+    if good.is_some_and(|good| rest_is_good(subject.files, list.content, good)) {
+        return Ok(());
+    }
     let mut scan = TargetScan::new(subject.files);
     scan.push(list.content);
     scan.finish().verdict(subject.files)
+}
+
+/// Whether a list is good of which some lines are known to be.
+fn rest_is_good(files: &Files, list: &[u8], good: Range<usize>) -> bool {
+    let mut scan = TargetScan::new(files);
+    scan.push(&list[..good.start]);
+    scan.pass(&list[good.clone()]);
+    scan.push(&list[good.end..]);
+    scan.finish().verdict(files).is_ok()
 }
 
 /// Judges the name of a file as an upload would send it.

@@ -93,6 +93,16 @@ impl TargetScan {
         }
     }
 
+    /// Takes the next lines of the list, each whole and known to be UTF-8 and short as it stands, without counting
+    /// them: where faults are from here on is not told right.
+    pub(super) fn pass(&mut self, lines: &[u8]) {
+        self.seen.bytes += lines.len() as u64;
+        let bom = if self.at_start { "\u{feff}" } else { "" };
+        let text = lines.strip_prefix(bom.as_bytes()).unwrap_or(lines);
+        self.at_start &= lines.is_empty();
+        self.seen.has_values |= text.iter().any(|&byte| byte > b' ');
+    }
+
     /// Ends the list.
     pub fn finish(mut self) -> TargetSummary {
         if !self.cut.is_empty() {
@@ -152,9 +162,9 @@ impl TargetScan {
         self.end_line(&open);
         let rest = &text[first + 1..];
         let start = match short_lines(rest.as_bytes(), self.line_bytes_max) {
-            Some(lines) => {
-                self.seen.lines += lines.count;
-                lines.end
+            Some(end) => {
+                self.seen.lines += memchr::memchr_iter(b'\n', &rest.as_bytes()[..end]).count() as u64;
+                end
             }
             None => self.read_lines(rest),
         };

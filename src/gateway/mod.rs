@@ -26,7 +26,7 @@ use repeats::{Before, Mark};
 
 use crate::answer::Reply;
 use crate::auth;
-use crate::body::{Facts, Subject};
+use crate::body::{Ahead, Facts, Subject};
 use crate::budget::{self, Clock, Decision, Permit, Standing};
 use crate::detach::FinishAnyway;
 use crate::edge;
@@ -198,13 +198,18 @@ impl Worker {
         let Admitted { grant, path, matched, places } = admitted;
         let setup = &self.setup;
         let hold = self.load.hold(setup.caller_load(&grant));
-        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare).await?;
+        let mut ahead = None;
+        let look = |beginning: &[u8]| {
+            let new = || Box::new(Ahead::new(grant.operation().body, &self.subject(&grant, &matched, parts)));
+            ahead.get_or_insert_with(new).look(beginning);
+        };
+        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare, look).await?;
         record.received(body.len());
         let mut deadlines = setup.deadlines(Instant::now());
         if let Some(seconds) = waiting::preference(&parts.headers) {
             record.prefers_to_wait(seconds);
         }
-        let payload = self.check(&grant, &matched, parts, body)?;
+        let payload = self.check(&grant, &self.subject(&grant, &matched, parts), body, ahead.as_deref())?;
         let mut mark = match self.before(&grant, &parts.headers, &payload, &mut deadlines).await? {
             Before::First(mark) => mark,
             Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
@@ -218,15 +223,9 @@ impl Worker {
         Ok(Prepared::Call(Box::new(Call { grant, request, permit, deadlines, mark, _places: places })))
     }
 
-    fn check(
-        &self,
-        grant: &Grant,
-        matched: &Matched<'_>,
-        parts: &Parts,
-        body: intake::Buffered,
-    ) -> Result<Payload, Refusal> {
+    fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, parts: &'s Parts) -> Subject<'s> {
         let operation = grant.operation();
-        let subject = Subject {
+        Subject {
             method: operation.method,
             family: operation.family(),
             query: parts.uri.query(),
@@ -236,9 +235,19 @@ impl Worker {
             app_key: grant.app_key(),
             files: &self.setup.files,
             images: &self.setup.images,
-        };
+        }
+    }
+
+    fn check(
+        &self,
+        grant: &Grant,
+        subject: &Subject<'_>,
+        body: intake::Buffered,
+        ahead: Option<&Ahead>,
+    ) -> Result<Payload, Refusal> {
+        let operation = grant.operation();
         let metrics = &self.telemetry.metrics;
-        let payload = Payload::check(operation.body, &subject, body)
+        let payload = Payload::check(operation.body, subject, body, ahead)
             .inspect_err(|defect| metrics.body_rule(defect.rule, RuleOutcome::Refused))?;
         if let Some(rule) = payload.facts().reported {
             metrics.body_rule(rule, RuleOutcome::Reported);

@@ -108,7 +108,62 @@ fn push_of(tags: &[String], aliases: &[String]) -> serde_json::Value {
     })
 }
 
+/// Where a body is cut, in order.
+fn cuts_of(body: &[u8], cuts: &[prop::sample::Index]) -> Vec<usize> {
+    let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+    ends.sort_unstable();
+    ends
+}
+
 proptest! {
+    #[test]
+    fn forms_are_judged_alike_however_they_arrive(
+        list in lists(),
+        noise in bodies(),
+        noise_at in 0..4_usize,
+        style in any::<(bool, bool, bool)>(),
+        ttl in prop_oneof![9 => Just(1), 1 => Just(0)],
+        line_bytes in prop_oneof![8 => Just(40), 1 => 1..200_usize],
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 1..8),
+    ) {
+        let (list_first, closing_boundary, leading_crlf) = style;
+        let style = Style { list_first, closing_boundary, leading_crlf };
+        let list = String::from_utf8_lossy(&list);
+        let form = form_of(&list, ttl, "l", style);
+        let body = match noise_at {
+            0 => [&form[..], &noise].concat(),
+            1 => [&noise[..], &form].concat(),
+            2 => noise,
+            _ => form,
+        };
+        for rule in [BodyRule::TargetList, BodyRule::ImageFiles, BodyRule::Push] {
+            let mut request = Request::new(rule);
+            request.files.line_bytes = line_bytes;
+            let whole = request.check(&body);
+            prop_assert_eq!(&request.check_arriving(&body, &cuts_of(&body, &cuts)), &whole);
+            let bytes: Vec<_> = (1..=body.len()).collect();
+            prop_assert_eq!(&request.check_arriving(&body, &bytes), &whole);
+        }
+    }
+
+    #[test]
+    fn long_lists_are_judged_alike_however_they_arrive(
+        lines in proptest::collection::vec(prop_oneof![1000 => 0..41_usize, 1 => 41..60_usize], 1500..4000),
+        broken in prop_oneof![Just(None), any::<prop::sample::Index>().prop_map(Some)],
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 1..8),
+    ) {
+        // Long enough for several pieces.
+        let list: String = lines.iter().map(|&bytes| "x".repeat(bytes) + "\n").collect();
+        let style = Style { list_first: true, closing_boundary: true, leading_crlf: false };
+        let mut body = form_of(&list, 1, "l", style);
+        if let Some(at) = broken {
+            let at = at.index(body.len());
+            body[at] = 0xFF;
+        }
+        let upload = Request::new(BodyRule::TargetList);
+        prop_assert_eq!(upload.check_arriving(&body, &cuts_of(&body, &cuts)), upload.check(&body));
+    }
+
     #[test]
     fn any_bytes_get_a_verdict(body in bodies(), encrypted: bool, put: bool) {
         for rule in RULES {
@@ -211,7 +266,7 @@ proptest! {
             body.extend_from_slice(b"\r\n");
         }
         body.extend_from_slice(b"--xyz--\r\n");
-        let form = form::Form::parse(Some(FORM), &body).unwrap();
+        let form = form::Form::parse(Some(FORM), &body, None).unwrap();
         let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(bytes::Bytes::from(body.clone()))]);
         let mut oracle = multer::Multipart::new(stream, "xyz");
         let mut read = 0;

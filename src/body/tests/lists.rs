@@ -123,3 +123,20 @@ fn only_the_first_bad_lines_are_kept() {
     let numbers: Vec<_> = summary.bad.iter().map(|line| line.number).collect();
     assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_mark_alone_is_blank_also_where_its_line_was_looked_at_before() {
+    let mut upload = Request::new(BodyRule::TargetList);
+    // Room for the part's head, so that the good lines start in front of the list.
+    upload.files.line_bytes = 200;
+    let body = |list: &str| {
+        format!(
+            "--xyz\r\nContent-Disposition: form-data; name=\"filename\"; filename=\"l.txt\"\r\n\r\n{list}\r\n--xyz--\r\n"
+        )
+    };
+    for (list, blank) in [("\u{feff}\n \n", true), ("\u{feff}\nanna\n", false), ("\n\u{feff}\n", false)] {
+        let body = body(list);
+        let verdict = upload.check_arriving(body.as_bytes(), &[body.len()]);
+        assert_eq!(verdict.map_err(|defect| defect.rule).err(), blank.then_some(Rule::ListBlank), "{list:?}");
+    }
+}

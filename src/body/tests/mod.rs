@@ -62,6 +62,11 @@ impl Request {
     }
 
     fn check(&self, body: impl AsRef<[u8]>) -> Result<Facts, Defect> {
+        self.check_arriving(body.as_ref(), &[])
+    }
+
+    /// Looks at the body each time it has grown to one of these lengths, and then judges the whole.
+    fn check_arriving(&self, body: &[u8], lengths: &[usize]) -> Result<Facts, Defect> {
         let row = OPERATIONS.iter().find(|row| row.body == self.rule && row.method == self.method);
         let subject = Subject {
             method: self.method,
@@ -74,7 +79,14 @@ impl Request {
             files: &self.files,
             images: &self.images,
         };
-        check(self.rule, &subject, body.as_ref())
+        if lengths.is_empty() {
+            return check(self.rule, &subject, body);
+        }
+        let mut ahead = Ahead::new(self.rule, &subject);
+        for &length in lengths {
+            ahead.look(&body[..length]);
+        }
+        check_rest(self.rule, &subject, body, Some(&ahead))
     }
 
     #[track_caller]
