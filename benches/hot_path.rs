@@ -4,9 +4,11 @@
 
 use std::fmt::Write;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,10 +16,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use jpush_gateway::auth;
 use jpush_gateway::body::{Facts, Subject};
-use jpush_gateway::budget::{Budgets, Clock, Moment, Said, take};
-use jpush_gateway::config::{self, Config};
+use jpush_gateway::budget::{Budgets, Clock, Draw, Horizon, Moment, Said, Taker, take};
+use jpush_gateway::config::{self, BudgetLimit, Config, VendorKey};
 use jpush_gateway::intake::Buffered;
-use jpush_gateway::operation::{BodyRule, OperationId, Path, Verb, find};
+use jpush_gateway::ledger::{Entered, Ledger};
+use jpush_gateway::operation::{BodyRule, BudgetName, OperationId, Path, Verb, find};
 use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
 use jpush_gateway::payload::Payload;
 use jpush_gateway::secret::TokenDigest;
@@ -142,6 +145,31 @@ fn paying(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// One call paid for, dispatched and answered: without a state file, and with one (on the disk of temporary files).
+fn writing_down(criterion: &mut Criterion) {
+    let (clock, budgets) = (Clock::start(), Arc::new(Budgets::default()));
+    let limit = NonZeroU32::new(4_000_000_000).expect("positive");
+    let limit = BudgetLimit { limit, window: Duration::from_millis(1), burst: None };
+    let horizon = Horizon { guard: Duration::ZERO, attempt: Duration::from_secs(28) };
+    let key = VendorKey::new(key(0)).expect("a good key");
+    let mut draw = Draw::default();
+    draw.add(budgets.open(&key, BudgetName::Push, limit, horizon));
+    let taker = Taker { caller: 0, weight: 1, quota: None };
+    let folder = std::env::temp_dir().join(format!("jpush-gateway-bench-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let ledger = Ledger::open(&folder.join("state"), clock, &budgets).expect("a state file");
+    for (name, ledger) in [("call without a state file", None), ("call with a state file", Some(&ledger))] {
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let permit = take(&draw, &taker, clock, clock.now()).expect("the limit is never reached");
+                let call = Entered::begin(ledger, permit).expect("written");
+                black_box(call.settle(clock.now(), Said::default(), BudgetName::Push));
+            });
+        });
+    }
+    std::fs::remove_dir_all(&folder).expect("a folder of ours");
+}
+
 fn building(criterion: &mut Criterion) {
     let directory = directory();
     let grant = push_grant(&directory);
@@ -177,5 +205,5 @@ fn no_body(config: &Config) -> Payload {
     Payload::check(BodyRule::None, &subject, Buffered::empty(), None).expect("nothing to refuse")
 }
 
-criterion_group!(hot_path, matching, identifying, paying, building);
+criterion_group!(hot_path, matching, identifying, paying, writing_down, building);
 criterion_main!(hot_path);

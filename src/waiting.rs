@@ -26,15 +26,20 @@ pub fn preference(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// How long a request waits for another process to give the budgets away.
-const LEDGER_MAX: Duration = Duration::from_secs(5);
+pub const LEDGER_MAX: Duration = Duration::from_secs(5);
 
 /// Waits until the budgets are ours, and tells when that is.
-pub async fn for_ledger(ledger: &Ledger, load: &Load, body_bytes: usize) -> Result<Instant, Refusal> {
+pub async fn for_ledger(
+    ledger: &Ledger,
+    longest: Duration,
+    load: &Load,
+    body_bytes: usize,
+) -> Result<Instant, Refusal> {
     let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
     let _waits = load.wait_with(body_bytes).ok_or(overloaded)?;
     tokio::select! {
         () = ledger.settled() => {}
-        () = sleep(LEDGER_MAX) => {}
+        () = sleep(longest) => {}
         () = load.drain_started() => {}
     }
     if ledger.is_owned() { Ok(Instant::now()) } else { Err(Refusal::Draining) }

@@ -11,6 +11,7 @@ use super::moment::Moment;
 use super::pace::Pace;
 use super::permit::{Paid, Permit};
 use super::queue::{Bell, Waiter};
+use super::reserve::Kept;
 use super::window::Ends;
 use super::{Budget, Clock, Draw, Inner, Quota, QuotaInner, lock};
 use crate::operation::BudgetName;
@@ -160,9 +161,9 @@ impl Drop for Turn {
 #[inline]
 pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
     let mut held = Held::lock(draw, taker);
-    match held.ask(None, now) {
+    match held.ask(None, taker.caller, now) {
         Ok(()) => Ok(held.take(None, taker, clock)),
-        Err(blocked) => Err(held.refuse(&blocked, now)),
+        Err(blocked) => Err(held.refuse(&blocked, taker.caller, now)),
     }
 }
 
@@ -176,7 +177,7 @@ pub fn decide(
     patience: Patience,
 ) -> Decision {
     let mut held = Held::lock(draw, taker);
-    let outcome = held.ask(turn.as_ref(), now);
+    let outcome = held.ask(turn.as_ref(), taker.caller, now);
     let decision = match outcome {
         Ok(()) => Ok(held.take(turn.as_ref(), taker, clock)),
         Err(blocked) => Err(held.wait(&blocked, taker, turn.as_ref(), (now, patience))),
@@ -212,10 +213,10 @@ enum Waiting {
 impl Inner {
     /// Why a call cannot pass; `others` are before it.
     #[cold]
-    fn blocked(&mut self, budget: &'static Budget, others: bool, now: Moment) -> Blocked {
+    fn blocked(&mut self, budget: &'static Budget, others: bool, kept: Kept, now: Moment) -> Blocked {
         let nth = if others { self.queue.len() + 1 } else { 1 };
-        let wait = self.until_free(now, nth, Ends::Latest);
-        let opens = self.until_free(now, 1, Ends::Latest);
+        let wait = self.until_free_beside(now, nth, kept.at_most, kept.lent_in);
+        let opens = self.until_free_beside(now, 1, kept.now, kept.lent_in);
         Blocked { exhausted: self.exhausted(wait), gate: Gate::Budget(budget), opens }
     }
 }
@@ -240,12 +241,16 @@ impl<'b> Held<'b> {
     }
 
     /// Asks slots, quota and pacing in this order; takes the share of quota and pacing only if all agree.
-    fn ask(&mut self, turn: Option<&Turn>, now: Moment) -> Result<(), Blocked> {
+    fn ask(&mut self, turn: Option<&Turn>, caller: u16, now: Moment) -> Result<(), Blocked> {
         let mut full: Option<Blocked> = None;
         for (budget, inner) in &mut self.budgets {
-            let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_budget(budget)));
-            if inner.free(now) == 0 || others {
-                let blocked = inner.blocked(budget, others, now);
+            let free = inner.free(now);
+            inner.reserve(|reserves| reserves.asks(caller, now));
+            let kept = inner.kept_from(caller, now);
+            let id = turn.and_then(|turn| turn.id_at_budget(budget));
+            let others = inner.queue.is_closed_to(id, inner.reserves.owes(caller));
+            if free <= kept.now || others {
+                let blocked = inner.blocked(budget, others, kept, now);
                 if full.as_ref().is_none_or(|full| full.exhausted.wait() <= blocked.exhausted.wait()) {
                     full = Some(blocked);
                 }
@@ -255,7 +260,7 @@ impl<'b> Held<'b> {
             return Err(blocked);
         }
         if let Some((quota, inner)) = &mut self.quota {
-            let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota)));
+            let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota)), false);
             let taken = if others { Err(inner.pace.until_free(now)) } else { inner.pace.take(now) };
             taken.map_err(|opens| {
                 let before = if others { inner.queue.len() } else { 0 };
@@ -289,6 +294,7 @@ impl<'b> Held<'b> {
         let pay = |(budget, inner): &mut Locked| {
             inner.window.take();
             inner.dispatched += 1;
+            inner.reserve(|reserves| reserves.took(taker.caller));
             Paid { budget, call: inner.dispatched }
         };
         // Nearly always one, which then need not be collected through memory.
@@ -313,37 +319,55 @@ impl<'b> Held<'b> {
         turn: Option<&Turn>,
         (now, patience): (Moment, Patience),
     ) -> Waiting {
-        let Patience::Until(until) = patience else { return Waiting::Refused(self.refuse(blocked, now)) };
+        let Patience::Until(until) = patience else {
+            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
+        };
         let gate = blocked.gate.clone();
         let stays = turn.filter(|turn| turn.is_at(&gate));
         if now >= until || turn.is_some_and(|turn| turn.waiter.bell.evicted()) {
-            return Waiting::Refused(self.refuse(blocked, now));
+            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
         }
+        let first = self.goes_first(&gate, taker.caller);
         let ahead = match stays {
-            Some(turn) => usize::from(self.queue(&gate).is_closed_to(Some(turn.waiter.id))),
-            None => self.queue(&gate).ahead_of(taker.caller, taker.weight),
+            Some(turn) => usize::from(self.queue(&gate).is_closed_to(Some(turn.waiter.id), false)),
+            None => self.queue(&gate).ahead_of(taker.caller, taker.weight, first),
         };
         let soonest = now + self.soonest(&gate, now, ahead, blocked.opens);
         if soonest > until {
-            return Waiting::Refused(self.refuse(blocked, now));
+            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
         }
         let look_at = |is_next: bool| is_next.then(|| (now + blocked.opens).min(until));
         if stays.is_some() {
+            // Whoever is next may not know it: a reserve can have put it before this one since.
+            if ahead > 0 {
+                self.queue(&gate).ring_head();
+            }
             return Waiting::Stays { look_at: look_at(ahead == 0) };
         }
-        let Some(waiter) = self.queue(&gate).join(taker.caller, taker.weight) else {
-            return Waiting::Refused(self.refuse(blocked, now));
+        let Some(waiter) = self.queue(&gate).join(taker.caller, taker.weight, first) else {
+            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
         };
-        let is_next = !self.queue(&gate).is_closed_to(Some(waiter.id));
+        let is_next = !self.queue(&gate).is_closed_to(Some(waiter.id), false);
         Waiting::Joins { turn: Turn { gate, waiter }, look_at: look_at(is_next) }
+    }
+
+    /// Whether a caller goes before those whose reserve is met.
+    fn goes_first(&self, gate: &Gate, caller: u16) -> bool {
+        let Gate::Budget(budget) = gate else { return false };
+        self.budgets.iter().any(|(held, inner)| ptr::eq(*held, *budget) && inner.reserves.owes(caller))
     }
 
     /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
     #[cold]
-    fn refuse(&self, blocked: &Blocked, now: Moment) -> Exhausted {
+    fn refuse(&mut self, blocked: &Blocked, caller: u16, now: Moment) -> Exhausted {
+        let kept = self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from(caller, now) {
+            Kept { at_most: 0, .. } => Duration::ZERO,
+            kept => inner.until_free_beside(now, 1, kept.at_most, kept.lent_in),
+        });
+        let kept = kept.max().unwrap_or_default();
         let quota = self.quota.iter().map(|(_, inner)| inner.pace.until_free(now));
         let paces = self.budgets.iter().filter_map(|(_, inner)| Some(inner.pace.as_ref()?.until_free(now)));
-        blocked.exhausted.at_least(quota.chain(paces).max().unwrap_or_default())
+        blocked.exhausted.at_least(quota.chain(paces).max().unwrap_or_default().max(kept))
     }
 
     /// The soonest a call could pass with so many before it, if every answer in flight came at once.

@@ -17,6 +17,7 @@ mod pace;
 mod permit;
 mod queue;
 mod remains;
+mod reserve;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use permit::{Dispatched, Permit};
 pub use queue::Bell;
 use queue::Queue;
 pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
+use reserve::{Kept, Reserves};
 use tally::Tally;
 use window::{Ends, Rule, Window};
 pub use word::Said;
@@ -102,6 +104,7 @@ struct Inner {
     pace: Option<Box<Pace>>,
     tally: Tally,
     queue: Queue,
+    reserves: Reserves,
     /// Calls that ever took a slot: tells which answers are news.
     dispatched: u64,
     word: Option<Word>,
@@ -117,6 +120,7 @@ impl Inner {
             pace: pace(limit),
             tally: Tally::default(),
             queue: Queue::default(),
+            reserves: Reserves::default(),
             dispatched: 0,
             word: None,
         }
@@ -124,16 +128,45 @@ impl Inner {
 
     /// Slots that can be taken now: what our window and the vendor's word both allow.
     fn free(&mut self, now: Moment) -> u32 {
-        let by_window = self.window.free(&self.rule, now);
+        let by_window = self.free_by_window(now);
         match self.word(now) {
             Some(word) => by_window.min(word.free(self.dispatched, self.window.used())),
             None => by_window,
         }
     }
 
+    fn free_by_window(&mut self, now: Moment) -> u32 {
+        let Self { window, rule, reserves, queue, .. } = self;
+        let free = window.free(rule, now, |caller| reserves.freed(caller));
+        if !reserves.is_empty() {
+            queue.put_first(|caller| reserves.owes(caller));
+        }
+        free
+    }
+
+    /// Notes what became of a slot of an owner, if anything is kept for anybody.
+    fn reserve(&mut self, change: impl FnOnce(&mut Reserves)) {
+        let Self { reserves, queue, .. } = self;
+        if !reserves.is_empty() {
+            change(reserves);
+            queue.put_first(|caller| reserves.owes(caller));
+        }
+    }
+
+    /// Until this many slots can be taken one after the other while others are kept: they are free as well, or lent.
+    fn until_free_beside(&mut self, now: Moment, nth: usize, kept: u32, lent_in: Duration) -> Duration {
+        let alone = self.until_free(now, nth, Ends::Latest);
+        let beside = nth.saturating_add(kept as usize);
+        match kept {
+            0 => alone,
+            _ if beside > self.rule.limit as usize => alone.max(lent_in + Moment::TICK),
+            _ => self.until_free(now, beside, Ends::Latest).min(alone.max(lent_in + Moment::TICK)),
+        }
+    }
+
     /// Until this many slots can be taken one after the other.
     fn until_free(&mut self, now: Moment, nth: usize, ends: Ends) -> Duration {
-        let free = self.window.free(&self.rule, now) as usize;
+        let free = self.free_by_window(now) as usize;
         let by_window = match nth.saturating_sub(free) {
             0 => Duration::ZERO,
             missing => self.window.until_release(&self.rule, now, missing, ends),
@@ -157,12 +190,20 @@ impl Inner {
         }
     }
 
+    fn kept_from(&self, caller: u16, now: Moment) -> Kept {
+        self.reserves.kept_from(caller, now, self.rule.length)
+    }
+
+    fn standing_for(&mut self, caller: u16, now: Moment) -> Standing {
+        self.standing(now, self.kept_from(caller, now))
+    }
+
     fn exhausted(&self, wait: Duration) -> Exhausted {
         Exhausted::Budget { name: self.name, limit: self.rule.limit, window: self.rule.length, wait }
     }
 
-    fn standing(&mut self, now: Moment) -> Standing {
-        let remaining = self.free(now);
+    fn standing(&mut self, now: Moment, kept: Kept) -> Standing {
+        let remaining = self.free(now).saturating_sub(kept.now);
         Standing {
             name: self.name,
             limit: self.rule.limit,
@@ -170,7 +211,7 @@ impl Inner {
             used: self.window.used(),
             remaining,
             reset: if remaining < self.rule.limit {
-                self.until_free(now, remaining as usize + 1, Ends::Latest)
+                self.until_free_beside(now, remaining as usize + 1, kept.at_most, kept.lent_in)
             } else {
                 Duration::ZERO
             },
@@ -229,14 +270,28 @@ impl Budget {
 
     /// How it stands now.
     pub fn standing(&self, now: Moment) -> Standing {
-        lock(&self.inner).standing(now)
+        lock(&self.inner).standing(now, Kept::default())
+    }
+
+    /// How it stands for a caller, which cannot have what is kept for others.
+    pub fn standing_for(&self, caller: u16, now: Moment) -> Standing {
+        lock(&self.inner).standing_for(caller, now)
+    }
+
+    /// Keeps so many calls a window for each of these callers, and none for any other.
+    pub fn keep(&self, reserves: &[(u16, u32)]) {
+        let mut inner = lock(&self.inner);
+        let Inner { window, queue, reserves: kept, dispatched, .. } = &mut *inner;
+        kept.keep(reserves, *dispatched, window.callers());
+        queue.put_first(|caller| kept.owes(caller));
+        queue.ring_head();
     }
 
     /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
     pub fn by_caller(&self, now: Moment) -> BTreeMap<u16, Calls> {
         let mut inner = lock(&self.inner);
-        let Inner { window, rule, tally, .. } = &mut *inner;
-        window.free(rule, now);
+        inner.free_by_window(now);
+        let Inner { window, tally, .. } = &mut *inner;
         let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
         for caller in window.callers() {
             calls.entry(caller).or_default().window += 1;

@@ -70,10 +70,10 @@ impl Dispatched {
 
     /// As [`Self::settle`]; tells how one of the budgets stands after it, without another look at its lock.
     pub fn settle_and_show(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
-        let mut standing = None;
+        let (mut standing, caller) = (None, self.0.taker.caller);
         self.0.settle(now, said, |budget, inner| {
             if budget.name == shown {
-                standing = Some(inner.standing(now));
+                standing = Some(inner.standing_for(caller, now));
             }
         });
         standing
@@ -99,6 +99,7 @@ impl Ticket {
             let mut inner = lock(&budget.inner);
             let inner = &mut *inner;
             inner.window.settle(now, self.taker.caller);
+            inner.reserve(|reserves| reserves.ended(self.taker.caller, *call));
             inner.tally.count(self.taker.caller, now);
             if heard && !budget.name.is_daily() {
                 let used = inner.window.used();
@@ -113,6 +114,7 @@ impl Ticket {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
             inner.window.abandon(now, self.taker.caller);
+            inner.reserve(|reserves| reserves.ended(self.taker.caller, paid.call));
             inner.tally.count(self.taker.caller, now);
             inner.queue.ring_head();
         }
@@ -122,6 +124,7 @@ impl Ticket {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
             inner.window.refund();
+            inner.reserve(|reserves| reserves.returned(self.taker.caller, paid.call));
             if let Some(pace) = &inner.pace {
                 pace.refund();
             }

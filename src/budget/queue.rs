@@ -71,6 +71,8 @@ pub(super) struct Queue {
 struct Line {
     caller: u16,
     stride: u64,
+    /// Whether part of the budget is kept for it and not used yet: it goes before all others.
+    first: bool,
     /// When its next turn is due.
     due: u64,
     waiting: VecDeque<Waiter>,
@@ -82,19 +84,29 @@ impl Queue {
         self.waiting
     }
 
-    /// Whether somebody other than this waiter is next.
-    pub(super) fn is_closed_to(&self, id: Option<u64>) -> bool {
-        self.head().is_some_and(|head| Some(head.id) != id)
+    /// Whether somebody other than this waiter is next. A newcomer that goes first passes those who do not.
+    pub(super) fn is_closed_to(&self, id: Option<u64>, first: bool) -> bool {
+        let Some(line) = self.next_line() else { return false };
+        (line.first || !first) && line.waiting.front().map(|head| head.id) != id
+    }
+
+    /// Sorts out which callers go first.
+    pub(super) fn put_first(&mut self, first: impl Fn(u16) -> bool) {
+        self.lines.iter_mut().for_each(|line| line.first = first(line.caller));
     }
 
     /// Who is next.
     pub(super) fn head(&self) -> Option<&Waiter> {
+        self.next_line().and_then(|line| line.waiting.front())
+    }
+
+    fn next_line(&self) -> Option<&Line> {
         let lines = self.lines.iter().filter(|line| !line.waiting.is_empty());
-        lines.min_by_key(|line| (line.due, line.caller)).and_then(|line| line.waiting.front())
+        lines.min_by_key(|line| (!line.first, line.due, line.caller))
     }
 
     /// How many would have their turn before a newcomer of this caller.
-    pub(super) fn ahead_of(&self, caller: u16, weight: u32) -> usize {
+    pub(super) fn ahead_of(&self, caller: u16, weight: u32, first: bool) -> usize {
         let stride = stride(weight);
         let own = self.lines.iter().find(|line| line.caller == caller);
         let place = own.map_or(0, |line| line.waiting.len() as u64);
@@ -102,6 +114,9 @@ impl Queue {
         let before = |line: &Line| {
             if line.caller == caller {
                 return line.waiting.len();
+            }
+            if first && !line.first {
+                return 0;
             }
             // Turns due before, and the one due at the same time if it goes first.
             let gap = due.saturating_sub(line.due);
@@ -114,7 +129,7 @@ impl Queue {
 
     /// Lets one more wait. A full queue makes room at the cost of whoever waits most for his weight; `None` if that
     /// is the newcomer.
-    pub(super) fn join(&mut self, caller: u16, weight: u32) -> Option<Waiter> {
+    pub(super) fn join(&mut self, caller: u16, weight: u32, first: bool) -> Option<Waiter> {
         if self.waiting >= WAITING_MAX && !self.make_room(caller, weight) {
             return None;
         }
@@ -125,13 +140,14 @@ impl Queue {
             self.lines.push(Line {
                 caller,
                 stride: stride(weight),
+                first,
                 due: self.turn,
                 waiting: VecDeque::new(),
             });
             self.lines.len() - 1
         });
         let line = &mut self.lines[place];
-        line.due = line.due.max(self.turn);
+        (line.first, line.due) = (first, line.due.max(self.turn));
         line.waiting.push_back(waiter.clone());
         Some(waiter)
     }
@@ -199,7 +215,7 @@ mod tests {
     }
 
     fn join(queue: &mut Queue, caller: u16, weight: u32) -> (u64, u16) {
-        (queue.join(caller, weight).expect("room").id, caller)
+        (queue.join(caller, weight, false).expect("room").id, caller)
     }
 
     #[test]
@@ -228,7 +244,7 @@ mod tests {
     fn a_flood_delays_a_modest_caller_by_its_share_only() {
         let mut queue = Queue::default();
         let mut owners: Vec<_> = (0..900).map(|_| join(&mut queue, 1, 1)).collect();
-        assert_eq!(queue.ahead_of(2, 1), 1, "a newcomer is behind the flood's next turn only");
+        assert_eq!(queue.ahead_of(2, 1, false), 1, "a newcomer is behind the flood's next turn only");
         owners.push(join(&mut queue, 2, 1));
         owners.push(join(&mut queue, 2, 1));
         let order = serve(&mut queue, &owners);
@@ -256,9 +272,9 @@ mod tests {
     #[test]
     fn a_full_queue_makes_room_at_the_cost_of_whoever_waits_most() {
         let mut queue = Queue::default();
-        let flood: Vec<_> = (0..WAITING_MAX).map(|_| queue.join(1, 1).expect("room")).collect();
-        assert!(queue.join(1, 1).is_none(), "the flood itself gets no more");
-        assert!(queue.join(2, 1).is_some());
+        let flood: Vec<_> = (0..WAITING_MAX).map(|_| queue.join(1, 1, false).expect("room")).collect();
+        assert!(queue.join(1, 1, false).is_none(), "the flood itself gets no more");
+        assert!(queue.join(2, 1, false).is_some());
         assert_eq!(queue.len(), WAITING_MAX);
         let newest = flood.last().expect("many");
         assert!(newest.bell.evicted(), "the newest of the flood made room");
@@ -268,15 +284,16 @@ mod tests {
     #[test]
     fn who_leaves_is_not_served_and_the_next_is_told() {
         let mut queue = Queue::default();
-        let [first, second] = [queue.join(1, 1).expect("room"), queue.join(1, 1).expect("room")];
+        let [first, second] =
+            [queue.join(1, 1, false).expect("room"), queue.join(1, 1, false).expect("room")];
         assert!(
-            queue.is_closed_to(None)
-                && queue.is_closed_to(Some(second.id))
-                && !queue.is_closed_to(Some(first.id))
+            queue.is_closed_to(None, false)
+                && queue.is_closed_to(Some(second.id), false)
+                && !queue.is_closed_to(Some(first.id), false)
         );
         queue.leave(first.id);
         queue.ring_head();
-        assert!(!queue.is_closed_to(Some(second.id)));
+        assert!(!queue.is_closed_to(Some(second.id), false));
         let cx = Context::from_waker(std::task::Waker::noop());
         assert!(second.bell.poll(&cx).is_ready());
         assert!(second.bell.poll(&cx).is_pending(), "once a ring");

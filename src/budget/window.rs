@@ -89,14 +89,14 @@ impl Slot {
 }
 
 impl Window {
-    /// Slots that can be taken now.
-    pub(super) fn free(&mut self, rule: &Rule, now: Moment) -> u32 {
+    /// Slots that can be taken now; tells whose slots became free since the last time.
+    pub(super) fn free(&mut self, rule: &Rule, now: Moment, mut freed: impl FnMut(u16)) -> u32 {
         let over = |slot: &Slot, held: u64| slot.end().as_micros().saturating_add(held) < now.as_micros();
         while self.settled.front().is_some_and(|slot| over(slot, rule.settled_micros)) {
-            self.settled.pop_front();
+            self.settled.pop_front().iter().for_each(|slot| freed(slot.caller()));
         }
         while self.abandoned.front().is_some_and(|slot| over(slot, rule.abandoned_micros)) {
-            self.abandoned.pop_front();
+            self.abandoned.pop_front().iter().for_each(|slot| freed(slot.caller()));
         }
         rule.limit.saturating_sub(self.used())
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::{GOOD, complain, print};
 use crate::budget::Budgets;
 use crate::config::{self, Audit, Config};
+use crate::ledger::Ledger;
 use crate::operation::BudgetName;
 use crate::server::Certificates;
 use crate::setup::Setup;
@@ -25,6 +26,9 @@ pub(super) fn run(path: &Path) -> ExitCode {
         return faults.iter().fold(GOOD, |_, fault| complain(fault));
     }
     if let Some(Err(error)) = config.audit.as_ref().map(audit::probe) {
+        return complain(&error);
+    }
+    if let Some(Err(error)) = config.state_file.as_deref().map(Ledger::check) {
         return complain(&error);
     }
     print(&summary(&config));

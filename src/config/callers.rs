@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::fault::shown;
 use super::reader::{Section, Value, Zero};
-use super::values::{Caller, Token};
+use super::values::{BudgetLimit, Caller, Tenant, Token, VendorKey};
 use super::{budgets, digests};
-use crate::operation::Scope;
+use crate::operation::{BudgetName, Scope};
 use crate::secret::TokenDigest;
 
 /// The most a caller can weigh: its turns would otherwise crowd out everyone else's.
@@ -22,11 +22,15 @@ struct Known<'t> {
     tenants: &'t HashSet<&'t str>,
     /// Where each digest was first written.
     digests: HashMap<String, String>,
+    /// The tenants without faults, and what the callers so far keep of each key's budgets.
+    budgets: &'t [Tenant],
+    kept: HashMap<(VendorKey, BudgetName), u32>,
 }
 
 /// Reads the section.
-pub(super) fn read(file: &mut Section<'_>, tenants: &[&str]) -> Option<Vec<Caller>> {
-    let mut known = Known { tenants: &tenants.iter().copied().collect(), digests: HashMap::new() };
+pub(super) fn read(file: &mut Section<'_>, names: &[&str], budgets: &[Tenant]) -> Option<Vec<Caller>> {
+    let tenants = &names.iter().copied().collect();
+    let mut known = Known { tenants, digests: HashMap::new(), budgets, kept: HashMap::new() };
     let callers: Vec<_> = file
         .required("callers")?
         .named()
@@ -50,6 +54,7 @@ impl Known<'_> {
         let quota = section.get("quota").and_then(|value| budgets::read_one(&value, None));
         let weight =
             section.get("weight").and_then(|value| value.positive(WEIGHT_MAX)).unwrap_or(NonZeroU32::MIN);
+        let reserve = self.reserve(&mut section, tenants.as_deref().unwrap_or_default());
         let wait = section.duration("wait", Zero::Allowed, Duration::ZERO);
         let name = name.to_owned();
         Some(Caller {
@@ -60,8 +65,52 @@ impl Known<'_> {
             broadcast,
             quota,
             weight,
+            reserve,
             wait,
         })
+    }
+
+    /// Reads `reserve`: calls kept for this caller in the budgets of its tenants, never more than there are.
+    fn reserve(&mut self, caller: &mut Section<'_>, tenants: &[String]) -> Vec<(BudgetName, NonZeroU32)> {
+        let mut section = caller.section("reserve");
+        let mut reserves = Vec::new();
+        for name in BudgetName::ALL {
+            let Some(value) = section.get(name.as_str()) else { continue };
+            let Some(calls) = value.positive(u32::MAX) else { continue };
+            self.keep(&value, name, calls.get(), tenants);
+            reserves.push((name, calls));
+        }
+        reserves
+    }
+
+    fn keep(&mut self, value: &Value<'_>, name: BudgetName, calls: u32, tenants: &[String]) {
+        let mut limits: HashMap<&VendorKey, BudgetLimit> = HashMap::new();
+        let mut complete = true;
+        for granted in tenants {
+            let Some(tenant) = self.budgets.iter().find(|tenant| tenant.name == *granted) else {
+                complete = false;
+                continue;
+            };
+            let keys = [Some(&tenant.app), tenant.dev.as_ref(), tenant.group.as_ref()].into_iter().flatten();
+            limits.extend(keys.filter_map(|credential| Some((&credential.key, tenant.budgets.of(name)?))));
+        }
+        // Of tenants with faults nothing is known.
+        if limits.is_empty() && complete && !tenants.is_empty() {
+            value.fault("none of this caller's tenants has this budget");
+        }
+        let mut keys: Vec<_> = limits.into_iter().collect();
+        keys.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        let mut over = None;
+        for (key, limit) in keys {
+            let kept = self.kept.entry((key.clone(), name)).or_default();
+            *kept = kept.saturating_add(calls);
+            if *kept > limit.limit.get() {
+                over = Some((*kept, limit.limit));
+            }
+        }
+        if let Some((kept, limit)) = over {
+            value.fault(format!("{kept} calls would be kept for callers, of {limit} that the budget has"));
+        }
     }
 
     fn tokens(&mut self, value: &Value<'_>) -> Vec<Token> {

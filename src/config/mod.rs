@@ -91,7 +91,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let images = limits::read_images(file);
     let audit = audit::read(file, outside.base);
     let tenants = tenants::read(file, outside, &defaults, &budgets);
-    let callers = callers::read(file, &tenants.names);
+    let callers = callers::read(file, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
     if vendor.response_timeout > limits.deadline {
         file.value()
             .warning("vendor.response_timeout is longer than limits.deadline, which ends a request first");

@@ -7,7 +7,6 @@ use super::reader::Value;
 /// Every such key. The function that reads one takes its line out.
 pub(super) const NOT_YET: &[(&str, Shape)] = &[
     ("callers.*.certificates", Shape::Texts),
-    ("callers.*.reserve", Shape::Section),
     ("listeners[].tls.client_ca", Shape::Text),
     ("shared_budgets", Shape::Section),
 ];

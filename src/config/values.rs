@@ -355,6 +355,8 @@ pub struct Caller {
     pub quota: Option<BudgetLimit>,
     /// Its share when several callers wait for one budget.
     pub weight: NonZeroU32,
+    /// Calls a window kept for it in these budgets of its tenants.
+    pub reserve: Vec<(BudgetName, NonZeroU32)>,
     /// How long its requests wait for a budget unless they say otherwise.
     pub wait: Duration,
 }

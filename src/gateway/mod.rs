@@ -276,14 +276,16 @@ impl Worker {
         if self.load.draining() {
             return Err(Refusal::Draining);
         }
-        if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
-            deadlines.start = Box::pin(waiting::for_ledger(ledger, &self.load, payload.len())).await?;
-        }
-        let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
         let asked =
             record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
-        let now = deadlines.start;
         let until = waiting::until(asked, deadlines, DISPATCH_MIN);
+        if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
+            let longest = waiting::until(waiting::LEDGER_MAX, deadlines, DISPATCH_MIN) - deadlines.start;
+            let waited = waiting::for_ledger(ledger, longest, &self.load, payload.len());
+            deadlines.start = Box::pin(waited).await?;
+        }
+        let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
+        let now = deadlines.start;
         let call = Waiting { draw: &draw, taker: &taker, clock: self.clock, until };
         let (turn, look_at) = match call.ask(now) {
             Decision::Paid(permit) => return Ok(permit),
@@ -337,7 +339,7 @@ impl Worker {
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
         let budget = grant.credential().budget(grant.operation().budget);
-        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        let standing = budget.map(|budget| budget.standing_for(grant.taker().caller, self.clock.now()));
         add_headers(answer.headers_mut(), standing, &record);
         close_record(refusal, &answer, record);
         answer

@@ -32,6 +32,27 @@ pub(super) struct Locked {
     free: Vec<u32>,
 }
 
+/// Whether a file is a state file, or could be made.
+pub(super) fn check(path: &Path) -> Result<(), LedgerError> {
+    let fault = |source| LedgerError::Io { path: path.to_owned(), source };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => is_ours(&File::open(path).map_err(fault)?, path),
+        Ok(_) => Err(LedgerError::Foreign(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            std::fs::metadata(folder.unwrap_or(Path::new("."))).map(drop).map_err(fault)
+        }
+        Err(error) => Err(fault(error)),
+    }
+}
+
+fn is_ours(file: &File, path: &Path) -> Result<(), LedgerError> {
+    let mut first = [0; CELL];
+    let length =
+        file.read_at(&mut first, 0).map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+    if record::is_ours(&first[..length]) { Ok(()) } else { Err(LedgerError::Foreign(path.to_owned())) }
+}
+
 impl Opened {
     /// Opens the file, or makes it. Somebody else's is left alone.
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
@@ -48,11 +69,7 @@ impl Opened {
         if !file.metadata().map_err(fault)?.is_file() {
             return Err(LedgerError::Foreign(path.to_owned()));
         }
-        let mut first = [0; CELL];
-        let length = file.read_at(&mut first, 0).map_err(fault)?;
-        if !record::is_ours(&first[..length]) {
-            return Err(LedgerError::Foreign(path.to_owned()));
-        }
+        is_ours(&file, path)?;
         Ok(Self { path: path.to_owned(), file, is_new })
     }
 

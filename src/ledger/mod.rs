@@ -134,6 +134,11 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Whether a file can be used, as far as that shows without touching it.
+    pub fn check(path: &Path) -> Result<(), LedgerError> {
+        file::check(path)
+    }
+
     fn wait_for_file(&self, budgets: &Budgets) {
         // Each time anew: whoever had it may have put another file in its place.
         while let Err(error) =

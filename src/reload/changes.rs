@@ -91,8 +91,8 @@ fn same_credential(old: Option<&Credential>, new: Option<&Credential>) -> bool {
     }
 }
 
-fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 7] {
-    let Caller { name: _, tokens, tenants, allow, broadcast, quota, weight, wait } = old;
+fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 8] {
+    let Caller { name: _, tokens, tenants, allow, broadcast, quota, weight, reserve, wait } = old;
     let mut pairs = tokens.iter().zip(&new.tokens);
     let same_tokens = tokens.len() == new.tokens.len()
         && pairs.all(|(old, new)| old.name == new.name && old.digest.matches(&new.digest));
@@ -103,6 +103,7 @@ fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 7] {
         ("broadcast", *broadcast != new.broadcast),
         ("quota", *quota != new.quota),
         ("weight", *weight != new.weight),
+        ("reserve", *reserve != new.reserve),
         ("wait", *wait != new.wait),
     ]
 }

@@ -1,6 +1,6 @@
 //! How a configuration becomes a [`Directory`], and what of the one before lives on in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
 use super::{Caller, Credential, CredentialKind, Directory, Enrolled, Named, OriginId, Tenant, bit};
-use crate::budget::{Budgets, Horizon, Quota};
+use crate::budget::{Budget, BudgetId, Budgets, Horizon, Quota};
 use crate::config::{self, BaseUrl, BudgetLimit, Config, VendorKey};
 use crate::operation::{BudgetName, Host};
 use crate::secret::Secret;
@@ -37,6 +37,7 @@ pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: 
         Caller { number, quota: quota(previous, caller), ..resolve_caller(caller, &tenants) }
     });
     let callers: Vec<Caller> = callers.collect();
+    keep_reserves(config, &tenants, &callers);
     let mut by_token: HashMap<u64, Vec<Enrolled>> = HashMap::new();
     for (caller, entry) in config.callers.iter().enumerate() {
         for (token, entry) in entry.tokens.iter().enumerate() {
@@ -45,6 +46,29 @@ pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: 
         }
     }
     Directory { tenants, callers, origins, by_token, roster }
+}
+
+/// Tells every budget what it keeps for whom. A caller's reserve is kept under every key of its tenants; where it makes
+/// no calls, that costs nobody anything.
+fn keep_reserves(config: &Config, tenants: &[Tenant], callers: &[Caller]) {
+    let budgets = |tenant: &Tenant| -> Vec<&'static Budget> {
+        tenant.credentials.iter().flatten().flat_map(Credential::budgets).collect()
+    };
+    let mut reserves: HashMap<BudgetId, (&Budget, BTreeMap<u16, u32>)> = HashMap::new();
+    for budget in tenants.iter().flat_map(budgets) {
+        reserves.entry(budget.id()).or_insert((budget, BTreeMap::new()));
+    }
+    for (caller, configured) in callers.iter().zip(&config.callers) {
+        for budget in caller.tenants.iter().flat_map(|&tenant| budgets(&tenants[tenant])) {
+            let own = configured.reserve.iter().find(|(name, _)| *name == budget.name());
+            if let (Some((_, calls)), Some((_, kept))) = (own, reserves.get_mut(&budget.id())) {
+                kept.insert(caller.number, calls.get());
+            }
+        }
+    }
+    for (budget, kept) in reserves.into_values() {
+        budget.keep(&kept.into_iter().collect::<Vec<_>>());
+    }
 }
 
 /// The number of a name: the one it always had, or the next.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::{
     Config, Connection, Folder, Gateway, Keys, PATIENCE, PUSH, Request, Simulator, Stub, Tokens, run,
-    start_failing, stdout, wait_until,
+    start_failing, stderr, stdout, wait_until,
 };
 
 fn tags() -> Request {
@@ -267,6 +267,10 @@ fn check_and_reload_tell_about_it() {
     let path = gateway.folder.write("checked.yaml", yaml);
     let checked = stdout(&run(&["check", "--config", &path.display().to_string()]));
     assert!(checked.contains("state file ") && checked.contains("/state\n"), "{checked}");
+    state.write("state", "dear diary\n");
+    let refused = run(&["check", "--config", &path.display().to_string()]);
+    let err = stderr(&refused);
+    assert!(refused.status.code() == Some(1) && err.contains("is not a state file"), "{err}");
     config.more = String::new();
     gateway.write_config(&config.yaml());
     let answer = gateway.reload().json();

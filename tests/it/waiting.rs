@@ -4,6 +4,9 @@ use jpush_gateway::sandbox::Windows;
 
 use crate::support::{Config, Connection, Gateway, Keys, Request, Simulator, Tokens, wait_until};
 
+/// Requests that wait for the device budget of the tenant shop.
+const WAITING: &str = "jpush_gateway_budget_waiting{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
+
 fn tags(token: &str) -> Request {
     Request::get("/v3/tags").bearer(token)
 }
@@ -114,4 +117,73 @@ fn foreign_calls_of_the_key_are_seen_and_respected() {
     let series = "jpush_gateway_budget_foreign_used{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
     let foreign = gateway.metric(series);
     assert!((foreign - 6.0).abs() < 0.5, "{foreign}");
+}
+
+#[test]
+fn a_reserve_is_kept_for_its_owner_once_it_is_busy() {
+    let (gateway, vendor) = start("device: { limit: 4, window: 1h }", "reserve: { device: 2 }");
+    let other = || tags(Tokens::BOTH).header("X-JPush-Tenant", "shop");
+    let mut connection = gateway.connect();
+    assert_eq!(connection.call(&other()).status, 200, "lent while idle");
+    assert_eq!(connection.call(&tags(Tokens::ORDERS)).status, 200);
+    let last = connection.call(&other());
+    assert_eq!((last.status, last.number("X-Rate-Limit-Limit")), (200, 4));
+    connection.call(&other()).assert_refused(429, "budget-exhausted", 2002);
+    assert_eq!(connection.call(&tags(Tokens::ORDERS)).status, 200, "the one that was kept for it");
+    connection.call(&tags(Tokens::ORDERS)).assert_refused(429, "budget-exhausted", 2002);
+    let counts = vendor.counts(Keys::SHOP_APP, "device");
+    assert_eq!((&counts["total"], &counts["refused"]), (&4.into(), &0.into()));
+}
+
+/// Another limit of the device budget, at once.
+fn limit(gateway: &Gateway, config: &mut Config, limit: u32) {
+    config.budgets = format!("device: {{ limit: {limit}, window: 20s }}");
+    gateway.write_config(&config.yaml());
+    assert_eq!(gateway.reload().status, 200);
+}
+
+/// A budget of one call that is used up, at a vendor that would take three.
+fn start_used_up(orders: &str) -> (Gateway, Simulator, Config) {
+    let vendor = Simulator::with("device: { limit: 3, window: 20s }", Windows::Sliding);
+    let mut config = Config::new(&vendor.url());
+    config.budgets = "device: { limit: 1, window: 20s }".into();
+    config.orders = orders.into();
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.call(&tags(Tokens::BOTH).header("X-JPush-Tenant", "shop")).status, 200);
+    (gateway, vendor, config)
+}
+
+/// The others took everything while the owner was idle: it gets the first slot that frees, before who waited longer.
+#[test]
+fn an_owner_that_comes_back_goes_before_those_who_wait() {
+    let (gateway, _vendor, mut config) = start_used_up("reserve: { device: 1 }");
+    let call = |token| {
+        gateway.call(&tags(token).header("X-JPush-Tenant", "shop").header("Prefer", "wait=22")).status
+    };
+    let waiting = || gateway.metric(WAITING).to_string();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| call(Tokens::BOTH));
+        wait_until("the other waits", || waiting() == "1");
+        let owner = scope.spawn(|| call(Tokens::ORDERS));
+        wait_until("both wait", || waiting() == "2");
+        limit(&gateway, &mut config, 2);
+        assert_eq!((owner.join().expect("answered"), waiting().as_str()), (200, "1"));
+        limit(&gateway, &mut config, 3);
+        assert_eq!(other.join().expect("answered"), 200);
+    });
+}
+
+#[test]
+fn a_limit_that_is_raised_serves_who_waits_and_one_that_is_lowered_holds_them_back() {
+    let (gateway, _vendor, mut config) = start_used_up("");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| gateway.call(&tags(Tokens::ORDERS).header("Prefer", "wait=22")).status);
+        wait_until("it waits", || gateway.metric(WAITING) > 0.5);
+        limit(&gateway, &mut config, 2);
+        assert_eq!(waits.join().expect("answered"), 200);
+    });
+    limit(&gateway, &mut config, 1);
+    let refused = gateway.call(&tags(Tokens::ORDERS));
+    refused.assert_refused(429, "budget-exhausted", 2002);
+    assert_eq!((refused.number("X-Rate-Limit-Limit"), refused.number("X-Rate-Limit-Remaining")), (1, 0));
 }

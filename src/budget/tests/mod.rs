@@ -317,6 +317,65 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     assert!(matches!(ask(Some(turn), at), Decision::Paid(_)));
 }
 
+/// A call of this caller that is answered at once, if it gets a slot.
+fn call(budget: &'static Budget, caller: u16, now: Moment) -> Result<(), Exhausted> {
+    let taker = Taker { caller, weight: 1, quota: None };
+    take(&draw(&[budget]), &taker, Clock::start(), now)
+        .map(|permit| permit.dispatch().settle(now, Said::default()))
+}
+
+#[test]
+fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
+    let minute = Duration::from_mins(1);
+    let budget = Budgets::default().open(&key("a"), BudgetName::Push, size(4, minute), HORIZON);
+    let (owner, other) = (1, 2);
+    budget.keep(&[(owner, 2)]);
+    for _ in 0..4 {
+        call(budget, other, seconds(0)).expect("lent: its owner is idle");
+    }
+    call(budget, owner, seconds(50)).expect_err("all of them are out");
+    assert_eq!(budget.standing(seconds(61)).remaining, 4);
+    assert_eq!(budget.standing_for(other, seconds(61)).remaining, 2, "two are kept: its owner has asked");
+    for _ in 0..2 {
+        call(budget, other, seconds(61)).expect("not kept");
+    }
+    let refusal = call(budget, other, seconds(61)).expect_err("kept");
+    for _ in 0..2 {
+        call(budget, owner, seconds(62)).expect("kept for it");
+    }
+    call(budget, owner, seconds(62)).expect_err("no more than the budget");
+    assert_eq!(
+        refusal.wait(),
+        Duration::from_secs(49) + Moment::TICK,
+        "lent again one window after it asked"
+    );
+    call(budget, other, seconds(122)).expect("what is not kept is anybody's");
+    assert_eq!(budget.standing_for(owner, seconds(123)).remaining, 3);
+}
+
+#[test]
+fn an_owner_with_calls_left_goes_before_those_who_wait() {
+    let clock = Clock::start();
+    let budget =
+        Budgets::default().open(&key("a"), BudgetName::Push, size(2, Duration::from_secs(5)), HORIZON);
+    budget.keep(&[(7, 1)]);
+    for now in [0, 1] {
+        call(budget, 2, seconds(now)).expect("lent");
+    }
+    let Decision::Wait { turn: other, .. } = ask(budget, 2, None, seconds(2), clock) else { panic!("waits") };
+    let Decision::Wait { turn: owner, look_at } = ask(budget, 7, None, seconds(3), clock) else {
+        panic!("waits")
+    };
+    assert_eq!(look_at, Some(seconds(5) + Moment::TICK), "the next slot that frees is its own");
+    let now = seconds(5) + Moment::TICK;
+    let Decision::Wait { turn: other, .. } = ask(budget, 2, Some(other), now, clock) else {
+        panic!("not its turn")
+    };
+    let Decision::Paid(_permit) = ask(budget, 7, Some(owner), now, clock) else { panic!("its turn") };
+    let later = seconds(6) + Moment::TICK;
+    let Decision::Paid(_) = ask(budget, 2, Some(other), later, clock) else { panic!("the reserve is met") };
+}
+
 /// What the simulated vendor does with one call: when it counts it, and when its answer arrives. Milliseconds.
 #[derive(Clone, Debug)]
 struct Call {

@@ -130,6 +130,8 @@ struct World {
     registry: Budgets,
     budgets: [&'static Budget; 2],
     takers: Vec<Taker>,
+    /// Calls kept for callers, by budget.
+    kept: [Vec<(u16, u32)>; 2],
     requests: BTreeMap<u64, Request>,
     calls: BTreeMap<u64, Call>,
     counted: [Vec<Counted>; 2],
@@ -169,7 +171,9 @@ impl World {
             let weight = u32::try_from(dice.within(1..=4)).expect("small");
             Taker { caller: u16::try_from(caller).expect("few"), weight, quota }
         });
-        let takers = takers.collect();
+        let takers: Vec<Taker> = takers.collect();
+        let kept = reserves(&mut dice, &takers, limits);
+        keep(budgets, &kept);
         let slowest = [SECOND / 10, SECOND, 30 * SECOND][usize::try_from(dice.roll() % 3).expect("small")];
         Self {
             now: 0,
@@ -181,6 +185,7 @@ impl World {
             registry,
             budgets,
             takers,
+            kept,
             requests: BTreeMap::new(),
             calls: BTreeMap::new(),
             counted: [Vec::new(), Vec::new()],
@@ -407,6 +412,8 @@ impl World {
             self.horizon = Horizon { guard, ..self.horizon };
         }
         self.budgets = open(&self.registry, self.limits, self.horizon);
+        self.kept = reserves(&mut self.dice, &self.takers, self.limits);
+        keep(self.budgets, &self.kept);
     }
 
     /// A new process without a memory. What the old one had under way ends with it.
@@ -415,6 +422,7 @@ impl World {
         self.calls.clear();
         self.registry = Budgets::default();
         self.budgets = open(&self.registry, self.limits, self.horizon);
+        keep(self.budgets, &self.kept);
         self.run += 1;
     }
 
@@ -437,6 +445,28 @@ impl World {
 fn open(registry: &Budgets, limits: [BudgetLimit; 2], horizon: Horizon) -> [&'static Budget; 2] {
     let open = |name, limit| registry.open(&key("a"), name, limit, horizon);
     [open(BudgetName::Push, limits[0]), open(BudgetName::File, limits[1])]
+}
+
+/// Reserves that fit into the limits, for some of the callers.
+fn reserves(dice: &mut Dice, takers: &[Taker], limits: [BudgetLimit; 2]) -> [Vec<(u16, u32)>; 2] {
+    limits.map(|limit| {
+        let mut left = limit.limit.get();
+        let mut kept = Vec::new();
+        for taker in takers {
+            if left > 0 && dice.percent(30) {
+                let calls = u32::try_from(dice.within(1..=left.into())).expect("small");
+                kept.push((taker.caller, calls));
+                left -= calls;
+            }
+        }
+        kept
+    })
+}
+
+fn keep(budgets: [&'static Budget; 2], kept: &[Vec<(u16, u32)>; 2]) {
+    for (budget, kept) in budgets.iter().zip(kept) {
+        budget.keep(kept);
+    }
 }
 
 /// No span of a window's length, wherever it starts, holds more calls than the limit that was in force when the last
@@ -565,6 +595,7 @@ fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
         let (flood, modest) = (weight(&mut world.dice), weight(&mut world.dice));
         let taker = |caller, weight| Taker { caller, weight, quota: None };
         world.takers = vec![taker(0, flood), taker(1, modest)];
+        world.budgets[0].keep(&[]);
         for _ in 0..1_000 {
             world.arrive_from(0, vec![0]);
         }

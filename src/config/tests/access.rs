@@ -198,10 +198,39 @@ fn callers() {
         ),
         ("TOKEN, tenants: [ shop ], allow: [ push ], weight: 1001", "weight: 1001 is not within 1 and 1000"),
         ("TOKEN, tenants: [ shop ], allow: [ push ], broadcast: 1", "broadcast: expected true or false"),
+        ("TOKEN, tenants: [ shop ], allow: [ push ], reserve: 5", "reserve: expected…"),
+        ("TOKEN, tenants: [ shop ], allow: [ push ], reserve: { push: 0 }", "reserve.push: 0 is not…"),
+        ("TOKEN, tenants: [ shop ], allow: [ push ], reserve: { pushes: 5 }", "reserve.pushes: …"),
+        (
+            "TOKEN, tenants: [ shop ], allow: [ push ], reserve: { broadcast: 5 }",
+            "reserve.broadcast: none of this caller's tenants has this budget",
+        ),
+        (
+            "TOKEN, tenants: [ shop ], allow: [ push ], reserve: { file: 21 }",
+            "reserve.file: 21 calls would be kept for callers, of 20 that the budget has",
+        ),
     ];
     for (fields, expected) in rows {
         check(&[(second(&fields.replace("TOKEN", &token)), &*format!("callers.b.{expected}"))]);
     }
+}
+
+#[test]
+fn reserves_of_all_callers_fit_into_the_budget() {
+    let reserves = |first: u32, second: u32| {
+        let callers = format!(
+            ", b: {{ tokens: [ {{ sha256: {OTHER_DIGEST} }} ], tenants: [ shop ], allow: [ push ], reserve: {{ push: {second} }} }}"
+        );
+        let caller = format!(", reserve: {{ push: {first}, file: 20 }}");
+        text(Extra { caller: &caller, callers: &callers, ..Extra::default() })
+    };
+    let callers = good(&reserves(400, 200)).callers;
+    let calls =
+        |number: usize| callers[number].reserve.iter().map(|(name, calls)| (name.as_str(), calls.get()));
+    assert_eq!(calls(0).collect::<Vec<_>>(), [("push", 400), ("file", 20)]);
+    assert_eq!(calls(1).collect::<Vec<_>>(), [("push", 200)]);
+    let over = "callers.b.reserve.push: 601 calls would be kept for callers, of 600 that the budget has";
+    check(&[(reserves(400, 201), over)]);
 }
 
 #[test]

@@ -214,7 +214,6 @@ fn what_is_not_yet_supported_can_only_be_off() {
     };
     let rows = [
         ("callers.*.certificates", "[ 'spiffe://corp/orders' ]", "[ 5 ]", "[]"),
-        ("callers.*.reserve", "{ push: 50 }", "5", "{}"),
         ("listeners[].tls.client_ca", "tls.crt", "[ tls.crt ]", "false"),
         ("shared_budgets", "{ redis: {} }", "redis", "off"),
     ];
