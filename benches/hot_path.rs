@@ -76,7 +76,7 @@ fn headers(authorization: &str) -> HeaderMap {
 
 fn push_grant(directory: &Arc<Directory>) -> Grant {
     let headers = basic(57);
-    let principal = auth::identify(directory, &headers).expect("a known token");
+    let principal = auth::identify(directory, &headers, None).expect("a known token");
     let push = OperationId::named("push").expect("an operation");
     directory.authorize(principal, push, Wishes::default()).expect("a granted call")
 }
@@ -106,7 +106,9 @@ fn identifying(criterion: &mut Criterion) {
     let rows = [("basic", basic(57)), ("bearer", headers(&format!("Bearer {}", token(57))))];
     for (name, headers) in rows {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| auth::identify(&directory, black_box(&headers)).expect("a known token").caller());
+            bencher.iter(|| {
+                auth::identify(&directory, black_box(&headers), None).expect("a known token").caller()
+            });
         });
     }
     group.finish();

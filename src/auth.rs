@@ -1,12 +1,14 @@
-//! Who calls: the `Authorization` header of a request becomes a [`Principal`], or a reason why not.
+//! Who calls: the `Authorization` header of a request, or its connection's certificate, becomes a [`Principal`], or a reason why not.
+
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use http::header::{AUTHORIZATION, HeaderMap};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
-use crate::tenant::{Directory, Principal};
+use crate::tenant::{Directory, Holder, Principal};
 
 /// Credentials longer than this are no caller's: an app key and a token have 24 characters each.
 const CREDENTIALS_BYTES_MAX: usize = 1024;
@@ -30,11 +32,46 @@ pub enum Unidentified {
         "the token is not known here; the password of Basic credentials is the caller's token, not the vendor's master secret"
     )]
     Wrong,
+    /// A certificate of another caller than the token's, or of several.
+    #[error(
+        "the client certificate is another caller's than the credentials, or lists names of several callers"
+    )]
+    OtherCaller,
 }
 
-/// Identifies the caller of a request.
-pub fn identify<'d>(directory: &'d Directory, headers: &HeaderMap) -> Result<Principal<'d>, Unidentified> {
-    let header = headers.get(AUTHORIZATION).ok_or(Unidentified::Missing)?;
+/// Names in the client certificate of a connection; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate(Arc<[Box<str>]>);
+
+impl ClientCertificate {
+    /// From the names of a certificate that was found to be good.
+    pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self(names.into_iter().map(Box::from).collect())
+    }
+
+    fn holder<'d>(&self, directory: &'d Directory) -> Holder<'d> {
+        directory.certified(self.0.iter().map(|name| &**name))
+    }
+}
+
+/// Identifies the caller of a request: by its credentials if it has some, else by its connection's certificate.
+pub fn identify<'d>(
+    directory: &'d Directory,
+    headers: &HeaderMap,
+    certificate: Option<&ClientCertificate>,
+) -> Result<Principal<'d>, Unidentified> {
+    let credentials =
+        headers.get(AUTHORIZATION).map(|header| by_credentials(directory, header)).transpose()?;
+    let holder = certificate.map_or(Holder::Nobody, |certificate| certificate.holder(directory));
+    match (credentials, holder) {
+        (None, Holder::Nobody) => Err(Unidentified::Missing),
+        (Some(principal), Holder::Nobody) | (None, Holder::One(principal)) => Ok(principal),
+        (Some(principal), Holder::One(holder)) if holder.caller() == principal.caller() => Ok(principal),
+        (_, Holder::One(_) | Holder::Several) => Err(Unidentified::OtherCaller),
+    }
+}
+
+fn by_credentials<'d>(directory: &'d Directory, header: &HeaderValue) -> Result<Principal<'d>, Unidentified> {
     let (scheme, credentials) = split_scheme(header.as_bytes()).ok_or(Unidentified::Missing)?;
     if credentials.len() > CREDENTIALS_BYTES_MAX {
         return Err(Unidentified::Wrong);

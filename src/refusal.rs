@@ -206,7 +206,7 @@ impl Refusal {
             (Self::Unauthenticated(_), Family::File) => 1101,
             (Self::Unauthenticated(_) | Self::Denied(Denied::Forbidden), Family::V4) => 23001,
             (Self::Unauthenticated(Unidentified::Missing) | Self::Denied(Denied::TenantRequired), _) => 1002,
-            (Self::Unauthenticated(Unidentified::Wrong), _) => 1004,
+            (Self::Unauthenticated(Unidentified::Wrong | Unidentified::OtherCaller), _) => 1004,
             (Self::Denied(Denied::Forbidden), Family::File) => 1105,
             (Self::Denied(Denied::Forbidden), _) => 2007,
             (
@@ -382,6 +382,7 @@ mod tests {
         let rows: Vec<(Refusal, &str, u16, u32)> = vec![
             (Unidentified::Missing.into(), "push", 401, 1002),
             (Unidentified::Wrong.into(), "push", 401, 1004),
+            (Unidentified::OtherCaller.into(), "push", 401, 1004),
             (Unidentified::Wrong.into(), "file-list", 401, 1101),
             (Unidentified::Missing.into(), "image-v4-oppo", 401, 23001),
             (Denied::Forbidden.into(), "push", 403, 2007),

@@ -118,6 +118,7 @@ fn refusals() -> Vec<Refusal> {
     vec![
         Unidentified::Missing.into(),
         Unidentified::Wrong.into(),
+        Unidentified::OtherCaller.into(),
         Denied::Forbidden.into(),
         Denied::TenantRequired.into(),
         BadPath::Escape.into(),

@@ -68,6 +68,7 @@ struct CallerCalls {
 #[derive(Serialize)]
 struct CallerStatus {
     tokens: BTreeMap<String, TokenStatus>,
+    certificates: BTreeMap<String, TokenStatus>,
 }
 
 #[derive(Serialize)]
@@ -154,14 +155,19 @@ fn callers(setup: &Setup) -> BTreeMap<String, CallerStatus> {
     let callers = setup.directory.callers.iter().enumerate();
     callers
         .map(|(position, caller)| {
-            let tokens = caller.token_names().iter().enumerate().map(|(token, name)| {
+            let all = caller.token_names().iter().enumerate().map(|(token, name)| {
                 let last_use = setup.usage.last_use(position, token).map(|seconds| {
                     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
                         .to_string()
                 });
-                (name.clone(), TokenStatus { last_use })
+                let known = setup.directory.certificate_named(name);
+                (known == Some((position, token)), (name.clone(), TokenStatus { last_use }))
             });
-            (caller.name.clone(), CallerStatus { tokens: tokens.collect() })
+            let (certificates, tokens): (Vec<_>, Vec<_>) =
+                all.partition(|(is_certificate, _)| *is_certificate);
+            let collect = |entries: Vec<(bool, _)>| entries.into_iter().map(|(_, entry)| entry).collect();
+            let status = CallerStatus { tokens: collect(tokens), certificates: collect(certificates) };
+            (caller.name.clone(), status)
         })
         .collect()
 }

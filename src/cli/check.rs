@@ -76,9 +76,11 @@ fn summary(config: &Config) -> String {
     }
     for caller in &config.callers {
         let scopes = caller.allow.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
-        let tokens = caller.tokens.len();
+        let (tokens, certificates) = (caller.tokens.len(), caller.certificates.len());
+        let certificates =
+            if certificates > 0 { format!(", {certificates} certificate name(s)") } else { String::new() };
         line(format_args!(
-            "caller {}: {tokens} token(s); tenants {}; allow {scopes}",
+            "caller {}: {tokens} token(s){certificates}; tenants {}; allow {scopes}",
             caller.name,
             caller.tenants.join(", ")
         ));

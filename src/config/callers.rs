@@ -17,11 +17,19 @@ const WEIGHT_MAX: u32 = 1000;
 /// The longest name of a caller or a token, in bytes.
 const NAME_LEN_MAX: usize = 64;
 
+/// The longest name of a client certificate that is a URI, in bytes: what SPIFFE allows.
+const URI_LEN_MAX: usize = 2048;
+
+/// The longest that is a DNS name.
+const DNS_NAME_LEN_MAX: usize = 253;
+
 /// What is known while the callers are read.
 struct Known<'t> {
     tenants: &'t HashSet<&'t str>,
     /// Where each digest was first written.
     digests: HashMap<String, String>,
+    /// The same of names of certificates.
+    certificates: HashMap<String, String>,
     /// The tenants without faults, and what the callers so far keep of each key's budgets.
     budgets: &'t [Tenant],
     kept: HashMap<(VendorKey, BudgetName), u32>,
@@ -30,7 +38,8 @@ struct Known<'t> {
 /// Reads the section.
 pub(super) fn read(file: &mut Section<'_>, names: &[&str], budgets: &[Tenant]) -> Option<Vec<Caller>> {
     let tenants = &names.iter().copied().collect();
-    let mut known = Known { tenants, digests: HashMap::new(), budgets, kept: HashMap::new() };
+    let (digests, certificates, kept) = Default::default();
+    let mut known = Known { tenants, digests, certificates, budgets, kept };
     let callers: Vec<_> = file
         .required("callers")?
         .named()
@@ -47,7 +56,13 @@ impl Known<'_> {
             value.fault("a caller's name is 1 to 64 of A-Z, a-z, 0-9, dot, _ and -");
         }
         let mut section = value.section();
-        let tokens = section.required("tokens").map(|value| self.tokens(&value));
+        let certificates = section.get("certificates").filter(|value| !value.is_empty_list());
+        // One way to say who calls is enough.
+        let tokens = match &certificates {
+            None => section.required("tokens").map(|value| self.tokens(&value)),
+            Some(_) => Some(section.get("tokens").map_or_else(Vec::new, |value| self.tokens(&value))),
+        };
+        let certificates = certificates.map_or_else(Vec::new, |value| self.certificates(&value));
         let tenants = section.required("tenants").map(|value| self.tenants(&value));
         let allow = section.required("allow").map(|value| read_scopes(&value));
         let broadcast = section.flag("broadcast", true);
@@ -60,6 +75,7 @@ impl Known<'_> {
         Some(Caller {
             name,
             tokens: tokens?,
+            certificates,
             tenants: tenants?,
             allow: allow?,
             broadcast,
@@ -130,6 +146,24 @@ impl Known<'_> {
         tokens
     }
 
+    fn certificates(&mut self, value: &Value<'_>) -> Vec<String> {
+        let mut names = Vec::new();
+        for item in value.items() {
+            let Some(name) = item.text() else { continue };
+            if !is_certificate_name(name) {
+                item.fault("expected a URI such as spiffe://corp/orders or a DNS name such as orders.corp");
+                continue;
+            }
+            match self.certificates.insert(name.to_owned(), item.path().to_owned()) {
+                Some(first) => {
+                    item.fault(format!("the same name stands at {first}; it could not tell who calls"));
+                }
+                None => names.push(name.to_owned()),
+            }
+        }
+        names
+    }
+
     fn digest(&mut self, value: &Value<'_>) -> Option<TokenDigest> {
         let digest = digests::read(value)?;
         match self.digests.insert(digest.to_hex(), value.path().to_owned()) {
@@ -151,6 +185,18 @@ impl Known<'_> {
             }
         }
         granted
+    }
+}
+
+/// A URI has a colon, a DNS name has none.
+fn is_certificate_name(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"*._-".contains(&byte);
+    match name.split_once(':') {
+        Some((scheme, rest)) => {
+            let visible = name.len() <= URI_LEN_MAX && name.bytes().all(|byte| byte.is_ascii_graphic());
+            visible && !scheme.is_empty() && !rest.is_empty()
+        }
+        None => name.len() <= DNS_NAME_LEN_MAX && name.bytes().all(letter),
     }
 }
 

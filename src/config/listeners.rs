@@ -28,9 +28,10 @@ fn read_one(value: &Value<'_>, outside: &Outside<'_>, taken: &mut HashSet<Socket
 fn read_tls(value: &Value<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {
     let mut section = value.section();
     let http2 = section.flag("http2", false);
+    let client_ca = section.get("client_ca").map(|value| outside.file(&value));
     let items = section.required("certificates")?.items();
     let certificates = items.iter().filter_map(|item| read_certificate(item, outside)).collect();
-    Some(ListenerTls { certificates, http2 })
+    Some(ListenerTls { certificates, client_ca: client_ca.map_or(Some(None), |file| file.map(Some))?, http2 })
 }
 
 fn read_certificate(value: &Value<'_>, outside: &Outside<'_>) -> Option<CertificateFiles> {

@@ -92,6 +92,13 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let audit = audit::read(file, outside.base);
     let tenants = tenants::read(file, outside, &defaults, &budgets);
     let callers = callers::read(file, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
+    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if let (Some(listeners), Some(callers)) = (&listeners, &callers)
+        && callers.iter().any(|caller| !caller.certificates.is_empty())
+        && !listeners.iter().any(asks)
+    {
+        file.value().warning("callers have certificates, and no listener has tls.client_ca to ask for them");
+    }
     if vendor.response_timeout > limits.deadline {
         file.value()
             .warning("vendor.response_timeout is longer than limits.deadline, which ends a request first");

@@ -174,6 +174,10 @@ impl<'n> Value<'n> {
         matches!(self.node, Node::Text(written) if written.as_str() == text)
     }
 
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(self.node, Node::List(items) if items.is_empty())
+    }
+
     pub(super) fn is_section(&self) -> bool {
         matches!(self.node, Node::Map(_))
     }

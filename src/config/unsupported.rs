@@ -5,19 +5,11 @@ use super::document::Node;
 use super::reader::Value;
 
 /// Every such key. The function that reads one takes its line out.
-pub(super) const NOT_YET: &[(&str, Shape)] = &[
-    ("callers.*.certificates", Shape::Texts),
-    ("listeners[].tls.client_ca", Shape::Text),
-    ("shared_budgets", Shape::Section),
-];
+pub(super) const NOT_YET: &[(&str, Shape)] = &[("shared_budgets", Shape::Section)];
 
 /// The form of a value that switches its function on. `null`, `false` and `off` are off in every form.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
-    /// A text.
-    Text,
-    /// A list of texts; an empty one is off.
-    Texts,
     /// A mapping; an empty one is off.
     Section,
 }
@@ -46,11 +38,7 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
     match (shape, node) {
         (_, Node::Null | Node::Bool(false)) => Some(false),
         (_, Node::Text(text)) if text.as_str() == "off" => Some(false),
-        (Shape::Text, Node::Text(text)) => (!text.is_empty()).then_some(true),
         (Shape::Section, Node::Map(entries)) => Some(!entries.is_empty()),
-        (Shape::Texts, Node::List(items)) => {
-            items.iter().all(|item| matches!(item, Node::Text(_))).then_some(!items.is_empty())
-        }
         _ => None,
     }
 }
@@ -58,8 +46,6 @@ fn is_on(shape: Shape, node: &Node) -> Option<bool> {
 impl Shape {
     fn expected(self) -> &'static str {
         match self {
-            Self::Text => "a text",
-            Self::Texts => "a list of texts",
             Self::Section => "a section",
         }
     }

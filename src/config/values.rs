@@ -65,6 +65,8 @@ pub struct Listener {
 pub struct ListenerTls {
     /// PEM files, one pair a certificate, already resolved against the configuration file's folder; at least one.
     pub certificates: Vec<CertificateFiles>,
+    /// PEM bundle of those who sign client certificates; `None`: none are asked for.
+    pub client_ca: Option<PathBuf>,
     /// Offers HTTP/2 by ALPN.
     pub http2: bool,
 }
@@ -343,8 +345,10 @@ pub enum Region {
 pub struct Caller {
     /// Its name.
     pub name: String,
-    /// Its tokens; one or more, so that a token can be rotated.
+    /// Its tokens; one or more, so that a token can be rotated, unless it has certificates.
     pub tokens: Vec<Token>,
+    /// URI or DNS names of its client certificates; no other caller has them.
+    pub certificates: Vec<String>,
     /// Names of the tenants it may use, in the file's order; each exists.
     pub tenants: Vec<String>,
     /// Its rights.

@@ -173,7 +173,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Admitted<'r>, Refusal> {
         let directory = &self.setup.directory;
-        let principal = auth::identify(directory, &parts.headers)?;
+        let principal = auth::identify(directory, &parts.headers, parts.extensions.get())?;
         record.identified(directory, &self.setup.usage, &principal);
         let path = path.as_ref().map_err(|bad| Refusal::from(*bad))?;
         let matched = operation::find(parts.method.as_str(), path)?;

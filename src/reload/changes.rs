@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Seen;
-use crate::config::{Admin, Audit, Caller, Config, Credential, Listener, Tenant, Vendor};
+use crate::config::{Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, Tenant, Vendor};
 
 /// A configuration with the files it was read from.
 type Read<'c> = (&'c Config, &'c Seen);
@@ -91,13 +91,15 @@ fn same_credential(old: Option<&Credential>, new: Option<&Credential>) -> bool {
     }
 }
 
-fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 8] {
-    let Caller { name: _, tokens, tenants, allow, broadcast, quota, weight, reserve, wait } = old;
+fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 9] {
+    let Caller { name: _, tokens, certificates, tenants, allow, broadcast, quota, weight, reserve, wait } =
+        old;
     let mut pairs = tokens.iter().zip(&new.tokens);
     let same_tokens = tokens.len() == new.tokens.len()
         && pairs.all(|(old, new)| old.name == new.name && old.digest.matches(&new.digest));
     [
         ("tokens", !same_tokens),
+        ("certificates", *certificates != new.certificates),
         ("tenants", *tenants != new.tenants),
         ("allow", *allow != new.allow),
         ("broadcast", *broadcast != new.broadcast),
@@ -109,8 +111,12 @@ fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 8] {
 }
 
 fn same_listeners(old: &[Listener], new: &[Listener], differs: impl Fn(&Path) -> bool) -> bool {
-    let mut files = new.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| &tls.certificates);
-    old == new && !files.any(|files| differs(&files.certificate) || differs(&files.private_key))
+    let files = |tls: &ListenerTls| {
+        let mut pairs = tls.certificates.iter();
+        pairs.any(|pair| differs(&pair.certificate) || differs(&pair.private_key))
+            || tls.client_ca.as_deref().is_some_and(&differs)
+    };
+    old == new && !new.iter().filter_map(|listener| listener.tls.as_ref()).any(files)
 }
 
 fn same_vendor(old: &Vendor, new: &Vendor, differs: impl Fn(&Path) -> bool) -> bool {

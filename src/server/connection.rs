@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::Seat;
 use super::pulse::{Order, Pulse};
 use crate::answer::Reply;
+use crate::auth::ClientCertificate;
 use crate::edge::HEADER_BYTES_MAX;
 
 /// The request line has room beside the header section; what is longer gets hyper's bare 431.
@@ -38,40 +39,59 @@ pub(super) enum Protocol {
     Http2,
 }
 
+/// What was settled before a connection's first request.
+pub(super) struct Opening {
+    /// What it speaks.
+    pub(super) protocol: Protocol,
+    /// Who opened it, if that was shown.
+    pub(super) certificate: Option<ClientCertificate>,
+}
+
 /// Serves a connection until it is done, late, or told to stop.
-pub(super) async fn serve<S>(stream: S, protocol: Protocol, worker: Arc<Seat>, pulse: Arc<Pulse>)
+pub(super) async fn serve<S>(stream: S, opening: Opening, worker: Arc<Seat>, pulse: Arc<Pulse>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io =
-        Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2: protocol == Protocol::Http2 };
-    match protocol {
-        Protocol::Http1 => serve_http1(io, worker, pulse).await,
+    let http2 = opening.protocol == Protocol::Http2;
+    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2 };
+    let requests = Requests { worker, pulse, certificate: opening.certificate };
+    match opening.protocol {
+        Protocol::Http1 => serve_http1(io, requests).await,
         // Boxed, so that the many connections without it do not keep its room.
-        Protocol::Http2 => Box::pin(serve_http2(io, worker, pulse)).await,
+        Protocol::Http2 => Box::pin(serve_http2(io, requests)).await,
     }
 }
 
 /// Boxed, so that an idle connection does not keep the room a request needs.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
 
-fn answer(worker: &Seat, pulse: &Arc<Pulse>, request: Request<Incoming>) -> Answering {
-    let (worker, serving) = (worker.load_full(), pulse.serving());
-    Box::pin(async move {
-        let answer = worker.handle(request).await;
-        drop(serving);
-        Ok(answer)
-    })
+/// Where the requests of a connection come from, and who answers them.
+struct Requests {
+    worker: Arc<Seat>,
+    pulse: Arc<Pulse>,
+    certificate: Option<ClientCertificate>,
 }
 
-async fn serve_http1<S>(io: Observed<S>, worker: Arc<Seat>, pulse: Arc<Pulse>)
+impl Requests {
+    fn answer(&self, mut request: Request<Incoming>) -> Answering {
+        if let Some(certificate) = &self.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
+        Box::pin(async move {
+            let answer = worker.handle(request).await;
+            drop(serving);
+            Ok(answer)
+        })
+    }
+}
+
+async fn serve_http1<S>(io: Observed<S>, requests: Requests)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn({
-        let pulse = Arc::clone(&pulse);
-        move |request| answer(&worker, &pulse, request)
-    });
+    let pulse = Arc::clone(&requests.pulse);
+    let service = service_fn(move |request| requests.answer(request));
     let mut connection = http1::Builder::new()
         .title_case_headers(true)
         .max_header_size(HEAD_BYTES_MAX)
@@ -95,14 +115,12 @@ where
     }
 }
 
-async fn serve_http2<S>(io: Observed<S>, worker: Arc<Seat>, pulse: Arc<Pulse>)
+async fn serve_http2<S>(io: Observed<S>, requests: Requests)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn({
-        let pulse = Arc::clone(&pulse);
-        move |request| answer(&worker, &pulse, request)
-    });
+    let pulse = Arc::clone(&requests.pulse);
+    let service = service_fn(move |request| requests.answer(request));
     let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use connection::Protocol;
+use connection::{Opening, Protocol};
 use pulse::{Order, Patience, Pulses};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
@@ -253,21 +253,17 @@ impl Core {
         let _ = stream.set_nodelay(true);
         let Some(place) = self.worker.load().load.connections.enter() else { return turn_away(stream, tls) };
         match tls {
-            None => drop(tokio::spawn(self.serve(stream, Protocol::Http1, place))),
+            None => drop(tokio::spawn(self.serve(stream, place))),
             Some(tls) => drop(tokio::spawn(self.handshake(stream, &tls.load(), place))),
         }
     }
 
-    fn serve<S>(
-        &self,
-        stream: S,
-        protocol: Protocol,
-        place: Place,
-    ) -> impl Future<Output = ()> + Send + 'static
+    fn serve<S>(&self, stream: S, place: Place) -> impl Future<Output = ()> + Send + 'static
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let served = connection::serve(stream, protocol, Arc::clone(&self.worker), self.pulses.add());
+        let opening = Opening { protocol: Protocol::Http1, certificate: None };
+        let served = connection::serve(stream, opening, Arc::clone(&self.worker), self.pulses.add());
         async move {
             served.await;
             drop(place);
@@ -289,7 +285,8 @@ impl Core {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            connection::serve(stream, protocol, worker, pulses.add()).await;
+            let certificate = tls::client_certificate(stream.get_ref().1);
+            connection::serve(stream, Opening { protocol, certificate }, worker, pulses.add()).await;
             drop(place);
         }
     }

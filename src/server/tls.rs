@@ -2,20 +2,27 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::client::verify_server_name;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConnection};
 use tokio_rustls::TlsAcceptor;
+use webpki::EndEntityCert;
 
 use super::Listeners;
+use crate::auth::ClientCertificate;
 use crate::config::{CertificateFiles, Listener, ListenerTls};
+
+/// A client certificate with more names than this identifies nobody.
+const CLIENT_NAMES_MAX: usize = 64;
 
 /// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +44,24 @@ pub enum CertificateError {
         /// Why.
         #[source]
         source: rustls::pki_types::pem::Error,
+    },
+    /// Those who sign client certificates cannot be read.
+    #[error("no certificate can be read from {path}")]
+    ClientCa {
+        /// The file.
+        path: PathBuf,
+        /// Why; `None`: there is none in it.
+        #[source]
+        source: Option<rustls::pki_types::pem::Error>,
+    },
+    /// They cannot be used.
+    #[error("the certificates of {path} cannot be trust roots for clients")]
+    ClientRoots {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
     },
     /// They do not fit, or the library does not take them.
     #[error("the certificate of {path} cannot be used with its key")]
@@ -97,14 +122,50 @@ impl Handshakes {
 /// Prepares the handshakes of a listener: TLS 1.2 and 1.3.
 pub(super) fn acceptor(tls: &ListenerTls) -> Result<TlsAcceptor, CertificateError> {
     let certificates = tls.certificates.iter().map(Certificate::load).collect::<Result<Vec<_>, _>>()?;
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let clients = match &tls.client_ca {
+        Some(path) => client_verifier(path, &provider)?,
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(CertificateError::Settings)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(ByName(certificates)));
     config.alpn_protocols =
         if tls.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Takes clients without a certificate and those with one that these signed, for clients, and that holds now.
+fn client_verifier(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let unreadable = |source| CertificateError::ClientCa { path: path.to_owned(), source };
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|source| unreadable(Some(source)))?;
+    if certificates.is_empty() {
+        return Err(unreadable(None));
+    }
+    let unusable = |source| CertificateError::ClientRoots { path: path.to_owned(), source };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).map_err(unusable)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    Ok(verifier.allow_unauthenticated().build().expect("there are roots and no revocation lists"))
+}
+
+/// The names in the certificate of a client, if it showed one; it was verified in the handshake, this one or the one
+/// that this one resumes.
+pub(super) fn client_certificate(connection: &ServerConnection) -> Option<ClientCertificate> {
+    let leaf = EndEntityCert::try_from(connection.peer_certificates()?.first()?).ok()?;
+    // Without its colon, a URI would pass for a DNS name.
+    let uris = leaf.valid_uri_names().filter(|name| name.contains(':'));
+    let names: Vec<_> = leaf.valid_dns_names().chain(uris).take(CLIENT_NAMES_MAX + 1).collect();
+    (names.len() <= CLIENT_NAMES_MAX).then(|| ClientCertificate::new(names))
 }
 
 /// The first certificate that is valid for the name; the first of all for clients that name none, or another.

@@ -59,6 +59,15 @@ impl Usage {
                 last_use[caller][token] = Arc::clone(known);
             }
         }
+        for (name, caller, token) in directory.certificates() {
+            let known = previous.and_then(|(usage, directory)| {
+                let (caller, token) = directory.certificate_named(name)?;
+                Some(&usage.last_use[caller][token])
+            });
+            if let Some(known) = known {
+                last_use[caller][token] = Arc::clone(known);
+            }
+        }
         Self { series: directory.callers.iter().map(|_| series()).collect(), last_use }
     }
 

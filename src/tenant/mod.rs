@@ -4,6 +4,7 @@
 //! headers, budgets, base URLs. Pure; the result of [`Directory::authorize`] is a [`Grant`], the evidence every
 //! later stage asks for.
 
+mod certificates;
 mod cids;
 mod resolve;
 
@@ -19,6 +20,7 @@ use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
 
+pub use certificates::Holder;
 pub use resolve::origins;
 
 /// One vendor application, ready to be called.
@@ -132,7 +134,7 @@ impl Caller {
         self.scopes & bit(scope) != 0
     }
 
-    /// Names of its tokens, in the configuration's order.
+    /// Names of its tokens, then those of its certificates, in the configuration's order.
     pub fn token_names(&self) -> &[String] {
         &self.token_names
     }
@@ -156,6 +158,7 @@ pub struct Directory {
     /// Every base URL a call can go to, each once.
     pub origins: Vec<BaseUrl>,
     by_token: HashMap<u64, Vec<Enrolled>>,
+    by_certificate: HashMap<String, (usize, usize)>,
     /// Names of all callers there ever were, by number: a slot in a budget's books outlives the configuration.
     roster: Vec<String>,
 }
@@ -170,7 +173,7 @@ struct Enrolled {
 #[derive(Clone, Copy)]
 pub struct Principal<'d> {
     caller: usize,
-    /// Position of the token among the caller's.
+    /// Position of the token, or of the certificate's name, among the caller's.
     pub token: usize,
     wanted: Wanted<'d>,
 }

@@ -45,7 +45,12 @@ pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: 
             by_token.entry(digest.prefix()).or_default().push(Enrolled { digest, caller, token });
         }
     }
-    Directory { tenants, callers, origins, by_token, roster }
+    let listed = config.callers.iter().enumerate().flat_map(|(caller, entry)| {
+        let names = entry.certificates.iter().zip(entry.tokens.len()..);
+        names.map(move |(name, position)| (name.clone(), (caller, position)))
+    });
+    let by_certificate = listed.collect();
+    Directory { tenants, callers, origins, by_token, by_certificate, roster }
 }
 
 /// Tells every budget what it keeps for whom. A caller's reserve is kept under every key of its tenants; where it makes
@@ -152,6 +157,9 @@ fn resolve_caller(caller: &config::Caller, tenants: &[Tenant]) -> Caller {
         quota: None,
         weight: caller.weight.get(),
         wait: caller.wait,
-        token_names: caller.tokens.iter().map(|token| token.name.clone()).collect(),
+        token_names: {
+            let tokens = caller.tokens.iter().map(|token| &token.name);
+            tokens.chain(&caller.certificates).cloned().collect()
+        },
     }
 }

@@ -6,6 +6,7 @@ mod answers;
 mod audit;
 mod bodies;
 mod budgets;
+mod certificates;
 mod circuit;
 mod cli;
 mod demo;

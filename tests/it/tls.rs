@@ -95,6 +95,41 @@ fn http2_carries_the_same_calls() {
     assert_eq!(vendor.requests().len(), 1);
 }
 
+/// A hello of TLS 1.1, written by hand: the clients here do not speak it any more.
+#[test]
+fn versions_before_1_2_are_refused() {
+    let vendor = Stub::good();
+    let (gateway, ..) = start("", &vendor);
+    let hello_of = |version: [u8; 2]| {
+        // Version, random, no session, one suite with its signalling value, no compression; the one
+        // extension, algorithms of signatures, is what a server asks for first.
+        let body = [
+            &version[..],
+            &[7; 32],
+            &[0],
+            &[0, 4, 0xc0, 0x13, 0, 0xff],
+            &[1, 0],
+            &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3],
+        ]
+        .concat();
+        let length = |bytes: usize| u8::try_from(bytes).expect("short");
+        let message = [&[1, 0, 0, length(body.len())][..], &body].concat();
+        [&[22, 3, 1, 0, length(message.len())][..], &message].concat()
+    };
+    for version in [[3, 0], [3, 1], [3, 2]] {
+        let mut client = crate::support::Connection::open(gateway.listeners[0]);
+        client.send(hello_of(version));
+        client.rest().expect("the gateway closes");
+        // A fatal alert: the version of the protocol.
+        let answer = client.take_unread();
+        assert_eq!(
+            (answer.first(), answer.get(5..)),
+            (Some(&21), Some(&[2, 70][..])),
+            "{version:?}: {answer:?}"
+        );
+    }
+}
+
 #[test]
 fn what_is_no_handshake_is_closed() {
     let vendor = Stub::good();

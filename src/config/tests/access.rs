@@ -269,6 +269,48 @@ fn one_token_tells_one_caller() {
 }
 
 #[test]
+fn names_of_certificates() {
+    let rows = [
+        (caller(", certificates: 5"), "callers.orders.certificates: expected a list"),
+        (
+            caller(", certificates: [ 5 ]"),
+            "callers.orders.certificates[0]: expected a text; write it in quotes",
+        ),
+        (caller(", certificates: [ '' ]"), "callers.orders.certificates[0]: empty"),
+        (caller(", certificates: [ 'two words' ]"), "callers.orders.certificates[0]: expected a URI…"),
+        (caller(", certificates: [ ':x' ]"), "callers.orders.certificates[0]: expected a URI…"),
+        (caller(", certificates: [ 'spiffe:' ]"), "callers.orders.certificates[0]: expected a URI…"),
+        (caller(", certificates: [ 'CN=orders' ]"), "callers.orders.certificates[0]: expected a URI…"),
+        (
+            caller(", certificates: [ a.corp, b.corp, a.corp ]"),
+            "callers.orders.certificates[2]: the same name stands at callers.orders.certificates[0]; it could not tell who calls",
+        ),
+        (
+            caller(
+                ", certificates: [ a.corp ] }, b: { certificates: [ a.corp ], tenants: [ shop ], allow: [ push ]",
+            ),
+            "callers.b.certificates[0]: the same name stands at callers.orders.certificates[0]; it could not tell who calls",
+        ),
+        (
+            caller(" }, b: { certificates: [], tenants: [ shop ], allow: [ push ]"),
+            "callers.b.tokens: missing",
+        ),
+        (
+            caller(" }, b: { certificates: [ a.corp ], tokens: [], tenants: [ shop ], allow: [ push ]"),
+            "callers.b.tokens: must not be empty",
+        ),
+    ];
+    check(&rows);
+    let config = good(&caller(
+        ", certificates: [ 'spiffe://corp/a' ] }, b: { certificates: [ a.corp, 'urn:b' ], tenants: [ shop ], allow: [ push ]",
+    ));
+    let names: Vec<_> =
+        config.callers.iter().map(|caller| (caller.tokens.len(), caller.certificates.len())).collect();
+    assert_eq!(names, [(1, 1), (0, 2)]);
+    assert!(config.warnings.iter().any(|warning| warning.contains("client_ca")), "{:?}", config.warnings);
+}
+
+#[test]
 fn tokens_of_one_caller() {
     let weak = "callers.orders.tokens[0].sha256: the token is empty or a common word…";
     let word = |word: &str| format!("[ {{ sha256: {} }} ]", TokenDigest::of(word.as_bytes()).to_hex());

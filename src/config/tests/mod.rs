@@ -46,6 +46,7 @@ impl Default for Fixture {
                 ("/run/marked", "\u{feff}hunter2-from-file".into()),
                 ("/run/large", vec![b'x'; SECRET_FILE_BYTES_MAX + 1]),
                 ("/etc/gateway/tls.crt", Vec::new()),
+                ("/etc/gateway/clients-ca.crt", Vec::new()),
                 ("/etc/gateway/tls.key", Vec::new()),
                 ("/etc/gateway/ca.pem", Vec::new()),
             ]),

@@ -158,13 +158,14 @@ fn secrets_come_from_variables_files_and_the_text() {
 fn paths_start_from_the_folder_of_the_file() {
     let config = good(&text(Extra {
         top: "vendor: { ca: ca.pem }",
-        listener: ", tls: { certificates: [ { certificate: tls.crt, private_key: /etc/gateway/tls.key } ], http2: true }",
+        listener: ", tls: { certificates: [ { certificate: tls.crt, private_key: /etc/gateway/tls.key } ], client_ca: tls.crt, http2: true }",
         ..Extra::default()
     }));
     let tls = config.listeners[0].tls.as_ref().expect("given");
     assert!(tls.http2);
     assert_eq!(tls.certificates[0].certificate, PathBuf::from("/etc/gateway/tls.crt"));
     assert_eq!(tls.certificates[0].private_key, PathBuf::from("/etc/gateway/tls.key"));
+    assert_eq!(tls.client_ca, Some(PathBuf::from("/etc/gateway/tls.crt")));
     assert_eq!(config.vendor.ca, Some(PathBuf::from("/etc/gateway/ca.pem")));
 }
 

@@ -177,6 +177,10 @@ impl<S: Read + Write> Connection<S> {
         Self { stream, unread: Vec::new() }
     }
 
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("the gateway reads");
     }
@@ -194,9 +198,14 @@ impl<S: Read + Write> Connection<S> {
 
     /// The next answer; interim ones are answers too, without a body.
     pub(crate) fn read_answer(&mut self) -> Answer {
-        let mut answer = self.read_head();
+        self.try_read_answer().expect("an answer")
+    }
+
+    /// The next answer, or how the connection ended before its head was whole.
+    pub(crate) fn try_read_answer(&mut self) -> io::Result<Answer> {
+        let mut answer = self.try_read_head()?;
         if (100..200).contains(&answer.status) || answer.status == 204 || answer.status == 304 {
-            return answer;
+            return Ok(answer);
         }
         if answer.in_any_case("transfer-encoding") == Some("chunked") {
             answer.whole = self.read_chunks(&mut answer.body).is_ok();
@@ -209,7 +218,7 @@ impl<S: Read + Write> Connection<S> {
             answer.whole = self.rest().is_ok();
             answer.body = std::mem::take(&mut self.unread);
         }
-        answer
+        Ok(answer)
     }
 
     /// The next head alone.

@@ -7,9 +7,14 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
 use super::{Connection, PATIENCE};
+
+/// A client's certificate and key.
+pub(crate) type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 /// An authority and what it signs.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -36,16 +41,41 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
+    /// A certificate as these parameters say, with its key, for a client.
+    pub(crate) fn sign_client(&self, params: &CertificateParams) -> Identity {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (
+            CertificateDer::clone(certificate.der()),
+            PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+        )
+    }
+
     /// A client that trusts it alone.
     pub(crate) fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        self.client_as(None, alpn, rustls::ALL_VERSIONS)
+    }
+
+    /// A client with a certificate of its own, and with versions of the test's choice.
+    pub(crate) fn client_as(
+        &self,
+        identity: Option<&Identity>,
+        alpn: &[&str],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::clone(self.0.der())).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
             .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((leaf, key)) => {
+                builder.with_client_auth_cert(vec![leaf.clone()], key.clone_key()).expect("a certificate")
+            }
+        };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
@@ -75,6 +105,13 @@ pub(crate) struct Tls {
     pub(crate) connection: Connection<StreamOwned<ClientConnection, TcpStream>>,
     pub(crate) alpn: Option<String>,
     pub(crate) leaf: Option<Vec<u8>>,
+}
+
+impl Tls {
+    /// Whether the session is new.
+    pub(crate) fn handshake_kind(&self) -> Option<HandshakeKind> {
+        self.connection.stream().conn.handshake_kind()
+    }
 }
 
 /// One exchange over HTTP/2: status, headers and body.
