@@ -106,13 +106,13 @@ impl Drop for Hold {
 /// A whole body and the memory it counts for.
 pub struct Buffered {
     bytes: Bytes,
-    _hold: Option<Hold>,
+    hold: Option<Hold>,
 }
 
 impl Buffered {
     /// No body.
     pub fn empty() -> Self {
-        Self { bytes: Bytes::new(), _hold: None }
+        Self { bytes: Bytes::new(), hold: None }
     }
 
     /// Other bytes of about the same length, counted as these were.
@@ -124,6 +124,11 @@ impl Buffered {
     /// The bytes; cheap to clone.
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// The bytes, and the memory they count for as long as it is kept.
+    pub fn into_parts(self) -> (Bytes, Option<Hold>) {
+        (self.bytes, self.hold)
     }
 }
 
@@ -186,7 +191,7 @@ async fn collect(
     if body.is_end_stream() && first.len() <= SMALL_BYTES {
         check_length(first.len(), allowance)?;
         hold.grow_to(first.len())?;
-        return Ok(Buffered { bytes: first, _hold: Some(hold) });
+        return Ok(Buffered { bytes: first, hold: Some(hold) });
     }
     let mut buffer = match declared {
         Some(bytes) if bytes <= SMALL_BYTES => Buffer::small(bytes),
@@ -204,7 +209,7 @@ async fn collect(
         drop(bytes);
         chunk = next_chunk(&mut body).await?;
     }
-    Ok(Buffered { bytes: Bytes::from_owner(buffer), _hold: Some(hold) })
+    Ok(Buffered { bytes: Bytes::from_owner(buffer), hold: Some(hold) })
 }
 
 async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{
     ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER, SET_COOKIE,
 };
@@ -15,6 +14,7 @@ use http::{StatusCode, Uri};
 use crate::body::Facts;
 use crate::budget::{Said, Standing, whole_seconds};
 use crate::config::Region;
+use crate::intake::Hold;
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
 use crate::tenant::{Grant, OriginId};
@@ -73,7 +73,9 @@ pub struct Inbound<'r> {
 pub struct VendorRequest {
     origin: OriginId,
     message: Message,
-    payload: Payload,
+    facts: Facts,
+    /// The body counts as memory in use until the answer is here.
+    _memory: Option<Hold>,
 }
 
 impl VendorRequest {
@@ -97,7 +99,8 @@ impl VendorRequest {
                 head = head.field(written, value);
             }
         }
-        Self { origin: grant.origin(), message: head.body(&payload.bytes()), payload }
+        let (body, facts, memory) = payload.into_parts();
+        Self { origin: grant.origin(), message: head.body(body), facts, _memory: memory }
     }
 
     /// Where it goes.
@@ -107,27 +110,12 @@ impl VendorRequest {
 
     /// What its body says about the call.
     pub fn facts(&self) -> &Facts {
-        self.payload.facts()
+        &self.facts
     }
 
-    /// Its path as the vendor gets it.
-    pub fn path(&self) -> &str {
-        self.message.path()
-    }
-
-    /// Its body; cheap to clone.
-    pub fn body(&self) -> Bytes {
-        self.payload.bytes()
-    }
-
-    /// Length of its body.
-    pub fn body_bytes(&self) -> usize {
-        self.payload.len()
-    }
-
-    /// The message to be written, and the body it is made of, whose memory counts until the call is over.
-    pub fn into_message(self) -> (Message, Payload) {
-        (self.message, self.payload)
+    /// The message to be written.
+    pub fn message(&self) -> &Message {
+        &self.message
     }
 }
 
@@ -254,5 +242,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut values = headers.get_all(&REQUEST_ID).iter();
     let value = values.next()?;
     let fits = matches!(value.len(), 1..=128) && value.as_bytes().iter().all(u8::is_ascii_graphic);
-    (fits && values.next().is_none()).then(|| value.clone())
+    // A copy: the value itself would hold on to the buffer that the connection reads into.
+    let copy = || HeaderValue::from_bytes(value.as_bytes()).ok();
+    (fits && values.next().is_none()).then(copy).flatten()
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::body::{self, Ahead, Cid, Defect, Facts, Subject};
-use crate::intake::Buffered;
+use crate::intake::{Buffered, Hold};
 use crate::operation::BodyRule;
 
 /// A body that was checked, whole and byte for byte as the caller sent it, but for a cid of ours.
@@ -47,6 +47,11 @@ impl Payload {
         &self.facts
     }
 
+    /// The bytes; cheap to clone.
+    pub fn bytes(&self) -> Bytes {
+        self.body.bytes()
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.body.len()
@@ -57,8 +62,9 @@ impl Payload {
         self.body.is_empty()
     }
 
-    /// The bytes; cheap to clone.
-    pub fn bytes(&self) -> Bytes {
-        self.body.bytes()
+    /// The bytes, what they say, and the memory they count for.
+    pub fn into_parts(self) -> (Bytes, Facts, Option<Hold>) {
+        let (bytes, hold) = self.body.into_parts();
+        (bytes, self.facts, hold)
     }
 }

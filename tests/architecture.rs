@@ -51,6 +51,7 @@ const LENT: &[&str] = &["config", "secret"];
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("budget", "Instant::now", "Clock, which a permit carries because it is settled where it is dropped"),
     ("outbound", "crate::vendor", "Message, which it writes"),
+    ("outbound", "crate::intake", "Hold, the memory that a body counts for"),
     ("payload", "crate::intake", "Buffered, a body with the memory it counts for"),
     ("refusal", "crate::vendor", "CircuitOpen, which tells when a host is tried again"),
 ];

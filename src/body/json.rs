@@ -22,6 +22,11 @@ impl<'a> Value<'a> {
         self.0 == "null"
     }
 
+    /// Length of its text.
+    pub(super) fn bytes(self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn is_object(self) -> bool {
         self.0.starts_with('{')
     }

@@ -157,6 +157,8 @@ impl Worker {
         let grant = admitted.grant.clone();
         match self.prepare(admitted, &parts, body, &mut record).await {
             Ok(Prepared::Call(mut call)) => {
+                // Its headers would hold on to the buffer that the connection reads into.
+                drop(parts);
                 let left = self.if_left(grant, &mut call.mark);
                 FinishAnyway::new(self.forward(call, record), left).await
             }
@@ -307,11 +309,9 @@ impl Worker {
         let operation = grant.operation();
         let origin = request.origin();
         record.dispatched(|| effect(operation, &request));
-        // The payload counts as memory in use until the answer is here.
-        let (message, payload) = request.into_message();
-        let attempts = Attempts { grant: &grant, facts: *payload.facts(), origin, deadlines };
+        let attempts = Attempts { grant: &grant, facts: *request.facts(), origin, deadlines };
         mark.sent();
-        let answered = self.exchange(attempts, &message, permit, |note| record.vendor(note));
+        let answered = self.exchange(attempts, request.message(), permit, |note| record.vendor(note));
         let outcome = tokio::select! {
             biased;
             outcome = answered => outcome,

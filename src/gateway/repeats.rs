@@ -99,7 +99,7 @@ impl Worker {
         {
             return Ok(Before::Repeat(answer));
         }
-        Ok(Before::First(Mark::Body(payload.bytes())))
+        Ok(Before::First(Mark::Body(kept(payload))))
     }
 
     async fn under_key(
@@ -260,15 +260,14 @@ impl Worker {
         let inbound = Inbound { headers: &headers, uri: &uri, path: &path, request_id: &id };
         let host = self.setup.host(&grant);
         let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
-        let (message, payload) = request.into_message();
-        let (facts, origin) = (*payload.facts(), grant.origin());
+        let (facts, origin) = (*request.facts(), grant.origin());
         let attempts = Attempts { grant: &grant, facts, origin, deadlines };
         let note = |note: crate::telemetry::VendorNote| {
             let tenant = grant.tenant().name.as_str();
             let labels = Labels { operation: Some(grant.operation()), tenant, caller: NONE };
             self.telemetry.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
         };
-        let cids = match self.exchange(attempts, &message, permit, note).await {
+        let cids = match self.exchange(attempts, request.message(), permit, note).await {
             Ok(Exchanged { answer, .. }) => {
                 answer.body().whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
             }
@@ -334,6 +333,13 @@ pub(super) fn delivery_of(refusal: &Refusal) -> Delivery {
 fn saved(answer: &Response<Reply>) -> Option<Arc<Saved>> {
     let Reply::Whole(body) = answer.body() else { return None };
     Some(Saved::new(answer.status(), outbound::lasting_headers(answer.headers()), body))
+}
+
+/// A body for as long as its call is under way. A short one is copied: it lies in a buffer that is used again.
+fn kept(payload: &Payload) -> Bytes {
+    const COPIED_BYTES: usize = 16 * 1024;
+    let bytes = payload.bytes();
+    if bytes.len() <= COPIED_BYTES { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
 
 fn call_digest(grant: &Grant, payload: &Payload) -> Digest {

@@ -14,6 +14,7 @@ const HEAD_BYTES: usize = 512;
 pub struct Message {
     /// The head, and a short body.
     joined: Vec<u8>,
+    head_bytes: usize,
     /// A long body.
     apart: Bytes,
 }
@@ -40,6 +41,11 @@ impl Message {
         std::str::from_utf8(line.unwrap_or_default()).expect("a target is written from a str")
     }
 
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        if self.apart.is_empty() { &self.joined[self.head_bytes..] } else { &self.apart }
+    }
+
     /// Both parts; the second is empty for short bodies.
     pub(super) fn parts(&self) -> [&[u8]; 2] {
         [&self.joined, &self.apart]
@@ -64,7 +70,9 @@ impl Head {
     }
 
     /// The body, and with it the end of the head. A body that is not there has a length too where one is expected.
-    pub fn body(self, body: &Bytes) -> Message {
+    ///
+    /// A short one is copied: kept, it would hold on to the buffer that the caller's connection reads into.
+    pub fn body(self, body: Bytes) -> Message {
         let Self { mut bytes, verb } = self;
         if !body.is_empty() || verb != Verb::Get {
             bytes.extend_from_slice(b"Content-Length: ");
@@ -72,11 +80,12 @@ impl Head {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
+        let head_bytes = bytes.len();
         if body.len() > JOINED_BYTES {
-            return Message { joined: bytes, apart: body.clone() };
+            return Message { joined: bytes, head_bytes, apart: body };
         }
-        bytes.extend_from_slice(body);
-        Message { joined: bytes, apart: Bytes::new() }
+        bytes.extend_from_slice(&body);
+        Message { joined: bytes, head_bytes, apart: Bytes::new() }
     }
 }
 
@@ -87,7 +96,7 @@ mod tests {
     fn written(verb: Verb, body: &[u8]) -> (Vec<u8>, Message) {
         let message = Message::to(verb, "/v3/x?a=1")
             .field("Host", &HeaderValue::from_static("vendor"))
-            .body(&Bytes::copy_from_slice(body));
+            .body(Bytes::copy_from_slice(body));
         (message.parts().concat(), message)
     }
 
@@ -110,7 +119,7 @@ mod tests {
         for length in [JOINED_BYTES, JOINED_BYTES + 1] {
             let (bytes, message) = written(Verb::Post, &vec![b'x'; length]);
             assert_eq!(bytes.len(), message.len());
-            assert!(bytes.ends_with(&vec![b'x'; length]));
+            assert_eq!(message.body(), vec![b'x'; length]);
             assert_eq!(message.parts()[1].len(), if length > JOINED_BYTES { length } else { 0 });
         }
     }

@@ -26,6 +26,13 @@ const FIELDS_TO_COME: usize = 7;
 /// Parts of a body up to this length are copied out, so that the buffer stays in one piece.
 const COPIED_BYTES: usize = 4 * 1024;
 
+/// `D/rest_api_v3_push`, on the rate of calls.
+static RATE_FIELDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-rate-limit-limit"),
+    HeaderName::from_static("x-rate-limit-quota"),
+    HeaderName::from_static("x-rate-limit-remaining"),
+    HeaderName::from_static("x-rate-limit-reset"),
+];
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -91,7 +98,7 @@ fn head(answer: &httparse::Response<'_, '_>, raw: &[u8]) -> Result<(Head, Framin
     let mut framing = Fields::default();
     let mut connection = Connection { keep_alive: answer.version == Some(1), named: Vec::new() };
     for field in answer.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        let name = name(field.name.as_bytes())?;
         if name == CONTENT_LENGTH {
             framing.length(field.value)?;
         } else if name == TRANSFER_ENCODING {
@@ -124,6 +131,15 @@ fn head(answer: &httparse::Response<'_, '_>, raw: &[u8]) -> Result<(Head, Framin
     }
     let keep_alive = connection.keep_alive && !matches!(framing, Framing::UntilClose);
     Ok((Head { status, headers, extensions, keep_alive }, framing))
+}
+
+/// A field's name. Those the vendor sends with every answer are kept ready: reading one anew allocates.
+fn name(bytes: &[u8]) -> Result<HeaderName, Malformed> {
+    let kept = RATE_FIELDS.iter().find(|kept| kept.as_str().as_bytes().eq_ignore_ascii_case(bytes));
+    match kept {
+        Some(kept) => Ok(kept.clone()),
+        None => HeaderName::from_bytes(bytes).map_err(|_| Malformed),
+    }
 }
 
 /// RFC 9110, 7.6.1, and what older programs send; `Connection` and `Transfer-Encoding` are read apart.
