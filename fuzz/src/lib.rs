@@ -1,4 +1,8 @@
-//! What every target judges by: the limits the gateway has by default.
+//! What the targets judge by: the limits the gateway has by default, and a gateway in one process.
+
+#[path = "../../tests/it/support/wire.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod wire;
 
 use jpush_gateway::body::Subject;
 use jpush_gateway::config::{Files, ImageRule, Images, Mode};
@@ -30,4 +34,10 @@ pub fn subject(images: &Images) -> Subject<'_> {
         files: &FILES,
         images,
     }
+}
+
+/// Sends bytes to a gateway, in pieces of this length, and asserts what must hold for any input.
+pub fn request_path(input: &[u8], piece: usize) {
+    thread_local!(static WORLD: wire::World = wire::World::start());
+    WORLD.with(|world| wire::judge(input, &world.exchange(input.chunks(piece))));
 }

@@ -106,6 +106,18 @@ impl Listeners {
     }
 }
 
+/// Serves HTTP/1.1 on a stream that no listener accepted, as it is served on a plain listener but for its time-outs:
+/// tests and fuzzers need no sockets.
+pub async fn serve_stream<S>(stream: S, worker: Arc<Seat>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &worker.load().setup.limits;
+    let pulses = Pulses::new(Patience { head: limits.header_timeout, idle: limits.idle_timeout });
+    let opening = Opening { protocol: Protocol::Http1, certificate: None };
+    connection::serve(stream, opening, worker, pulses.add()).await;
+}
+
 /// A listening socket whose port other sockets of ours share.
 pub fn listen(address: SocketAddr) -> Result<StdListener, StartError> {
     let open = || {

@@ -226,3 +226,29 @@ fn an_upgrade_is_ignored() {
     assert_eq!(vendor.only().names(), ["Authorization", "Host", "User-Agent", "X-Request-Id"]);
     assert_eq!(connection.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 200);
 }
+
+/// What the parser takes although it is not as it should be: read in one way, and sent as it should be.
+#[test]
+fn odd_forms_are_read_once_and_sent_clean() {
+    let (gateway, vendor) = start();
+    let call = head("GET /v3/tags HTTP/1.1", "X-Request-Id: caf\u{e9}\r\nX-Odd: \u{ff}\r\n\r\n");
+    let (answer, _) = gateway.exchange(&call);
+    assert_eq!(answer.status, 200, "bytes outside ASCII in a value");
+    let sent = vendor.only();
+    assert_eq!(sent.names(), ["Authorization", "Host", "User-Agent", "X-Request-Id"]);
+    assert!(sent.header("X-Request-Id").is_some_and(|id| id.is_ascii() && id.len() == 36), "{sent:?}");
+    let (answer, _) = gateway.exchange(head("GET /v3/tags HTTP/1.1", "\r\n").replace("\r\n", "\n"));
+    if answer.status == 200 {
+        assert_eq!(vendor.requests()[1].line, "GET /v3/tags HTTP/1.1", "line feeds alone");
+    } else {
+        assert_eq!(answer.status, 400);
+    }
+    let calls = vendor.requests().len();
+    let (answer, _) = gateway.exchange(head("get /v3/tags HTTP/1.1", "\r\n"));
+    answer.assert_refused(405, "method-not-allowed", 1001);
+    let (answer, _) = gateway.exchange(head("GET //elsewhere/v3/tags HTTP/1.1", "\r\n"));
+    answer.assert_refused(404, "unknown-endpoint", 1001);
+    let (answer, _) = gateway.exchange(head("GET /v3/tags;param HTTP/1.1", "\r\n"));
+    answer.assert_refused(404, "unknown-endpoint", 1001);
+    assert_eq!(vendor.requests().len(), calls);
+}

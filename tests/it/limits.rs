@@ -141,6 +141,26 @@ fn a_request_under_way_is_not_idle() {
     assert_eq!(gateway.call(&push()).status, 200);
 }
 
+/// A caller that asks and does not read holds its connection no longer than an idle one.
+#[test]
+fn answers_that_nobody_reads() {
+    let vendor = Stub::start(|talk| {
+        let _ = talk.read_request();
+        let length = 64 << 20;
+        talk.write(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        talk.write(vec![b' '; length]);
+    });
+    let gateway = with_limits(&vendor, "idle_timeout: 300ms");
+    let mut deaf = gateway.connect();
+    deaf.send(push().bytes());
+    wait_until("it is served", || gateway.metric("jpush_gateway_connections") > 0.5);
+    wait_until("it is closed", || gateway.metric("jpush_gateway_connections") < 0.5);
+    wait_until("nothing is left", || gateway.metric("jpush_gateway_in_flight_requests") < 0.5);
+    deaf.finish_writing();
+}
+
 #[test]
 fn connections_have_a_limit() {
     let vendor = Stub::good();

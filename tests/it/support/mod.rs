@@ -7,6 +7,7 @@ mod gateway;
 mod sandbox;
 mod stub;
 mod tls;
+pub(crate) mod wire;
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

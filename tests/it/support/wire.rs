@@ -1,0 +1,356 @@
+//! The request path in one process: bytes of a connection go in, and what came out at both ends is judged.
+//!
+//! The server, the story and the vendor's client are the real ones. Connections of callers are streams in memory; the
+//! vendor is a stub on the loopback that keeps the bytes it gets. The clock stands still and jumps when nothing is left
+//! to do, so an exchange is over when it is, without a time-out to wait for. The fuzz target uses this file as well.
+
+use std::io::Write as _;
+use std::path::Path as FilePath;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use jpush_gateway::budget::{Budgets, Clock};
+use jpush_gateway::config;
+use jpush_gateway::gateway::Worker;
+use jpush_gateway::intake::SpareBuffers;
+use jpush_gateway::load::Load;
+use jpush_gateway::operation::{self, CredentialRule, OperationId, Path, Scope};
+use jpush_gateway::server::{Seat, serve_stream};
+use jpush_gateway::setup::Setup;
+use jpush_gateway::telemetry::Telemetry;
+use jpush_gateway::telemetry::access::AccessLog;
+use jpush_gateway::telemetry::lines::LineLog;
+use jpush_gateway::vendor::Pool;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+/// Keys of the tenants, with their secrets: app, dev and group of `shop`, and app of `market`.
+const SHOP: (&str, &str) = ("7d431e42dfa6a6d693ac2d04", "5e987ac6d2e04d95a9d8f0d1");
+const SHOP_DEV: (&str, &str) = ("115cc609860982ede0e3bdd4", "2e2023ade697b989087dcc53");
+const SHOP_GROUP: (&str, &str) = ("group-e4c938578ee598be517a2243", "71d1dc4dae126674ed386b7b");
+const MARKET: (&str, &str) = ("28a10c0904b5cd622aadaeb1", "e9fa2c9763debd20e7de1eb0");
+
+/// A caller: its token, whether it may use `market` as well, and its rights; `None`: all.
+pub(crate) struct Caller {
+    pub(crate) token: &'static str,
+    market: bool,
+    scopes: Option<&'static [Scope]>,
+}
+
+/// The callers of the configuration.
+pub(crate) const CALLERS: [Caller; 3] = [
+    Caller { token: "ordersTokenForTests20261", market: false, scopes: None },
+    Caller { token: "bothTokenForTests2026abc", market: true, scopes: None },
+    Caller { token: "pusherTokenForTests20262", market: false, scopes: Some(&[Scope::Push]) },
+];
+
+/// What the stub answers: nothing of the gateway's own looks like it.
+const VENDOR_BODY: &str = r#"{"vendor":1}"#;
+
+/// The only names of headers that may travel.
+const HEADERS: [&str; 8] = [
+    "host",
+    "authorization",
+    "user-agent",
+    "x-request-id",
+    "accept",
+    "content-type",
+    "x-encrypt-type",
+    "content-length",
+];
+
+/// A gateway with its vendor.
+pub(crate) struct World {
+    runtime: Runtime,
+    seat: Arc<Seat>,
+    load: Arc<Load>,
+    /// What the vendor got since the last exchange began.
+    sent: Arc<Mutex<Vec<Sent>>>,
+    _log: LineLog,
+}
+
+/// A request as the vendor got it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent {
+    head: String,
+    body: Vec<u8>,
+}
+
+/// What came of the bytes of a connection.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) answers: Vec<u8>,
+}
+
+impl World {
+    /// Starts everything.
+    pub(crate) fn start() -> Self {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().expect("a runtime");
+        let sent = Arc::new(Mutex::default());
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let config = configuration(listener.local_addr().expect("an address").port());
+        runtime.spawn(accept(listener, Arc::clone(&sent)));
+        let setup = Arc::new(Setup::new(&config, &Budgets::default()).expect("a good configuration"));
+        let load = Arc::new(Load::new(&config.limits));
+        let log = LineLog::start("access-log", 1, AccessLog(std::io::sink())).expect("a thread");
+        let telemetry =
+            Telemetry { metrics: Arc::default(), recent: Arc::default(), lane: log.lane(0), audit: None };
+        let worker = Worker {
+            pool: Pool::new(Arc::clone(&setup.connector)),
+            setup,
+            load: Arc::clone(&load),
+            clock: Clock::start(),
+            ledger: None,
+            spare: Arc::new(SpareBuffers::default()),
+            give_up: Arc::default(),
+            telemetry: Arc::new(telemetry),
+        };
+        Self { runtime, seat: Arc::new(Seat::from_pointee(worker)), load, sent, _log: log }
+    }
+
+    /// Sends bytes on one connection, in pieces, and reads until nothing more happens; then the caller leaves.
+    pub(crate) fn exchange<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Exchange {
+        self.sent.lock().expect("no panic").clear();
+        let answers = self.runtime.block_on(async {
+            let (mut caller, stream) = tokio::io::duplex(64 * 1024);
+            let served = tokio::spawn(serve_stream(stream, Arc::clone(&self.seat)));
+            let mut answers = Vec::new();
+            for piece in pieces {
+                // The gateway may have closed.
+                let _ = self.until_idle(&mut answers, &mut caller, Some(piece)).await;
+            }
+            while self.until_idle(&mut answers, &mut caller, None).await.is_some() {}
+            drop(caller);
+            served.await.expect("a connection ends without a panic");
+            // Calls whose caller is gone are finished.
+            while self.load.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            answers
+        });
+        Exchange { sent: std::mem::take(&mut self.sent.lock().expect("no panic")), answers }
+    }
+
+    /// Writes and reads until neither goes on; `None` if nothing was read.
+    async fn until_idle(
+        &self,
+        answers: &mut Vec<u8>,
+        caller: &mut tokio::io::DuplexStream,
+        piece: Option<&[u8]>,
+    ) -> Option<()> {
+        let (mut read, mut write) = tokio::io::split(caller);
+        let (before, mut rest) = (answers.len(), piece.unwrap_or_default());
+        loop {
+            tokio::select! {
+                biased;
+                length = read.read_buf(answers) => if !matches!(length, Ok(1..)) { break },
+                length = write.write(rest), if !rest.is_empty() => match length {
+                    Ok(length) => rest = &rest[length..],
+                    Err(_) => rest = &[],
+                },
+                // The clock moves when everybody waits.
+                () = tokio::time::sleep(Duration::from_millis(1)) => break,
+            }
+        }
+        (answers.len() > before).then_some(())
+    }
+}
+
+fn configuration(port: u16) -> config::Config {
+    let url = format!("http://127.0.0.1:{port}");
+    let budget = "{ limit: 4000000000, window: 1s }";
+    let mut yaml = format!(
+        "listeners: [ {{ address: 127.0.0.1:0 }} ]\n\
+         vendor: {{ api: \"{url}\", device: \"{url}\", report: \"{url}\", image_v4: \"{url}\" }}\n\
+         budgets: {{ push: {budget}, file: {budget}, schedule: {budget}, device: {budget}, report: {budget} }}\n\
+         limits: {{ json_body: 2KiB, batch_body: 4KiB }}\n\
+         files: {{ max: 2KiB }}\n\
+         tenants:\n  \
+           shop:\n    \
+             app: {{ key: {}, secret: {{ value: {} }} }}\n    \
+             dev: {{ key: {}, secret: {{ value: {} }} }}\n    \
+             group: {{ key: {}, secret: {{ value: {} }} }}\n  \
+           market:\n    \
+             app: {{ key: {}, secret: {{ value: {} }} }}\n\
+         callers:\n",
+        SHOP.0,
+        SHOP.1,
+        SHOP_DEV.0,
+        SHOP_DEV.1,
+        SHOP_GROUP.0.trim_start_matches("group-"),
+        SHOP_GROUP.1,
+        MARKET.0,
+        MARKET.1
+    )
+    .into_bytes();
+    for (number, caller) in CALLERS.iter().enumerate() {
+        let digest = jpush_gateway::secret::TokenDigest::of(caller.token.as_bytes()).to_hex();
+        let tenants = if caller.market { "shop, market" } else { "shop" };
+        let scopes = match caller.scopes {
+            None => "\"*\"".to_owned(),
+            Some(scopes) => scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        writeln!(
+            yaml,
+            "  c{number}: {{ tokens: [ {{ sha256: \"{digest}\" }} ], tenants: [ {tenants} ], allow: [ {scopes} ] }}"
+        )
+        .expect("writing to memory cannot fail");
+    }
+    let yaml = String::from_utf8(yaml).expect("ASCII");
+    config::parse(&yaml, FilePath::new("."), &config::System).expect("a good configuration")
+}
+
+async fn accept(listener: TcpListener, sent: Arc<Mutex<Vec<Sent>>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(answer_all(stream, Arc::clone(&sent)));
+    }
+}
+
+/// Reads requests by the plainest rules, and answers them.
+async fn answer_all(mut stream: TcpStream, sent: Arc<Mutex<Vec<Sent>>>) {
+    let mut unread = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            if !matches!(stream.read_buf(&mut unread).await, Ok(1..)) {
+                return;
+            }
+        };
+        let head = String::from_utf8_lossy(&unread[..end]).into_owned();
+        unread.drain(..end + 4);
+        let request = Sent { head, body: Vec::new() };
+        let length = request.values("content-length").first().map_or(0, |value| value.parse().unwrap_or(0));
+        while unread.len() < length {
+            if !matches!(stream.read_buf(&mut unread).await, Ok(1..)) {
+                return;
+            }
+        }
+        let body = unread.drain(..length).collect();
+        sent.lock().expect("no panic").push(Sent { body, ..request });
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{VENDOR_BODY}",
+            VENDOR_BODY.len()
+        );
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Sent {
+    fn values(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(": "));
+        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+    }
+
+    /// Asserts that the request is one that the gateway may make for somebody whose token is in the input.
+    fn judge(&self, input: &[u8], tokens: &[&Caller]) {
+        let (line, headers) = self.head.split_once("\r\n").expect("a request has headers");
+        let words: Vec<_> = line.split(' ').collect();
+        let [method, target, "HTTP/1.1"] = words[..] else { panic!("no request line: {line:?}") };
+        let path = target.split('?').next().unwrap_or_default();
+        let path = Path::parse(path).unwrap_or_else(|bad| panic!("{target:?}: {bad}"));
+        let operation = operation::find(method, &path);
+        let operation = operation.unwrap_or_else(|_| panic!("not in the table: {line:?}")).operation;
+        for header in headers.split("\r\n") {
+            let (name, _) = header.split_once(": ").unwrap_or_else(|| panic!("no header: {header:?}"));
+            assert!(HEADERS.contains(&&*name.to_ascii_lowercase()), "{name} has travelled");
+        }
+        for name in ["host", "authorization", "user-agent", "x-request-id"] {
+            assert_eq!(self.values(name).len(), 1, "{name} in {:?}", self.head);
+        }
+        assert!(self.values("content-length").len() <= 1 && self.values("host")[0].starts_with("127.0.0.1:"));
+        let may = tokens.iter().any(|caller| self.is_allowed(operation, caller));
+        assert!(may, "nobody in the input may do this: {:?} {:?}", self.head, String::from_utf8_lossy(input));
+        let chunked = input.windows(7).any(|word| word.eq_ignore_ascii_case(b"chunked"));
+        let is_there = |body: &[u8]| body.is_empty() || input.windows(body.len()).any(|part| part == body);
+        assert!(chunked || is_there(&self.body), "a body that nobody sent: {self:?}");
+    }
+
+    /// Whether this credential is one that this caller may have used for this operation.
+    fn is_allowed(&self, operation: OperationId, caller: &Caller) -> bool {
+        let used = self.values("authorization")[0];
+        let shop: &[_] = match operation.credential {
+            CredentialRule::App => &[SHOP],
+            CredentialRule::AppOrDev => &[SHOP, SHOP_DEV],
+            CredentialRule::Group => &[SHOP_GROUP],
+        };
+        let market = (caller.market && operation.credential != CredentialRule::Group).then_some(MARKET);
+        let is_used = |(key, secret)| used == format!("Basic {}", STANDARD.encode(format!("{key}:{secret}")));
+        let scope = caller.scopes.is_none_or(|scopes| scopes.contains(&operation.scope));
+        scope && shop.iter().copied().chain(market).any(is_used)
+    }
+}
+
+/// Asserts what must hold for any input.
+pub(crate) fn judge(input: &[u8], exchange: &Exchange) {
+    let tokens = tokens_in(input);
+    for sent in &exchange.sent {
+        sent.judge(input, &tokens);
+    }
+    assert!(exchange.sent.len() <= tokens.len(), "more calls than credentials: {:?}", exchange.sent);
+    // An answer to HEAD announces a body that does not come.
+    if input.windows(4).any(|word| word == b"HEAD") {
+        return;
+    }
+    let answers = answers_in(&exchange.answers);
+    let of_vendor = answers.iter().filter(|(status, body)| *status == 200 && body == VENDOR_BODY.as_bytes());
+    assert_eq!(of_vendor.count(), exchange.sent.len(), "every call that was made is answered, and no other");
+    for (status, body) in &answers {
+        let told = String::from_utf8_lossy(body);
+        assert!((200..500).contains(status), "{status} {told}");
+        for secret in [SHOP.1, SHOP_DEV.1, SHOP_GROUP.1, MARKET.1] {
+            assert!(!told.contains(secret), "a secret in an answer");
+        }
+    }
+}
+
+/// The owners of all tokens in the input, each as often as its token stands there, in base64 or not.
+fn tokens_in(input: &[u8]) -> Vec<&'static Caller> {
+    let mut found = Vec::new();
+    for caller in &CALLERS {
+        let token = caller.token.as_bytes();
+        let plain = input.windows(token.len()).filter(|window| *window == token).count();
+        found.extend(std::iter::repeat_n(caller, plain));
+    }
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    for run in input.split(|byte| !is_digit(byte)) {
+        let digits = run.iter().rposition(|byte| *byte != b'=').map_or(&run[..0], |last| &run[..=last]);
+        let Ok(pair) = STANDARD_NO_PAD.decode(digits) else { continue };
+        found.extend(CALLERS.iter().find(|caller| {
+            pair.strip_suffix(caller.token.as_bytes()).is_some_and(|user| user.ends_with(b":"))
+        }));
+    }
+    found
+}
+
+/// Whole answers with their bodies; interim ones are left out.
+fn answers_in(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut answers = Vec::new();
+    while !bytes.is_empty() {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
+        let head = std::str::from_utf8(&bytes[..end]).expect("heads are ASCII");
+        bytes = &bytes[end + 4..];
+        let mut lines = head.split("\r\n");
+        let line = lines.next().unwrap_or_default();
+        let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
+        let status: u16 = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
+        let headers =
+            lines.map(|line| line.split_once(": ").unwrap_or_else(|| panic!("no header: {line:?}")));
+        let length = headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let length = length.map(|(_, value)| value.parse().expect("a length")).next().unwrap_or(0);
+        assert!(length <= bytes.len(), "a cut answer: {head}");
+        if status >= 200 {
+            answers.push((status, bytes[..length].to_vec()));
+        }
+        bytes = &bytes[length..];
+    }
+    answers
+}
