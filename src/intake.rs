@@ -115,6 +115,17 @@ impl Buffered {
         Self { bytes: Bytes::new(), hold: None }
     }
 
+    /// Other bytes of about the same length, counted as these were.
+    #[must_use]
+    pub fn rewritten(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// The bytes; cheap to clone.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
     /// The bytes, and the memory they count for as long as it is kept.
     pub fn into_parts(self) -> (Bytes, Option<Hold>) {
         (self.bytes, self.hold)

@@ -15,7 +15,8 @@
 //! # Invariants
 //!
 //! - The vendor never counts more calls of a key in any window than its budget allows ([`budget`]).
-//! - A call is sent again only if no byte of it was written ([`vendor::Failure::NotSent`]).
+//! - A call is sent again only if no byte of it was written ([`vendor::Failure::NotSent`]) or the vendor knows it by its
+//!   cid; what may have been delivered is never sent again without one ([`retry`]).
 //! - A call that was dispatched is finished and counted, also when its caller is gone ([`detach`]).
 //! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`store::Payment`]: what is not authorized,
 //!   checked and paid for does not compile.
@@ -46,6 +47,7 @@ pub mod outbound;
 pub mod payload;
 pub mod refusal;
 pub mod reload;
+pub mod retry;
 pub mod sandbox;
 pub mod secret;
 pub mod server;

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER, SET_COOKIE};
+use http::header::{
+    ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER, SET_COOKIE,
+};
 use http::{StatusCode, Uri};
 
 use crate::body::Facts;
@@ -158,6 +160,23 @@ pub fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
 pub fn relay_headers(headers: &mut HeaderMap) {
     headers.remove(SERVER);
     headers.remove(SET_COOKIE);
+}
+
+/// The headers of an answer that another request may be given: all but those that tell about its own moment.
+pub fn lasting_headers(headers: &HeaderMap) -> HeaderMap {
+    let momentary = [
+        &REQUEST_ID,
+        &LIMIT,
+        &QUOTA,
+        &REMAINING,
+        &RESET,
+        &RATE_LIMIT,
+        &RATE_LIMIT_POLICY,
+        &PREFERENCE_APPLIED,
+        &RETRY_AFTER,
+    ];
+    let lasting = headers.iter().filter(|(name, _)| !momentary.contains(name));
+    lasting.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What the rate headers of an answer say. The window's reset comes in whole seconds.

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::body::{self, Ahead, Defect, Facts, Subject};
+use crate::body::{self, Ahead, Cid, Defect, Facts, Subject};
 use crate::intake::{Buffered, Hold};
 use crate::operation::BodyRule;
 
-/// A body that was checked, whole and byte for byte as the caller sent it.
+/// A body that was checked, whole and byte for byte as the caller sent it, but for a cid of ours.
 pub struct Payload {
     body: Buffered,
     facts: Facts,
@@ -25,9 +25,31 @@ impl Payload {
         Ok(Self { body, facts })
     }
 
+    /// No body.
+    pub fn none() -> Self {
+        Self { body: Buffered::empty(), facts: Facts::default() }
+    }
+
+    /// The same push with a cid in front of all it says.
+    #[must_use]
+    pub fn with_cid(self, cid: &Cid) -> Self {
+        let Self { body, facts } = self;
+        match cid.write_into(&body) {
+            Some(written) => {
+                Self { body: body.rewritten(written.into()), facts: Facts { has_cid: true, ..facts } }
+            }
+            None => Self { body, facts },
+        }
+    }
+
     /// What the body says about the call.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The bytes; cheap to clone.
+    pub fn bytes(&self) -> Bytes {
+        self.body.bytes()
     }
 
     /// Length in bytes.

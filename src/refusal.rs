@@ -70,6 +70,9 @@ pub enum Refusal {
         /// The time it had.
         limit: Duration,
     },
+    /// A caller's key that came with another call before.
+    #[error("this Idempotency-Key came with another call before; a new call needs a new key")]
+    IdempotencyConflict,
     /// The vendor would count one call too many, or the caller is over its share.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
@@ -148,6 +151,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::HeaderTooLarge { .. } => "header-too-large",
             Self::BodyTimeout { .. } => "body-timeout",
+            Self::IdempotencyConflict => "idempotency-conflict",
             Self::Exhausted(Exhausted::Budget { .. }) => "budget-exhausted",
             Self::Exhausted(Exhausted::Quota { .. }) => "quota-exhausted",
             Self::Overloaded { .. } => "overloaded",
@@ -181,6 +185,7 @@ impl Refusal {
             | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
             Self::HeaderTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::IdempotencyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Exhausted(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded { .. } | Self::Draining | Self::VendorCircuitOpen(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -221,6 +226,7 @@ impl Refusal {
                 | Self::BadRequest(_)
                 | Self::Unroutable(_)
                 | Self::HeaderTooLarge { .. }
+                | Self::IdempotencyConflict
                 | Self::BodyTimeout { .. },
                 _,
             ) => 1003,
@@ -393,6 +399,7 @@ mod tests {
             (Refusal::BodyTooLarge { limit_bytes: 5 }, "image-create-files", 400, 1103),
             (Refusal::HeaderTooLarge { limit: "32 KiB" }, "push", 431, 1003),
             (Refusal::BodyTimeout { limit: Duration::from_secs(30) }, "push", 408, 1003),
+            (Refusal::IdempotencyConflict, "push", 422, 1003),
             (exhausted(BudgetName::File), "file-list", 429, 2002),
             (exhausted(BudgetName::Broadcast), "push", 429, 2008),
             (Refusal::Overloaded { what: "requests" }, "push", 503, 1030),

@@ -11,6 +11,7 @@ use crate::intake::Allowance;
 use crate::load::CallerLoad;
 use crate::operation::OperationId;
 use crate::outbound::Trace;
+use crate::retry::Recall;
 use crate::secret::TokenDigest;
 use crate::telemetry::Usage;
 use crate::tenant::{self, Directory, Grant};
@@ -36,6 +37,8 @@ pub struct Setup {
     pub admin_token: Option<TokenDigest>,
     /// How long an attempt matters in the store: it must be over when its slot there ends by itself.
     pub shared_horizon: Horizon,
+    /// Calls that may come again. It outlives the configuration.
+    pub recall: Arc<Recall>,
     callers: Vec<CallerLoad>,
     response_timeout: Duration,
 }
@@ -63,6 +66,7 @@ impl Setup {
         Self {
             usage: Arc::new(Usage::new(&directory, known)),
             admin_token: config.admin.token,
+            recall: previous.map(|previous| Arc::clone(&previous.recall)).unwrap_or_default(),
             callers: callers.collect(),
             connector: Arc::new(connector.after(previous.map(|previous| &*previous.connector))),
             files: config.files.clone(),

@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
 use crate::store::{Asked, Payment, Slots, Store};
+use crate::vendor::Deadlines;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -152,8 +153,9 @@ impl Waiting<'_> {
 }
 
 /// How long a call may wait: what it or its caller asked for, within what its deadline leaves for the call itself.
-pub fn longest(asked: Duration, whole: Duration, for_the_call: Duration) -> Duration {
-    asked.min(whole.saturating_sub(for_the_call.min(whole / 2)))
+pub fn until(asked: Duration, deadlines: &Deadlines, for_the_call: Duration) -> Instant {
+    let left = deadlines.left(deadlines.start).saturating_sub(for_the_call.min(deadlines.whole / 2));
+    deadlines.start + asked.min(left)
 }
 
 #[cfg(test)]
@@ -180,8 +182,16 @@ mod tests {
     #[test]
     fn the_deadline_leaves_time_for_the_call() {
         let seconds = Duration::from_secs;
-        assert_eq!(longest(seconds(60), seconds(28), seconds(5)), seconds(23));
-        assert_eq!(longest(seconds(2), seconds(28), seconds(5)), seconds(2));
-        assert_eq!(longest(seconds(60), seconds(4), seconds(5)), seconds(2));
+        let begin = Instant::now();
+        let longest = |asked, whole, gone| {
+            let (start, call) = (begin + seconds(gone), begin + seconds(whole));
+            let deadlines = Deadlines { start, call, whole: seconds(whole), response: seconds(25) };
+            until(seconds(asked), &deadlines, seconds(5)) - start
+        };
+        assert_eq!(longest(60, 28, 0), seconds(23));
+        assert_eq!(longest(2, 28, 0), seconds(2));
+        assert_eq!(longest(60, 4, 0), seconds(2));
+        assert_eq!(longest(60, 28, 20), seconds(3), "what went by with other things is gone");
+        assert_eq!(longest(60, 28, 26), seconds(0));
     }
 }

@@ -16,6 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["edge", "intake", "ledger", "telemetry"],
     &["answer", "load", "payload"],
     &["outbound"],
+    &["retry"],
     &["setup", "waiting"],
     &["gateway"],
     &["server"],

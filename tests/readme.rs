@@ -13,7 +13,7 @@ use jpush_gateway::operation::{
     BadPath, BodyRule, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
 };
 use jpush_gateway::refusal::Refusal;
-use jpush_gateway::telemetry::metrics::{Labels, Metrics, RuleOutcome};
+use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
 use jpush_gateway::tenant::{Denied, Directory};
 use jpush_gateway::vendor::{CircuitOpen, Standing};
 use serde_yaml::Value;
@@ -106,6 +106,7 @@ fn rendered_metrics() -> String {
     metrics.vendor_failure(push, "timeout");
     metrics.retry(push);
     metrics.store_up(true);
+    metrics.replay(push, ReplayedBy::IdempotencyKey);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
     metrics.vendor_circuits([("api.jpush.cn".to_owned(), Standing::Closed)]);
     metrics.render(&Arc::new(directory), Moment::default())
@@ -130,6 +131,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BodyTimeout { limit: window },
         budget(BudgetName::Push).into(),
         budget(BudgetName::Broadcast).into(),
+        Refusal::IdempotencyConflict,
         Exhausted::Quota { limit: 1, window, wait: window }.into(),
         Refusal::Overloaded { what: "" },
         Refusal::Draining,
@@ -298,21 +300,6 @@ fn collect(node: &Value, path: &str, keys: &mut BTreeSet<String>) {
         }
         _ => {}
     }
-}
-
-/// A key that is refused when it is switched on says so, and no other does.
-#[test]
-fn keys_that_are_not_yet_supported_are_marked() {
-    let source = include_str!("../src/config/unsupported.rs");
-    let (_, rest) = source.split_once("NOT_YET").expect("the table");
-    let (entries, _) = rest.split_once("];").expect("its end");
-    let first =
-        |line: &str| line.trim_start().strip_prefix("(\"")?.split_once('"').map(|(key, _)| key.to_owned());
-    let listed: BTreeSet<_> = entries.lines().filter_map(first).collect();
-    let rows = table("configuration");
-    let marked = rows.iter().filter(|row| row[2].contains("not yet supported"));
-    let marked: BTreeSet<_> = marked.map(|row| row[0].trim_matches('`').to_owned()).collect();
-    assert_eq!(listed, marked);
 }
 
 /// An alert on a metric that does not exist never fires.

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod channel;
+mod cid;
 mod form;
 mod image_files;
 mod image_urls;
@@ -28,6 +29,7 @@ use crate::operation::{BodyRule, Family, Verb};
 
 pub use ahead::Ahead;
 pub use channel::{ImageType, UploadChannel};
+pub use cid::Cid;
 pub use json::members;
 pub use picture::{PictureVerdict, check_picture};
 pub use push::cid;
@@ -75,6 +77,8 @@ pub struct Facts {
     pub has_cid: bool,
     /// The push has a top-level `cid` key, whatever it holds: one written in front of it would lose or clash.
     pub names_cid: bool,
+    /// `X-Encrypt-Type` was sent: what is inside the payload is not known.
+    pub encrypted: bool,
     /// A rule in `report` mode would have refused the body.
     pub reported: Option<Rule>,
 }
@@ -114,7 +118,7 @@ pub fn check_rest(
         BodyRule::Json | BodyRule::Batch => json::object(body, |_, _| {}),
         BodyRule::Push => push::check(push::Kind::Single { app_key: subject.app_key }, body, &mut facts),
         BodyRule::GroupPush => push::check(push::Kind::Group, body, &mut facts),
-        BodyRule::FilePush => push::check(push::Kind::File, body, &mut facts),
+        BodyRule::FilePush => push::check(push::Kind::File { app_key: subject.app_key }, body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
         BodyRule::TargetList => target_list::check(subject, body, ahead, &mut facts),
         BodyRule::ImageUrls => image_urls::check(subject, body, &mut facts),
@@ -123,7 +127,7 @@ pub fn check_rest(
     };
     match verdict {
         Err(fault) if !encrypted => Err(fault.worded_for(subject.family)),
-        _ if encrypted => Ok(Facts { has_cid: false, ..facts }),
+        _ if encrypted => Ok(Facts { has_cid: false, encrypted, ..facts }),
         _ => Ok(facts),
     }
 }

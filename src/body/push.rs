@@ -3,8 +3,8 @@
 //! Limits are those of the vendor's push documentation (`D/rest_api_v3_push`, S3). Values of other kinds than the
 //! documented ones pass where no rule names them: the schema grows every few weeks.
 
+use super::cid::is_cid;
 use super::json::{self, Value};
-use super::media_id::is_uuid;
 use super::{Facts, Fault, Rule, Verdict};
 
 /// A tag or an alias, in bytes of UTF-8.
@@ -17,8 +17,8 @@ pub(super) enum Kind<'a> {
     Single { app_key: &'a str },
     /// To an audience of several applications; its cid is not checked.
     Group,
-    /// To the devices of a target list.
-    File,
+    /// To the devices of a target list. A cid of another form is not refused, but is none to rely on either.
+    File { app_key: &'a str },
     /// Inside a schedule: by the audience it has, its cid aside.
     Scheduled,
 }
@@ -103,7 +103,7 @@ impl<'k> Reading<'k> {
             return Err(fault);
         }
         // A file push is known by its audience alone, also inside a schedule.
-        let needs_platform = self.open_audience || !(self.audience || matches!(self.kind, Kind::File));
+        let needs_platform = self.open_audience || !(self.audience || matches!(self.kind, Kind::File { .. }));
         if !self.platform && absent == Absent::Refused && needs_platform {
             return Err(Fault::new(
                 Rule::PlatformMissing,
@@ -122,7 +122,10 @@ impl<'k> Reading<'k> {
             return Ok(());
         }
         let text = value.text().unwrap_or_default();
-        self.cids_good += u32::from(!text.is_empty());
+        self.cids_good += u32::from(match self.kind {
+            Kind::File { app_key } => is_cid(&text, app_key),
+            Kind::Single { .. } | Kind::Group | Kind::Scheduled => !text.is_empty(),
+        });
         match self.kind {
             Kind::Single { app_key } if !is_cid(&text, app_key) => Err(Fault::new(
                 Rule::Cid,
@@ -140,15 +143,10 @@ pub(super) fn note(fault: &mut Option<Fault>, verdict: Verdict) {
     }
 }
 
-/// `{app key}-{uuid}` (S3).
-fn is_cid(cid: &str, app_key: &str) -> bool {
-    cid.strip_prefix(app_key).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_uuid)
-}
-
 /// Whether a push to this audience is a file push.
 fn goes_to_list(kind: Kind<'_>, audience: Value<'_>) -> bool {
     match kind {
-        Kind::File => true,
+        Kind::File { .. } => true,
         Kind::Scheduled => entry_names(audience).any_file,
         Kind::Single { .. } | Kind::Group => false,
     }
@@ -159,7 +157,7 @@ fn check_audience(kind: Kind<'_>, audience: Value<'_>, facts: &mut Facts) -> Ver
         // Blanks and case are forgiven here only: a broadcast must not slip past by a spelling the vendor may take.
         facts.broadcast |= text.trim().eq_ignore_ascii_case("all");
     }
-    if matches!(kind, Kind::File) {
+    if matches!(kind, Kind::File { .. }) {
         return check_file_audience(audience);
     }
     let (mut has_file, mut values) = (false, None);

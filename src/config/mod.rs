@@ -18,7 +18,6 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod units;
-mod unsupported;
 mod urls;
 mod values;
 mod vendor;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::document::Node;
 use super::fault::{Report, shown};
-use super::{units, unsupported};
+use super::units;
 
 /// Whether a duration of zero has a meaning.
 #[derive(Clone, Copy)]
@@ -19,46 +19,30 @@ pub(super) enum Zero {
     Refused,
 }
 
-/// Where a value stands.
-#[derive(Clone)]
-pub(super) struct Place {
-    /// For people: `tenants.shop.app`.
-    path: String,
-    /// For tables: `tenants.*.app`.
-    schema: String,
-}
-
 /// A value that was written and is not `null`.
 pub(super) struct Value<'n> {
     node: &'n Node,
-    place: Place,
+    /// Where it stands: `tenants.shop.app`.
+    path: String,
     report: &'n Report,
 }
 
 impl<'n> Value<'n> {
     /// The whole document.
     pub(super) fn root(node: &'n Node, report: &'n Report) -> Self {
-        Self { node, place: Place { path: String::new(), schema: String::new() }, report }
+        Self { node, path: String::new(), report }
     }
 
     pub(super) fn path(&self) -> &str {
-        &self.place.path
-    }
-
-    pub(super) fn schema(&self) -> &str {
-        &self.place.schema
-    }
-
-    pub(super) fn node(&self) -> &'n Node {
-        self.node
+        &self.path
     }
 
     pub(super) fn fault(&self, message: impl Into<String>) {
-        self.report.fault(&self.place.path, message);
+        self.report.fault(&self.path, message);
     }
 
     pub(super) fn warning(&self, message: &str) {
-        self.report.warning(&self.place.path, message);
+        self.report.warning(&self.path, message);
     }
 
     /// Records a fault and returns nothing, for the end of a reading function.
@@ -151,7 +135,7 @@ impl<'n> Value<'n> {
             Node::List(items) if !items.is_empty() => items
                 .iter()
                 .enumerate()
-                .map(|(index, node)| self.child(node, &format!("[{index}]"), "[]"))
+                .map(|(index, node)| self.child(node, &format!("[{index}]")))
                 .collect(),
             Node::List(_) => self.refuse("must not be empty").unwrap_or_default(),
             _ => self.refuse("expected a list").unwrap_or_default(),
@@ -163,7 +147,7 @@ impl<'n> Value<'n> {
         match self.node {
             Node::Map(entries) if !entries.is_empty() => entries
                 .iter()
-                .map(|(name, node)| (name.as_str(), self.child(node, &format!(".{}", segment(name)), ".*")))
+                .map(|(name, node)| (name.as_str(), self.child(node, &format!(".{}", segment(name)))))
                 .collect(),
             Node::Map(_) => self.refuse("must not be empty").unwrap_or_default(),
             _ => self.refuse("expected a mapping of names").unwrap_or_default(),
@@ -192,19 +176,15 @@ impl<'n> Value<'n> {
                 (&[], true)
             }
         };
-        let value = self.child(self.node, "", "");
+        let value = self.child(self.node, "");
         Section { value, entries, known: Vec::new(), broken, private: false }
     }
 
-    fn child(&self, node: &'n Node, path: &str, schema: &str) -> Self {
-        let path = format!("{}{path}", self.place.path);
-        let schema = format!("{}{schema}", self.place.schema);
+    fn child(&self, node: &'n Node, path: &str) -> Self {
+        let path = format!("{}{path}", self.path);
         // The root has no name, so a path begins with the first key, not with a dot.
-        let place = Place {
-            path: path.strip_prefix('.').unwrap_or(&path).to_owned(),
-            schema: schema.strip_prefix('.').unwrap_or(&schema).to_owned(),
-        };
-        Self { node, place, report: self.report }
+        let path = path.strip_prefix('.').unwrap_or(&path).to_owned();
+        Self { node, path, report: self.report }
     }
 }
 
@@ -266,16 +246,11 @@ impl<'n> Section<'n> {
     }
 
     fn child(&self, node: &'n Node, key: &str) -> Value<'n> {
-        let dotted = format!(".{key}");
-        self.value.child(node, &dotted, &dotted)
+        self.value.child(node, &format!(".{key}"))
     }
 
     fn refuse_unknown(&self, name: &str, node: &'n Node) {
         let value = self.child(node, &segment(name));
-        if unsupported::is_listed(&value) {
-            unsupported::check(&value);
-            return;
-        }
         let near = self.known.iter().find(|known| is_near(known, name));
         let hint = near.map_or_else(String::new, |known| format!("; did you mean {known}?"));
         if self.private {

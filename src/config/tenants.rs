@@ -3,14 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use super::budgets;
-use super::reader::{Section, Value};
+use super::reader::{Section, Value, Zero};
 use super::sources::Outside;
-use super::values::{BaseUrls, BudgetLimits, Credential, Region, Tenant, VendorKey};
+use super::values::{BaseUrls, BudgetLimits, CidPolicy, Credential, Region, Repeats, Tenant, VendorKey};
 use super::vendor::Defaults;
 use crate::secret::Secret;
 
 /// What the name of a group key carries on the wire.
 const GROUP_PREFIX: &str = "group-";
+
+/// Cids the vendor gives a VIP app at once.
+const CID_BATCH_MAX: u32 = 1000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -27,6 +30,7 @@ struct Draft<'n> {
     budgets: BudgetLimits,
     urls: BaseUrls,
     region: Region,
+    repeats: Repeats,
 }
 
 struct DraftCredential<'n> {
@@ -80,8 +84,20 @@ fn read_one<'n>(
     let region = section.get("region").and_then(|value| value.choice(&regions)).unwrap_or(Region::Default);
     let budgets = budgets::read(&mut section, budgets);
     let urls = defaults.for_tenant(&mut section.section("vendor"), region);
+    let repeats = read_repeats(&mut section);
     drop(section);
-    Draft { name, value, credentials, budgets, urls, region }
+    Draft { name, value, credentials, budgets, urls, region, repeats }
+}
+
+fn read_repeats(section: &mut Section<'_>) -> Repeats {
+    let policies = [("off", CidPolicy::Off), ("inject", CidPolicy::Inject)];
+    let Repeats { cid, cid_batch, resend_guard } = Repeats::default();
+    let batch = section.get("cid_batch").and_then(|value| value.positive(CID_BATCH_MAX));
+    Repeats {
+        cid: section.get("cid").and_then(|value| value.choice(&policies)).unwrap_or(cid),
+        cid_batch: batch.unwrap_or(cid_batch),
+        resend_guard: section.duration("resend_guard", Zero::Allowed, resend_guard),
+    }
 }
 
 fn check_name(name: &str, value: &Value<'_>) {
@@ -174,6 +190,7 @@ impl Draft<'_> {
             budgets: self.budgets,
             urls: self.urls,
             region: self.region,
+            repeats: self.repeats,
         })
     }
 

@@ -253,6 +253,35 @@ pub struct Tenant {
     pub urls: BaseUrls,
     /// Which paths the vendor uses for it.
     pub region: Region,
+    /// How its pushes are kept from going out twice.
+    pub repeats: Repeats,
+}
+
+/// How a tenant's pushes are kept from going out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    /// Whether pushes without a cid get one.
+    pub cid: CidPolicy,
+    /// Cids fetched at once, 1-1,000; the vendor gives apps without VIP at most 10.
+    pub cid_batch: NonZeroU32,
+    /// How long after a broken connection the same push is taken for the broken one; zero: never.
+    pub resend_guard: Duration,
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        let cid_batch = NonZeroU32::new(10).expect("not zero");
+        Self { cid: CidPolicy::Off, cid_batch, resend_guard: Duration::from_secs(2) }
+    }
+}
+
+/// Whether pushes without a cid get one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CidPolicy {
+    /// They go as they came.
+    Off,
+    /// One is written into them.
+    Inject,
 }
 
 /// A key of the vendor's with its secret.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use http::Response;
 
+use super::repeats::delivery_of;
 use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
@@ -13,8 +14,9 @@ use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
+use crate::retry::Delivery;
 use crate::store::Payment;
-use crate::telemetry::{Record, VendorNote};
+use crate::telemetry::VendorNote;
 use crate::tenant::{Grant, OriginId};
 use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, NotSent};
 
@@ -26,73 +28,89 @@ pub(super) struct Attempts<'c> {
     pub(super) deadlines: Deadlines,
 }
 
-/// The head of the vendor's answer is here.
+/// The vendor's answer, as far as it is read at once.
 pub(super) struct Exchanged {
-    pub(super) answer: Answer,
-    /// When the attempt began that it answers.
-    pub(super) start: Instant,
+    pub(super) answer: Response<Read>,
     /// How the operation's own budget stands with it, if it is on.
     pub(super) standing: Option<Standing>,
 }
 
 impl Worker {
-    /// At most two attempts, each paid for by itself; the second only if the first wrote nothing.
+    /// At most two attempts, each paid for by itself; the second only if the first wrote nothing, or if the vendor
+    /// knows a repeated call by its cid.
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
         message: &Message,
         mut payment: Payment,
+        mut note: impl FnMut(VendorNote) + Send,
     ) -> Result<Exchanged, Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
-        let mut choice = Choice::Any;
         let operation = grant.operation();
+        let repeatable = operation.knows_cid() && facts.has_cid;
+        // What the first attempt may have done is not undone by a second that came to nothing.
+        let (mut choice, mut first) = (Choice::Any, None);
+        let failed = |kind| self.telemetry.metrics.vendor_failure(operation, kind);
         loop {
             // A slot in the store ends by itself: whoever it pays for must not outlast it.
             let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
-            let dispatched = Entered::begin(self.ledger.as_ref(), payment)?;
-            match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await {
+            let dispatched = match Entered::begin(self.ledger.as_ref(), payment) {
+                Ok(dispatched) => dispatched,
+                Err(not_written) => return Err(first.unwrap_or_else(|| not_written.into())),
+            };
+            let refusal = match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await
+            {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.status, &answer.headers);
                     let arrived = self.clock.at(answer.arrived);
                     let standing = dispatched.settle(arrived, said, operation.budget);
-                    return Ok(Exchanged { answer, start: deadlines.start, standing });
+                    match self.receive(answer, operation, deadlines.start, &mut note).await {
+                        Err(cut @ (Refusal::VendorTimeout | Refusal::VendorInterrupted)) => cut,
+                        outcome => {
+                            return undoubted(outcome, first).map(|answer| Exchanged { answer, standing });
+                        }
+                    }
                 }
                 Err(Failure::NotSent(NotSent::CircuitOpen(open))) => {
                     dispatched.refund();
-                    return Err(open.into());
+                    return Err(first.unwrap_or_else(|| open.into()));
                 }
                 Err(Failure::NotSent(why)) => {
                     dispatched.refund();
-                    self.telemetry.metrics.vendor_failure(operation, why.kind());
+                    failed(why.kind());
                     let down = self.pool.check_circuit(origin, Instant::now()).is_err();
                     if down || choice == Choice::Fresh || !time_for_another(&deadlines) {
                         tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
-                        return Err(Refusal::VendorUnreachable);
+                        return Err(first.unwrap_or(Refusal::VendorUnreachable));
                     }
-                    self.telemetry.metrics.retry(operation);
-                    deadlines.start = Instant::now();
-                    let paid = self.pay(grant, facts, deadlines.start).await;
-                    payment = paid.map_err(|_| Refusal::VendorUnreachable)?;
-                    choice = Choice::Fresh;
+                    Refusal::VendorUnreachable
                 }
                 Err(Failure::TimedOut) => {
-                    self.telemetry.metrics.vendor_failure(operation, "timeout");
-                    return Err(Refusal::VendorTimeout);
+                    failed("timeout");
+                    Refusal::VendorTimeout
                 }
                 Err(Failure::Broken) => {
-                    self.telemetry.metrics.vendor_failure(operation, "interrupted");
-                    return Err(Refusal::VendorInterrupted);
+                    failed("interrupted");
+                    Refusal::VendorInterrupted
                 }
+            };
+            let may_repeat = repeatable || matches!(refusal, Refusal::VendorUnreachable);
+            if !may_repeat || choice == Choice::Fresh || !time_for_another(&deadlines) {
+                return Err(refusal);
             }
+            deadlines.start = Instant::now();
+            let Ok(paid) = self.pay(grant, facts, deadlines.start).await else { return Err(refusal) };
+            self.telemetry.metrics.retry(operation);
+            (payment, choice, first) = (paid, Choice::Fresh, Some(refusal));
         }
     }
 
-    pub(super) async fn receive(
+    async fn receive(
         &self,
         answer: Answer,
         operation: OperationId,
         start: Instant,
-        record: &mut Record,
+        note: &mut (impl FnMut(VendorNote) + Send),
     ) -> Result<Response<Read>, Refusal> {
         let Answer { status, headers, extensions, body, .. } = answer;
         let read = answer::read(body).await.inspect_err(|refusal| {
@@ -101,12 +119,7 @@ impl Worker {
         let body = read.whole();
         let said = body.map(answer::said).unwrap_or_default();
         let code = said.code;
-        record.vendor(VendorNote {
-            status: status.as_u16(),
-            code,
-            msg_id: said.msg_id,
-            took: start.elapsed(),
-        });
+        note(VendorNote { status: status.as_u16(), code, msg_id: said.msg_id, took: start.elapsed() });
         if let Some(body) = body {
             answer::judge(status, &headers, body, code, operation.family()).inspect_err(|refusal| {
                 if matches!(refusal, Refusal::VendorRejectedCredential) {
@@ -122,6 +135,22 @@ impl Worker {
     }
 }
 
-fn time_for_another(deadlines: &Deadlines) -> bool {
+/// The outcome of the last attempt. Where it says that nothing was done, the doubt of a first attempt stays.
+fn undoubted<T>(
+    outcome: Result<Response<T>, Refusal>,
+    first: Option<Refusal>,
+) -> Result<Response<T>, Refusal> {
+    let nothing_done = match &outcome {
+        Ok(answer) => Delivery::of_answer(answer.status()) == Delivery::None,
+        Err(refusal) => delivery_of(refusal) == Delivery::None,
+    };
+    match first {
+        Some(doubt) if nothing_done && delivery_of(&doubt) == Delivery::Unknown => Err(doubt),
+        _ => outcome,
+    }
+}
+
+/// Whether enough of a call's time is left for dispatching it.
+pub(super) fn time_for_another(deadlines: &Deadlines) -> bool {
     deadlines.left(Instant::now()) >= DISPATCH_MIN.min(deadlines.whole / 2)
 }

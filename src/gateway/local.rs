@@ -70,9 +70,10 @@ pub(super) fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut reco
 /// What the audit log says of a call that is dispatched.
 pub(super) fn effect(operation: OperationId, request: &VendorRequest) -> Effect {
     let last = || request.message().path().rsplit('/').next().map(Box::from);
+    let facts = request.facts();
     Effect {
         object: operation.names_vendor_id().then(last).flatten(),
-        cid: request.facts().names_cid.then(|| body::cid(request.message().body())).flatten(),
+        cid: (facts.names_cid || facts.has_cid).then(|| body::cid(request.message().body())).flatten(),
     }
 }
 

@@ -6,11 +6,13 @@
 
 mod attempts;
 mod local;
+mod repeats;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -20,6 +22,7 @@ use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
 use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
+use repeats::{Before, Mark};
 
 use crate::answer::Reply;
 use crate::auth;
@@ -34,6 +37,7 @@ use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
+use crate::retry::Delivery;
 use crate::setup::Setup;
 use crate::store::{Payment, Store};
 use crate::telemetry::metrics::RuleOutcome;
@@ -82,7 +86,15 @@ struct Call {
     request: VendorRequest,
     payment: Payment,
     deadlines: Deadlines,
+    mark: Mark,
     _places: [load::Place; 2],
+}
+
+/// What a request that may be made comes to.
+enum Prepared {
+    Call(Box<Call>),
+    /// The answer of the call that it repeats.
+    Repeat(Response<Bytes>),
 }
 
 impl Worker {
@@ -148,11 +160,13 @@ impl Worker {
         };
         let grant = admitted.grant.clone();
         match self.prepare(admitted, &parts, body, &mut record).await {
-            Ok(call) => {
+            Ok(Prepared::Call(mut call)) => {
                 // Its headers would hold on to the buffer that the connection reads into.
                 drop(parts);
-                FinishAnyway::new(self.forward(call, record)).await
+                let left = self.if_left(grant, &mut call.mark);
+                FinishAnyway::new(self.forward(call, record), left).await
             }
+            Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record),
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
         }
     }
@@ -179,14 +193,14 @@ impl Worker {
         Ok(Admitted { grant, path, matched, places })
     }
 
-    /// Reads and checks the body, and pays for the call.
+    /// Reads and checks the body, and pays for the call unless it was made before.
     async fn prepare(
-        &self,
+        self: &Arc<Self>,
         admitted: Admitted<'_>,
         parts: &Parts,
         body: Incoming,
         record: &mut Record,
-    ) -> Result<Box<Call>, Refusal> {
+    ) -> Result<Prepared, Refusal> {
         let Admitted { grant, path, matched, places } = admitted;
         let setup = &self.setup;
         let hold = self.load.hold(setup.caller_load(&grant));
@@ -197,19 +211,22 @@ impl Worker {
         };
         let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare, look).await?;
         record.received(body.len());
-        let now = Instant::now();
-        let deadlines = setup.deadlines(now);
+        let mut deadlines = setup.deadlines(Instant::now());
         if let Some(seconds) = waiting::preference(&parts.headers) {
             record.prefers_to_wait(seconds);
         }
         let payload = self.check(&grant, &self.subject(&grant, &matched, parts), body, ahead.as_deref())?;
-        self.pool.check_circuit(grant.origin(), now)?;
+        let mut mark = match self.before(&grant, &parts.headers, &payload, &mut deadlines).await? {
+            Before::First(mark) => mark,
+            Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
+        };
+        self.pool.check_circuit(grant.origin(), deadlines.start)?;
+        let payment = self.pay_in_time(&grant, &payload, &mut deadlines, record).await?;
+        let payload = self.with_cid(&grant, payload, &mut mark, &mut deadlines).await;
         let inbound =
             Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        let (payment, start) = self.pay_in_time(&grant, &request, (now, deadlines), record).await?;
-        let deadlines = Deadlines { start, ..deadlines };
-        Ok(Box::new(Call { grant, request, payment, deadlines, _places: places }))
+        Ok(Prepared::Call(Box::new(Call { grant, request, payment, deadlines, mark, _places: places })))
     }
 
     fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, parts: &'s Parts) -> Subject<'s> {
@@ -267,68 +284,70 @@ impl Worker {
     async fn pay_in_time(
         &self,
         grant: &Grant,
-        request: &VendorRequest,
-        (now, deadlines): (Instant, Deadlines),
+        payload: &Payload,
+        deadlines: &mut Deadlines,
         record: &Record,
-    ) -> Result<(Payment, Instant), Refusal> {
+    ) -> Result<Payment, Refusal> {
         // After the body: what was not dispatched when the drain began is not dispatched any more.
         if self.load.draining() {
             return Err(Refusal::Draining);
         }
         let asked =
             record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
-        let within = |asked| waiting::longest(asked, deadlines.whole, DISPATCH_MIN);
-        let until = now + within(asked);
-        let now = match &self.ledger {
-            Some(ledger) if !ledger.is_owned() => {
-                let (longest, bytes) = (within(waiting::LEDGER_MAX), request.message().body().len());
-                Box::pin(waiting::for_ledger(ledger, longest, &self.load, bytes)).await?
-            }
-            _ => now,
-        };
-        let (draw, taker) = (grant.draw(request.facts()), grant.taker());
+        let until = waiting::until(asked, deadlines, DISPATCH_MIN);
+        if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
+            let longest = waiting::until(waiting::LEDGER_MAX, deadlines, DISPATCH_MIN) - deadlines.start;
+            let waited = waiting::for_ledger(ledger, longest, &self.load, payload.len());
+            deadlines.start = Box::pin(waited).await?;
+        }
+        let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
+        let now = deadlines.start;
         let call = self.asking(&draw, &taker, until);
         let wait = match call.ask(now).await {
-            Outcome::Paid(payment) => return Ok((payment, now)),
+            Outcome::Paid(payment) => return Ok(payment),
             Outcome::Refused(refusal) => return Err(refusal),
             Outcome::Waits(wait) => wait,
         };
         let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
-        let _waits = self.load.wait_with(request.message().body().len()).ok_or(overloaded)?;
+        let _waits = self.load.wait_with(payload.len()).ok_or(overloaded)?;
         // Boxed: the few calls that wait should not make the others carry the room for it.
         let paid = Box::pin(call.wait(wait, &self.load)).await;
-        let (metrics, start) = (&self.telemetry.metrics, Instant::now());
-        metrics.budget_wait(grant.operation().budget, start - now);
-        paid.map(|payment| (payment, start))
+        deadlines.start = Instant::now();
+        self.telemetry.metrics.budget_wait(grant.operation().budget, deadlines.start - now);
+        paid
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
     async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Response<Reply> {
-        let Call { grant, request, payment, deadlines, _places } = *call;
+        let Call { grant, request, payment, deadlines, mut mark, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
         record.dispatched(|| effect(operation, &request));
         let attempts = Attempts { grant: &grant, facts: *request.facts(), origin, deadlines };
-        let answered = async {
-            let Exchanged { answer, start, standing } =
-                self.exchange(attempts, request.message(), payment).await?;
-            let answer = self.receive(answer, operation, start, &mut record).await?;
-            Ok((answer, standing))
-        };
+        mark.sent();
+        let answered = self.exchange(attempts, request.message(), payment, |note| record.vendor(note));
         let outcome = tokio::select! {
             biased;
             outcome = answered => outcome,
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
-        match outcome {
-            Ok((mut answer, standing)) => {
+        let (answer, delivery) = match outcome {
+            Ok(Exchanged { mut answer, standing }) => {
+                let delivery = Delivery::of_answer(answer.status());
                 outbound::relay_headers(answer.headers_mut());
                 add_headers(answer.headers_mut(), standing, &record);
                 record.answered(answer.status().as_u16(), answer.body().ready_bytes());
-                answer.map(|read| read.into_reply(record))
+                (answer.map(|read| read.into_reply(record)), delivery)
             }
-            Err(refusal) => self.refuse_granted(&refusal, &grant, record),
-        }
+            Err(refusal) => {
+                let delivery = repeats::delivery_of(&refusal);
+                let mut answer = self.refuse_granted(&refusal, &grant, record);
+                answer.extensions_mut().insert(delivery);
+                (answer, delivery)
+            }
+        };
+        mark.end(delivery, &answer);
+        answer
     }
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {

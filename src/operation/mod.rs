@@ -3,6 +3,7 @@
 //! [`table::OPERATIONS`] is the whole list; everything that differs between two vendor calls is a column there.
 //! This module holds the column types and [`find`]. It is pure: a method and a path in, a row or a fault out.
 
+mod effect;
 mod path;
 mod table;
 #[cfg(test)]
@@ -49,13 +50,6 @@ impl Operation {
             (_, Scope::File) if self.path.starts_with("/v3/files") => Family::File,
             _ => Family::Push,
         }
-    }
-}
-
-impl Operation {
-    /// Whether a push in the body reaches devices: validation sends nothing.
-    pub fn delivers(&self) -> bool {
-        self.path != "/v3/push/validate"
     }
 }
 

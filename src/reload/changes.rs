@@ -64,9 +64,9 @@ fn words(parts: &[(&'static str, bool)]) -> Vec<&'static str> {
     parts.iter().filter(|(_, differs)| *differs).map(|(part, _)| *part).collect()
 }
 
-fn tenant_parts(old: &Tenant, new: &Tenant) -> [(&'static str, bool); 6] {
+fn tenant_parts(old: &Tenant, new: &Tenant) -> [(&'static str, bool); 9] {
     // Taken apart whole, so that no field is forgotten here.
-    let Tenant { name: _, app, dev, group, budgets, urls, region } = old;
+    let Tenant { name: _, app, dev, group, budgets, urls, region, repeats } = old;
     [
         ("app", !same_credential(Some(app), Some(&new.app))),
         ("dev", !same_credential(dev.as_ref(), new.dev.as_ref())),
@@ -74,6 +74,9 @@ fn tenant_parts(old: &Tenant, new: &Tenant) -> [(&'static str, bool); 6] {
         ("budgets", *budgets != new.budgets),
         ("vendor", *urls != new.urls),
         ("region", *region != new.region),
+        ("cid", repeats.cid != new.repeats.cid),
+        ("cid_batch", repeats.cid_batch != new.repeats.cid_batch),
+        ("resend_guard", repeats.resend_guard != new.repeats.resend_guard),
     ]
 }
 
@@ -228,6 +231,8 @@ callers:
         check(&[("orders:", "news:")], &["caller orders removed", "caller news added"], &[]);
         let quota = ("allow: [ push ]", "allow: [ push, file ], quota: { limit: 5, window: 60s }");
         check(&[quota], &["caller orders changed: allow, quota"], &[]);
+        let repeats = ("0d1 } }", "0d1 } }, cid: inject, resend_guard: 0s");
+        check(&[repeats], &["tenant shop changed: cid, resend_guard"], &[]);
         let name = ("{ sha256", "{ name: spare, sha256");
         check(&[name], &["caller orders changed: tokens"], &[]);
     }

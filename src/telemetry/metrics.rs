@@ -40,6 +40,7 @@ pub struct Metrics {
     vendor_answers: IntCounterVec,
     vendor_failures: IntCounterVec,
     retries: IntCounterVec,
+    replays: IntCounterVec,
     vendor_circuit_open: IntGaugeVec,
     budget_limit: IntGaugeVec,
     budget_used: IntGaugeVec,
@@ -140,6 +141,7 @@ impl Metrics {
                 &["operation", "kind"],
             ),
             retries: counter("retries_total", "Second attempts.", &["operation"]),
+            replays: counter("replays_total", "Repeated calls that were not sent.", &["operation", "by"]),
             vendor_circuit_open: gauges(
                 "vendor_circuit_open",
                 "Whether calls to a vendor host are refused because it cannot be reached.",
@@ -244,6 +246,11 @@ impl Metrics {
         self.store_up.with_label_values::<&str>(&[]).set(up.into());
     }
 
+    /// A repeated call got the first one's answer.
+    pub fn replay(&self, operation: OperationId, by: ReplayedBy) {
+        self.replays.with_label_values(&[operation.name, by.as_str()]).inc();
+    }
+
     /// A load of the configuration ended.
     pub fn reloaded(&self, success: Result<(), ()>) {
         let result = if success.is_ok() { "success" } else { "failure" };
@@ -311,6 +318,24 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Why a repeated call was known as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayedBy {
+    /// Its caller said so.
+    IdempotencyKey,
+    /// Its first connection had broken a moment ago.
+    ResendGuard,
+}
+
+impl ReplayedBy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::IdempotencyKey => "idempotency-key",
+            Self::ResendGuard => "resend-guard",
+        }
     }
 }
 

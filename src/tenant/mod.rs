@@ -5,6 +5,7 @@
 //! later stage asks for.
 
 mod certificates;
+mod cids;
 mod resolve;
 
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use http::HeaderValue;
 
 use crate::body::Facts;
 use crate::budget::{Budget, Budgets, Draw, Quota, Taker};
-use crate::config::{BaseUrl, Config, Region, VendorKey};
+use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
 
@@ -28,6 +29,8 @@ pub struct Tenant {
     pub name: String,
     /// Which paths the vendor uses for it.
     pub region: Region,
+    /// How its pushes are kept from going out twice.
+    pub repeats: Repeats,
     origins: [Option<OriginId>; Host::ALL.len()],
     credentials: [Option<Credential>; CredentialKind::ALL.len()],
 }
@@ -105,8 +108,8 @@ pub struct Caller {
     pub name: String,
     /// May push to every device.
     pub broadcast: bool,
-    /// Its place in [`Directory::roster`].
-    number: u16,
+    /// Its number in the books, which no reload changes.
+    pub number: u16,
     scopes: u8,
     tenants: Vec<usize>,
     /// What it may write as the user of Basic credentials, and which of its tenants that names.

@@ -111,6 +111,7 @@ fn resolve_tenant(
     Tenant {
         name: tenant.name.clone(),
         region: tenant.region,
+        repeats: tenant.repeats,
         origins: Host::ALL.map(|host| {
             let url = tenant.urls.of(host)?;
             origins.iter().position(|known| known == url).map(OriginId)

@@ -172,6 +172,8 @@ fn calls_whose_outcome_is_unknown_are_written_as_such() {
     let mut config = config(&vendor);
     config.vendor = "response_timeout: 1s".into();
     config.drain = "{ delay: 0s, deadline: 1s }";
+    // The same push follows one whose caller left.
+    config.shop = "resend_guard: 0s".into();
     let mut gateway = Gateway::start(&config);
     let named = |id: &str| push().header("X-Request-Id", id);
     let mut gone = gateway.connect();

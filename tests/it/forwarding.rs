@@ -3,7 +3,7 @@
 use crate::support::{Config, Gateway, Keys, PUSH, Request, Simulator, Stub, Tokens, basic, sha256_hex};
 
 /// What a caller can send that is nobody's business but the gateway's.
-const NOISE: [(&str, &str); 15] = [
+const NOISE: [(&str, &str); 14] = [
     ("Connection", "X-Private, keep-alive"),
     ("X-Private", "1"),
     ("Keep-Alive", "timeout=5"),
@@ -17,7 +17,6 @@ const NOISE: [(&str, &str); 15] = [
     ("Accept-Encoding", "gzip"),
     ("Accept-Language", "zh"),
     ("User-Agent", "somebody/1.0"),
-    ("Idempotency-Key", "k"),
     ("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 ];
 

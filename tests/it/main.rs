@@ -20,6 +20,7 @@ mod operations;
 mod paths;
 mod proxy;
 mod reload;
+mod repeats;
 mod replicas;
 mod restart;
 mod secrets;

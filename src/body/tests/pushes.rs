@@ -183,13 +183,14 @@ fn cids_are_the_applications_own() {
 #[test]
 fn encrypted_bodies_are_never_refused() {
     let facts = |rule, body: &[u8]| Request::encrypted(rule).passes(body);
-    let all = Facts { broadcast: true, ..Facts::default() };
+    let none = Facts { encrypted: true, ..Facts::default() };
+    let all = Facts { broadcast: true, ..none };
     let body = br#"{"audience":"all","payload":"bm90IGxvb2tlZCBpbnRv"}"#;
     assert_eq!(facts(BodyRule::Push, body), all);
     assert_eq!(facts(BodyRule::GroupPush, body), all);
     assert_eq!(facts(BodyRule::FilePush, body), all);
-    assert_eq!(facts(BodyRule::Push, br#"{"audience":{"tag":[]},"payload":""}"#), Facts::default());
-    assert_eq!(facts(BodyRule::Push, b"\x04\xFFnot JSON"), Facts::default());
+    assert_eq!(facts(BodyRule::Push, br#"{"audience":{"tag":[]},"payload":""}"#), none);
+    assert_eq!(facts(BodyRule::Push, b"\x04\xFFnot JSON"), none);
     assert_eq!(facts(BodyRule::Push, br#"{"audience":"all","payload":"#), all);
     assert!(!facts(BodyRule::Push, format!(r#"{{"cid":"{APP_KEY}-{UUID}"}}"#).as_bytes()).has_cid);
 }

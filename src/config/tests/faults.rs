@@ -1,7 +1,6 @@
 //! Bad texts: which faults they give, where, and what the faults leave unsaid.
 
 use super::*;
-use crate::config::unsupported::NOT_YET;
 
 #[test]
 fn every_fault_shows_in_one_run() {
@@ -238,39 +237,11 @@ fn listeners() {
 
 /// Texts for every key that is still to come: one that switches it on, one of a wrong type.
 #[test]
-fn what_is_not_yet_supported_can_only_be_off() {
-    let at = |schema: &str, value: &str| {
-        let (section, key) = schema.rsplit_once('.').unwrap_or(("", schema));
-        let entry = format!("{key}: {value}");
-        match section {
-            "" => top(&entry),
-            "admin" | "vendor" => top(&format!("{section}: {{ {entry} }}")),
-            "tenants.*" => tenant(&format!(", {entry}")),
-            "callers.*" => caller(&format!(", {entry}")),
-            _ => text(Extra {
-                listener: &format!(
-                    ", tls: {{ certificates: [ {{ certificate: tls.crt, private_key: tls.key }} ], {entry} }}"
-                ),
-                ..Extra::default()
-            }),
-        }
-    };
-    let rows = [
-        ("tenants.*.cid", "inject", "on", "off"),
-        ("tenants.*.cid_batch", "10", "0", "null"),
-        ("tenants.*.resend_guard", "2s", "2 bananas", "0ms"),
-    ];
-    for (schema, on, wrong, off) in rows {
-        let path = schema
-            .replace("tenants.*", "tenants.shop")
-            .replace("callers.*", "callers.orders")
-            .replace("[]", "[0]");
-        assert_eq!(bad(&at(schema, on)), format!("{path}: not yet supported; remove the key"));
-        assert!(bad(&at(schema, wrong)).starts_with(&format!("{path}: expected ")), "{schema}: {wrong}");
-        good(&at(schema, off));
-        good(&at(schema, "null"));
-    }
-    for (schema, _) in NOT_YET {
-        assert!(rows.iter().any(|row| row.0 == *schema), "{schema} is not tested");
-    }
+fn cids_and_the_guard_have_their_forms() {
+    assert_eq!(bad(&tenant(", cid: on")), "tenants.shop.cid: expected one of: off, inject");
+    assert_eq!(bad(&tenant(", cid_batch: 0")), "tenants.shop.cid_batch: 0 is not within 1 and 1000");
+    assert_eq!(bad(&tenant(", cid_batch: 1001")), "tenants.shop.cid_batch: 1001 is not within 1 and 1000");
+    assert!(
+        bad(&tenant(", resend_guard: 2")).starts_with("tenants.shop.resend_guard: a duration needs a unit")
+    );
 }

@@ -55,7 +55,7 @@ audit: null
 fn the_defaults_are_those_of_the_contract() {
     let written = good(&text(Extra {
         top: DEFAULTS,
-        tenant: ", region: default, cid: off, resend_guard: 0s",
+        tenant: ", region: default, cid: off, cid_batch: 10, resend_guard: 2s",
         caller: ", certificates: [], broadcast: true, weight: 1, reserve: {}, wait: 0s, quota: null",
         ..Extra::default()
     }));
@@ -105,6 +105,12 @@ fn check_tenant_and_caller(config: &Config) {
     assert_eq!(urls[3], None);
     assert_eq!((tenant.region, tenant.app.key.as_str()), (Region::Default, "appkey"));
     assert_eq!(tenant.app.secret.expose(), "5e987ac6d2e04d95a9d8f0d1");
+    let repeats = Repeats {
+        cid: CidPolicy::Off,
+        cid_batch: NonZeroU32::MIN.saturating_add(9),
+        resend_guard: Duration::from_secs(2),
+    };
+    assert_eq!(tenant.repeats, repeats);
     assert!(tenant.dev.is_none() && tenant.group.is_none());
     assert!(caller.broadcast && caller.quota.is_none() && caller.weight == NonZeroU32::MIN);
     assert_eq!(
@@ -285,4 +291,11 @@ fn what_is_allowed_but_odd_is_a_warning() {
         let warnings = good(&top(extra)).warnings;
         assert!(warnings.len() == 1 && warnings[0].starts_with(expected), "{extra}: {warnings:?}");
     }
+}
+
+#[test]
+fn pushes_can_be_kept_from_going_out_twice() {
+    let repeats = |keys: &'static str| good(&tenant(keys)).tenants[0].repeats;
+    let on = repeats(", cid: inject, cid_batch: 1000, resend_guard: 0s");
+    assert_eq!((on.cid, on.cid_batch.get(), on.resend_guard), (CidPolicy::Inject, 1000, Duration::ZERO));
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{BaseUrls, Credential, Region, Tenant};
+use crate::config::{BaseUrls, Credential, Region, Repeats, Tenant};
 
 #[test]
 fn strangers_are_refused_as_each_api_does() {
@@ -205,6 +205,7 @@ fn tenants_that_share_keys_share_accounts() {
         budgets: limits(&[]),
         urls: BaseUrls::from_fn(|_| None),
         region: Region::Default,
+        repeats: Repeats::default(),
     };
     let tenants = [tenant("a", APP), tenant("b", "other"), tenant("c", APP)];
     let settings = Settings::from_config(&tenants, None, Windows::Fixed);

@@ -19,7 +19,7 @@ pub(crate) use folder::Folder;
 pub(crate) use gateway::{Gateway, Program, start_failing};
 pub(crate) use redis::{Redis, Wire};
 pub(crate) use sandbox::Simulator;
-pub(crate) use stub::{ClosedPort, GOOD, Stub, Talk, json_answer};
+pub(crate) use stub::{ClosedPort, GOOD, Received, Stub, Talk, json_answer};
 pub(crate) use tls::{Authority, Identity, h2_get, tls_connect, tls_vendor};
 
 /// The program under test.

@@ -68,6 +68,11 @@ impl Simulator {
         self.own(&Request::get("/_sandbox/counts")).json()[key][budget].clone()
     }
 
+    /// Pushes it delivered for a key: a repeat that it knows by its cid delivers nothing.
+    pub(crate) fn delivered(&self, key: &str) -> u64 {
+        self.own(&Request::get("/_sandbox/delivered")).json()[key].as_u64().unwrap_or_default()
+    }
+
     /// Orders the next calls to go wrong.
     pub(crate) fn fault(&self, order: &str) {
         let answer = self.own(&Request::post("/_sandbox/faults", order));

@@ -69,7 +69,7 @@ impl Stub {
                 std::thread::spawn(move || {
                     stream.set_nodelay(true).expect("no delay is set");
                     stream.set_read_timeout(Some(2 * PATIENCE)).expect("a time-out is set");
-                    talk(&mut Talk { stream, seen: Arc::clone(&seen), unread: Vec::new() });
+                    talk(&mut Talk { stream, over: false, seen: Arc::clone(&seen), unread: Vec::new() });
                     seen.ended.fetch_add(1, Ordering::SeqCst);
                 });
             }
@@ -142,6 +142,7 @@ pub(crate) fn json_answer(status: &str, body: &str) -> String {
 /// One connection of a stub.
 pub(crate) struct Talk {
     stream: TcpStream,
+    over: bool,
     seen: Arc<Seen>,
     unread: Vec<u8>,
 }
@@ -222,12 +223,22 @@ impl Talk {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
+    /// Resets the connection and does nothing more with it.
+    pub(crate) fn reset_now(&mut self) {
+        self.reset();
+        // Nothing more is read from it: the reset goes out when the talk ends.
+        self.over = true;
+    }
+
     /// Ends our side.
     pub(crate) fn close(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn read_more(&mut self) -> Option<()> {
+        if self.over {
+            return None;
+        }
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(length) if length > 0 => {

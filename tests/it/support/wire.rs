@@ -106,6 +106,7 @@ impl World {
             load: Arc::clone(&load),
             clock: Clock::start(),
             ledger: None,
+            store: None,
             spare: Arc::new(SpareBuffers::default()),
             give_up: Arc::default(),
             telemetry: Arc::new(telemetry),

@@ -1,0 +1,364 @@
+//! Never twice: what a push is asked before it is paid for, the cid it gets, and what is kept of its answer.
+//!
+//! The decisions are in [`crate::retry`]; here they meet the request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName};
+use http::{Response, Uri};
+use tokio::time::timeout_at;
+
+use super::attempts::{Attempts, Exchanged, time_for_another};
+use super::local::fresh_request_id;
+use super::{Worker, add_headers};
+
+use crate::answer::Reply;
+use crate::body::{Cid, Facts};
+use crate::config::CidPolicy;
+use crate::detach::Heir;
+use crate::operation::Path;
+use crate::outbound::{self, Inbound, VendorRequest};
+use crate::payload::Payload;
+use crate::refusal::Refusal;
+use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Recall, Saved, Turn};
+use crate::telemetry::Record;
+use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
+use crate::tenant::{CredentialKind, Grant};
+use crate::vendor::Deadlines;
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Longest key of a caller's, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Whether a call was made before.
+pub(super) enum Before {
+    /// It was not.
+    First(Mark),
+    /// It was, and this was its answer.
+    Repeat(Response<Bytes>),
+}
+
+/// How a call that may come again will be known.
+pub(super) enum Mark {
+    /// By nothing: it sends no push, or the vendor knows its cid.
+    None,
+    /// By its caller's key.
+    Key(Turn),
+    /// By its body, as its caller sent it, if the connection breaks.
+    Body(Bytes),
+}
+
+impl Mark {
+    fn turn(&mut self) -> Option<&mut Turn> {
+        match self {
+            Self::Key(turn) => Some(turn),
+            Self::None | Self::Body(_) => None,
+        }
+    }
+
+    /// The call is about to be dispatched.
+    pub(super) fn sent(&mut self) {
+        if let Some(turn) = self.turn() {
+            turn.sent();
+        }
+    }
+
+    /// The call is over.
+    pub(super) fn end(self, delivery: Delivery, answer: &Response<Reply>) {
+        if let Self::Key(turn) = self {
+            turn.end(delivery, saved(answer));
+        }
+    }
+}
+
+impl Worker {
+    /// Finds out whether a call was made before, waiting for its answer if it is under way.
+    pub(super) async fn before(
+        &self,
+        grant: &Grant,
+        headers: &HeaderMap,
+        payload: &Payload,
+        deadlines: &mut Deadlines,
+    ) -> Result<Before, Refusal> {
+        let operation = grant.operation();
+        if !operation.sends() {
+            return Ok(Before::First(Mark::None));
+        }
+        if let Some(key) = idempotency_key(headers)? {
+            // Boxed, like all that few calls need.
+            return Box::pin(self.under_key(key, grant, payload, deadlines)).await;
+        }
+        let known_by_cid = operation.knows_cid() && payload.facts().has_cid;
+        if known_by_cid || grant.tenant().repeats.resend_guard.is_zero() {
+            return Ok(Before::First(Mark::None));
+        }
+        if !self.setup.recall.guard.is_empty()
+            && let Some(answer) = Box::pin(self.resent(grant, payload, deadlines)).await?
+        {
+            return Ok(Before::Repeat(answer));
+        }
+        Ok(Before::First(Mark::Body(kept(payload))))
+    }
+
+    async fn under_key(
+        &self,
+        key: Digest,
+        grant: &Grant,
+        payload: &Payload,
+        deadlines: &mut Deadlines,
+    ) -> Result<Before, Refusal> {
+        let call = call_digest(grant, payload);
+        loop {
+            let ending = match self.setup.recall.keys.claim(grant.caller().number, key, call) {
+                Claim::First(turn) if time_for_another(deadlines) => {
+                    return Ok(Before::First(Mark::Key(turn)));
+                }
+                Claim::First(_) => {
+                    return Err(Refusal::Overloaded {
+                        what: "time to wait for the call before with this key",
+                    });
+                }
+                Claim::Conflict => return Err(Refusal::IdempotencyConflict),
+                Claim::Repeat(ending) => ending,
+                Claim::Wait(mut first) => {
+                    let ended = timeout_at(deadlines.call.into(), first.ended()).await;
+                    deadlines.start = Instant::now();
+                    ended.map_err(|_| Refusal::VendorTimeout)?
+                }
+            };
+            if let Some(answer) = self.replay(grant, ending, ReplayedBy::IdempotencyKey)? {
+                return Ok(Before::Repeat(answer));
+            }
+        }
+    }
+
+    /// The answer of a call whose connection broke a moment ago, if this is the same one again.
+    async fn resent(
+        &self,
+        grant: &Grant,
+        payload: &Payload,
+        deadlines: &mut Deadlines,
+    ) -> Result<Option<Response<Bytes>>, Refusal> {
+        let (caller, call) = (grant.caller().number, call_digest(grant, payload));
+        let Some(mut first) = self.setup.recall.guard.find(caller, &call, Instant::now()) else {
+            return Ok(None);
+        };
+        let window = grant.tenant().repeats.resend_guard;
+        let mut waits = WaitsAgain { recall: &self.setup.recall, caller, call, window, is_over: false };
+        let ended = timeout_at(deadlines.call.into(), first.ended()).await;
+        (waits.is_over, deadlines.start) = (true, Instant::now());
+        let ending = ended.map_err(|_| Refusal::VendorTimeout)?;
+        self.replay(grant, ending, ReplayedBy::ResendGuard)
+    }
+
+    fn replay(
+        &self,
+        grant: &Grant,
+        ending: Ending,
+        by: ReplayedBy,
+    ) -> Result<Option<Response<Bytes>>, Refusal> {
+        if !matches!(ending, Ending::Nothing) {
+            self.telemetry.metrics.replay(grant.operation(), by);
+        }
+        match ending {
+            Ending::Answered(saved) => Ok(Some(saved.answer())),
+            Ending::Lost => Err(Refusal::VendorInterrupted),
+            Ending::Nothing => Ok(None),
+        }
+    }
+
+    /// Gives the first answer again.
+    pub(super) fn repeat(
+        &self,
+        answer: Response<Bytes>,
+        grant: &Grant,
+        mut record: Box<Record>,
+    ) -> Response<Reply> {
+        let mut answer = answer.map(Reply::Whole);
+        let budget = grant.credential().budget(grant.operation().budget);
+        let standing = budget.map(|budget| budget.standing(self.clock.now()));
+        add_headers(answer.headers_mut(), standing, &record);
+        let bytes = if let Reply::Whole(body) = answer.body() { body.len() } else { 0 };
+        record.answered(answer.status().as_u16(), bytes);
+        answer
+    }
+
+    /// Writes a cid into a push that is to have one. None to be had: it goes without, and never again.
+    pub(super) async fn with_cid(
+        self: &Arc<Self>,
+        grant: &Grant,
+        payload: Payload,
+        mark: &mut Mark,
+        deadlines: &mut Deadlines,
+    ) -> Payload {
+        let facts = payload.facts();
+        if !grant.operation().knows_cid() || facts.encrypted {
+            return payload;
+        }
+        let Some(turn) = mark.turn() else {
+            let wanted = grant.tenant().repeats.cid == CidPolicy::Inject;
+            if !wanted || facts.names_cid {
+                return payload;
+            }
+            return match Box::pin(self.take_cid(grant, deadlines)).await {
+                Some(cid) => payload.with_cid(&cid),
+                None => payload,
+            };
+        };
+        if facts.has_cid {
+            turn.goes_with(None);
+        }
+        if facts.names_cid {
+            return payload;
+        }
+        let cid = match turn.cid() {
+            Some(cid) => Some(cid.clone()),
+            None => Box::pin(self.take_cid(grant, deadlines)).await,
+        };
+        let Some(cid) = cid else { return payload };
+        let payload = payload.with_cid(&cid);
+        turn.goes_with(Some(cid));
+        payload
+    }
+
+    async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &mut Deadlines) -> Option<Cid> {
+        let key = &grant.tenant().credential(CredentialKind::App)?.key;
+        let (pool, batch) = (self.setup.recall.pools.of(key), grant.tenant().repeats.cid_batch);
+        loop {
+            let taken = pool.take(Instant::now(), batch);
+            if let Some(fetch) = taken.fetch {
+                // On its own: it is paid for, and serves more pushes than this one.
+                tokio::spawn(Arc::clone(self).fetch_cids(grant.clone(), fetch));
+            }
+            if taken.cid.is_some() {
+                return taken.cid;
+            }
+            let (mut over, until) = taken.wait?;
+            if !time_for_another(deadlines) {
+                return None;
+            }
+            // The end of a fetch drops its side of the channel.
+            let waited = timeout_at(until.into(), over.changed()).await;
+            deadlines.start = Instant::now();
+            if waited.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// Fetches cids as any call is made: paid for, in time, and counted.
+    async fn fetch_cids(self: Arc<Self>, grant: Grant, fetch: Fetch) {
+        let Some(grant) = grant.for_cids() else { return };
+        let deadlines = self.setup.deadlines(Instant::now());
+        let Ok(payment) = self.pay(&grant, Facts::default(), deadlines.start).await else { return };
+        let target = format!("{}?count={}&type=push", grant.operation().path, fetch.count);
+        let (headers, id) = (HeaderMap::new(), fresh_request_id());
+        let uri = Uri::try_from(target).expect("a path, a number and a word");
+        let path = Path::parse(uri.path()).expect("a path of the table");
+        let inbound = Inbound { headers: &headers, uri: &uri, path: &path, request_id: &id };
+        let host = self.setup.host(&grant);
+        let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
+        let (facts, origin) = (*request.facts(), grant.origin());
+        let attempts = Attempts { grant: &grant, facts, origin, deadlines };
+        let note = |note: crate::telemetry::VendorNote| {
+            let tenant = grant.tenant().name.as_str();
+            let labels = Labels { operation: Some(grant.operation()), tenant, caller: NONE };
+            self.telemetry.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
+        };
+        let cids = match self.exchange(attempts, request.message(), payment, note).await {
+            Ok(Exchanged { answer, .. }) => {
+                answer.body().whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
+            }
+            Err(_) => Vec::new(),
+        };
+        if cids.is_empty() {
+            let tenant = grant.tenant().name.as_str();
+            tracing::warn!(tenant, "no cids were to be had: pushes go without, and are not sent again");
+        }
+        fetch.bring(cids, Instant::now());
+    }
+
+    /// What becomes of a call's outcome if its caller's connection breaks from here on.
+    pub(super) fn if_left(
+        self: &Arc<Self>,
+        grant: Grant,
+        mark: &mut Mark,
+    ) -> impl FnOnce() -> Option<Heir<Response<Reply>>> + Send + Unpin + use<> {
+        let body = if let Mark::Body(body) = mark { Some(std::mem::take(body)) } else { None };
+        let left = body.map(|body| (Arc::clone(self), body, grant));
+        move || {
+            let (worker, body, grant) = left?;
+            let window = grant.tenant().repeats.resend_guard;
+            let call = digest(&grant, &body);
+            let broken =
+                worker.setup.recall.guard.broke(grant.caller().number, call, Instant::now(), window)?;
+            Some(Box::new(move |answer: Response<Reply>| {
+                let delivery = answer.extensions().get().copied().unwrap_or(Delivery::Final);
+                broken.end(delivery, saved(&answer));
+            }))
+        }
+    }
+}
+
+/// One that came again and waits. Dropped before the end, its connection broke as well.
+struct WaitsAgain<'w> {
+    recall: &'w Recall,
+    caller: u16,
+    call: Digest,
+    window: Duration,
+    is_over: bool,
+}
+
+impl Drop for WaitsAgain<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.recall.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
+        }
+    }
+}
+
+/// What an outcome without an answer of the vendor's says about the call.
+pub(super) fn delivery_of(refusal: &Refusal) -> Delivery {
+    match refusal {
+        Refusal::VendorTimeout
+        | Refusal::VendorInterrupted
+        | Refusal::VendorErrorPage { .. }
+        | Refusal::Internal => Delivery::Unknown,
+        _ => Delivery::None,
+    }
+}
+
+fn saved(answer: &Response<Reply>) -> Option<Arc<Saved>> {
+    let Reply::Whole(body) = answer.body() else { return None };
+    Some(Saved::new(answer.status(), outbound::lasting_headers(answer.headers()), body))
+}
+
+/// A body for as long as its call is under way. A short one is copied: it lies in a buffer that is used again.
+fn kept(payload: &Payload) -> Bytes {
+    const COPIED_BYTES: usize = 16 * 1024;
+    let bytes = payload.bytes();
+    if bytes.len() <= COPIED_BYTES { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
+fn call_digest(grant: &Grant, payload: &Payload) -> Digest {
+    digest(grant, &payload.bytes())
+}
+
+fn digest(grant: &Grant, body: &[u8]) -> Digest {
+    Digest::of(&[grant.operation().name.as_bytes(), grant.tenant().name.as_bytes(), body])
+}
+
+/// The digest of a caller's key: 1 to 255 visible ASCII characters, sent once.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Digest>, Refusal> {
+    let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.as_bytes();
+    let fits = matches!(key.len(), 1..=KEY_BYTES_MAX) && key.iter().all(u8::is_ascii_graphic);
+    if !fits || values.next().is_some() {
+        let what = "the header Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters";
+        return Err(Refusal::BadRequest(what.into()));
+    }
+    Ok(Some(Digest::of(&[key])))
+}

@@ -1,0 +1,210 @@
+//! Calls under an `Idempotency-Key`: the first is made, and whoever comes with the same key gets its answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::saved::{Teller, watched};
+use super::{Delivery, Digest, Ending, Saved, Watch};
+use crate::body::Cid;
+
+/// Keys remembered for each caller; the oldest goes first.
+pub(super) const KEYS_MAX: usize = 10_000;
+/// Answers kept for each caller, all together; the oldest goes first, with its key.
+pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The keys of all callers.
+#[derive(Default)]
+pub struct Keys(Arc<Mutex<HashMap<u16, Caller>>>);
+
+/// What a key says about the call that came with it.
+pub enum Claim {
+    /// It is the first, or nothing came of those before.
+    First(Turn),
+    /// The first is under way.
+    Wait(Watch),
+    /// The first was answered.
+    Repeat(Ending),
+    /// The key was used for another call.
+    Conflict,
+}
+
+#[derive(Default)]
+struct Caller {
+    entries: HashMap<Digest, Entry>,
+    /// Keys by age.
+    ages: BTreeMap<u64, Digest>,
+    next_age: u64,
+    answer_bytes: usize,
+}
+
+struct Entry {
+    call: Digest,
+    age: u64,
+    state: State,
+}
+
+enum State {
+    UnderWay(Watch),
+    Over(Ending),
+    /// It may have been delivered, and goes again with the same cid: this one, or the one in its body.
+    Open(Option<Cid>),
+}
+
+/// The right and the duty to make the first call under a key. Dropped without an end, it is as if the call had not
+/// been made, unless it was dispatched.
+pub struct Turn {
+    keys: Arc<Mutex<HashMap<u16, Caller>>>,
+    caller: u16,
+    key: Digest,
+    teller: Teller,
+    cid: Option<Cid>,
+    /// The vendor knows the call by a cid, ours or its own, so that it can be made again.
+    has_cid: bool,
+    /// An earlier try under this key may have been delivered.
+    is_open: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Sent,
+    Over,
+}
+
+impl Keys {
+    /// Looks a caller's key up, for a call that is told by a digest of all of it.
+    pub fn claim(&self, caller: u16, key: Digest, call: Digest) -> Claim {
+        let mut callers = lock(&self.0);
+        let known = callers.entry(caller).or_default();
+        let (teller, watch) = watched();
+        let turn = |cid, is_open| {
+            let keys = Arc::clone(&self.0);
+            Turn { keys, caller, key, teller, cid, has_cid: is_open, is_open, stage: Stage::Waiting }
+        };
+        let Some(entry) = known.entries.get_mut(&key) else {
+            known.add(key, Entry { call, age: 0, state: State::UnderWay(watch) });
+            return Claim::First(turn(None, false));
+        };
+        if entry.call != call {
+            return Claim::Conflict;
+        }
+        match &mut entry.state {
+            State::UnderWay(first) => Claim::Wait(first.clone()),
+            State::Over(ending) => Claim::Repeat(ending.clone()),
+            State::Open(cid) => {
+                let cid = cid.take();
+                entry.state = State::UnderWay(watch);
+                Claim::First(turn(cid, true))
+            }
+        }
+    }
+}
+
+impl Caller {
+    fn add(&mut self, key: Digest, entry: Entry) {
+        let age = self.next_age;
+        self.next_age += 1;
+        self.ages.insert(age, key);
+        self.entries.insert(key, Entry { age, ..entry });
+        self.make_room();
+    }
+
+    fn remove(&mut self, key: Digest) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.ages.remove(&entry.age);
+            self.answer_bytes -= entry.state.bytes();
+        }
+    }
+
+    fn set(&mut self, key: Digest, state: State) {
+        // A key that made room for others is not remembered again.
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        self.answer_bytes += state.bytes();
+        self.answer_bytes -= entry.state.bytes();
+        entry.state = state;
+        self.make_room();
+    }
+
+    /// A call that is under way keeps its place: there are never more of them than requests at once.
+    fn make_room(&mut self) {
+        while self.entries.len() > KEYS_MAX || self.answer_bytes > ANSWER_BYTES_MAX {
+            let is_over = |key: &&Digest| {
+                self.entries.get(*key).is_some_and(|entry| !matches!(entry.state, State::UnderWay(_)))
+            };
+            let Some(oldest) = self.ages.values().find(is_over).copied() else { return };
+            self.remove(oldest);
+        }
+    }
+}
+
+impl State {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Over(Ending::Answered(saved)) => saved.bytes(),
+            Self::Over(Ending::Lost | Ending::Nothing) | Self::UnderWay(_) | Self::Open(_) => 0,
+        }
+    }
+}
+
+impl Turn {
+    /// The cid an earlier try went with.
+    pub fn cid(&self) -> Option<&Cid> {
+        self.cid.as_ref()
+    }
+
+    /// The call carries a cid, of ours or of its own, by which the vendor knows it again.
+    pub fn goes_with(&mut self, ours: Option<Cid>) {
+        self.has_cid = true;
+        self.cid = ours;
+    }
+
+    /// From here on the vendor may have it.
+    pub fn sent(&mut self) {
+        self.stage = Stage::Sent;
+    }
+
+    /// The call is over; `saved` is its answer, unless that was too long to be kept.
+    pub fn end(mut self, delivery: Delivery, saved: Option<Arc<Saved>>) {
+        let answered = saved.map_or(Ending::Lost, Ending::Answered);
+        // A long answer is had again from the vendor where a cid lets us ask.
+        let is_kept = delivery == Delivery::Final && matches!(answered, Ending::Answered(_));
+        let state = match delivery {
+            Delivery::None if !self.is_open => None,
+            _ if self.has_cid && !is_kept => Some(State::Open(self.cid.take())),
+            Delivery::None | Delivery::Unknown | Delivery::Final => Some(State::Over(answered.clone())),
+        };
+        self.close(state, answered);
+    }
+
+    fn close(&mut self, state: Option<State>, ending: Ending) {
+        self.stage = Stage::Over;
+        {
+            let mut callers = lock(&self.keys);
+            let known = callers.entry(self.caller).or_default();
+            match state {
+                Some(state) => known.set(self.key, state),
+                None => known.remove(self.key),
+            }
+        }
+        self.teller.tell(ending);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Over => {}
+            Stage::Waiting if !self.is_open => self.close(None, Ending::Nothing),
+            Stage::Waiting | Stage::Sent if self.has_cid => {
+                let cid = self.cid.take();
+                self.close(Some(State::Open(cid)), Ending::Nothing);
+            }
+            Stage::Waiting | Stage::Sent => self.close(Some(State::Over(Ending::Lost)), Ending::Lost),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
