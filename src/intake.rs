@@ -121,11 +121,6 @@ impl Buffered {
         Self { bytes, ..self }
     }
 
-    /// The bytes; cheap to clone.
-    pub fn bytes(&self) -> Bytes {
-        self.bytes.clone()
-    }
-
     /// The bytes, and the memory they count for as long as it is kept.
     pub fn into_parts(self) -> (Bytes, Option<Hold>) {
         (self.bytes, self.hold)

@@ -47,9 +47,9 @@ impl Payload {
         &self.facts
     }
 
-    /// The bytes; cheap to clone.
-    pub fn bytes(&self) -> Bytes {
-        self.body.bytes()
+    /// The bytes.
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// Length in bytes.

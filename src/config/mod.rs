@@ -32,6 +32,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use fault::{Fault, Faults};
+pub use shared::{SharedBudgets, Shares};
 pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use values::*;
 

@@ -1,12 +1,44 @@
 //! `shared_budgets`: the store that replicas share, and how each budget is divided.
 
+use std::num::NonZeroU32;
+
 use zeroize::Zeroizing;
 
 use super::reader::{Section, Value};
 use super::sources::Outside;
 use super::units;
-use super::values::{SharedBudgets, Shares};
 use crate::secret::Secret;
+
+/// Where replicas keep what they share of their budgets.
+pub struct SharedBudgets {
+    /// `redis://[user[:password]@]host[:port][/database]`: a secret as a whole, for its password.
+    pub url: Secret,
+    /// How each budget is divided.
+    pub shares: Shares,
+}
+
+/// How each budget is divided among replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Hundredths of each limit that belong to the replicas, an equal part to each alone.
+    pub local_percent: u8,
+    /// The most processes that run at once.
+    pub replicas: NonZeroU32,
+}
+
+impl Shares {
+    /// Slots of a limit that belong to each replica alone; what does not divide stays shared.
+    pub fn own_part(&self, limit: NonZeroU32) -> u32 {
+        let local = u64::from(limit.get()) * u64::from(self.local_percent) / 100;
+        u32::try_from(local / u64::from(self.replicas.get())).unwrap_or(u32::MAX)
+    }
+
+    /// Slots of a limit that are shared.
+    pub fn shared_part(&self, limit: NonZeroU32) -> u32 {
+        // No more than the limit: each part is rounded down.
+        limit.get() - self.own_part(limit) * self.replicas.get()
+    }
+}
 
 /// More replicas than anybody runs.
 const REPLICAS_MAX: u32 = 1000;

@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::shared::SharedBudgets;
 use crate::operation::{BudgetName, Host, Scope};
 use crate::secret::{Secret, TokenDigest};
 
@@ -203,37 +204,6 @@ impl BudgetLimits {
     /// The size of one budget; `None` if it is off.
     pub fn of(&self, name: BudgetName) -> Option<BudgetLimit> {
         self.0[name.index()]
-    }
-}
-
-/// Where replicas keep what they share of their budgets.
-pub struct SharedBudgets {
-    /// `redis://[user[:password]@]host[:port][/database]`: a secret as a whole, for its password.
-    pub url: Secret,
-    /// How each budget is divided.
-    pub shares: Shares,
-}
-
-/// How each budget is divided among replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
-    /// Hundredths of each limit that belong to the replicas, an equal part to each alone.
-    pub local_percent: u8,
-    /// The most processes that run at once.
-    pub replicas: NonZeroU32,
-}
-
-impl Shares {
-    /// Slots of a limit that belong to each replica alone; what does not divide stays shared.
-    pub fn own_part(&self, limit: NonZeroU32) -> u32 {
-        let local = u64::from(limit.get()) * u64::from(self.local_percent) / 100;
-        u32::try_from(local / u64::from(self.replicas.get())).unwrap_or(u32::MAX)
-    }
-
-    /// Slots of a limit that are shared.
-    pub fn shared_part(&self, limit: NonZeroU32) -> u32 {
-        // No more than the limit: each part is rounded down.
-        limit.get() - self.own_part(limit) * self.replicas.get()
     }
 }
 

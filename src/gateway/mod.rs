@@ -160,10 +160,10 @@ impl Worker {
         };
         let grant = admitted.grant.clone();
         match self.prepare(admitted, &parts, body, &mut record).await {
-            Ok(Prepared::Call(mut call)) => {
+            Ok(Prepared::Call(call)) => {
                 // Its headers would hold on to the buffer that the connection reads into.
                 drop(parts);
-                let left = self.if_left(grant, &mut call.mark);
+                let left = self.if_left(grant, &call.mark);
                 FinishAnyway::new(self.forward(call, record), left).await
             }
             Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record),

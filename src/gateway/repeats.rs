@@ -22,7 +22,7 @@ use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
-use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Recall, Saved, Turn};
+use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Fingerprint, Recall, Saved, Turn, Watch};
 use crate::telemetry::Record;
 use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
 use crate::tenant::{CredentialKind, Grant};
@@ -47,7 +47,7 @@ pub(super) enum Mark {
     /// By its caller's key.
     Key(Turn),
     /// By its body, as its caller sent it, if the connection breaks.
-    Body(Bytes),
+    Body(Fingerprint),
 }
 
 impl Mark {
@@ -94,12 +94,15 @@ impl Worker {
         if known_by_cid || grant.tenant().repeats.resend_guard.is_zero() {
             return Ok(Before::First(Mark::None));
         }
-        if !self.setup.recall.guard.is_empty()
-            && let Some(answer) = Box::pin(self.resent(grant, payload, deadlines)).await?
+        let guard = &self.setup.recall.guard;
+        let call = guard.fingerprint(&parts_of(grant, payload));
+        if !guard.is_empty()
+            && let Some(first) = guard.find(grant.caller().number, &call, Instant::now())
+            && let Some(answer) = Box::pin(self.resent(grant, call, first, deadlines)).await?
         {
             return Ok(Before::Repeat(answer));
         }
-        Ok(Before::First(Mark::Body(kept(payload))))
+        Ok(Before::First(Mark::Body(call)))
     }
 
     async fn under_key(
@@ -109,7 +112,7 @@ impl Worker {
         payload: &Payload,
         deadlines: &mut Deadlines,
     ) -> Result<Before, Refusal> {
-        let call = call_digest(grant, payload);
+        let call = Digest::of(&parts_of(grant, payload));
         loop {
             let ending = match self.setup.recall.keys.claim(grant.caller().number, key, call) {
                 Claim::First(turn) if time_for_another(deadlines) => {
@@ -138,13 +141,11 @@ impl Worker {
     async fn resent(
         &self,
         grant: &Grant,
-        payload: &Payload,
+        call: Fingerprint,
+        mut first: Watch,
         deadlines: &mut Deadlines,
     ) -> Result<Option<Response<Bytes>>, Refusal> {
-        let (caller, call) = (grant.caller().number, call_digest(grant, payload));
-        let Some(mut first) = self.setup.recall.guard.find(caller, &call, Instant::now()) else {
-            return Ok(None);
-        };
+        let caller = grant.caller().number;
         let window = grant.tenant().repeats.resend_guard;
         let mut waits = WaitsAgain { recall: &self.setup.recall, caller, call, window, is_over: false };
         let ended = timeout_at(deadlines.call.into(), first.ended()).await;
@@ -284,14 +285,12 @@ impl Worker {
     pub(super) fn if_left(
         self: &Arc<Self>,
         grant: Grant,
-        mark: &mut Mark,
+        mark: &Mark,
     ) -> impl FnOnce() -> Option<Heir<Response<Reply>>> + Send + Unpin + use<> {
-        let body = if let Mark::Body(body) = mark { Some(std::mem::take(body)) } else { None };
-        let left = body.map(|body| (Arc::clone(self), body, grant));
+        let left = if let Mark::Body(call) = mark { Some((Arc::clone(self), *call, grant)) } else { None };
         move || {
-            let (worker, body, grant) = left?;
+            let (worker, call, grant) = left?;
             let window = grant.tenant().repeats.resend_guard;
-            let call = digest(&grant, &body);
             let broken =
                 worker.setup.recall.guard.broke(grant.caller().number, call, Instant::now(), window)?;
             Some(Box::new(move |answer: Response<Reply>| {
@@ -306,7 +305,7 @@ impl Worker {
 struct WaitsAgain<'w> {
     recall: &'w Recall,
     caller: u16,
-    call: Digest,
+    call: Fingerprint,
     window: Duration,
     is_over: bool,
 }
@@ -335,19 +334,9 @@ fn saved(answer: &Response<Reply>) -> Option<Arc<Saved>> {
     Some(Saved::new(answer.status(), outbound::lasting_headers(answer.headers()), body))
 }
 
-/// A body for as long as its call is under way. A short one is copied: it lies in a buffer that is used again.
-fn kept(payload: &Payload) -> Bytes {
-    const COPIED_BYTES: usize = 16 * 1024;
-    let bytes = payload.bytes();
-    if bytes.len() <= COPIED_BYTES { Bytes::copy_from_slice(&bytes) } else { bytes }
-}
-
-fn call_digest(grant: &Grant, payload: &Payload) -> Digest {
-    digest(grant, &payload.bytes())
-}
-
-fn digest(grant: &Grant, body: &[u8]) -> Digest {
-    Digest::of(&[grant.operation().name.as_bytes(), grant.tenant().name.as_bytes(), body])
+/// What tells one call of a caller's from another.
+fn parts_of<'c>(grant: &'c Grant, payload: &'c Payload) -> [&'c [u8]; 3] {
+    [grant.operation().name.as_bytes(), grant.tenant().name.as_bytes(), payload.body()]
 }
 
 /// The digest of a caller's key: 1 to 255 visible ASCII characters, sent once.

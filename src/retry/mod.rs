@@ -14,7 +14,7 @@ mod saved;
 mod tests;
 
 pub use delivery::Delivery;
-pub use guard::{Broken, ResendGuard};
+pub use guard::{Broken, Fingerprint, ResendGuard};
 pub use keys::{Claim, Keys, Turn};
 pub use pool::{CidPool, CidPools, Fetch, Taken};
 pub use saved::{Ending, Saved, Watch};

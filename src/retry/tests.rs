@@ -128,11 +128,13 @@ fn answers_take_a_bounded_amount_of_memory_and_the_oldest_goes() {
 #[tokio::test]
 async fn a_broken_call_is_known_for_a_while() {
     let (guard, now, window) = (ResendGuard::default(), Instant::now(), Duration::from_secs(2));
-    let call = digest("call");
+    let call = guard.fingerprint(&[b"call"]);
     assert!(guard.is_empty() && guard.find(1, &call, now).is_none());
     let broken = guard.broke(1, call, now, window).expect("room");
     assert!(!guard.is_empty());
-    assert!(guard.find(2, &call, now).is_none() && guard.find(1, &digest("other"), now).is_none());
+    assert!(
+        guard.find(2, &call, now).is_none() && guard.find(1, &guard.fingerprint(&[b"other"]), now).is_none()
+    );
     let mut watch = guard.find(1, &call, now + Duration::from_millis(1999)).expect("known");
     broken.end(Delivery::Final, answer(b"{}"));
     assert!(matches!(watch.ended().await, Ending::Answered(_)));
@@ -146,8 +148,9 @@ async fn a_broken_call_is_known_for_a_while() {
 async fn what_the_guard_tells() {
     let (guard, now) = (ResendGuard::default(), Instant::now());
     let tell = |delivery, saved| {
-        let broken = guard.broke(1, digest("call"), now, Duration::from_secs(2)).expect("room");
-        let mut watch = guard.find(1, &digest("call"), now).expect("known");
+        let broken =
+            guard.broke(1, guard.fingerprint(&[b"call"]), now, Duration::from_secs(2)).expect("room");
+        let mut watch = guard.find(1, &guard.fingerprint(&[b"call"]), now).expect("known");
         broken.end(delivery, saved);
         async move { watch.ended().await }
     };
@@ -156,10 +159,10 @@ async fn what_the_guard_tells() {
     let long = vec![b'x'; guard::ANSWER_BYTES_MAX];
     assert!(matches!(tell(Delivery::Final, answer(&long)).await, Ending::Lost));
     assert!(matches!(tell(Delivery::None, answer(b"429")).await, Ending::Nothing));
-    assert!(guard.find(1, &digest("call"), now).is_none(), "what had no effect is sent");
+    assert!(guard.find(1, &guard.fingerprint(&[b"call"]), now).is_none(), "what had no effect is sent");
     // Whoever should tell is gone: nobody knows.
-    drop(guard.broke(1, digest("call"), now, Duration::from_secs(2)));
-    let mut watch = guard.find(1, &digest("call"), now).expect("known");
+    drop(guard.broke(1, guard.fingerprint(&[b"call"]), now, Duration::from_secs(2)));
+    let mut watch = guard.find(1, &guard.fingerprint(&[b"call"]), now).expect("known");
     assert!(matches!(watch.ended().await, Ending::Lost));
 }
 
@@ -167,11 +170,14 @@ async fn what_the_guard_tells() {
 fn a_caller_cannot_make_the_guard_remember_without_end() {
     let (guard, now, window) = (ResendGuard::default(), Instant::now(), Duration::from_secs(2));
     for number in 0..guard::CALLS_MAX {
-        assert!(guard.broke(1, digest(number.to_string()), now, window).is_some());
+        assert!(guard.broke(1, guard.fingerprint(&[number.to_string().as_bytes()]), now, window).is_some());
     }
-    assert!(guard.broke(1, digest("one more"), now, window).is_none());
-    assert!(guard.broke(2, digest("another caller's"), now, window).is_some());
-    assert!(guard.broke(1, digest("one more"), now + window, window).is_some(), "the others are over");
+    assert!(guard.broke(1, guard.fingerprint(&[b"one more"]), now, window).is_none());
+    assert!(guard.broke(2, guard.fingerprint(&[b"another caller's"]), now, window).is_some());
+    assert!(
+        guard.broke(1, guard.fingerprint(&[b"one more"]), now + window, window).is_some(),
+        "the others are over"
+    );
 }
 
 fn pool() -> Arc<CidPool> {
