@@ -43,8 +43,8 @@ static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appl
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Headers a budgeted answer can gain: the request id, four of the vendor's form, two of the IETF's.
-const RATE_HEADERS: usize = 7;
+/// Rate headers an answer can gain: four of the vendor's form, two of the IETF's.
+const RATE_HEADERS: usize = 6;
 
 const OUR_AGENT: HeaderValue = HeaderValue::from_static(concat!("jpush-gateway/", env!("CARGO_PKG_VERSION")));
 
@@ -88,7 +88,7 @@ impl VendorRequest {
         payload: Payload,
     ) -> Self {
         let target = target(grant.tenant().region, grant.operation().host, inbound);
-        let mut head = Message::to(grant.operation().method, &target)
+        let mut head = Message::to(grant.operation().method, &target, payload.len())
             .field("Host", host)
             .field("Authorization", grant.credential().authorization())
             .field("User-Agent", &OUR_AGENT)

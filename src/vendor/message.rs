@@ -7,8 +7,8 @@ use crate::operation::Verb;
 
 /// Bodies up to this length are copied behind the head, so that both leave in one write.
 const JOINED_BYTES: usize = 16 * 1024;
-/// Room for a head: longer ones grow.
-const HEAD_BYTES: usize = 512;
+/// Room for a head beside its target: longer ones grow.
+const HEAD_BYTES: usize = 384;
 
 /// A request to the vendor. It holds a credential in clear, so nothing prints it.
 pub struct Message {
@@ -26,9 +26,10 @@ pub struct Head {
 }
 
 impl Message {
-    /// Begins a head: `target` is a path with its query, as it was parsed.
-    pub fn to(verb: Verb, target: &str) -> Head {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + 2 * target.len());
+    /// Begins a head: `target` is a path with its query, as it was parsed; room is made for a body of so many bytes.
+    pub fn to(verb: Verb, target: &str, body_bytes: usize) -> Head {
+        let joined = if body_bytes > JOINED_BYTES { 0 } else { body_bytes };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + target.len() + joined);
         for part in [verb.as_str(), " ", target, " HTTP/1.1\r\n"] {
             bytes.extend_from_slice(part.as_bytes());
         }
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     fn written(verb: Verb, body: &[u8]) -> (Vec<u8>, Message) {
-        let message = Message::to(verb, "/v3/x?a=1")
+        let message = Message::to(verb, "/v3/x?a=1", body.len())
             .field("Host", &HeaderValue::from_static("vendor"))
             .body(Bytes::copy_from_slice(body));
         (message.parts().concat(), message)

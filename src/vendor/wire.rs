@@ -21,7 +21,7 @@ const FIELDS_MAX: usize = 100;
 const INTERIM_MAX: u32 = 16;
 /// Longest line with the size of a chunk, extensions included, and longest section of trailers.
 const CHUNK_HEAD_BYTES_MAX: usize = 4 * 1024;
-/// Fields that the gateway adds to an answer: room for them is made at once.
+/// Fields that the gateway adds to an answer, a request id and six about its budget: room for them is made at once.
 const FIELDS_TO_COME: usize = 7;
 /// Parts of a body up to this length are copied out, so that the buffer stays in one piece.
 const COPIED_BYTES: usize = 4 * 1024;
