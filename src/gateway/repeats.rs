@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use super::attempts::{Attempts, Exchanged, time_for_another};
 use super::local::fresh_request_id;
-use super::{Worker, add_headers};
+use super::{DISPATCH_MIN, Worker, add_headers};
 
 use crate::answer::Reply;
 use crate::body::{Cid, Facts};
@@ -98,9 +98,13 @@ impl Worker {
         let call = guard.fingerprint(&parts_of(grant, payload));
         if !guard.is_empty()
             && let Some(first) = guard.find(grant.caller().number, &call, Instant::now())
-            && let Some(answer) = Box::pin(self.resent(grant, call, first, deadlines)).await?
         {
-            return Ok(Before::Repeat(answer));
+            if let Some(answer) = Box::pin(self.resent(grant, call, first, deadlines)).await? {
+                return Ok(Before::Repeat(answer));
+            }
+            if !time_for_another(deadlines) {
+                return Err(Refusal::Overloaded { what: "time to wait for the same call before this one" });
+            }
         }
         Ok(Before::First(Mark::Body(call)))
     }
@@ -237,9 +241,10 @@ impl Worker {
                 return taken.cid;
             }
             let (mut over, until) = taken.wait?;
-            if !time_for_another(deadlines) {
-                return None;
-            }
+            // Waiting leaves the time that a dispatch needs.
+            let now = Instant::now();
+            let spare = deadlines.left(now).saturating_sub(DISPATCH_MIN.min(deadlines.whole / 2));
+            let until = until.min(now + spare);
             // The end of a fetch drops its side of the channel.
             let waited = timeout_at(until.into(), over.changed()).await;
             deadlines.start = Instant::now();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::saved::{Teller, watched};
 use super::{Delivery, Digest, Ending, Saved, Watch};
@@ -12,6 +13,9 @@ pub(super) const KEYS_MAX: usize = 10_000;
 /// Answers kept for each caller, all together; the oldest goes first, with its key.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// The vendor knows a cid for a day (`vendor-protocol`, on cids), of which it may have spent half in the pool and a
+/// little under way: a call that may have been delivered does not go again after this long.
+const OPEN_MAX: Duration = Duration::from_hours(11);
 /// The keys of all callers.
 #[derive(Default)]
 pub struct Keys(Arc<Mutex<HashMap<u16, Caller>>>);
@@ -47,7 +51,7 @@ enum State {
     UnderWay(Watch),
     Over(Ending),
     /// It may have been delivered, and goes again with the same cid: this one, or the one in its body.
-    Open(Option<Cid>),
+    Open(Option<Cid>, Instant),
 }
 
 /// The right and the duty to make the first call under a key. Dropped without an end, it is as if the call had not
@@ -60,8 +64,8 @@ pub struct Turn {
     cid: Option<Cid>,
     /// The vendor knows the call by a cid, ours or its own, so that it can be made again.
     has_cid: bool,
-    /// An earlier try under this key may have been delivered.
-    is_open: bool,
+    /// Since when an earlier try under this key may have been delivered.
+    open_since: Option<Instant>,
     stage: Stage,
 }
 
@@ -78,13 +82,22 @@ impl Keys {
         let mut callers = lock(&self.0);
         let known = callers.entry(caller).or_default();
         let (teller, watch) = watched();
-        let turn = |cid, is_open| {
+        let turn = |cid, open_since: Option<Instant>| {
             let keys = Arc::clone(&self.0);
-            Turn { keys, caller, key, teller, cid, has_cid: is_open, is_open, stage: Stage::Waiting }
+            Turn {
+                keys,
+                caller,
+                key,
+                teller,
+                cid,
+                has_cid: open_since.is_some(),
+                open_since,
+                stage: Stage::Waiting,
+            }
         };
         let Some(entry) = known.entries.get_mut(&key) else {
             known.add(key, Entry { call, age: 0, state: State::UnderWay(watch) });
-            return Claim::First(turn(None, false));
+            return Claim::First(turn(None, None));
         };
         if entry.call != call {
             return Claim::Conflict;
@@ -92,10 +105,11 @@ impl Keys {
         match &mut entry.state {
             State::UnderWay(first) => Claim::Wait(first.clone()),
             State::Over(ending) => Claim::Repeat(ending.clone()),
-            State::Open(cid) => {
-                let cid = cid.take();
+            State::Open(_, since) if since.elapsed() > OPEN_MAX => Claim::Repeat(Ending::Lost),
+            State::Open(cid, since) => {
+                let (cid, since) = (cid.take(), *since);
                 entry.state = State::UnderWay(watch);
-                Claim::First(turn(cid, true))
+                Claim::First(turn(cid, Some(since)))
             }
         }
     }
@@ -142,7 +156,7 @@ impl State {
     fn bytes(&self) -> usize {
         match self {
             Self::Over(Ending::Answered(saved)) => saved.bytes(),
-            Self::Over(Ending::Lost | Ending::Nothing) | Self::UnderWay(_) | Self::Open(_) => 0,
+            Self::Over(Ending::Lost | Ending::Nothing) | Self::UnderWay(_) | Self::Open(..) => 0,
         }
     }
 }
@@ -170,8 +184,10 @@ impl Turn {
         // A long answer is had again from the vendor where a cid lets us ask.
         let is_kept = delivery == Delivery::Final && matches!(answered, Ending::Answered(_));
         let state = match delivery {
-            Delivery::None if !self.is_open => None,
-            _ if self.has_cid && !is_kept => Some(State::Open(self.cid.take())),
+            Delivery::None if self.open_since.is_none() => None,
+            _ if self.has_cid && !is_kept => {
+                Some(State::Open(self.cid.take(), self.open_since.unwrap_or_else(Instant::now)))
+            }
             Delivery::None | Delivery::Unknown | Delivery::Final => Some(State::Over(answered.clone())),
         };
         self.close(state, answered);
@@ -195,10 +211,11 @@ impl Drop for Turn {
     fn drop(&mut self) {
         match self.stage {
             Stage::Over => {}
-            Stage::Waiting if !self.is_open => self.close(None, Ending::Nothing),
+            Stage::Waiting if self.open_since.is_none() => self.close(None, Ending::Nothing),
             Stage::Waiting | Stage::Sent if self.has_cid => {
                 let cid = self.cid.take();
-                self.close(Some(State::Open(cid)), Ending::Nothing);
+                let since = self.open_since.unwrap_or_else(Instant::now);
+                self.close(Some(State::Open(cid, since)), Ending::Nothing);
             }
             Stage::Waiting | Stage::Sent => self.close(Some(State::Over(Ending::Lost)), Ending::Lost),
         }

@@ -34,9 +34,10 @@ impl Outcome {
     /// The outcome of a call that ended so; `None` if nothing was sent.
     pub(super) fn of(vendor: Option<&VendorNote>, reason: Option<&str>) -> Option<Self> {
         match (vendor, reason) {
+            // First: what an attempt may have done is not undone by the answer to a second one.
+            (_, Some("vendor-timeout")) => Some(Self::TimedOut),
+            (_, Some("vendor-interrupted")) => Some(Self::Interrupted),
             (Some(_), _) => Some(Self::Answered),
-            (None, Some("vendor-timeout")) => Some(Self::TimedOut),
-            (None, Some("vendor-interrupted")) => Some(Self::Interrupted),
             (None, Some(_)) => None,
             (None, None) => Some(Self::Abandoned),
         }

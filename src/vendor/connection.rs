@@ -95,7 +95,6 @@ impl Connection {
                 due = deadlines.call.min(last_byte + deadlines.response);
             }
             first_look = false;
-            let unwritten = self.stream.written() == before;
             loop {
                 // An answer that begins with the first bytes of the next one, or of nothing, fails here too.
                 match reader.read(&mut self.buffer) {
@@ -108,12 +107,15 @@ impl Connection {
                 }
                 match poll_fill(&mut self.stream, &mut self.buffer, READ_BYTES, cx) {
                     Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(Ok(0) | Err(_)) if unwritten => return Poll::Ready(Err(Broken::Unwritten)),
+                    // Counted after the read: TLS writes what it holds back when what it reads is broken.
+                    Poll::Ready(Ok(0) | Err(_)) if self.stream.written() == before => {
+                        return Poll::Ready(Err(Broken::Unwritten));
+                    }
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Written)),
                     Poll::Pending => break,
                 }
             }
-            if writing.state == State::Failed && unwritten {
+            if writing.state == State::Failed && self.stream.written() == before {
                 return Poll::Ready(Err(Broken::Unwritten));
             }
             ready!(self.timer.poll(due, cx));

@@ -96,7 +96,8 @@ fn head(answer: &httparse::Response<'_, '_>, raw: &[u8]) -> Result<(Head, Framin
     let ours = Bytes::copy_from_slice(raw);
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + FIELDS_TO_COME);
     let mut framing = Fields::default();
-    let mut connection = Connection { keep_alive: answer.version == Some(1), named: Vec::new() };
+    let mut connection =
+        Connection { keep_alive: answer.version == Some(1), closes: false, named: Vec::new() };
     for field in answer.headers.iter() {
         let name = name(field.name.as_bytes())?;
         if name == CONTENT_LENGTH {
@@ -129,7 +130,7 @@ fn head(answer: &httparse::Response<'_, '_>, raw: &[u8]) -> Result<(Head, Framin
     {
         extensions.insert(phrase);
     }
-    let keep_alive = connection.keep_alive && !matches!(framing, Framing::UntilClose);
+    let keep_alive = connection.keep_alive && !connection.closes && framing != Framing::UntilClose;
     Ok((Head { status, headers, extensions, keep_alive }, framing))
 }
 
@@ -151,6 +152,8 @@ fn belongs_to_the_connection(name: &HeaderName) -> bool {
 /// What `Connection` says.
 struct Connection {
     keep_alive: bool,
+    /// It was said once, so whatever else is said does not count.
+    closes: bool,
     /// Fields that end with this connection.
     named: Vec<HeaderName>,
 }
@@ -159,10 +162,10 @@ impl Connection {
     fn read(&mut self, value: &[u8]) {
         for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if token.eq_ignore_ascii_case(b"close") {
-                self.keep_alive = false;
+                self.closes = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                // An HTTP/1.0 answer is kept open by it; a `close` before it stays said.
-                self.keep_alive |= self.named.is_empty();
+                // An HTTP/1.0 answer is kept open by it.
+                self.keep_alive = true;
             } else if let Ok(name) = HeaderName::from_bytes(token) {
                 self.named.push(name);
             }

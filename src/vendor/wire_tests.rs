@@ -107,13 +107,21 @@ type Brief = (u16, &'static str, bool);
 
 #[test]
 fn answers_by_hand() {
-    let rows: [(&str, Option<Brief>); 35] = [
+    let rows: [(&str, Option<Brief>); 37] = [
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}", true))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}", Some((200, "{}", true))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}", true))),
         ("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", Some((200, "", true))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", Some((200, "{}", false))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: x, CLOSE\r\n\r\n{}", Some((200, "{}", false))),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\nConnection: Keep-Alive\r\n\r\n{}",
+            Some((200, "{}", false)),
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: x, keep-alive\r\n\r\n{}",
+            Some((200, "{}", true)),
+        ),
         ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}", false))),
         ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}", Some((200, "{}", true))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}trailing", Some((200, "{}", false))),

@@ -139,6 +139,8 @@ struct World {
     faults: bool,
     /// New requests take the place of those served.
     refill: bool,
+    /// What a state file would know: how the calls on each budget ended.
+    state: Option<Vec<(usize, Ended)>>,
     run: u32,
     next: u64,
     taken: u64,
@@ -192,6 +194,7 @@ impl World {
             latency: 0..=slowest,
             faults,
             refill: false,
+            state: dice.percent(50).then(Vec::new),
             run: 0,
             next: 0,
             taken: 0,
@@ -371,9 +374,13 @@ impl World {
             Fate::Answered => {
                 let said =
                     if self.faults && self.dice.percent(10) { self.hearsay() } else { Said::default() };
+                self.note(&call.draws_on, Ended::Answered(self.moment()));
                 dispatched.settle(self.moment(), said);
             }
-            Fate::GivenUp => drop(dispatched),
+            Fate::GivenUp => {
+                self.note(&call.draws_on, Ended::GivenUp(self.moment()));
+                drop(dispatched);
+            }
             Fate::NotSent => {
                 dispatched.refund();
                 // The second attempt, which pays for itself and does not wait.
@@ -416,14 +423,36 @@ impl World {
         keep(self.budgets, &self.kept);
     }
 
-    /// A new process without a memory. What the old one had under way ends with it.
+    fn note(&mut self, draws_on: &[usize], ended: Ended) {
+        if let Some(state) = &mut self.state {
+            state.extend(draws_on.iter().map(|place| (*place, ended)));
+        }
+    }
+
+    /// A new process, with a state file or without a memory. What the old one had under way ends with it.
     fn restart(&mut self) {
         self.requests.clear();
-        self.calls.clear();
+        let under_way: Vec<Call> = std::mem::take(&mut self.calls).into_values().collect();
+        for call in under_way.iter().filter(|call| matches!(call.stage, CallStage::UnderWay(_))) {
+            self.note(&call.draws_on, Ended::GivenUp(self.moment()));
+            for &place in &call.draws_on {
+                let latest = self.now + self.vendors[place].guard;
+                let counted = self.counted[place].iter_mut().filter(|counted| counted.order == call.order);
+                counted.for_each(|counted| counted.at = counted.at.min(latest));
+            }
+        }
         self.registry = Budgets::default();
         self.budgets = open(&self.registry, self.limits, self.horizon);
         keep(self.budgets, &self.kept);
-        self.run += 1;
+        let Some(state) = &self.state else {
+            self.run += 1;
+            return;
+        };
+        let mut remains = Remains::new(None);
+        for (place, ended) in state {
+            remains.add(self.budgets[*place].id(), *ended);
+        }
+        self.registry.restore(remains);
     }
 
     /// What the vendor saw, by whichever kind of window it counts.
