@@ -23,8 +23,29 @@ use crate::edge::HEADER_BYTES_MAX;
 
 /// The request line has room beside the header section; what is longer gets hyper's bare 431.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
-/// Requests at once on one HTTP/2 connection.
-const HTTP2_STREAMS_MAX: u32 = 128;
+/// What an HTTP/2 connection may ask of us; h2 and hyper say of their own defaults that these may change.
+mod http2_limits {
+    /// Requests at once. One more is `REFUSED_STREAM`.
+    pub(super) const STREAMS: u32 = 128;
+    /// Requests taken back before we came to look at them ("rapid reset"). One more is `GOAWAY`.
+    pub(super) const UNSEEN_RESETS: usize = 20;
+    /// Streams we had to reset for what the caller did, in the life of a connection. One more is `GOAWAY`. An honest
+    /// caller causes some: requests beyond the limit before it has read the limit, bodies that go on long after an
+    /// early answer.
+    pub(super) const FAULTS: usize = 1024;
+    /// Bytes of a frame, the least that the protocol allows. With the length of a head this also gives how many
+    /// `CONTINUATION` frames a head may have: 5.
+    pub(super) const FRAME_BYTES: u32 = 16 * 1024;
+    /// Bytes of a body that came and nobody has read yet. They are beside `limits.body_memory`, and enough for
+    /// 10 MiB in the time-out of a body over any path.
+    pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
+    /// The same of all bodies of a connection. Half of it is also what small `DATA` frames may cost.
+    pub(super) const CONNECTION_WINDOW: u32 = 512 * 1024;
+    /// Bytes of an answer that wait for a caller that does not read, for each stream.
+    pub(super) const SEND_BYTES: usize = 64 * 1024;
+}
+/// To who speaks HTTP/2 where it was not agreed on; hyper answers everything else that is no request.
+const PREFACE_REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 /// After our last byte, what a caller still sends is read and dropped this long, so that no reset overtakes an answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// And so much of it.
@@ -53,7 +74,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let http2 = opening.protocol == Protocol::Http2;
-    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2 };
+    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2, answered: false };
     let requests = Requests { worker, pulse, certificate: opening.certificate };
     match opening.protocol {
         Protocol::Http1 => serve_http1(io, requests).await,
@@ -101,18 +122,38 @@ where
         loop {
             // What has come already is read before the order to finish is: it gets its answer.
             if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(ended.map_err(|_| ()));
+                return Poll::Ready(match ended {
+                    Ok(()) => Ending::Done,
+                    Err(error) if error.is_parse_version_h2() => Ending::Preface,
+                    Err(_) => Ending::Broken,
+                });
             }
             match obey(&pulse, cx, &mut finishing) {
                 Order::Serve => return Poll::Pending,
                 Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
-                Order::Close => return Poll::Ready(Err(())),
+                Order::Close => return Poll::Ready(Ending::Broken),
             }
         }
     });
-    if ended.await.is_ok() {
-        Box::pin(linger(connection.into_parts().io.io.into_inner())).await;
-    }
+    let ended = ended.await;
+    let io = connection.into_parts().io;
+    let last_words = match ended {
+        Ending::Done => &[],
+        // Only as the first words: later ones could land in the middle of an answer.
+        Ending::Preface if !io.answered => PREFACE_REFUSED,
+        Ending::Preface | Ending::Broken => return,
+    };
+    Box::pin(linger(io.io.into_inner(), last_words)).await;
+}
+
+/// How a connection of HTTP/1.1 ended.
+enum Ending {
+    /// After its last answer.
+    Done,
+    /// At the preface of HTTP/2 in the place of a request.
+    Preface,
+    /// In the middle of something.
+    Broken,
 }
 
 async fn serve_http2<S>(io: Observed<S>, requests: Requests)
@@ -123,8 +164,14 @@ where
     let service = service_fn(move |request| requests.answer(request));
     let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");
     let connection = http2::Builder::new(TokioExecutor::new())
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_concurrent_streams(http2_limits::STREAMS)
+        .max_pending_accept_reset_streams(http2_limits::UNSEEN_RESETS)
+        .max_local_error_reset_streams(http2_limits::FAULTS)
         .max_header_list_size(header_bytes)
+        .max_frame_size(http2_limits::FRAME_BYTES)
+        .initial_stream_window_size(http2_limits::STREAM_WINDOW)
+        .initial_connection_window_size(http2_limits::CONNECTION_WINDOW)
+        .max_send_buf_size(http2_limits::SEND_BYTES)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let mut finishing = false;
@@ -151,10 +198,11 @@ fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool) -> Order {
     }
 }
 
-/// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the
-/// reset could reach the caller before our answer does.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+/// Says the last words, closes our side and reads what is left of theirs: closing with unread bytes would reset the
+/// connection, and the reset could reach the caller before our answer does.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8]) {
     let drain = async {
+        stream.write_all(last_words).await?;
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
@@ -166,6 +214,15 @@ struct Observed<S> {
     io: TokioIo<S>,
     pulse: Arc<Pulse>,
     http2: bool,
+    /// Whether anything was written.
+    answered: bool,
+}
+
+impl<S> Observed<S> {
+    fn note_sent(&mut self) {
+        self.answered = true;
+        self.pulse.sent();
+    }
 }
 
 impl<S: AsyncRead + Unpin> Read for Observed<S> {
@@ -183,7 +240,7 @@ impl<S: AsyncRead + Unpin> Read for Observed<S> {
 impl<S: AsyncWrite + Unpin> Write for Observed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
-        self.pulse.sent();
+        self.note_sent();
         Poll::Ready(outcome)
     }
 
@@ -201,7 +258,7 @@ impl<S: AsyncWrite + Unpin> Write for Observed<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
-        self.pulse.sent();
+        self.note_sent();
         Poll::Ready(outcome)
     }
 

@@ -133,12 +133,18 @@ fn bytes_that_are_no_request() {
 }
 
 #[test]
-fn the_preface_of_http2_is_closed_on_plain_listeners() {
+fn the_preface_of_http2_is_refused_on_plain_listeners() {
     let (gateway, vendor) = start();
-    let mut connection = gateway.connect();
-    connection.send(format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{}", smuggled()));
-    connection.rest().expect("the gateway closes");
-    assert!(!String::from_utf8_lossy(&connection.take_unread()).contains("HTTP/1.1 2"));
+    let preface = format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{}", smuggled());
+    let (answer, mut connection) = gateway.exchange(&preface);
+    assert_eq!((answer.status, answer.header("Connection"), answer.body.len()), (400, Some("close"), 0));
+    connection.finish_writing();
+    assert!(connection.ends(), "nothing more is answered");
+    // After an answer there is only the close.
+    let mut kept = gateway.connect();
+    assert_eq!(kept.call(&Request::get("/")).status, 200);
+    kept.send(&preface);
+    assert!(kept.ends());
     assert!(vendor.requests().is_empty());
 }
 

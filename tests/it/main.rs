@@ -15,6 +15,7 @@ mod drain;
 mod failures;
 mod forwarding;
 mod framing;
+mod http2;
 mod limits;
 mod operations;
 mod paths;

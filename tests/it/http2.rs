@@ -1,0 +1,254 @@
+//! Frames of HTTP/2 that an honest client does not send: each flood ends, and others are served meanwhile.
+
+use std::net::TcpStream;
+
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::support::{
+    Authority, Config, Connection, Folder, Gateway, PUSH, Stub, Tokens, h2_get, tls_connect,
+};
+
+/// Types of frames.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+/// Flags of frames.
+const NONE: u8 = 0;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Codes of errors.
+const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// Requests at once on one connection.
+const STREAMS_MAX: u32 = 128;
+
+struct Scene {
+    gateway: Gateway,
+    vendor: Stub,
+    authority: Authority,
+}
+
+fn start(limits: &str) -> Scene {
+    let (authority, folder, vendor) = (Authority::new(), Folder::new(), Stub::good());
+    let (certificate, key) = authority.sign(&["localhost"]);
+    folder.write("a.crt", &certificate);
+    folder.write("a.key", key);
+    let mut config = Config::new(&vendor.url());
+    config.listeners =
+        "{ address: \"127.0.0.1:0\", tls: { certificates: [ { certificate: a.crt, private_key: a.key } ], \
+                        http2: true } }"
+            .into();
+    config.limits = limits.into();
+    Scene { gateway: Gateway::start_in(folder, &config), vendor, authority }
+}
+
+impl Scene {
+    /// A connection on which nothing but preface and settings were sent.
+    fn open(&self) -> Peer {
+        let tls = tls_connect(&self.authority.client(&["h2"]), self.gateway.listeners[0], "localhost");
+        let tls = tls.expect("a handshake");
+        assert_eq!(tls.alpn.as_deref(), Some("h2"));
+        let mut peer = Peer(tls.connection);
+        peer.0.send([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, NONE, 0, &[])].concat());
+        peer
+    }
+
+    /// One request with these header fields, on a connection of its own.
+    fn call(&self, fields: &[(&str, &str)]) -> http::Response<Vec<u8>> {
+        let request = http::Request::post("https://localhost/v3/push")
+            .header("authorization", format!("Bearer {}", Tokens::ORDERS))
+            .header("content-type", "application/json");
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(PUSH.to_owned()).expect("a good request");
+        h2_get(&self.authority.client(&["h2"]), self.gateway.listeners[0], request)
+    }
+
+    /// What was done to one connection is not felt on another, and no request came of it.
+    #[track_caller]
+    fn assert_unharmed(&self) {
+        assert!(self.vendor.requests().is_empty());
+        assert_eq!(self.call(&[]).status(), 200);
+        assert_eq!(self.vendor.only().body, PUSH.as_bytes());
+    }
+}
+
+/// The other end of a connection, frame by frame.
+struct Peer(Connection<StreamOwned<ClientConnection, TcpStream>>);
+
+#[derive(Debug)]
+struct Frame {
+    kind: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Peer {
+    fn next(&mut self) -> Frame {
+        let head = self.0.read_exactly(9);
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        Frame { kind: head[3], stream: number(&head[5..]), payload: self.0.read_exactly(length) }
+    }
+
+    /// The next frame of a kind on a stream.
+    fn next_of(&mut self, kind: u8, stream: u32) -> Frame {
+        loop {
+            let frame = self.next();
+            assert_ne!(frame.kind, GOAWAY, "{frame:?}");
+            if (frame.kind, frame.stream) == (kind, stream) {
+                return frame;
+            }
+        }
+    }
+
+    /// The code of the `GOAWAY` that is followed by the end of the connection.
+    #[track_caller]
+    fn gone_away(mut self) -> u32 {
+        let code = loop {
+            let frame = self.next();
+            if frame.kind == GOAWAY {
+                break number(&frame.payload[4..]);
+            }
+        };
+        self.0.rest().expect("the gateway closes");
+        code
+    }
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes[..4].try_into().expect("four bytes"))
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A literal field that is not indexed, its name being one of the static table.
+fn field(name: &[u8], value: &str) -> Vec<u8> {
+    [name, &[u8::try_from(value.len()).expect("short")], value.as_bytes()].concat()
+}
+
+/// The header block of a push, with or without a credential.
+fn push(token: Option<&str>) -> Vec<u8> {
+    let mut block = vec![0x83, 0x87]; // :method POST, :scheme https
+    block.extend(field(&[0x01], "localhost"));
+    block.extend(field(&[0x04], "/v3/push"));
+    block.extend(field(&[0x0f, 0x10], "application/json"));
+    if let Some(token) = token {
+        block.extend(field(&[0x0f, 0x08], &format!("Bearer {token}")));
+    }
+    block
+}
+
+/// The numbers of a client's streams.
+fn streams(count: u32) -> impl Iterator<Item = u32> {
+    (0..count).map(|index| 2 * index + 1)
+}
+
+#[test]
+fn requests_that_are_taken_back_at_once() {
+    let scene = start("");
+    for token in [None, Some(Tokens::ORDERS)] {
+        let mut peer = scene.open();
+        // All of it is one record of TLS, and the body of none is ever sent.
+        let flood = streams(100).flat_map(|stream| {
+            let begun = frame(HEADERS, END_HEADERS, stream, &push(token));
+            [begun, frame(RST_STREAM, NONE, stream, &CANCEL.to_be_bytes())].concat()
+        });
+        peer.0.send(flood.collect::<Vec<u8>>());
+        assert_eq!(peer.gone_away(), ENHANCE_YOUR_CALM);
+    }
+    scene.assert_unharmed();
+}
+
+#[test]
+fn more_requests_at_once_than_announced() {
+    let scene = start("");
+    let mut peer = scene.open();
+    let announced = peer.next_of(SETTINGS, 0).payload;
+    let streams_max = announced.chunks(6).find(|setting| setting[..2] == [0, 3]).expect("a limit of streams");
+    assert_eq!(number(&streams_max[2..]), STREAMS_MAX);
+    let begin = |stream| frame(HEADERS, END_HEADERS, stream, &push(Some(Tokens::ORDERS)));
+    peer.0.send(streams(STREAMS_MAX + 1).flat_map(begin).collect::<Vec<u8>>());
+    let refused = 2 * STREAMS_MAX + 1;
+    assert_eq!(number(&peer.next_of(RST_STREAM, refused).payload), REFUSED_STREAM);
+    scene.assert_unharmed();
+    // Those within the limit still are requests.
+    peer.0.send(frame(DATA, END_STREAM, 1, PUSH.as_bytes()));
+    peer.next_of(HEADERS, 1);
+    assert_eq!(scene.vendor.requests().len(), 2);
+    // And with one answered there is room for another.
+    peer.0.send([begin(refused + 2), frame(DATA, END_STREAM, refused + 2, PUSH.as_bytes())].concat());
+    peer.next_of(HEADERS, refused + 2);
+}
+
+#[test]
+fn faults_without_end() {
+    let scene = start("");
+    let mut peer = scene.open();
+    // The method said twice: each is the fault of its stream alone.
+    let fault = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x82, 0x82]);
+    peer.0.send(fault(1));
+    peer.next_of(RST_STREAM, 1);
+    peer.0.send(streams(1_200).skip(1).flat_map(fault).collect::<Vec<u8>>());
+    assert_eq!(peer.gone_away(), ENHANCE_YOUR_CALM);
+    scene.assert_unharmed();
+}
+
+#[test]
+fn a_head_that_never_ends() {
+    let scene = start("");
+    let mut peer = scene.open();
+    let mut flood = frame(HEADERS, NONE, 1, &push(Some(Tokens::ORDERS)));
+    // Of an indexed field each, so that it is their number that counts.
+    (0..20).for_each(|_| flood.extend(frame(CONTINUATION, NONE, 1, &[0x90])));
+    peer.0.send(flood);
+    assert_eq!(peer.gone_away(), ENHANCE_YOUR_CALM);
+    scene.assert_unharmed();
+}
+
+#[test]
+fn a_body_of_empty_frames() {
+    // Not ended by time.
+    let scene = start("body_timeout: 1h");
+    let mut peer = scene.open();
+    peer.0.send(frame(HEADERS, END_HEADERS, 1, &push(Some(Tokens::ORDERS))));
+    peer.0.send(frame(DATA, NONE, 1, &[]).repeat(1_000));
+    assert_eq!(peer.gone_away(), ENHANCE_YOUR_CALM);
+    scene.assert_unharmed();
+}
+
+#[test]
+fn a_body_that_comes_too_slowly() {
+    let scene = start("body_timeout: 300ms");
+    let mut peer = scene.open();
+    peer.0.send(frame(HEADERS, END_HEADERS, 1, &push(Some(Tokens::ORDERS))));
+    peer.0.send(frame(DATA, NONE, 1, &[]));
+    // `:status: 408`, in the Huffman code of HPACK.
+    let answer = peer.next_of(HEADERS, 1).payload;
+    assert!(answer.starts_with(&[0x48, 0x83, 0x68, 0x0f, 0x7f]), "{answer:x?}");
+    // The connection goes on.
+    peer.0.send(frame(PING, NONE, 0, b"8 bytes."));
+    assert_eq!(peer.next_of(PING, 0).payload, b"8 bytes.");
+    scene.assert_unharmed();
+}
+
+#[test]
+fn heads_that_are_too_large() {
+    let scene = start("");
+    let large = scene.call(&[("x-filler", &"x".repeat(33 * 1024))]);
+    assert_eq!(large.status(), 431);
+    assert_eq!(large.headers()["x-jpush-gateway-reason"], "header-too-large");
+    // Beyond what the protocol's own limit lets through, the answer is bare.
+    let larger = scene.call(&[("x-filler", &"x".repeat(60 * 1024))]);
+    assert_eq!((larger.status().as_u16(), larger.headers().get("x-jpush-gateway-reason")), (431, None));
+    scene.assert_unharmed();
+}
