@@ -141,7 +141,7 @@ mod tests {
             tenant: Some("shop"),
             operation: "push",
             effect,
-            outcome: Outcome::of(vendor, Some("vendor-timeout")).expect("dispatched"),
+            outcome: Outcome::of(vendor, vendor.is_none().then_some("vendor-timeout")).expect("dispatched"),
             vendor,
             took: Duration::from_millis(12),
         };
@@ -181,6 +181,14 @@ mod tests {
             assert_eq!(Outcome::of(None, Some(reason)), None, "{reason}");
         }
         assert_eq!(Outcome::of(None, None), Some(Outcome::Abandoned));
+    }
+
+    #[test]
+    fn a_second_answer_does_not_end_the_doubt_about_the_first_attempt() {
+        let note = VendorNote { status: 429, code: None, msg_id: None, took: Duration::ZERO };
+        assert_eq!(Outcome::of(Some(&note), Some("vendor-timeout")), Some(Outcome::TimedOut));
+        assert_eq!(Outcome::of(Some(&note), Some("vendor-interrupted")), Some(Outcome::Interrupted));
+        assert_eq!(Outcome::of(Some(&note), Some("vendor-rejected-credential")), Some(Outcome::Answered));
     }
 
     proptest! {
