@@ -153,8 +153,8 @@ impl Waiting<'_> {
 }
 
 /// How long a call may wait: what it or its caller asked for, within what its deadline leaves for the call itself.
-pub fn until(asked: Duration, deadlines: &Deadlines, for_the_call: Duration) -> Instant {
-    let left = deadlines.left(deadlines.start).saturating_sub(for_the_call.min(deadlines.whole / 2));
+pub fn until(asked: Duration, deadlines: &Deadlines) -> Instant {
+    let left = deadlines.left(deadlines.start).saturating_sub(deadlines.for_dispatch());
     deadlines.start + asked.min(left)
 }
 
@@ -186,7 +186,7 @@ mod tests {
         let longest = |asked, whole, gone| {
             let (start, call) = (begin + seconds(gone), begin + seconds(whole));
             let deadlines = Deadlines { start, call, whole: seconds(whole), response: seconds(25) };
-            until(seconds(asked), &deadlines, seconds(5)) - start
+            until(seconds(asked), &deadlines) - start
         };
         assert_eq!(longest(60, 28, 0), seconds(23));
         assert_eq!(longest(2, 28, 0), seconds(2));

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use http::Response;
 
+use super::Worker;
 use super::repeats::delivery_of;
-use super::{DISPATCH_MIN, Worker};
 
 use crate::answer::{self, Read};
 use crate::body::Facts;
@@ -152,5 +152,5 @@ fn undoubted<T>(
 
 /// Whether enough of a call's time is left for dispatching it.
 pub(super) fn time_for_another(deadlines: &Deadlines) -> bool {
-    deadlines.left(Instant::now()) >= DISPATCH_MIN.min(deadlines.whole / 2)
+    deadlines.left(Instant::now()) >= deadlines.for_dispatch()
 }

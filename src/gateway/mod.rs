@@ -46,10 +46,6 @@ use crate::tenant::{Denied, Grant};
 use crate::vendor::{Deadlines, Pool};
 use crate::waiting::{self, Outcome, Waiting};
 
-/// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
-/// that is less.
-const DISPATCH_MIN: Duration = Duration::from_secs(5);
-
 /// One core's share of the gateway: its own vendor connections and buffers; budgets and counts are everybody's.
 pub struct Worker {
     /// The configuration in use.
@@ -294,9 +290,9 @@ impl Worker {
         }
         let asked =
             record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
-        let until = waiting::until(asked, deadlines, DISPATCH_MIN);
+        let until = waiting::until(asked, deadlines);
         if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
-            let longest = waiting::until(waiting::LEDGER_MAX, deadlines, DISPATCH_MIN) - deadlines.start;
+            let longest = waiting::until(waiting::LEDGER_MAX, deadlines) - deadlines.start;
             let waited = waiting::for_ledger(ledger, longest, &self.load, payload.len());
             deadlines.start = Box::pin(waited).await?;
         }

@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use super::attempts::{Attempts, Exchanged, time_for_another};
 use super::local::fresh_request_id;
-use super::{DISPATCH_MIN, Worker, add_headers};
+use super::{Worker, add_headers};
 
 use crate::answer::Reply;
 use crate::body::{Cid, Facts};
@@ -23,8 +23,8 @@ use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Fingerprint, Recall, Saved, Turn, Watch};
-use crate::telemetry::Record;
 use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
+use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{CredentialKind, Grant};
 use crate::vendor::Deadlines;
 
@@ -243,8 +243,7 @@ impl Worker {
             let (mut over, until) = taken.wait?;
             // Waiting leaves the time that a dispatch needs.
             let now = Instant::now();
-            let spare = deadlines.left(now).saturating_sub(DISPATCH_MIN.min(deadlines.whole / 2));
-            let until = until.min(now + spare);
+            let until = until.min(now + deadlines.left(now).saturating_sub(deadlines.for_dispatch()));
             // The end of a fetch drops its side of the channel.
             let waited = timeout_at(until.into(), over.changed()).await;
             deadlines.start = Instant::now();
@@ -268,7 +267,7 @@ impl Worker {
         let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
         let (facts, origin) = (*request.facts(), grant.origin());
         let attempts = Attempts { grant: &grant, facts, origin, deadlines };
-        let note = |note: crate::telemetry::VendorNote| {
+        let note = |note: VendorNote| {
             let tenant = grant.tenant().name.as_str();
             let labels = Labels { operation: Some(grant.operation()), tenant, caller: NONE };
             self.telemetry.metrics.vendor_answer(None, labels, note.status, note.code, note.took);

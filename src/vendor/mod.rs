@@ -37,6 +37,10 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 /// Idle connections kept, a worker and base URL.
 const IDLE_COUNT_MAX: usize = 1024;
 
+/// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
+/// that is less.
+const DISPATCH_MIN: Duration = Duration::from_secs(5);
+
 /// One worker's connections to the vendor.
 pub struct Pool {
     connector: Arc<Connector>,
@@ -68,6 +72,11 @@ impl Deadlines {
     /// Time left for the call.
     pub fn left(&self, now: Instant) -> Duration {
         self.call.saturating_duration_since(now)
+    }
+
+    /// Time that must be left for dispatching a call after waiting or a failed attempt.
+    pub fn for_dispatch(&self) -> Duration {
+        DISPATCH_MIN.min(self.whole / 2)
     }
 }
 
