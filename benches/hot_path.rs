@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::HeaderValue;
 use jpush_gateway::auth;
 use jpush_gateway::body::{Facts, Subject};
 use jpush_gateway::budget::{Budgets, Clock, Draw, Horizon, Moment, Said, Taker, take};
@@ -23,6 +23,7 @@ use jpush_gateway::ledger::{Entered, Ledger};
 use jpush_gateway::operation::{BodyRule, BudgetName, OperationId, Path, Verb, find};
 use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
 use jpush_gateway::payload::Payload;
+use jpush_gateway::request::Head;
 use jpush_gateway::secret::TokenDigest;
 use jpush_gateway::store::Payment;
 use jpush_gateway::tenant::{Directory, Grant, Wishes};
@@ -65,21 +66,35 @@ fn directory() -> Arc<Directory> {
     Arc::new(Directory::new(&configuration(), &Budgets::default()))
 }
 
-fn basic(number: usize) -> HeaderMap {
+fn basic(number: usize) -> Head {
     let pair = STANDARD.encode(format!("{}:{}", key(number), token(number)));
-    headers(&format!("Basic {pair}"))
+    head(&format!("Basic {pair}"))
 }
 
-fn headers(authorization: &str) -> HeaderMap {
-    let value = HeaderValue::from_str(authorization).expect("ASCII");
-    HeaderMap::from_iter([(AUTHORIZATION, value)])
+fn head(authorization: &str) -> Head {
+    Head::parse(head_text(authorization).as_bytes()).expect("a head")
+}
+
+/// A push's head as a plain client writes it.
+fn head_text(authorization: &str) -> String {
+    format!(
+        "POST /v3/push HTTP/1.1\r\nHost: gateway.local\r\nUser-Agent: bench/1.0\r\nAccept: application/json\r\n\
+         Content-Type: application/json\r\nContent-Length: 600\r\nAuthorization: {authorization}\r\n\r\n"
+    )
 }
 
 fn push_grant(directory: &Arc<Directory>) -> Grant {
-    let headers = basic(57);
-    let principal = auth::identify(directory, &headers, None).expect("a known token");
+    let head = basic(57);
+    let principal = auth::identify(directory, &head, None).expect("a known token");
     let push = OperationId::named("push").expect("an operation");
     directory.authorize(principal, push, Wishes::default()).expect("a granted call")
+}
+
+fn reading(criterion: &mut Criterion) {
+    let text = head_text("Basic dGVzdDp0ZXN0");
+    criterion.bench_function("read_head", |bencher| {
+        bencher.iter(|| Head::parse(black_box(text.as_bytes())).is_ok());
+    });
 }
 
 fn matching(criterion: &mut Criterion) {
@@ -104,12 +119,11 @@ fn matching(criterion: &mut Criterion) {
 fn identifying(criterion: &mut Criterion) {
     let directory = directory();
     let mut group = criterion.benchmark_group("identify");
-    let rows = [("basic", basic(57)), ("bearer", headers(&format!("Bearer {}", token(57))))];
-    for (name, headers) in rows {
+    let rows = [("basic", basic(57)), ("bearer", head(&format!("Bearer {}", token(57))))];
+    for (name, head) in rows {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                auth::identify(&directory, black_box(&headers), None).expect("a known token").caller()
-            });
+            bencher
+                .iter(|| auth::identify(&directory, black_box(&head), None).expect("a known token").caller());
         });
     }
     group.finish();
@@ -178,16 +192,14 @@ fn writing_down(criterion: &mut Criterion) {
 fn building(criterion: &mut Criterion) {
     let directory = directory();
     let grant = push_grant(&directory);
-    let mut headers = basic(57);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let uri = http::Uri::from_static("/v3/push");
+    let head = basic(57);
     let path = Path::parse("/v3/push").expect("a plain path");
     let request_id = HeaderValue::from_static("0f4f8f9e-5f0b-4a53-9b8e-4a4f3f1d2c11");
     let host = HeaderValue::from_static("api.jpush.cn");
     let config = configuration();
     criterion.bench_function("build_request", |bencher| {
         bencher.iter(|| {
-            let inbound = Inbound { headers: &headers, uri: &uri, path: &path, request_id: &request_id };
+            let inbound = Inbound { head: Some(&head), uri: &head.uri, path: &path, request_id: &request_id };
             VendorRequest::build(&grant, black_box(&inbound), &host, Trace::Drop, no_body(&config))
         });
     });
@@ -210,5 +222,5 @@ fn no_body(config: &Config) -> Payload {
     Payload::check(BodyRule::None, &subject, Buffered::empty(), None).expect("nothing to refuse")
 }
 
-criterion_group!(hot_path, matching, identifying, paying, writing_down, building);
+criterion_group!(hot_path, reading, matching, identifying, paying, writing_down, building);
 criterion_main!(hot_path);

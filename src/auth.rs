@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
+use crate::request::{Field, Head};
 use crate::tenant::{Directory, Holder, Principal};
 
 /// Credentials longer than this are no caller's: an app key and a token have 24 characters each.
@@ -57,11 +57,11 @@ impl ClientCertificate {
 /// Identifies the caller of a request: by its credentials if it has some, else by its connection's certificate.
 pub fn identify<'d>(
     directory: &'d Directory,
-    headers: &HeaderMap,
+    head: &Head,
     certificate: Option<&ClientCertificate>,
 ) -> Result<Principal<'d>, Unidentified> {
     let credentials =
-        headers.get(AUTHORIZATION).map(|header| by_credentials(directory, header)).transpose()?;
+        head.first(Field::Authorization).map(|header| by_credentials(directory, &header)).transpose()?;
     let holder = certificate.map_or(Holder::Nobody, |certificate| certificate.holder(directory));
     match (credentials, holder) {
         (None, Holder::Nobody) => Err(Unidentified::Missing),
@@ -71,8 +71,8 @@ pub fn identify<'d>(
     }
 }
 
-fn by_credentials<'d>(directory: &'d Directory, header: &HeaderValue) -> Result<Principal<'d>, Unidentified> {
-    let (scheme, credentials) = split_scheme(header.as_bytes()).ok_or(Unidentified::Missing)?;
+fn by_credentials<'d>(directory: &'d Directory, header: &[u8]) -> Result<Principal<'d>, Unidentified> {
+    let (scheme, credentials) = split_scheme(header).ok_or(Unidentified::Missing)?;
     if credentials.len() > CREDENTIALS_BYTES_MAX {
         return Err(Unidentified::Wrong);
     }

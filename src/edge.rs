@@ -1,12 +1,13 @@
-//! The strict edge: what hyper lets through and a gateway must not (`RFC 9112`, 11; request smuggling).
+//! The strict edge: what two programs could read differently and a gateway must not pass on (`RFC 9112`, 11; request
+//! smuggling).
 //!
 //! Nothing here knows the vendor. It runs before anything else looks at a request.
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
-use http::request::Parts;
 use http::{Method, Version};
 
+use crate::framing::{Chunk, Framing};
 use crate::refusal::Refusal;
+use crate::request::{Field, FieldValue, Head};
 
 /// Header section limits (bytes, fields).
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
@@ -14,64 +15,67 @@ pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 pub const HEADER_FIELDS_MAX: usize = 100;
 
 /// Refuses requests that two programs could read differently.
-pub fn check(parts: &Parts) -> Result<(), Refusal> {
-    let headers = &parts.headers;
-    if parts.method == Method::CONNECT {
+pub fn check(head: &Head) -> Result<(), Refusal> {
+    if head.method == Method::CONNECT {
         return Err(Refusal::Unroutable("CONNECT is not served here"));
     }
-    if parts.uri.path() == "*" {
+    if head.uri.path() == "*" {
         return Err(Refusal::Unroutable("the request target '*' is not served here"));
     }
-    if headers.len() > HEADER_FIELDS_MAX || section_bytes(headers) > HEADER_BYTES_MAX {
+    if head.section_fields > HEADER_FIELDS_MAX || head.section_bytes > HEADER_BYTES_MAX {
         return Err(Refusal::HeaderTooLarge { limit: "32 KiB or 100 fields" });
     }
-    if more_than_one(headers, &AUTHORIZATION) {
-        return Err(Refusal::Unroutable("two Authorization headers; send one"));
+    one(head, Field::Authorization, "two Authorization headers; send one")?;
+    if head.version == Version::HTTP_2 {
+        return Ok(());
     }
-    check_framing(headers)?;
-    if parts.version == Version::HTTP_2 { Ok(()) } else { check_host(parts) }
+    framing(head)?;
+    check_host(head)
 }
 
-fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
-    if let Some(coding) = headers.get(TRANSFER_ENCODING) {
-        if headers.contains_key(CONTENT_LENGTH) {
-            return Err(Refusal::Unroutable(
-                "Content-Length together with Transfer-Encoding; send one of them",
-            ));
+/// How the body of an HTTP/1 request lies on its connection (RFC 9112, 6.3), if that can be read in one way only.
+pub fn framing(head: &Head) -> Result<Framing, Refusal> {
+    let length = one(head, Field::ContentLength, "two Content-Length headers; send one")?;
+    let other =
+        Refusal::Unroutable("the only Transfer-Encoding served here is 'chunked', and that in HTTP/1.1");
+    let Ok(coding) = head.one(Field::TransferEncoding) else { return Err(other) };
+    match (length, coding) {
+        (None, None) => Ok(Framing::Length(0)),
+        (Some(length), None) => declared(&length)
+            .map(Framing::Length)
+            .ok_or(Refusal::Unroutable("Content-Length is not a number of bytes")),
+        (None, Some(coding))
+            if coding.eq_ignore_ascii_case(b"chunked") && head.version == Version::HTTP_11 =>
+        {
+            Ok(Framing::Chunked(Chunk::Head))
         }
-        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || more_than_one(headers, &TRANSFER_ENCODING) {
-            return Err(Refusal::Unroutable("the only Transfer-Encoding served here is 'chunked'"));
+        (None, Some(_)) => Err(other),
+        (Some(_), Some(_)) => {
+            Err(Refusal::Unroutable("Content-Length together with Transfer-Encoding; send one of them"))
         }
     }
-    if more_than_one(headers, &CONTENT_LENGTH) {
-        return Err(Refusal::Unroutable("two Content-Length headers; send one"));
-    }
-    Ok(())
 }
 
-fn check_host(parts: &Parts) -> Result<(), Refusal> {
-    let Some(host) = parts.headers.get(HOST) else {
+/// Digits alone: no sign, no list, nothing that would not fit.
+fn declared(length: &[u8]) -> Option<u64> {
+    let digits = length.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(length).ok().filter(|_| digits)?.parse().ok()
+}
+
+fn check_host(head: &Head) -> Result<(), Refusal> {
+    let Some(host) = one(head, Field::Host, "two Host headers; send one")? else {
         return Err(Refusal::Unroutable("no Host header"));
     };
-    if more_than_one(&parts.headers, &HOST) {
-        return Err(Refusal::Unroutable("two Host headers; send one"));
-    }
-    match parts.uri.authority() {
-        Some(authority) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
+    match head.uri.authority() {
+        Some(authority) if !authority.as_str().as_bytes().eq_ignore_ascii_case(&host) => {
             Err(Refusal::Unroutable("the request target names another host than the Host header"))
         }
         _ => Ok(()),
     }
 }
 
-fn more_than_one(headers: &HeaderMap, name: &http::HeaderName) -> bool {
-    // A name that occurs once has exactly one value; `keys_len` cannot tell which name repeats.
-    headers.len() != headers.keys_len() && headers.get_all(name).iter().nth(1).is_some()
-}
-
-/// Bytes of the header section as it stood on the wire, line ends included.
-fn section_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+fn one<'h>(head: &'h Head, field: Field, repeated: &'static str) -> Result<Option<FieldValue<'h>>, Refusal> {
+    head.one(field).map_err(|_| Refusal::Unroutable(repeated))
 }
 
 #[cfg(test)]
@@ -82,7 +86,7 @@ mod tests {
         build: impl FnOnce(http::request::Builder) -> http::request::Builder,
     ) -> Result<(), &'static str> {
         let request = build(http::Request::builder().uri("/v3/push")).body(()).expect("a request");
-        check(&request.into_parts().0).map_err(|refusal| refusal.reason())
+        check(&Head::from(request.into_parts().0)).map_err(|refusal| refusal.reason())
     }
 
     #[test]
@@ -92,13 +96,18 @@ mod tests {
         assert_eq!(check_request(|r| host(r).method("POST").header("transfer-encoding", "Chunked")), Ok(()));
         assert_eq!(check_request(|r| host(r).uri("http://GATEWAY/v3/push")), Ok(()));
         assert_eq!(check_request(|r| r.version(Version::HTTP_2)), Ok(()));
-        let bad: [fn(http::request::Builder) -> http::request::Builder; 9] = [
+        let bad: [fn(http::request::Builder) -> http::request::Builder; 14] = [
             |r| r,
             |r| r.header("host", "a").header("host", "a"),
             |r| r.header("host", "a").header("authorization", "x").header("authorization", "x"),
             |r| r.header("host", "a").header("content-length", "1").header("transfer-encoding", "chunked"),
             |r| r.header("host", "a").header("content-length", "1").header("content-length", "1"),
+            |r| r.header("host", "a").header("content-length", "1, 1"),
+            |r| r.header("host", "a").header("content-length", "+1"),
+            |r| r.header("host", "a").header("content-length", ""),
+            |r| r.header("host", "a").header("content-length", "18446744073709551616"),
             |r| r.header("host", "a").header("transfer-encoding", "gzip, chunked"),
+            |r| r.header("host", "a").header("transfer-encoding", "chunked").version(Version::HTTP_10),
             |r| r.header("host", "a").uri("http://other/v3/push"),
             |r| r.header("host", "a").method("CONNECT"),
             |r| r.header("host", "a").method("OPTIONS").uri("*"),

@@ -1,24 +1,25 @@
 //! Request bodies, held whole under one limit of memory.
 //!
-//! Small bodies are taken as they come. Large ones are copied once into buffers that are used again: fresh
-//! allocations of 10 MB cost 2.5 times the CPU of the whole upload in page faults.
+//! They are read from the connection straight to where they stay. For large ones that is a buffer that was used
+//! before: fresh allocations of 10 MB cost 2.5 times the CPU of the whole upload in page faults.
 
+use std::future::poll_fn;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use futures_util::FutureExt;
 
 use crate::refusal::Refusal;
 
-/// Bodies up to this length are kept in the chunks they came in, or in one small buffer.
+/// Bodies announced with up to this length get a buffer of their own.
 const SMALL_BYTES: usize = 64 * 1024;
-/// So much is copied before it is looked at: what was copied is still in the nearest cache.
-const PIECE_BYTES: usize = 16 * 1024;
+/// So much is read before it is looked at: what was just copied here is still in the cache.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Buffers kept for the next upload, a worker.
 const SPARE_BUFFERS: usize = 4;
 
@@ -144,89 +145,114 @@ pub struct Allowance {
     pub timeout: Duration,
 }
 
-/// Refuses a body that announces itself as too long, before any of it is read.
-pub fn check_declared(body: &impl Body, allowance: Allowance) -> Result<(), Refusal> {
-    let declared = body.size_hint().exact();
-    if declared.is_some_and(|bytes| bytes > allowance.limit_bytes as u64) {
-        return Err(Refusal::BodyTooLarge { limit_bytes: allowance.limit_bytes });
-    }
-    Ok(())
+/// A request's body on its way in, and the caller it comes from.
+pub trait Source: Send {
+    /// Its length, if that was announced.
+    fn declared(&self) -> Option<u64>;
+
+    /// Appends what comes next, at most so many bytes; `false` at the end.
+    fn poll_append(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<Result<bool, Cut>>;
+
+    /// Ready once nobody waits for the answer any more. Asked only behind the end of the body.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// Reads a body to its end, refusing it as soon as it passes a limit.
+/// A body ended early, or is not framed as it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut;
+
+/// Follows a story as long as somebody waits for its end.
+pub async fn unless_gone<T>(source: &mut dyn Source, story: impl Future<Output = T>) -> Option<T> {
+    let mut story = pin!(story);
+    poll_fn(|cx| match story.as_mut().poll(cx) {
+        Poll::Ready(end) => Poll::Ready(Some(end)),
+        Poll::Pending => source.poll_gone(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Reads a body to its end, refusing it as soon as it passes a limit; one that announces itself as too long before
+/// any of it is read.
 ///
 /// `look` is shown a large body from its beginning, each time some was added and is still in the cache.
 pub async fn read(
-    body: Incoming,
-    allowance: Allowance,
-    hold: Hold,
-    spare: &Arc<SpareBuffers>,
-    look: impl FnMut(&[u8]),
-) -> Result<Buffered, Refusal> {
-    check_declared(&body, allowance)?;
-    if body.is_end_stream() {
-        return Ok(Buffered::empty());
-    }
-    let timeout = allowance.timeout;
-    tokio::time::timeout(timeout, collect(body, allowance, hold, spare, look))
-        .await
-        .unwrap_or(Err(Refusal::BodyTimeout { limit: timeout }))
-}
-
-async fn collect(
-    mut body: Incoming,
+    source: &mut dyn Source,
     allowance: Allowance,
     mut hold: Hold,
     spare: &Arc<SpareBuffers>,
-    mut look: impl FnMut(&[u8]),
+    look: impl FnMut(&[u8]),
 ) -> Result<Buffered, Refusal> {
-    let declared = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    hold.grow_to(declared.unwrap_or(0))?;
-    let Some(first) = next_chunk(&mut body).await? else { return Ok(Buffered::empty()) };
-    if body.is_end_stream() && first.len() <= SMALL_BYTES {
-        check_length(first.len(), allowance)?;
-        hold.grow_to(first.len())?;
-        return Ok(Buffered { bytes: first, hold: Some(hold) });
-    }
-    let mut buffer = match declared {
-        Some(bytes) if bytes <= SMALL_BYTES => Buffer::small(bytes),
-        _ => spare.take(declared.unwrap_or(0).min(allowance.limit_bytes)),
+    let declared = match source.declared() {
+        Some(0) => return Ok(Buffered::empty()),
+        Some(bytes) => Some(check_length(usize::try_from(bytes).unwrap_or(usize::MAX), allowance)?),
+        None => None,
     };
-    let mut chunk = Some(first);
-    while let Some(bytes) = chunk {
-        let length = buffer.bytes.len() + bytes.len();
-        check_length(length, allowance)?;
-        hold.grow_to(length)?;
-        for piece in bytes.chunks(PIECE_BYTES) {
-            buffer.bytes.extend_from_slice(piece);
-            look(&buffer.bytes);
-        }
-        drop(bytes);
-        chunk = next_chunk(&mut body).await?;
-    }
-    Ok(Buffered { bytes: Bytes::from_owner(buffer), hold: Some(hold) })
+    hold.grow_to(declared.unwrap_or(0))?;
+    let mut reading = Reading { source, allowance, hold, look };
+    let timeout = allowance.timeout;
+    let whole = if let Some(bytes) = declared.filter(|bytes| *bytes <= SMALL_BYTES) {
+        Bytes::from(within(timeout, reading.small(bytes)).await?)
+    } else {
+        let mut buffer = spare.take(declared.unwrap_or(0));
+        within(timeout, reading.large(&mut buffer.bytes)).await?;
+        Bytes::from_owner(buffer)
+    };
+    Ok(Buffered { bytes: whole, hold: Some(reading.hold) })
 }
 
-async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
-    loop {
-        match body.frame().await {
-            None => return Ok(None),
-            // Trailers are not forwarded.
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(_trailers) => {}
-            },
-            Some(Err(_)) => {
-                return Err(Refusal::BadRequest("the body ended early or is not framed as it says".into()));
-            }
+/// Most bodies are here with their heads: the timer starts with the first wait.
+async fn within<T>(
+    timeout: Duration,
+    reading: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let mut reading = pin!(reading);
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
+    }
+    // Boxed: the few that wait should not make the others carry the room for it.
+    let read = Box::pin(tokio::time::timeout(timeout, reading)).await;
+    read.unwrap_or(Err(Refusal::BodyTimeout { limit: timeout }))
+}
+
+/// A body that is being read.
+struct Reading<'s, L> {
+    source: &'s mut dyn Source,
+    allowance: Allowance,
+    hold: Hold,
+    look: L,
+}
+
+impl<L: FnMut(&[u8])> Reading<'_, L> {
+    async fn small(&mut self, declared: usize) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = Vec::with_capacity(declared);
+        while self.append(&mut bytes).await? {}
+        Ok(bytes)
+    }
+
+    async fn large(&mut self, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
+        while self.append(bytes).await? {
+            check_length(bytes.len(), self.allowance)?;
+            self.hold.grow_to(bytes.len())?;
+            (self.look)(bytes);
         }
+        Ok(())
+    }
+
+    async fn append(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Refusal> {
+        poll_fn(|cx| self.source.poll_append(cx, bytes, PIECE_BYTES))
+            .await
+            .map_err(|Cut| Refusal::BadRequest("the body ended early or is not framed as it says".into()))
     }
 }
 
-fn check_length(bytes: usize, allowance: Allowance) -> Result<(), Refusal> {
+fn check_length(bytes: usize, allowance: Allowance) -> Result<usize, Refusal> {
     let limit_bytes = allowance.limit_bytes;
-    if bytes > limit_bytes { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(()) }
+    if bytes > limit_bytes { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(bytes) }
 }
 
 /// Large buffers of one worker, kept for the next upload.
@@ -240,7 +266,7 @@ impl SpareBuffers {
         let mut buffer =
             fitting.or(spare.len().checked_sub(1)).map(|at| spare.swap_remove(at)).unwrap_or_default();
         buffer.reserve(bytes);
-        Buffer { bytes: buffer, home: Some(Arc::clone(self)) }
+        Buffer { bytes: buffer, home: Arc::clone(self) }
     }
 
     /// Gives the memory of buffers back that nobody used since the last call.
@@ -252,13 +278,7 @@ impl SpareBuffers {
 /// A buffer that goes home when nobody reads it any more.
 struct Buffer {
     bytes: Vec<u8>,
-    home: Option<Arc<SpareBuffers>>,
-}
-
-impl Buffer {
-    fn small(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), home: None }
-    }
+    home: Arc<SpareBuffers>,
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -269,8 +289,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let Some(home) = self.home.take() else { return };
-        let mut spare = home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_BUFFERS {
             let mut bytes = std::mem::take(&mut self.bytes);
             bytes.clear();

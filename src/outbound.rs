@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{
-    ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER, SET_COOKIE,
-};
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER, SET_COOKIE};
 use http::{StatusCode, Uri};
 
 use crate::body::Facts;
@@ -17,24 +15,18 @@ use crate::config::Region;
 use crate::intake::Hold;
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
+use crate::request::{Field, Head};
 use crate::tenant::{Grant, OriginId};
 use crate::vendor::Message;
 
 /// `X-Request-Id`
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// `X-Encrypt-Type`: the payload is encrypted for the vendor.
-pub static ENCRYPT_TYPE: HeaderName = HeaderName::from_static("x-encrypt-type");
 /// Headers of a request that travel on, as they are written.
-static FORWARDED: [(HeaderName, &str); 3] = [
-    (ACCEPT, "Accept"),
-    (CONTENT_TYPE, "Content-Type"),
-    (HeaderName::from_static("x-encrypt-type"), "X-Encrypt-Type"),
-];
+static FORWARDED: [(Field, &str); 3] =
+    [(Field::Accept, "Accept"), (Field::ContentType, "Content-Type"), (Field::EncryptType, "X-Encrypt-Type")];
 /// And those that travel on where it is wanted.
-static TRACE_CONTEXT: [(HeaderName, &str); 2] = [
-    (HeaderName::from_static("traceparent"), "Traceparent"),
-    (HeaderName::from_static("tracestate"), "Tracestate"),
-];
+static TRACE_CONTEXT: [(Field, &str); 2] =
+    [(Field::TraceParent, "Traceparent"), (Field::TraceState, "Tracestate")];
 static LIMIT: HeaderName = HeaderName::from_static("x-rate-limit-limit");
 static QUOTA: HeaderName = HeaderName::from_static("x-rate-limit-quota");
 static REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
@@ -59,8 +51,8 @@ pub enum Trace {
 
 /// What a caller's request still contributes once it is authorized and checked.
 pub struct Inbound<'r> {
-    /// Its headers.
-    pub headers: &'r HeaderMap,
+    /// Its head, if the call has one of a caller's.
+    pub head: Option<&'r Head>,
     /// Its target, as it came.
     pub uri: &'r Uri,
     /// Its path, as it was matched.
@@ -94,8 +86,8 @@ impl VendorRequest {
             .field("User-Agent", &OUR_AGENT)
             .field("X-Request-Id", inbound.request_id);
         let trace: &[_] = if trace == Trace::Forward { &TRACE_CONTEXT } else { &[] };
-        for (name, written) in FORWARDED.iter().chain(trace) {
-            for value in inbound.headers.get_all(name) {
+        for (field, written) in FORWARDED.iter().chain(trace) {
+            for value in inbound.head.into_iter().flat_map(|head| head.all(*field)) {
                 head = head.field(written, value);
             }
         }
@@ -238,11 +230,8 @@ fn list_item(name: &str, first: &str, one: u64, second: &str, two: u64) -> Heade
 }
 
 /// The caller's request id if it is at most 128 visible ASCII characters.
-pub fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut values = headers.get_all(&REQUEST_ID).iter();
-    let value = values.next()?;
-    let fits = matches!(value.len(), 1..=128) && value.as_bytes().iter().all(u8::is_ascii_graphic);
-    // A copy: the value itself would hold on to the buffer that the connection reads into.
-    let copy = || HeaderValue::from_bytes(value.as_bytes()).ok();
-    (fits && values.next().is_none()).then(copy).flatten()
+pub fn request_id(head: &Head) -> Option<HeaderValue> {
+    let value = head.one(Field::RequestId).ok()??;
+    let fits = matches!(value.len(), 1..=128) && value.iter().all(u8::is_ascii_graphic);
+    fits.then(|| HeaderValue::from_bytes(&value).ok()).flatten()
 }

@@ -3,22 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{HeaderMap, HeaderName};
 use tokio::time::{sleep, sleep_until};
 
 use crate::budget::{self, Clock, Decision, Draw, Granted, Horizon, Moment, Patience, Taker, Turn};
 use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
+use crate::request::{Field, FieldValue, Head};
 use crate::store::{Asked, Payment, Slots, Store};
 use crate::vendor::Deadlines;
 
-static PREFER: HeaderName = HeaderName::from_static("prefer");
-
 /// The `wait` preference of a request in seconds (RFC 7240, 4.3); the first one counts.
-pub fn preference(headers: &HeaderMap) -> Option<u32> {
-    let values = headers.get_all(&PREFER).iter().filter_map(|value| value.to_str().ok());
-    let preferences = values.flat_map(|value| value.split(','));
+pub fn preference(head: &Head) -> Option<u32> {
+    let preferences = head.all(Field::Prefer).filter_map(FieldValue::text).flat_map(|value| value.split(','));
     preferences.filter_map(|preference| preference.split(';').next()?.split_once('=')).find_map(
         |(name, seconds)| {
             let seconds = seconds.trim().trim_matches('"');
@@ -165,11 +162,9 @@ mod tests {
     #[test]
     fn the_wait_preference_is_read_as_the_rfc_writes_it() {
         let read = |values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(&PREFER, http::HeaderValue::from_static(value));
-            }
-            preference(&headers)
+            let request = http::Request::builder();
+            let request = values.iter().fold(request, |request, value| request.header("prefer", *value));
+            preference(&Head::from(request.body(()).expect("a request").into_parts().0))
         };
         assert_eq!(read(&["wait=10"]), Some(10));
         assert_eq!(read(&["respond-async, Wait = 5; x=y"]), Some(5));

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of their dependencies: a line may use lines above it, and nothing beside or below.
 const ORDER: &[&[&str]] = &[
-    &["detach", "operation", "secret"],
+    &["detach", "framing", "operation", "secret"],
+    &["request"],
     &["config"],
     &["body", "budget", "sandbox"],
     &["store", "tenant"],
@@ -27,8 +28,19 @@ const ORDER: &[&[&str]] = &[
 ];
 
 /// Modules that decide and never act: what comes in is a value, and so is what goes out.
-const PURE: &[&str] =
-    &["operation", "tenant", "auth", "body", "budget", "outbound", "refusal", "edge", "payload"];
+const PURE: &[&str] = &[
+    "operation",
+    "tenant",
+    "auth",
+    "body",
+    "budget",
+    "outbound",
+    "refusal",
+    "edge",
+    "framing",
+    "payload",
+    "request",
+];
 
 /// What a pure module never names.
 const IMPURE_NAMES: &[&str] = &[

@@ -1,8 +1,7 @@
 //! What a request is asked before its story begins, and the answers the gateway makes on the spot.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
 
 use crate::answer::Reply;
@@ -10,35 +9,30 @@ use crate::body;
 use crate::operation::OperationId;
 use crate::outbound::{REQUEST_ID, VendorRequest};
 use crate::refusal::{Place, Refusal};
+use crate::request::{Field, Head};
 use crate::telemetry::{Effect, Record};
 use crate::tenant::Wishes;
 
-static TENANT: HeaderName = HeaderName::from_static("x-jpush-tenant");
-static CREDENTIAL: HeaderName = HeaderName::from_static("x-jpush-credential");
-
 /// The tenant and the credential a request asks for by header.
-pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes<'_>, Refusal> {
-    let one = |name: &HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        match (values.next().map(HeaderValue::to_str), values.next()) {
-            (None, _) => Ok(None),
-            (Some(Ok(value)), None) => Ok(Some(value)),
-            _ => Err(Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into())),
-        }
+pub(super) fn wishes(head: &Head) -> Result<Wishes<'_>, Refusal> {
+    let one = |field, name| {
+        let refused = || Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into());
+        let value = head.one(field).map_err(|_| refused())?;
+        value.map(|value| value.text().ok_or_else(refused)).transpose()
     };
-    let as_dev = match one(&CREDENTIAL)? {
+    let as_dev = match one(Field::JpushCredential, "x-jpush-credential")? {
         None | Some("app") => false,
         Some("dev") => true,
         Some(_) => {
             return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into()));
         }
     };
-    Ok(Wishes { tenant: one(&TENANT)?, as_dev })
+    Ok(Wishes { tenant: one(Field::JpushTenant, "x-jpush-tenant")?, as_dev })
 }
 
 /// An SDK asks for `/` before its first call: no credentials, no budget, no vendor.
-pub(super) fn is_probe(parts: &Parts) -> bool {
-    parts.uri.path() == "/" && (parts.method == Method::GET || parts.method == Method::HEAD)
+pub(super) fn is_probe(head: &Head) -> bool {
+    head.uri.path() == "/" && (head.method == Method::GET || head.method == Method::HEAD)
 }
 
 pub(super) fn probe(record: &mut Record) -> Response<Reply> {

@@ -6,18 +6,17 @@
 
 mod attempts;
 mod local;
+mod paying;
 mod repeats;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
+use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
@@ -25,18 +24,19 @@ use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refus
 use repeats::{Before, Mark};
 
 use crate::answer::Reply;
-use crate::auth;
-use crate::body::{Ahead, Facts, Subject};
-use crate::budget::{Clock, Draw, Standing, Taker};
+use crate::auth::{self, ClientCertificate};
+use crate::body::{Ahead, Subject};
+use crate::budget::{Clock, Standing};
 use crate::detach::FinishAnyway;
 use crate::edge;
-use crate::intake::{self, SpareBuffers};
+use crate::intake::{self, Source, SpareBuffers, unless_gone};
 use crate::ledger::Ledger;
 use crate::load::{self, Load};
 use crate::operation::{self, Matched, Path};
-use crate::outbound::{self, ENCRYPT_TYPE, Inbound, REQUEST_ID, VendorRequest};
+use crate::outbound::{self, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
+use crate::request::{Field, FieldValue, Head};
 use crate::retry::Delivery;
 use crate::setup::Setup;
 use crate::store::{Payment, Store};
@@ -44,7 +44,7 @@ use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry};
 use crate::tenant::{Denied, Grant};
 use crate::vendor::{Deadlines, Pool};
-use crate::waiting::{self, Outcome, Waiting};
+use crate::waiting;
 
 /// One core's share of the gateway: its own vendor connections and buffers; budgets and counts are everybody's.
 pub struct Worker {
@@ -74,6 +74,12 @@ struct Admitted<'r> {
     path: &'r Path<'r>,
     matched: Matched<'r>,
     places: [load::Place; 2],
+}
+
+/// A body that was read and checked.
+struct Received {
+    payload: Payload,
+    deadlines: Deadlines,
 }
 
 /// A call that is authorized, checked and paid for.
@@ -110,57 +116,70 @@ impl Worker {
         }
     }
 
-    /// Answers one request, whatever happens.
+    /// Answers one request, whatever happens; `None` if its caller went away meanwhile.
     ///
     /// What the story carries from stage to stage is boxed: a future holds its arguments and its locals, and with
     /// all of them inline this one took 12 KiB.
-    pub fn handle(
+    pub async fn handle(
         self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Reply>> + Send {
-        let (parts, body) = request.into_parts();
-        let request_id = outbound::request_id(&parts.headers).unwrap_or_else(fresh_request_id);
+        head: &Head,
+        certificate: Option<&ClientCertificate>,
+        source: &mut dyn Source,
+    ) -> Option<Response<Reply>> {
+        let request_id = outbound::request_id(head).unwrap_or_else(fresh_request_id);
         let record = Box::new(Record::open(Arc::clone(&self.telemetry), request_id.clone()));
-        let load = Arc::clone(&self.load);
-        AssertUnwindSafe(self.serve(Box::new(parts), body, record)).catch_unwind().map(move |served| {
-            let mut answer = served.unwrap_or_else(|_| {
-                tracing::error!("a request ended in a panic; it was answered with 500");
-                ours(&Refusal::Internal, Place::of_path("/"), &request_id)
-            });
-            if load.leaving() {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            answer
-        })
+        let served = AssertUnwindSafe(self.serve(head, certificate, source, record)).catch_unwind().await;
+        let mut answer = served.unwrap_or_else(|_| {
+            tracing::error!("a request ended in a panic; it was answered with 500");
+            Some(ours(&Refusal::Internal, Place::of_path("/"), &request_id))
+        })?;
+        if self.load.leaving() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Some(answer)
     }
 
     async fn serve(
-        self: Arc<Self>,
-        parts: Box<Parts>,
-        body: Incoming,
+        self: &Arc<Self>,
+        head: &Head,
+        certificate: Option<&ClientCertificate>,
+        source: &mut dyn Source,
         mut record: Box<Record>,
-    ) -> Response<Reply> {
-        if is_probe(&parts) {
-            return probe(&mut record);
+    ) -> Option<Response<Reply>> {
+        if is_probe(head) {
+            return Some(probe(&mut record));
         }
-        let path = match edge::check(&parts).map(|()| Path::parse(parts.uri.path())) {
+        let path = match edge::check(head).map(|()| Path::parse(head.uri.path())) {
             Ok(path) => path,
-            Err(refusal) => return refuse(&refusal, Place::of_path(parts.uri.path()), record),
+            Err(refusal) => return Some(refuse(&refusal, Place::of_path(head.uri.path()), record)),
         };
-        let admitted = match self.admit(&parts, &path, &mut record) {
+        let admitted = match self.admit(head, certificate, &path, &mut record) {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                let place = record.operation().map_or_else(|| Place::of_path(parts.uri.path()), Place::Known);
-                return refuse(&refusal, place, record);
+                let place = record.operation().map_or_else(|| Place::of_path(head.uri.path()), Place::Known);
+                return Some(refuse(&refusal, place, record));
             }
         };
+        let received = match self.read_body(&admitted, head, source, &mut record).await {
+            Ok(received) => received,
+            Err(refusal) => return Some(self.refuse_granted(&refusal, &admitted.grant, record)),
+        };
+        unless_gone(source, self.respond(admitted, received, head, record)).await
+    }
+
+    /// From the whole body to the answer.
+    async fn respond(
+        self: &Arc<Self>,
+        admitted: Admitted<'_>,
+        received: Received,
+        head: &Head,
+        mut record: Box<Record>,
+    ) -> Response<Reply> {
         let grant = admitted.grant.clone();
-        match self.prepare(admitted, &parts, body, &mut record).await {
+        match self.prepare(admitted, received, head, &mut record).await {
             Ok(Prepared::Call(call)) => {
-                // Its headers would hold on to the buffer that the connection reads into.
-                drop(parts);
                 let left = self.if_left(grant, &call.mark);
-                FinishAnyway::new(self.forward(call, record), left).await
+                FinishAnyway::new(Arc::clone(self).forward(call, record), left).await
             }
             Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record),
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
@@ -170,17 +189,18 @@ impl Worker {
     /// Everything that is decided without the body.
     fn admit<'r>(
         &'r self,
-        parts: &'r Parts,
+        head: &'r Head,
+        certificate: Option<&ClientCertificate>,
         path: &'r Result<Path<'r>, operation::BadPath>,
         record: &mut Record,
     ) -> Result<Admitted<'r>, Refusal> {
         let directory = &self.setup.directory;
-        let principal = auth::identify(directory, &parts.headers, parts.extensions.get())?;
+        let principal = auth::identify(directory, head, certificate)?;
         record.identified(directory, &self.setup.usage, &principal);
         let path = path.as_ref().map_err(|bad| Refusal::from(*bad))?;
-        let matched = operation::find(parts.method.as_str(), path)?;
+        let matched = operation::find(head.method.as_str(), path)?;
         record.matched(matched.operation);
-        let grant = directory.authorize(principal, matched.operation, wishes(&parts.headers)?)?;
+        let grant = directory.authorize(principal, matched.operation, wishes(head)?)?;
         record.granted(grant.positions().1);
         if self.load.draining() {
             return Err(Refusal::Draining);
@@ -189,51 +209,65 @@ impl Worker {
         Ok(Admitted { grant, path, matched, places })
     }
 
-    /// Reads and checks the body, and pays for the call unless it was made before.
+    /// Reads and checks the body.
+    async fn read_body(
+        &self,
+        admitted: &Admitted<'_>,
+        head: &Head,
+        source: &mut dyn Source,
+        record: &mut Record,
+    ) -> Result<Received, Refusal> {
+        let Admitted { grant, matched, .. } = admitted;
+        let setup = &self.setup;
+        let hold = self.load.hold(setup.caller_load(grant));
+        let subject = self.subject(grant, matched, head);
+        let mut ahead = None;
+        let look = |beginning: &[u8]| {
+            let new = || Box::new(Ahead::new(grant.operation().body, &subject));
+            ahead.get_or_insert_with(new).look(beginning);
+        };
+        let allowance = setup.allowance(matched.operation);
+        let body = intake::read(source, allowance, hold, &self.spare, look).await?;
+        record.received(body.len());
+        let deadlines = setup.deadlines(Instant::now());
+        if let Some(seconds) = waiting::preference(head) {
+            record.prefers_to_wait(seconds);
+        }
+        Ok(Received { payload: self.check(grant, &subject, body, ahead.as_deref())?, deadlines })
+    }
+
+    /// Pays for the call unless it was made before.
     async fn prepare(
         self: &Arc<Self>,
         admitted: Admitted<'_>,
-        parts: &Parts,
-        body: Incoming,
+        received: Received,
+        head: &Head,
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
-        let Admitted { grant, path, matched, places } = admitted;
+        let Admitted { grant, path, places, .. } = admitted;
+        let Received { payload, mut deadlines } = received;
         let setup = &self.setup;
-        let hold = self.load.hold(setup.caller_load(&grant));
-        let mut ahead = None;
-        let look = |beginning: &[u8]| {
-            let new = || Box::new(Ahead::new(grant.operation().body, &self.subject(&grant, &matched, parts)));
-            ahead.get_or_insert_with(new).look(beginning);
-        };
-        let body = intake::read(body, setup.allowance(matched.operation), hold, &self.spare, look).await?;
-        record.received(body.len());
-        let mut deadlines = setup.deadlines(Instant::now());
-        if let Some(seconds) = waiting::preference(&parts.headers) {
-            record.prefers_to_wait(seconds);
-        }
-        let payload = self.check(&grant, &self.subject(&grant, &matched, parts), body, ahead.as_deref())?;
-        let mut mark = match self.before(&grant, &parts.headers, &payload, &mut deadlines).await? {
+        let mut mark = match self.before(&grant, head, &payload, &mut deadlines).await? {
             Before::First(mark) => mark,
             Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
         };
         self.pool.check_circuit(grant.origin(), deadlines.start)?;
         let payment = self.pay_in_time(&grant, &payload, &mut deadlines, record).await?;
         let payload = self.with_cid(&grant, payload, &mut mark, &mut deadlines).await;
-        let inbound =
-            Inbound { headers: &parts.headers, uri: &parts.uri, path, request_id: record.request_id() };
+        let inbound = Inbound { head: Some(head), uri: &head.uri, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
         Ok(Prepared::Call(Box::new(Call { grant, request, payment, deadlines, mark, _places: places })))
     }
 
-    fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, parts: &'s Parts) -> Subject<'s> {
+    fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, head: &'s Head) -> Subject<'s> {
         let operation = grant.operation();
         Subject {
             method: operation.method,
             family: operation.family(),
-            query: parts.uri.query(),
+            query: head.uri.query(),
             value: matched.value,
-            content_type: parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes),
-            encrypted: parts.headers.contains_key(&ENCRYPT_TYPE),
+            content_type: head.first(Field::ContentType).map(FieldValue::bytes),
+            encrypted: head.first(Field::EncryptType).is_some(),
             app_key: grant.app_key(),
             files: &self.setup.files,
             images: &self.setup.images,
@@ -260,57 +294,6 @@ impl Worker {
             return Err(Denied::Forbidden.into());
         }
         Ok(payload)
-    }
-
-    /// Pays for a call that does not wait.
-    async fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Payment, Refusal> {
-        match self.asking(&grant.draw(&facts), &grant.taker(), now).ask(now).await {
-            Outcome::Paid(payment) => Ok(payment),
-            Outcome::Refused(refusal) => Err(refusal),
-            Outcome::Waits(_) => unreachable!("without patience nobody waits"),
-        }
-    }
-
-    fn asking<'w>(&'w self, draw: &'w Draw, taker: &'w Taker, until: Instant) -> Waiting<'w> {
-        let store = self.store.as_ref().map(|store| (store, self.setup.shared_horizon));
-        Waiting { draw, taker, clock: self.clock, store, until }
-    }
-
-    /// Pays for a call, waiting for it as long as its caller wants and its deadline allows.
-    async fn pay_in_time(
-        &self,
-        grant: &Grant,
-        payload: &Payload,
-        deadlines: &mut Deadlines,
-        record: &Record,
-    ) -> Result<Payment, Refusal> {
-        // After the body: what was not dispatched when the drain began is not dispatched any more.
-        if self.load.draining() {
-            return Err(Refusal::Draining);
-        }
-        let asked =
-            record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
-        let until = waiting::until(asked, deadlines);
-        if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
-            let longest = waiting::until(waiting::LEDGER_MAX, deadlines) - deadlines.start;
-            let waited = waiting::for_ledger(ledger, longest, &self.load, payload.len());
-            deadlines.start = Box::pin(waited).await?;
-        }
-        let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
-        let now = deadlines.start;
-        let call = self.asking(&draw, &taker, until);
-        let wait = match call.ask(now).await {
-            Outcome::Paid(payment) => return Ok(payment),
-            Outcome::Refused(refusal) => return Err(refusal),
-            Outcome::Waits(wait) => wait,
-        };
-        let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
-        let _waits = self.load.wait_with(payload.len()).ok_or(overloaded)?;
-        // Boxed: the few calls that wait should not make the others carry the room for it.
-        let paid = Box::pin(call.wait(wait, &self.load)).await;
-        deadlines.start = Instant::now();
-        self.telemetry.metrics.budget_wait(grant.operation().budget, deadlines.start - now);
-        paid
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName};
 use http::{Response, Uri};
 use tokio::time::timeout_at;
 
@@ -22,13 +21,13 @@ use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
+use crate::request::{Field, Head};
 use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Fingerprint, Recall, Saved, Turn, Watch};
 use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{CredentialKind, Grant};
 use crate::vendor::Deadlines;
 
-static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest key of a caller's, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -78,7 +77,7 @@ impl Worker {
     pub(super) async fn before(
         &self,
         grant: &Grant,
-        headers: &HeaderMap,
+        head: &Head,
         payload: &Payload,
         deadlines: &mut Deadlines,
     ) -> Result<Before, Refusal> {
@@ -86,7 +85,7 @@ impl Worker {
         if !operation.sends() {
             return Ok(Before::First(Mark::None));
         }
-        if let Some(key) = idempotency_key(headers)? {
+        if let Some(key) = idempotency_key(head)? {
             // Boxed, like all that few calls need.
             return Box::pin(self.under_key(key, grant, payload, deadlines)).await;
         }
@@ -259,10 +258,10 @@ impl Worker {
         let deadlines = self.setup.deadlines(Instant::now());
         let Ok(payment) = self.pay(&grant, Facts::default(), deadlines.start).await else { return };
         let target = format!("{}?count={}&type=push", grant.operation().path, fetch.count);
-        let (headers, id) = (HeaderMap::new(), fresh_request_id());
+        let id = fresh_request_id();
         let uri = Uri::try_from(target).expect("a path, a number and a word");
         let path = Path::parse(uri.path()).expect("a path of the table");
-        let inbound = Inbound { headers: &headers, uri: &uri, path: &path, request_id: &id };
+        let inbound = Inbound { head: None, uri: &uri, path: &path, request_id: &id };
         let host = self.setup.host(&grant);
         let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
         let (facts, origin) = (*request.facts(), grant.origin());
@@ -344,14 +343,14 @@ fn parts_of<'c>(grant: &'c Grant, payload: &'c Payload) -> [&'c [u8]; 3] {
 }
 
 /// The digest of a caller's key: 1 to 255 visible ASCII characters, sent once.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Digest>, Refusal> {
-    let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let key = value.as_bytes();
-    let fits = matches!(key.len(), 1..=KEY_BYTES_MAX) && key.iter().all(u8::is_ascii_graphic);
-    if !fits || values.next().is_some() {
-        let what = "the header Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters";
-        return Err(Refusal::BadRequest(what.into()));
+fn idempotency_key(head: &Head) -> Result<Option<Digest>, Refusal> {
+    let fits = |key: &[u8]| matches!(key.len(), 1..=KEY_BYTES_MAX) && key.iter().all(u8::is_ascii_graphic);
+    match head.one(Field::IdempotencyKey) {
+        Ok(None) => Ok(None),
+        Ok(Some(key)) if fits(&key) => Ok(Some(Digest::of(&[&key]))),
+        _ => {
+            let what = "the header Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters";
+            Err(Refusal::BadRequest(what.into()))
+        }
     }
-    Ok(Some(Digest::of(&[key])))
 }

@@ -1,27 +1,30 @@
 //! One connection of a caller's: HTTP/1.1 or HTTP/2 over whatever stream it came on.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Seat;
 use super::pulse::{Order, Pulse};
+use super::{Seat, http1};
+
 use crate::answer::Reply;
 use crate::auth::ClientCertificate;
 use crate::edge::HEADER_BYTES_MAX;
+use crate::intake::{Cut, Source};
+use crate::request::Head;
 
-/// The request line has room beside the header section; what is longer gets hyper's bare 431.
+/// As for HTTP/1: the pseudo-fields have room beside the header section.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
 /// What an HTTP/2 connection may ask of us; h2 and hyper say of their own defaults that these may change.
 mod http2_limits {
@@ -44,8 +47,6 @@ mod http2_limits {
     /// Bytes of an answer that wait for a caller that does not read, for each stream.
     pub(super) const SEND_BYTES: usize = 64 * 1024;
 }
-/// To who speaks HTTP/2 where it was not agreed on; hyper answers everything else that is no request.
-const PREFACE_REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 /// After our last byte, what a caller still sends is read and dropped this long, so that no reset overtakes an answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// And so much of it.
@@ -73,95 +74,81 @@ pub(super) async fn serve<S>(stream: S, opening: Opening, worker: Arc<Seat>, pul
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let http2 = opening.protocol == Protocol::Http2;
-    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse), http2, answered: false };
     let requests = Requests { worker, pulse, certificate: opening.certificate };
     match opening.protocol {
-        Protocol::Http1 => serve_http1(io, requests).await,
+        Protocol::Http1 => http1::serve(stream, requests).await,
         // Boxed, so that the many connections without it do not keep its room.
-        Protocol::Http2 => Box::pin(serve_http2(io, requests)).await,
+        Protocol::Http2 => Box::pin(serve_http2(stream, requests)).await,
     }
 }
 
-/// Boxed, so that an idle connection does not keep the room a request needs.
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
-
 /// Where the requests of a connection come from, and who answers them.
-struct Requests {
+pub(super) struct Requests {
     worker: Arc<Seat>,
-    pulse: Arc<Pulse>,
+    pub(super) pulse: Arc<Pulse>,
     certificate: Option<ClientCertificate>,
 }
 
 impl Requests {
-    fn answer(&self, mut request: Request<Incoming>) -> Answering {
-        if let Some(certificate) = &self.certificate {
-            request.extensions_mut().insert(certificate.clone());
-        }
+    /// Answers a request; `None` if its caller went away.
+    pub(super) async fn answer(&self, head: &Head, source: &mut dyn Source) -> Option<Response<Reply>> {
         let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
-        Box::pin(async move {
-            let answer = worker.handle(request).await;
-            drop(serving);
-            Ok(answer)
-        })
+        let answer = worker.handle(head, self.certificate.as_ref(), source).await;
+        drop(serving);
+        answer
     }
 }
 
-async fn serve_http1<S>(io: Observed<S>, requests: Requests)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let pulse = Arc::clone(&requests.pulse);
-    let service = service_fn(move |request| requests.answer(request));
-    let mut connection = http1::Builder::new()
-        .title_case_headers(true)
-        .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(io, service);
-    let mut finishing = false;
-    let ended = std::future::poll_fn(|cx| {
-        loop {
-            // What has come already is read before the order to finish is: it gets its answer.
-            if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(match ended {
-                    Ok(()) => Ending::Done,
-                    Err(error) if error.is_parse_version_h2() => Ending::Preface,
-                    Err(_) => Ending::Broken,
-                });
-            }
-            match obey(&pulse, cx, &mut finishing) {
-                Order::Serve => return Poll::Pending,
-                Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
-                Order::Close => return Poll::Ready(Ending::Broken),
+/// The body of a request over HTTP/2. hyper drops what answers a caller that is gone.
+struct Http2Body {
+    incoming: Incoming,
+    /// Of the last frame.
+    rest: Bytes,
+}
+
+impl Source for Http2Body {
+    fn declared(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    fn poll_append(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<Result<bool, Cut>> {
+        while self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(false)),
+                // Trailers are not forwarded.
+                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => return Poll::Ready(Err(Cut)),
             }
         }
-    });
-    let ended = ended.await;
-    let io = connection.into_parts().io;
-    let last_words = match ended {
-        Ending::Done => &[],
-        // Only as the first words: later ones could land in the middle of an answer.
-        Ending::Preface if !io.answered => PREFACE_REFUSED,
-        Ending::Preface | Ending::Broken => return,
-    };
-    Box::pin(linger(io.io.into_inner(), last_words)).await;
+        buffer.extend_from_slice(&self.rest.split_to(most.min(self.rest.len())));
+        Poll::Ready(Ok(true))
+    }
+
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
-/// How a connection of HTTP/1.1 ended.
-enum Ending {
-    /// After its last answer.
-    Done,
-    /// At the preface of HTTP/2 in the place of a request.
-    Preface,
-    /// In the middle of something.
-    Broken,
-}
-
-async fn serve_http2<S>(io: Observed<S>, requests: Requests)
+async fn serve_http2<S>(stream: S, requests: Requests)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let pulse = Arc::clone(&requests.pulse);
-    let service = service_fn(move |request| requests.answer(request));
+    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse) };
+    let requests = Arc::new(requests);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let requests = Arc::clone(&requests);
+        async move {
+            let (parts, incoming) = request.into_parts();
+            let mut body = Http2Body { incoming, rest: Bytes::new() };
+            requests.answer(&Head::from(parts), &mut body).await.ok_or(Gone)
+        }
+    });
     let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(http2_limits::STREAMS)
@@ -190,19 +177,23 @@ where
     .await;
 }
 
+/// Who asked is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller is gone")]
+struct Gone;
+
 /// What a connection is told now; to finish only once.
-fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool) -> Order {
+pub(super) fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool) -> Order {
     match pulse.order(cx) {
         Order::Finish if std::mem::replace(finishing, true) => Order::Serve,
         order => order,
     }
 }
 
-/// Says the last words, closes our side and reads what is left of theirs: closing with unread bytes would reset the
-/// connection, and the reset could reach the caller before our answer does.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8]) {
+/// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the
+/// reset could reach the caller before our answer does.
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let drain = async {
-        stream.write_all(last_words).await?;
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
@@ -213,16 +204,6 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[
 struct Observed<S> {
     io: TokioIo<S>,
     pulse: Arc<Pulse>,
-    http2: bool,
-    /// Whether anything was written.
-    answered: bool,
-}
-
-impl<S> Observed<S> {
-    fn note_sent(&mut self) {
-        self.answered = true;
-        self.pulse.sent();
-    }
 }
 
 impl<S: AsyncRead + Unpin> Read for Observed<S> {
@@ -232,7 +213,7 @@ impl<S: AsyncRead + Unpin> Read for Observed<S> {
         cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let outcome = ready!(Pin::new(&mut self.io).poll_read(cx, cursor));
-        self.pulse.received(self.http2);
+        self.pulse.received(true);
         Poll::Ready(outcome)
     }
 }
@@ -240,7 +221,7 @@ impl<S: AsyncRead + Unpin> Read for Observed<S> {
 impl<S: AsyncWrite + Unpin> Write for Observed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
-        self.note_sent();
+        self.pulse.sent();
         Poll::Ready(outcome)
     }
 
@@ -258,7 +239,7 @@ impl<S: AsyncWrite + Unpin> Write for Observed<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
-        self.note_sent();
+        self.pulse.sent();
         Poll::Ready(outcome)
     }
 

@@ -6,6 +6,8 @@
 
 mod connection;
 mod drain;
+mod encode;
+mod http1;
 mod pulse;
 mod tls;
 

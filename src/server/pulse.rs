@@ -136,6 +136,11 @@ impl Pulse {
         }
     }
 
+    /// Whether it should end when it can.
+    pub(super) fn finishes(&self) -> bool {
+        self.order.load(Relaxed) != Order::Serve as u8
+    }
+
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Relaxed);
         self.waker.wake();

@@ -17,7 +17,9 @@ use tokio::time::Sleep;
 use super::Deadlines;
 use super::message::Message;
 use super::socket::Stream;
-use super::wire::{Framing, Head, HeadReader, Part};
+use super::wire::{Head, HeadReader};
+
+use crate::framing::{Framing, Part};
 
 /// Room for reading: an answer to a push has some 300 bytes.
 const READ_BYTES: usize = 4 * 1024;

@@ -1,9 +1,8 @@
 //! One request as it stands on the wire, written once and sent as often as it may be.
 
-use bytes::Bytes;
-use http::HeaderValue;
-
 use crate::operation::Verb;
+use crate::request::FieldValue;
+use bytes::Bytes;
 
 /// Bodies up to this length are copied behind the head, so that both leave in one write.
 const JOINED_BYTES: usize = 16 * 1024;
@@ -59,13 +58,14 @@ impl Message {
 }
 
 impl Head {
-    /// One header field. A value cannot hold a line end, which is what [`HeaderValue`] is for.
+    /// One header field. Neither part can hold a line end.
     #[must_use]
-    pub fn field(mut self, name: &'static str, value: &HeaderValue) -> Self {
+    pub fn field<'v>(mut self, name: &'static str, value: impl Into<FieldValue<'v>>) -> Self {
+        let value = value.into();
         self.bytes.reserve(name.len() + value.len() + 4);
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(b": ");
-        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.extend_from_slice(&value);
         self.bytes.extend_from_slice(b"\r\n");
         self
     }
@@ -92,6 +92,8 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn written(verb: Verb, body: &[u8]) -> (Vec<u8>, Message) {

@@ -28,8 +28,8 @@ pub use connection::Cut;
 use connection::{Answered, Broken, Connection};
 pub use message::{Head, Message};
 pub use proxy::ProxyError;
-use wire::Framing;
 
+use crate::framing::Framing;
 use crate::tenant::OriginId;
 
 /// Connections without a call are closed after this long; the vendor's own idle time-out is not documented.

@@ -1,4 +1,4 @@
-//! HTTP/1.1 answers as bytes: heads, lengths and chunks (RFC 9112). Pure.
+//! Heads of HTTP/1.1 answers as bytes (RFC 9112). Pure.
 //!
 //! The vendor's answers are the only ones read here, and it is not asked for more than an answer: no upgrades, no
 //! trailers, no `HEAD`. What can be read in two ways is no answer.
@@ -13,18 +13,16 @@ use http::header::{
 use http::{Extensions, StatusCode};
 use hyper::ext::ReasonPhrase;
 
+use crate::framing::{Chunk, Framing, Malformed};
+
 /// Longest head, interim answers before it apart, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Number of header fields of a head.
 const FIELDS_MAX: usize = 100;
 /// Interim answers (1xx) before the answer.
 const INTERIM_MAX: u32 = 16;
-/// Longest line with the size of a chunk, extensions included, and longest section of trailers.
-const CHUNK_HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Fields that the gateway adds to an answer, a request id and six about its budget: room for them is made at once.
 const FIELDS_TO_COME: usize = 7;
-/// Parts of a body up to this length are copied out, so that the buffer stays in one piece.
-const COPIED_BYTES: usize = 4 * 1024;
 
 /// `D/rest_api_v3_push`, on the rate of calls.
 static RATE_FIELDS: [HeaderName; 4] = [
@@ -35,10 +33,6 @@ static RATE_FIELDS: [HeaderName; 4] = [
 ];
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// The bytes are not an HTTP/1.1 answer, or one over a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
 
 /// A head without what belongs to the vendor's connection.
 pub(super) struct Head {
@@ -218,137 +212,4 @@ impl Fields {
             None => Framing::UntilClose,
         })
     }
-}
-
-/// How a body ends, and how much of it is still to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// After so many bytes more.
-    Length(u64),
-    /// With its last chunk.
-    Chunked(Chunk),
-    /// With the connection.
-    UntilClose,
-}
-
-/// Where in a chunked body the next byte belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
-    /// The line with a chunk's size.
-    Head,
-    /// A chunk, of which so many bytes are to come.
-    Data(u64),
-    /// The line end after a chunk.
-    DataEnd,
-    /// The trailers and the empty line at the end.
-    Trailers,
-    /// Nothing: the body is whole.
-    Done,
-}
-
-/// What a buffer holds of a body.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The next bytes.
-    Data(Bytes),
-    /// Nothing yet.
-    More,
-    /// Its end.
-    End,
-}
-
-impl Framing {
-    /// Whether the body is whole.
-    pub(super) fn is_done(self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
-    }
-
-    /// Bytes still to come, where that is known.
-    pub(super) fn left(self) -> Option<u64> {
-        match self {
-            Self::Length(left) => Some(left),
-            Self::Chunked(Chunk::Done) => Some(0),
-            Self::Chunked(_) | Self::UntilClose => None,
-        }
-    }
-
-    /// Takes what the buffer holds of the body. Trailers are read and dropped: they belong to the connection.
-    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Part, Malformed> {
-        loop {
-            match self {
-                Self::Length(0) | Self::Chunked(Chunk::Done) => return Ok(Part::End),
-                Self::Length(left) | Self::Chunked(Chunk::Data(left)) => {
-                    if buffer.is_empty() {
-                        return Ok(Part::More);
-                    }
-                    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
-                    *left -= length as u64;
-                    if *self == Self::Chunked(Chunk::Data(0)) {
-                        *self = Self::Chunked(Chunk::DataEnd);
-                    }
-                    return Ok(Part::Data(split(buffer, length)));
-                }
-                Self::UntilClose if buffer.is_empty() => return Ok(Part::More),
-                Self::UntilClose => return Ok(Part::Data(split(buffer, buffer.len()))),
-                Self::Chunked(chunk) => match chunk.advance(buffer)? {
-                    None => return Ok(Part::More),
-                    Some(next) => *chunk = next,
-                },
-            }
-        }
-    }
-}
-
-impl Chunk {
-    /// Reads what stands between the data of two chunks; `None` if more bytes are needed.
-    fn advance(self, buffer: &mut BytesMut) -> Result<Option<Self>, Malformed> {
-        let (length, next) = match self {
-            Self::Head => match httparse::parse_chunk_size(buffer).map_err(|_| Malformed)? {
-                // The parser takes a line without a digit for a zero.
-                httparse::Status::Complete(_) if !buffer[0].is_ascii_hexdigit() => return Err(Malformed),
-                httparse::Status::Complete((length, 0)) => (length, Self::Trailers),
-                httparse::Status::Complete((length, size)) => (length, Self::Data(size)),
-                httparse::Status::Partial => return more(buffer),
-            },
-            Self::DataEnd => match &buffer[..] {
-                [b'\r', b'\n', ..] => (2, Self::Head),
-                [] | [b'\r'] => return Ok(None),
-                _ => return Err(Malformed),
-            },
-            Self::Trailers => {
-                let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-                match httparse::parse_headers(buffer, &mut fields).map_err(|_| Malformed)? {
-                    httparse::Status::Complete((length, _)) if !ends_lines_plainly(&buffer[..length]) => {
-                        return Err(Malformed);
-                    }
-                    httparse::Status::Complete((length, _)) => (length, Self::Done),
-                    httparse::Status::Partial => return more(buffer),
-                }
-            }
-            Self::Data(_) | Self::Done => return Ok(Some(self)),
-        };
-        if length > CHUNK_HEAD_BYTES_MAX {
-            return Err(Malformed);
-        }
-        buffer.advance(length);
-        Ok(Some(next))
-    }
-}
-
-/// Whether every line feed follows a carriage return; the parser would let others pass.
-fn ends_lines_plainly(lines: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', lines).all(|at| at > 0 && lines[at - 1] == b'\r')
-}
-
-fn more(buffer: &BytesMut) -> Result<Option<Chunk>, Malformed> {
-    if buffer.len() > CHUNK_HEAD_BYTES_MAX { Err(Malformed) } else { Ok(None) }
-}
-
-fn split(buffer: &mut BytesMut, length: usize) -> Bytes {
-    if length > COPIED_BYTES {
-        return buffer.split_to(length).freeze();
-    }
-    let copy = Bytes::copy_from_slice(&buffer[..length]);
-    buffer.advance(length);
-    copy
 }

@@ -8,7 +8,9 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
-use super::wire::{Framing, HeadReader, Malformed, Part};
+use super::wire::HeadReader;
+
+use crate::framing::{Framing, Malformed, Part};
 
 /// An answer as a caller would see it, trailing bytes apart.
 #[derive(Debug, PartialEq, Eq)]

@@ -140,10 +140,11 @@ fn the_preface_of_http2_is_refused_on_plain_listeners() {
     assert_eq!((answer.status, answer.header("Connection"), answer.body.len()), (400, Some("close"), 0));
     connection.finish_writing();
     assert!(connection.ends(), "nothing more is answered");
-    // After an answer there is only the close.
+    // And on one that was used.
     let mut kept = gateway.connect();
     assert_eq!(kept.call(&Request::get("/")).status, 200);
     kept.send(&preface);
+    assert_eq!(kept.read_answer().status, 400);
     assert!(kept.ends());
     assert!(vendor.requests().is_empty());
 }

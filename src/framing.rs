@@ -1,0 +1,149 @@
+//! How the bytes of an HTTP/1.1 body lie on a connection: lengths and chunks (RFC 9112, 6 and 7). Pure.
+//!
+//! The vendor's answers and the callers' requests are framed in the same ways and read by the same code.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Longest line with the size of a chunk, extensions included, and longest section of trailers.
+const CHUNK_HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Number of trailers.
+const TRAILERS_MAX: usize = 100;
+/// Parts of a body up to this length are copied out, so that the buffer stays in one piece.
+const COPIED_BYTES: usize = 4 * 1024;
+
+/// The bytes are not HTTP/1.1, or over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// How a body ends, and how much of it is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// After so many bytes more.
+    Length(u64),
+    /// With its last chunk.
+    Chunked(Chunk),
+    /// With the connection.
+    UntilClose,
+}
+
+/// Where in a chunked body the next byte belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// The line with a chunk's size.
+    Head,
+    /// A chunk, of which so many bytes are to come.
+    Data(u64),
+    /// The line end after a chunk.
+    DataEnd,
+    /// The trailers and the empty line at the end.
+    Trailers,
+    /// Nothing: the body is whole.
+    Done,
+}
+
+/// What a buffer holds of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The next bytes.
+    Data(Bytes),
+    /// Nothing yet.
+    More,
+    /// Its end.
+    End,
+}
+
+impl Framing {
+    /// Whether the body is whole.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
+    }
+
+    /// Bytes still to come, where that is known.
+    pub fn left(self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(left),
+            Self::Chunked(Chunk::Done) => Some(0),
+            Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
+    /// Takes what the buffer holds of the body. Trailers are read and dropped: they belong to the connection.
+    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Part, Malformed> {
+        loop {
+            match self {
+                Self::Length(0) | Self::Chunked(Chunk::Done) => return Ok(Part::End),
+                Self::Length(left) | Self::Chunked(Chunk::Data(left)) => {
+                    if buffer.is_empty() {
+                        return Ok(Part::More);
+                    }
+                    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                    *left -= length as u64;
+                    if *self == Self::Chunked(Chunk::Data(0)) {
+                        *self = Self::Chunked(Chunk::DataEnd);
+                    }
+                    return Ok(Part::Data(split(buffer, length)));
+                }
+                Self::UntilClose if buffer.is_empty() => return Ok(Part::More),
+                Self::UntilClose => return Ok(Part::Data(split(buffer, buffer.len()))),
+                Self::Chunked(chunk) => match chunk.advance(buffer)? {
+                    None => return Ok(Part::More),
+                    Some(next) => *chunk = next,
+                },
+            }
+        }
+    }
+}
+
+impl Chunk {
+    /// Reads what stands between the data of two chunks; `None` if more bytes are needed.
+    fn advance(self, buffer: &mut BytesMut) -> Result<Option<Self>, Malformed> {
+        let (length, next) = match self {
+            Self::Head => match httparse::parse_chunk_size(buffer).map_err(|_| Malformed)? {
+                // The parser takes a line without a digit for a zero.
+                httparse::Status::Complete(_) if !buffer[0].is_ascii_hexdigit() => return Err(Malformed),
+                httparse::Status::Complete((length, 0)) => (length, Self::Trailers),
+                httparse::Status::Complete((length, size)) => (length, Self::Data(size)),
+                httparse::Status::Partial => return more(buffer),
+            },
+            Self::DataEnd => match &buffer[..] {
+                [b'\r', b'\n', ..] => (2, Self::Head),
+                [] | [b'\r'] => return Ok(None),
+                _ => return Err(Malformed),
+            },
+            Self::Trailers => {
+                let mut fields = [httparse::EMPTY_HEADER; TRAILERS_MAX];
+                match httparse::parse_headers(buffer, &mut fields).map_err(|_| Malformed)? {
+                    httparse::Status::Complete((length, _)) if !ends_lines_plainly(&buffer[..length]) => {
+                        return Err(Malformed);
+                    }
+                    httparse::Status::Complete((length, _)) => (length, Self::Done),
+                    httparse::Status::Partial => return more(buffer),
+                }
+            }
+            Self::Data(_) | Self::Done => return Ok(Some(self)),
+        };
+        if length > CHUNK_HEAD_BYTES_MAX {
+            return Err(Malformed);
+        }
+        buffer.advance(length);
+        Ok(Some(next))
+    }
+}
+
+/// Whether every line feed follows a carriage return; the parser would let others pass.
+pub fn ends_lines_plainly(lines: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', lines).all(|at| at > 0 && lines[at - 1] == b'\r')
+}
+
+fn more(buffer: &BytesMut) -> Result<Option<Chunk>, Malformed> {
+    if buffer.len() > CHUNK_HEAD_BYTES_MAX { Err(Malformed) } else { Ok(None) }
+}
+
+fn split(buffer: &mut BytesMut, length: usize) -> Bytes {
+    if length > COPIED_BYTES {
+        return buffer.split_to(length).freeze();
+    }
+    let copy = Bytes::copy_from_slice(&buffer[..length]);
+    buffer.advance(length);
+    copy
+}

@@ -1,0 +1,68 @@
+//! What a call costs, and how long it may wait to pay.
+
+use std::time::{Duration, Instant};
+
+use super::Worker;
+
+use crate::body::Facts;
+use crate::budget::{Draw, Taker};
+use crate::payload::Payload;
+use crate::refusal::Refusal;
+use crate::store::Payment;
+use crate::telemetry::Record;
+use crate::tenant::Grant;
+use crate::vendor::Deadlines;
+use crate::waiting::{self, Outcome, Waiting};
+
+impl Worker {
+    /// Pays for a call that does not wait.
+    pub(super) async fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Payment, Refusal> {
+        match self.asking(&grant.draw(&facts), &grant.taker(), now).ask(now).await {
+            Outcome::Paid(payment) => Ok(payment),
+            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::Waits(_) => unreachable!("without patience nobody waits"),
+        }
+    }
+
+    fn asking<'w>(&'w self, draw: &'w Draw, taker: &'w Taker, until: Instant) -> Waiting<'w> {
+        let store = self.store.as_ref().map(|store| (store, self.setup.shared_horizon));
+        Waiting { draw, taker, clock: self.clock, store, until }
+    }
+
+    /// Pays for a call, waiting for it as long as its caller wants and its deadline allows.
+    pub(super) async fn pay_in_time(
+        &self,
+        grant: &Grant,
+        payload: &Payload,
+        deadlines: &mut Deadlines,
+        record: &Record,
+    ) -> Result<Payment, Refusal> {
+        // After the body: what was not dispatched when the drain began is not dispatched any more.
+        if self.load.draining() {
+            return Err(Refusal::Draining);
+        }
+        let asked =
+            record.preference().map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
+        let until = waiting::until(asked, deadlines);
+        if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
+            let longest = waiting::until(waiting::LEDGER_MAX, deadlines) - deadlines.start;
+            let waited = waiting::for_ledger(ledger, longest, &self.load, payload.len());
+            deadlines.start = Box::pin(waited).await?;
+        }
+        let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
+        let now = deadlines.start;
+        let call = self.asking(&draw, &taker, until);
+        let wait = match call.ask(now).await {
+            Outcome::Paid(payment) => return Ok(payment),
+            Outcome::Refused(refusal) => return Err(refusal),
+            Outcome::Waits(wait) => wait,
+        };
+        let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
+        let _waits = self.load.wait_with(payload.len()).ok_or(overloaded)?;
+        // Boxed: the few calls that wait should not make the others carry the room for it.
+        let paid = Box::pin(call.wait(wait, &self.load)).await;
+        deadlines.start = Instant::now();
+        self.telemetry.metrics.budget_wait(grant.operation().budget, deadlines.start - now);
+        paid
+    }
+}

@@ -1,0 +1,310 @@
+//! The head of a request as the gateway reads it, whichever version of HTTP brought it. Pure.
+//!
+//! Some sixteen header fields are ever looked at. The others count towards the limits and are left where they are:
+//! putting every field of a push into a map cost more than judging it.
+
+use std::mem::MaybeUninit;
+use std::ops::Deref;
+
+use http::{HeaderValue, Method, Uri, Version};
+use smallvec::SmallVec;
+
+use crate::framing::ends_lines_plainly;
+
+/// Most header fields of a head that is read at all; the limit that callers are told is lower.
+const FIELDS_MAX: usize = 128;
+/// Fields we look at that a request usually has.
+const FIELDS_USUAL: usize = 8;
+
+/// A header field that the gateway looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names are the fields' names")]
+pub enum Field {
+    Accept,
+    Authorization,
+    Connection,
+    ContentLength,
+    ContentType,
+    EncryptType,
+    Expect,
+    Host,
+    IdempotencyKey,
+    JpushCredential,
+    JpushTenant,
+    Prefer,
+    RequestId,
+    TraceParent,
+    TraceState,
+    TransferEncoding,
+}
+
+/// As they are written on the wire of HTTP/2.
+static NAMES: [(Field, &str); 16] = [
+    (Field::Accept, "accept"),
+    (Field::Authorization, "authorization"),
+    (Field::Connection, "connection"),
+    (Field::ContentLength, "content-length"),
+    (Field::ContentType, "content-type"),
+    (Field::EncryptType, "x-encrypt-type"),
+    (Field::Expect, "expect"),
+    (Field::Host, "host"),
+    (Field::IdempotencyKey, "idempotency-key"),
+    (Field::JpushCredential, "x-jpush-credential"),
+    (Field::JpushTenant, "x-jpush-tenant"),
+    (Field::Prefer, "prefer"),
+    (Field::RequestId, "x-request-id"),
+    (Field::TraceParent, "traceparent"),
+    (Field::TraceState, "tracestate"),
+    (Field::TransferEncoding, "transfer-encoding"),
+];
+
+impl Field {
+    fn named(name: &[u8]) -> Option<Self> {
+        let is_it = |known: &str| known.len() == name.len() && known.as_bytes().eq_ignore_ascii_case(name);
+        NAMES.iter().find_map(|(field, known)| is_it(known).then_some(*field))
+    }
+}
+
+/// What a header field says. It cannot hold a line end, wherever it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldValue<'v>(&'v [u8]);
+
+impl<'v> FieldValue<'v> {
+    /// As bytes.
+    pub fn bytes(self) -> &'v [u8] {
+        self.0
+    }
+
+    /// As a text, if it is ASCII.
+    pub fn text(self) -> Option<&'v str> {
+        std::str::from_utf8(self.0).ok().filter(|text| text.is_ascii())
+    }
+}
+
+impl Deref for FieldValue<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0
+    }
+}
+
+impl<'v> From<&'v HeaderValue> for FieldValue<'v> {
+    fn from(value: &'v HeaderValue) -> Self {
+        Self(value.as_bytes())
+    }
+}
+
+/// Why bytes are no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// They are not HTTP/1.
+    Malformed,
+    /// There are too many fields.
+    TooLarge,
+}
+
+/// A field was sent more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct Head {
+    /// Its method.
+    pub method: Method,
+    /// Its target, as it came.
+    pub uri: Uri,
+    /// The version it was sent in.
+    pub version: Version,
+    /// Bytes of all header fields as they stood on the wire, line ends included.
+    pub section_bytes: usize,
+    /// Number of all header fields.
+    pub section_fields: usize,
+    text: Box<[u8]>,
+    fields: SmallVec<[Place; FIELDS_USUAL]>,
+}
+
+/// Where the value of a field stands in the text.
+#[derive(Debug)]
+struct Place {
+    field: Field,
+    start: u32,
+    end: u32,
+}
+
+impl Head {
+    /// Reads a head of HTTP/1 that is here from its first byte to its empty line and no further.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        let parsed = request.parse_with_uninit_headers(bytes, &mut fields).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => Unreadable::TooLarge,
+            _ => Unreadable::Malformed,
+        })?;
+        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+        else {
+            return Err(Unreadable::Malformed);
+        };
+        if parsed != httparse::Status::Complete(bytes.len()) || !ends_lines_plainly(bytes) {
+            return Err(Unreadable::Malformed);
+        }
+        let mut head = Self {
+            method: Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Malformed)?,
+            uri: Uri::try_from(target).map_err(|_| Unreadable::Malformed)?,
+            version: if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 },
+            section_bytes: 0,
+            section_fields: request.headers.len(),
+            text: Box::from(bytes),
+            fields: SmallVec::new(),
+        };
+        for field in request.headers.iter() {
+            head.section_bytes += line_bytes(field.name.as_bytes(), field.value);
+            if let Some(known) = Field::named(field.name.as_bytes()) {
+                let start = field.value.as_ptr() as usize - bytes.as_ptr() as usize;
+                head.place(known, start, field.value.len());
+            }
+        }
+        Ok(head)
+    }
+
+    /// Whether a head may still come of these bytes, which hold no empty line yet.
+    pub fn may_begin_with(bytes: &[u8]) -> bool {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let parsed = httparse::Request::new(&mut []).parse_with_uninit_headers(bytes, &mut fields);
+        matches!(parsed, Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders))
+    }
+
+    fn place(&mut self, field: Field, start: usize, length: usize) {
+        let at = |at| u32::try_from(at).expect("a head has a limit of kilobytes");
+        self.fields.push(Place { field, start: at(start), end: at(start + length) });
+    }
+
+    /// What the first field of this name says.
+    pub fn first(&self, field: Field) -> Option<FieldValue<'_>> {
+        self.all(field).next()
+    }
+
+    /// What every field of this name says.
+    pub fn all(&self, field: Field) -> impl Iterator<Item = FieldValue<'_>> {
+        let places = self.fields.iter().filter(move |place| place.field == field);
+        places.map(|place| FieldValue(&self.text[place.start as usize..place.end as usize]))
+    }
+
+    /// What the only field of this name says.
+    pub fn one(&self, field: Field) -> Result<Option<FieldValue<'_>>, Repeated> {
+        let mut values = self.all(field);
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            _ => Err(Repeated),
+        }
+    }
+
+    /// Whether the connection should stay open behind the answer, as far as the caller is concerned
+    /// (RFC 9112, 9.3).
+    pub fn keeps_alive(&self) -> bool {
+        let says = |option: &[u8]| {
+            let values = self.all(Field::Connection);
+            values
+                .flat_map(|value| value.0.split(|byte| *byte == b','))
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
+        };
+        !says(b"close") && (self.version != Version::HTTP_10 || says(b"keep-alive"))
+    }
+}
+
+impl From<http::request::Parts> for Head {
+    fn from(parts: http::request::Parts) -> Self {
+        let mut text = Vec::new();
+        let mut head = Self {
+            method: parts.method,
+            uri: parts.uri,
+            version: parts.version,
+            section_bytes: 0,
+            section_fields: parts.headers.len(),
+            text: Box::default(),
+            fields: SmallVec::new(),
+        };
+        for (name, value) in &parts.headers {
+            head.section_bytes += line_bytes(name.as_str().as_bytes(), value.as_bytes());
+            if let Some(known) = Field::named(name.as_str().as_bytes()) {
+                head.place(known, text.len(), value.len());
+                text.extend_from_slice(value.as_bytes());
+            }
+        }
+        head.text = text.into();
+        head
+    }
+}
+
+/// Bytes of a field with what stands around it in HTTP/1.
+fn line_bytes(name: &[u8], value: &[u8]) -> usize {
+    name.len() + value.len() + ": \r\n".len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Head, Unreadable> {
+        Head::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn both_versions_of_http_say_the_same() {
+        let one = parse(
+            "POST /v3/push?a=1 HTTP/1.1\r\nHost: x\r\nACCEPT: a\r\nX-Other: o\r\nAccept:  b \r\nexpect:\r\n\r\n",
+        );
+        let two = http::Request::post("/v3/push?a=1")
+            .header("host", "x")
+            .header("accept", "a")
+            .header("x-other", "o")
+            .header("accept", "b")
+            .header("expect", "");
+        let two = Head::from(two.body(()).expect("a request").into_parts().0);
+        for head in [one.expect("a head"), two] {
+            assert_eq!(
+                (head.method.as_str(), head.uri.path(), head.uri.query()),
+                ("POST", "/v3/push", Some("a=1"))
+            );
+            assert_eq!((head.section_fields, head.section_bytes), (5, 53));
+            assert_eq!(head.first(Field::Host).as_deref(), Some(&b"x"[..]));
+            let accepted: Vec<_> = head.all(Field::Accept).map(|value| value.to_vec()).collect();
+            assert_eq!(accepted, [b"a", b"b"]);
+            assert_eq!(head.one(Field::Accept), Err(Repeated));
+            assert_eq!(head.one(Field::Expect).map(|value| value.map(|value| value.len())), Ok(Some(0)));
+            assert_eq!(head.one(Field::Prefer), Ok(None));
+        }
+    }
+
+    #[test]
+    fn only_whole_heads_of_http_1_are_read() {
+        let rows = [
+            ("GET / HTTP/1.1\r\n\r\nx", Unreadable::Malformed),
+            ("GET / HTTP/1.1\r\n", Unreadable::Malformed),
+            ("PRI * HTTP/2.0\r\n\r\n", Unreadable::Malformed),
+            ("GET / HTTP/1.1\r\nX : 1\r\n\r\n", Unreadable::Malformed),
+            ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n\r\n", Unreadable::Malformed),
+            ("GET /<> HTTP/1.1\r\n\r\n", Unreadable::Malformed),
+            ("GET / HTTP/1.1\nHost: x\r\n\r\n", Unreadable::Malformed),
+            ("GET / HTTP/1.1\r\nHost: x\n\r\n", Unreadable::Malformed),
+        ];
+        for (text, why) in rows {
+            assert_eq!(parse(text).err(), Some(why), "{text}");
+        }
+        let fields = |count| parse(&format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(count)));
+        assert_eq!(fields(FIELDS_MAX).map(|head| head.section_fields), Ok(FIELDS_MAX));
+        assert_eq!(fields(FIELDS_MAX + 1).err(), Some(Unreadable::TooLarge));
+    }
+
+    #[test]
+    fn connections_are_kept_as_the_versions_have_it() {
+        let kept = |version: &str, connection: &str| {
+            parse(&format!("GET / HTTP/1.{version}\r\n{connection}\r\n")).expect("a head").keeps_alive()
+        };
+        assert!(kept("1", "") && kept("1", "Connection: x, keep-alive\r\n"));
+        assert!(!kept("1", "Connection: x\r\nConnection: y , CLOSE\r\n"));
+        assert!(!kept("0", "") && kept("0", "Connection: Keep-Alive\r\n"));
+        assert!(!kept("0", "Connection: keep-alive, close\r\n"));
+    }
+}

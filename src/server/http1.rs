@@ -1,0 +1,348 @@
+//! HTTP/1.1 with a caller: one request after the other, read and answered by the task of the connection.
+//!
+//! hyper's server hands bodies over by channels and keeps a buffer of its own filled, which with its head's way
+//! through a map was measured at a quarter of the instructions of a push. Here a body is read straight to where it stays, and
+//! a caller that goes away is noticed by the same task that waits for the vendor. What no caller of an API needs is
+//! left out: upgrades, trailers, interim answers but `100 Continue`.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, BytesMut};
+use http::header::CONNECTION;
+use http::{HeaderMap, Method, Response, Version};
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::connection::{Requests, linger, obey};
+use super::encode::{self, Length};
+use super::pulse::{Order, Pulse};
+
+use crate::answer::Reply;
+use crate::edge::{self, HEADER_BYTES_MAX};
+use crate::framing::{Framing, Part};
+use crate::intake::{Cut, Source};
+use crate::request::{Field, Head, Unreadable};
+
+/// The request line has room beside the header section; what is longer gets a bare 431.
+const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
+/// Room for reading a head and the short body behind it. An idle connection keeps it.
+const READ_BYTES: usize = 4 * 1024;
+/// And for a body in chunks.
+const READ_BYTES_LONG: usize = 64 * 1024;
+/// Bytes of later requests that are read while one is answered.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// How a connection ended.
+enum Ending {
+    /// After its last answer, or before the next request.
+    Done,
+    /// In the middle of something.
+    Broken,
+}
+
+/// What an answer has to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) version: Version,
+    /// Whether only the head of the answer is wanted.
+    pub(super) head: bool,
+}
+
+/// Serves a connection until it is done, late, or told to stop.
+pub(super) async fn serve<S>(stream: S, requests: Requests)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let pulse = Arc::clone(&requests.pulse);
+    let mut connection = Connection { stream, buffer: BytesMut::new(), pulse: Arc::clone(&pulse) };
+    let ended = {
+        let mut story = pin!(connection.serve(&requests));
+        let mut finishing = false;
+        poll_fn(|cx| {
+            loop {
+                // What has come already is read before the order to finish is: it gets its answer.
+                if let Poll::Ready(ended) = story.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                match obey(&pulse, cx, &mut finishing) {
+                    Order::Serve => return Poll::Pending,
+                    Order::Finish => {}
+                    Order::Close => return Poll::Ready(Ending::Broken),
+                }
+            }
+        })
+        .await
+    };
+    if matches!(ended, Ending::Done) {
+        Box::pin(linger(connection.stream)).await;
+    }
+}
+
+struct Connection<S> {
+    stream: S,
+    /// What was read and nobody asked for yet.
+    buffer: BytesMut,
+    pulse: Arc<Pulse>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    async fn serve(&mut self, requests: &Requests) -> Ending {
+        loop {
+            let head = match self.read_head().await {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ending::Done,
+                Err(Unread::Broken) => return Ending::Broken,
+                Err(Unread::Bad(why)) => {
+                    let answer = if why == Unreadable::TooLarge { TOO_LARGE } else { UNREADABLE };
+                    let told = self.write_all(answer).await;
+                    return if told.is_ok() { Ending::Done } else { Ending::Broken };
+                }
+            };
+            let mut body = Body::of(&head, self);
+            let Some(answer) = requests.answer(&head, &mut body).await else { return Ending::Broken };
+            let asked = Asked { version: head.version, head: head.method == Method::HEAD };
+            let is_whole = body.skip();
+            let keeps =
+                is_whole && head.keeps_alive() && !says_close(answer.headers()) && !self.pulse.finishes();
+            drop(head);
+            match self.write(answer, asked, keeps).await {
+                Ok(true) => {}
+                Ok(false) => return Ending::Done,
+                Err(_) => return Ending::Broken,
+            }
+            if self.buffer.is_empty() && self.buffer.capacity() > READ_BYTES {
+                self.buffer = BytesMut::new();
+            }
+        }
+    }
+
+    /// The head of the next request; `None` if there is none to come.
+    async fn read_head(&mut self) -> Result<Option<Head>, Unread> {
+        // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all: the
+        // second look is only repeated when there are twice as many, so that a slow caller costs no more than a fast one.
+        let (mut searched, mut judged) = (0, 0);
+        poll_fn(|cx| {
+            loop {
+                while searched == 0 && self.buffer.starts_with(b"\r\n") {
+                    self.buffer.advance(2);
+                }
+                if !self.buffer.is_empty() {
+                    self.pulse.received(false);
+                }
+                if let Some(end) = memchr::memmem::find(&self.buffer[searched..], END_OF_HEAD) {
+                    let length = searched + end + END_OF_HEAD.len();
+                    return Poll::Ready(self.take_head(length).map(Some));
+                }
+                let length = self.buffer.len();
+                if length > HEAD_BYTES_MAX {
+                    return Poll::Ready(Err(Unread::Bad(Unreadable::TooLarge)));
+                }
+                if length > 2 * judged {
+                    judged = length;
+                    if !Head::may_begin_with(&self.buffer) {
+                        return Poll::Ready(Err(Unread::Bad(Unreadable::Malformed)));
+                    }
+                }
+                searched = length.saturating_sub(END_OF_HEAD.len() - 1);
+                match self.poll_fill(READ_BYTES, cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0)) if length == 0 => return Poll::Ready(Ok(None)),
+                    Poll::Ready(_) => return Poll::Ready(Err(Unread::Broken)),
+                    Poll::Pending if length == 0 && self.pulse.finishes() => return Poll::Ready(Ok(None)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    fn take_head(&mut self, length: usize) -> Result<Head, Unread> {
+        if length > HEAD_BYTES_MAX {
+            return Err(Unread::Bad(Unreadable::TooLarge));
+        }
+        let head = Head::parse(&self.buffer[..length]).map_err(Unread::Bad)?;
+        self.buffer.advance(length);
+        Ok(head)
+    }
+
+    /// Reads once into the buffer, making room first.
+    fn poll_fill(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() - self.buffer.len() < room / 2 {
+            self.buffer.reserve(room);
+        }
+        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+    }
+
+    /// Writes an answer, and tells whether the connection stays open behind it.
+    async fn write(&mut self, answer: Response<Reply>, asked: Asked, keeps: bool) -> io::Result<bool> {
+        let (parts, mut reply) = answer.into_parts();
+        let length = Length::of(&parts, reply.size_hint().exact(), asked);
+        let keeps = keeps && length != Length::Close;
+        let room = if let Reply::Whole(body) = &reply { body.len() } else { 0 };
+        let mut bytes = encode::head(&parts, length, keeps, asked, room);
+        let no_body = asked.head || length == Length::None;
+        if let (Reply::Whole(body), false) = (&reply, no_body) {
+            bytes.extend_from_slice(body);
+        }
+        self.write_all(&bytes).await?;
+        if !no_body && let Reply::Stream(_) = &reply {
+            while let Some(frame) = poll_fn(|cx| Pin::new(&mut reply).poll_frame(cx)).await {
+                let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
+                match length {
+                    Length::Chunks => self.write_all(&encode::chunk(&data)).await?,
+                    _ => self.write_all(&data).await?,
+                }
+            }
+            if length == Length::Chunks {
+                self.write_all(&encode::chunk(&[])).await?;
+            }
+        }
+        Ok(keeps)
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = poll_fn(|cx| Pin::new(&mut self.stream).poll_write(cx, rest)).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.pulse.sent();
+            rest = &rest[written..];
+        }
+        poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx)).await
+    }
+}
+
+/// Why there is no head.
+enum Unread {
+    /// The connection broke.
+    Broken,
+    /// It brought something else.
+    Bad(Unreadable),
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
+/// The body of the request that is being answered.
+struct Body<'c, S> {
+    connection: &'c mut Connection<S>,
+    framing: Framing,
+    /// What is still to be written before the caller sends it.
+    interim: &'static [u8],
+}
+
+impl<'c, S: AsyncRead + AsyncWrite + Unpin + Send> Body<'c, S> {
+    fn of(head: &Head, connection: &'c mut Connection<S>) -> Self {
+        // What cannot be framed is refused with a close before anything of its body is read.
+        let framing = edge::framing(head).unwrap_or(Framing::Length(0));
+        let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        let waits = head.version == Version::HTTP_11 && head.all(Field::Expect).any(|value| expects(&value));
+        let interim = if waits && !framing.is_done() { CONTINUE } else { &[] };
+        Self { connection, framing, interim }
+    }
+
+    /// Passes what is here of a body nobody read; whether that was all of it.
+    fn skip(&mut self) -> bool {
+        while let Ok(Part::Data(_)) = self.framing.take(&mut self.connection.buffer) {}
+        self.framing.is_done()
+    }
+
+    /// Asks the caller for the body, if it waits for that.
+    fn poll_ask(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = &mut self.connection.stream;
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim = &self.interim[written..];
+            if self.interim.is_empty() {
+                return Pin::new(stream).poll_flush(cx);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, straight to where the body stays.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ask(cx))?;
+        pin!(self.connection.stream.read_buf(&mut buffer.limit(most))).poll(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Body<'_, S> {
+    fn declared(&self) -> Option<u64> {
+        self.framing.left()
+    }
+
+    fn poll_append(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<Result<bool, Cut>> {
+        if let Framing::Length(left @ 1..) = &mut self.framing {
+            let most = usize::try_from(*left).unwrap_or(usize::MAX).min(most);
+            let here = &mut self.connection.buffer;
+            let added = if here.is_empty() {
+                ready!(self.poll_read(cx, buffer, most)).unwrap_or(0)
+            } else {
+                let added = most.min(here.len());
+                buffer.extend_from_slice(&here[..added]);
+                here.advance(added);
+                added
+            };
+            let Framing::Length(left) = &mut self.framing else { return Poll::Ready(Err(Cut)) };
+            *left -= added as u64;
+            return Poll::Ready(if added == 0 { Err(Cut) } else { Ok(true) });
+        }
+        loop {
+            match self.framing.take(&mut self.connection.buffer) {
+                Err(_) => return Poll::Ready(Err(Cut)),
+                Ok(Part::End) => return Poll::Ready(Ok(false)),
+                Ok(Part::Data(bytes)) => {
+                    buffer.extend_from_slice(&bytes);
+                    return Poll::Ready(Ok(true));
+                }
+                Ok(Part::More) => {}
+            }
+            ready!(self.poll_ask(cx)).map_err(|_| Cut)?;
+            match ready!(self.connection.poll_fill(READ_BYTES_LONG, cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Err(Cut)),
+            }
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.connection.buffer.len() < AHEAD_BYTES_MAX {
+            match ready!(self.connection.poll_fill(READ_BYTES, cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+#[path = "http1_tests.rs"]
+mod tests;

@@ -1,0 +1,234 @@
+//! Requests by hand, and the same requests read by hyper's server: whatever is accepted here is read as hyper reads it.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use proptest::prelude::*;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+
+use super::*;
+use crate::server::pulse::{Patience, Pulses};
+
+/// A request as the gateway would see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    line: String,
+    fields: Vec<(&'static str, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+/// Fields that every request is compared by.
+const COMPARED: [(Field, &str); 4] = [
+    (Field::Authorization, "authorization"),
+    (Field::ContentType, "content-type"),
+    (Field::Host, "host"),
+    (Field::RequestId, "x-request-id"),
+];
+
+async fn send(mut to: DuplexStream, pieces: Vec<Vec<u8>>) {
+    for piece in pieces {
+        to.write_all(&piece).await.ok();
+        tokio::task::yield_now().await;
+    }
+    to.shutdown().await.ok();
+    // Kept open for answers.
+    let mut answers = Vec::new();
+    to.read_to_end(&mut answers).await.ok();
+}
+
+/// The requests that stand in these pieces, up to the first that is refused or not whole.
+async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let sending = tokio::spawn(send(theirs, pieces));
+    let patience = std::time::Duration::from_secs(10);
+    let pulse = Pulses::new(Patience { head: patience, idle: patience }).add();
+    let mut connection = Connection { stream: ours, buffer: BytesMut::new(), pulse };
+    let mut seen = Vec::new();
+    while let Ok(Some(head)) = connection.read_head().await {
+        if edge::check(&head).is_err() {
+            break;
+        }
+        let (mut source, mut body) = (Body::of(&head, &mut connection), Vec::new());
+        let whole = loop {
+            match poll_fn(|cx| source.poll_append(cx, &mut body, 7)).await {
+                Ok(true) => {}
+                outcome => break outcome == Ok(false),
+            }
+        };
+        if !whole {
+            break;
+        }
+        let fields =
+            COMPARED.iter().flat_map(|(field, name)| head.all(*field).map(|value| (*name, value.to_vec())));
+        seen.push(Seen { line: format!("{} {}", head.method, head.uri), fields: fields.collect(), body });
+        if !head.keeps_alive() {
+            break;
+        }
+    }
+    drop(connection);
+    sending.await.expect("no panic");
+    seen
+}
+
+/// The same by hyper's server.
+async fn read_by_hyper(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let sending = tokio::spawn(send(theirs, pieces));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let service = service_fn(|request: Request<Incoming>| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let (parts, body) = request.into_parts();
+            if let Ok(body) = body.collect().await {
+                let fields = COMPARED.iter().flat_map(|(_, name)| {
+                    parts.headers.get_all(*name).iter().map(|value| (*name, value.as_bytes().to_vec()))
+                });
+                let (line, fields) = (format!("{} {}", parts.method, parts.uri), fields.collect());
+                seen.lock().expect("no panic").push(Seen { line, fields, body: body.to_bytes().to_vec() });
+            }
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .half_close(true)
+        .serve_connection(TokioIo::new(ours), service);
+    let _ = served.await;
+    sending.await.expect("no panic");
+    let seen = seen.lock().expect("no panic");
+    seen.clone()
+}
+
+fn by_both(pieces: &[Vec<u8>]) -> [Vec<Seen>; 2] {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async { [read(pieces.to_vec()).await, read_by_hyper(pieces.to_vec()).await] })
+}
+
+/// What hyper reads must begin with what is read here. It may go on where this is stricter.
+#[track_caller]
+fn agree(pieces: &[Vec<u8>]) -> usize {
+    let [ours, theirs] = by_both(pieces);
+    let text = String::from_utf8_lossy(&pieces.concat()).into_owned();
+    assert_eq!(ours[..], theirs[..ours.len().min(theirs.len())], "{text:?}");
+    ours.len()
+}
+
+const HOST: &str = "Host: x\r\n";
+
+#[test]
+fn requests_by_hand() {
+    let get = format!("GET /a HTTP/1.1\r\n{HOST}\r\n");
+    let post = |fields: &str, body: &str| format!("POST /p HTTP/1.1\r\n{HOST}{fields}\r\n{body}");
+    let rows = [
+        (get.clone(), 1),
+        (format!("\r\n\r\n{get}"), 1),
+        (format!("{get}{get}\r\n{get}"), 3),
+        (post("Content-Length: 2\r\n", "{}") + &get, 2),
+        (post("Content-Length: 2\r\nConnection: close\r\n", "{}") + &get, 1),
+        (post("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n") + &get, 2),
+        (post("Transfer-Encoding: Chunked\r\n", "1;x\r\n{\r\n01\r\n}\r\n0\r\nTrailer: 1\r\n\r\n") + &get, 2),
+        (post("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n"), 0),
+        (post("Transfer-Encoding: chunked\r\n", "2\r\n{}x\n0\r\n\r\n"), 0),
+        (post("Content-Length: 3\r\n", "{}"), 0),
+        (post("Content-Length: 2\r\nExpect: 100-continue\r\n", "{}") + &get, 2),
+        (format!("GET http://x/a HTTP/1.1\r\n{HOST}\r\n"), 1),
+        (format!("GET /a?b#c HTTP/1.1\r\n{HOST}\r\n"), 1),
+        (format!("GET /a HTTP/1.0\r\n{HOST}\r\n{get}"), 1),
+        (format!("GET /a HTTP/1.0\r\n{HOST}Connection: keep-alive\r\n\r\n{get}"), 2),
+        (get.replace("\r\n", "\n"), 0),
+        (get.replacen("\r\n", "\n", 1), 0),
+        (format!("GET  /a HTTP/1.1\r\n{HOST}\r\n"), 0),
+        ("GET /a HTTP/1.1\r\nHost : x\r\n\r\n".to_owned(), 0),
+        (get.replace("1.1", "2.0"), 0),
+    ];
+    for (text, count) in rows {
+        assert_eq!(agree(&[text.clone().into_bytes()]), count, "{text:?}");
+        let single: Vec<_> = text.bytes().map(|byte| vec![byte]).collect();
+        assert_eq!(agree(&single), count, "byte by byte: {text:?}");
+    }
+}
+
+#[test]
+fn heads_have_limits() {
+    let with = |length: usize| {
+        let start = format!("GET /a HTTP/1.1\r\n{HOST}X: ");
+        let text = format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4));
+        by_both(&[text.into_bytes()])[0].len()
+    };
+    assert_eq!((with(HEADER_BYTES_MAX), with(HEAD_BYTES_MAX + 1)), (1, 0));
+}
+
+fn fragment() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        "GET /a HTTP/1.1\r\n",
+        "POST /p?q=1 HTTP/1.1\r\n",
+        "PUT /p HTTP/1.0\r\n",
+        "Host: x\r\n",
+        "Host: x\r\n",
+        "Authorization: Bearer t\r\n",
+        "X-Request-Id:  1 \r\n",
+        "Content-Type: a;b=\"c\"\r\n",
+        "Content-Length: 2\r\n",
+        "Content-Length: 0\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Connection: keep-alive\r\n",
+        "Connection: close\r\n",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "{}",
+        "2\r\n{}\r\n",
+        "0\r\n\r\n",
+        "\n",
+        "\r",
+        " ",
+        ":",
+    ]);
+    prop_oneof![
+        12 => known.prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 1..4),
+    ]
+}
+
+/// A request that is good in most of its parts.
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    let whole = prop::sample::select(vec![
+        "GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nX-Request-Id: 7\r\n\r\n{}",
+        "POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+        "PUT /p HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx",
+    ]);
+    let changed = (whole, prop::option::weighted(0.4, (any::<prop::sample::Index>(), any::<u8>())));
+    let changed = changed.prop_map(|(text, change)| {
+        let mut bytes = text.as_bytes().to_vec();
+        if let Some((at, byte)) = change {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    });
+    prop_oneof![3 => changed, 1 => prop::collection::vec(fragment(), 1..12).prop_map(|parts| parts.concat())]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_accepted_is_read_as_hyper_reads_it(
+        requests in prop::collection::vec(request(), 1..4),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let bytes = requests.concat();
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<_> = cuts.windows(2).map(|cut| bytes[cut[0]..cut[1]].to_vec()).collect();
+        agree(&pieces);
+        prop_assert_eq!(by_both(&pieces)[0].len(), by_both(&[bytes])[0].len(), "pieces make no difference");
+    }
+}
