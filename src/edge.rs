@@ -36,8 +36,7 @@ pub fn check(head: &Head) -> Result<(), Refusal> {
 /// How the body of an HTTP/1 request lies on its connection (RFC 9112, 6.3), if that can be read in one way only.
 pub fn framing(head: &Head) -> Result<Framing, Refusal> {
     let length = one(head, Field::ContentLength, "two Content-Length headers; send one")?;
-    let other =
-        Refusal::Unroutable("the only Transfer-Encoding served here is 'chunked', and that in HTTP/1.1");
+    let other = Refusal::Unroutable("the only Transfer-Encoding served here is 'chunked'");
     let Ok(coding) = head.one(Field::TransferEncoding) else { return Err(other) };
     match (length, coding) {
         (None, None) => Ok(Framing::Length(0)),
