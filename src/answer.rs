@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body;
+use crate::fields::Fields;
 use crate::operation::Family;
 use crate::refusal::Refusal;
 use crate::telemetry::Record;
@@ -131,7 +131,7 @@ pub fn said(body: &Bytes) -> Said {
 /// Turns answers that must not reach the caller as they are into refusals.
 pub fn judge(
     status: StatusCode,
-    headers: &HeaderMap,
+    fields: &Fields,
     body: &[u8],
     code: Option<u32>,
     family: Family,
@@ -141,7 +141,7 @@ pub fn judge(
         return Err(Refusal::VendorRejectedCredential);
     }
     if status.is_client_error() || status.is_server_error() {
-        let html = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let html = fields.get("Content-Type").is_some_and(|value| value.starts_with(b"text/html"));
         let text = body.trim_ascii_start();
         if html || text.is_empty() || text.starts_with(b"<") {
             return Err(Refusal::VendorErrorPage { status });
@@ -222,11 +222,11 @@ mod tests {
     #[test]
     fn answers_that_are_not_for_callers_are_replaced() {
         let reason = |status: u16, kind: &str, body: &str, family| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, kind.parse().expect("a header value"));
+            let mut fields = Fields::default();
+            fields.append_parsed(&httparse::Header { name: "content-type", value: kind.as_bytes() });
             let code = said(&Bytes::from(body.to_owned())).code;
             let status = StatusCode::from_u16(status).expect("a status");
-            judge(status, &headers, body.as_bytes(), code, family).err().map(|refusal| refusal.reason())
+            judge(status, &fields, body.as_bytes(), code, family).err().map(|refusal| refusal.reason())
         };
         let json = "application/json";
         let error = r#"{"error":{"code":1101,"message":"x"}}"#;

@@ -5,9 +5,10 @@
 
 use http::{Method, Version};
 
+use crate::fields::FieldValue;
 use crate::framing::{Chunk, Framing};
 use crate::refusal::Refusal;
-use crate::request::{Field, FieldValue, Head};
+use crate::request::{Field, Head};
 
 /// Header section limits (bytes, fields).
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
@@ -43,11 +44,7 @@ pub fn framing(head: &Head) -> Result<Framing, Refusal> {
         (Some(length), None) => declared(&length)
             .map(Framing::Length)
             .ok_or(Refusal::Unroutable("Content-Length is not a number of bytes")),
-        (None, Some(coding))
-            if coding.eq_ignore_ascii_case(b"chunked") && head.version == Version::HTTP_11 =>
-        {
-            Ok(Framing::Chunked(Chunk::Head))
-        }
+        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked(Chunk::Head)),
         (None, Some(_)) => Err(other),
         (Some(_), Some(_)) => {
             Err(Refusal::Unroutable("Content-Length together with Transfer-Encoding; send one of them"))
@@ -95,7 +92,7 @@ mod tests {
         assert_eq!(check_request(|r| host(r).method("POST").header("transfer-encoding", "Chunked")), Ok(()));
         assert_eq!(check_request(|r| host(r).uri("http://GATEWAY/v3/push")), Ok(()));
         assert_eq!(check_request(|r| r.version(Version::HTTP_2)), Ok(()));
-        let bad: [fn(http::request::Builder) -> http::request::Builder; 14] = [
+        let bad: [fn(http::request::Builder) -> http::request::Builder; 13] = [
             |r| r,
             |r| r.header("host", "a").header("host", "a"),
             |r| r.header("host", "a").header("authorization", "x").header("authorization", "x"),
@@ -106,7 +103,6 @@ mod tests {
             |r| r.header("host", "a").header("content-length", ""),
             |r| r.header("host", "a").header("content-length", "18446744073709551616"),
             |r| r.header("host", "a").header("transfer-encoding", "gzip, chunked"),
-            |r| r.header("host", "a").header("transfer-encoding", "chunked").version(Version::HTTP_10),
             |r| r.header("host", "a").uri("http://other/v3/push"),
             |r| r.header("host", "a").method("CONNECT"),
             |r| r.header("host", "a").method("OPTIONS").uri("*"),

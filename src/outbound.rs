@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER, SET_COOKIE};
-use http::{StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 
 use crate::body::Facts;
 use crate::budget::{Said, Standing, whole_seconds};
 use crate::config::Region;
+use crate::fields::{FieldValue, Fields, Part};
 use crate::intake::Hold;
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
@@ -20,23 +20,20 @@ use crate::tenant::{Grant, OriginId};
 use crate::vendor::Message;
 
 /// `X-Request-Id`
-pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: &str = "X-Request-Id";
 /// Headers of a request that travel on, as they are written.
 static FORWARDED: [(Field, &str); 3] =
     [(Field::Accept, "Accept"), (Field::ContentType, "Content-Type"), (Field::EncryptType, "X-Encrypt-Type")];
 /// And those that travel on where it is wanted.
 static TRACE_CONTEXT: [(Field, &str); 2] =
     [(Field::TraceParent, "Traceparent"), (Field::TraceState, "Tracestate")];
-static LIMIT: HeaderName = HeaderName::from_static("x-rate-limit-limit");
-static QUOTA: HeaderName = HeaderName::from_static("x-rate-limit-quota");
-static REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
-static RESET: HeaderName = HeaderName::from_static("x-rate-limit-reset");
-static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-/// Rate headers an answer can gain: four of the vendor's form, two of the IETF's.
-const RATE_HEADERS: usize = 6;
+const LIMIT: &str = "X-Rate-Limit-Limit";
+const QUOTA: &str = "X-Rate-Limit-Quota";
+const REMAINING: &str = "X-Rate-Limit-Remaining";
+const RESET: &str = "X-Rate-Limit-Reset";
+const PREFERENCE_APPLIED: &str = "Preference-Applied";
+const RATE_LIMIT: &str = "Ratelimit";
+const RATE_LIMIT_POLICY: &str = "Ratelimit-Policy";
 
 const OUR_AGENT: HeaderValue = HeaderValue::from_static(concat!("jpush-gateway/", env!("CARGO_PKG_VERSION")));
 
@@ -149,84 +146,78 @@ pub fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
 }
 
 /// Drops from an answer what names the vendor's server or is about the vendor's own clients.
-pub fn relay_headers(headers: &mut HeaderMap) {
-    headers.remove(SERVER);
-    headers.remove(SET_COOKIE);
+pub fn relay_fields(fields: &mut Fields) {
+    fields.remove("Server");
+    fields.remove("Set-Cookie");
 }
 
-/// The headers of an answer that another request may be given: all but those that tell about its own moment.
-pub fn lasting_headers(headers: &HeaderMap) -> HeaderMap {
-    let momentary = [
-        &REQUEST_ID,
-        &LIMIT,
-        &QUOTA,
-        &REMAINING,
-        &RESET,
-        &RATE_LIMIT,
-        &RATE_LIMIT_POLICY,
-        &PREFERENCE_APPLIED,
-        &RETRY_AFTER,
-    ];
-    let lasting = headers.iter().filter(|(name, _)| !momentary.contains(name));
-    lasting.map(|(name, value)| (name.clone(), value.clone())).collect()
+/// The fields of an answer that another request may be given: all but those that tell about its own moment.
+pub fn lasting_fields(fields: &Fields) -> Fields {
+    fields.without(&[
+        REQUEST_ID,
+        LIMIT,
+        QUOTA,
+        REMAINING,
+        RESET,
+        RATE_LIMIT,
+        RATE_LIMIT_POLICY,
+        PREFERENCE_APPLIED,
+        "Retry-After",
+    ])
 }
 
 /// What the rate headers of an answer say. The window's reset comes in whole seconds.
-pub fn rate_said(status: StatusCode, headers: &HeaderMap) -> Said {
-    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u32>().ok();
+pub fn rate_said(status: StatusCode, fields: &Fields) -> Said {
+    let number = |name| fields.get(name)?.text()?.trim().parse::<u32>().ok();
     Said {
-        limit: number(&LIMIT).or_else(|| number(&QUOTA)),
-        remaining: number(&REMAINING),
-        reset: number(&RESET).map(|seconds| Duration::from_secs(seconds.into())),
+        limit: number(LIMIT).or_else(|| number(QUOTA)),
+        remaining: number(REMAINING),
+        reset: number(RESET).map(|seconds| Duration::from_secs(seconds.into())),
         refused: status == StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
 /// Tells that a `wait` preference was applied (RFC 7240, 3).
-pub fn add_preference(headers: &mut HeaderMap, seconds: u32) {
-    let value = format!("wait={seconds}");
-    headers.insert(&PREFERENCE_APPLIED, HeaderValue::from_str(&value).expect("letters and digits"));
+pub fn add_preference(fields: &mut Fields, seconds: u32) {
+    fields.set(PREFERENCE_APPLIED, &[Part::Text("wait="), Part::Number(seconds.into())]);
 }
 
 /// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.
-pub fn add_rate_headers(headers: &mut HeaderMap, standing: &Standing) {
-    headers.reserve(RATE_HEADERS);
-    let limit = headers.get(&LIMIT).or_else(|| headers.get(&QUOTA)).cloned();
-    if let Some(limit) = limit {
-        headers.entry(&LIMIT).or_insert_with(|| limit.clone());
-        headers.entry(&QUOTA).or_insert(limit);
-    } else {
-        headers.insert(&LIMIT, HeaderValue::from(standing.limit));
-        headers.insert(&QUOTA, HeaderValue::from(standing.limit));
+pub fn add_rate_fields(fields: &mut Fields, standing: &Standing) {
+    let number = |number: u32| [Part::Number(number.into())];
+    let (limit, quota) = (fields.get(LIMIT), fields.get(QUOTA));
+    match (limit.map(|limit| limit.to_vec()), quota.map(|quota| quota.to_vec())) {
+        (Some(_), Some(_)) => {}
+        (Some(limit), None) => fields.append(QUOTA, &[Part::Value(FieldValue::parsed(&limit))]),
+        (None, Some(quota)) => fields.append(LIMIT, &[Part::Value(FieldValue::parsed(&quota))]),
+        (None, None) => {
+            fields.append(LIMIT, &number(standing.limit));
+            fields.append(QUOTA, &number(standing.limit));
+        }
     }
-    headers.entry(&REMAINING).or_insert_with(|| HeaderValue::from(standing.remaining));
-    headers.entry(&RESET).or_insert_with(|| HeaderValue::from(whole_seconds(standing.reset)));
+    let reset = whole_seconds(standing.reset);
+    if fields.get(REMAINING).is_none() {
+        fields.append(REMAINING, &number(standing.remaining));
+    }
+    if fields.get(RESET).is_none() {
+        fields.append(RESET, &[Part::Number(reset)]);
+    }
     let window = whole_seconds(standing.window);
-    headers.insert(
-        &RATE_LIMIT_POLICY,
-        list_item(standing.name.as_str(), "q", standing.limit.into(), "w", window),
-    );
-    let remaining = standing.remaining.into();
-    headers.insert(
-        &RATE_LIMIT,
-        list_item(standing.name.as_str(), "r", remaining, "t", whole_seconds(standing.reset)),
-    );
+    fields.set(RATE_LIMIT_POLICY, &list_item(standing, "q", standing.limit, "w", window));
+    fields.set(RATE_LIMIT, &list_item(standing, "r", standing.remaining, "t", reset));
 }
 
-/// One String Item with two Integer parameters (RFC 9651), written without going through `fmt`.
-fn list_item(name: &str, first: &str, one: u64, second: &str, two: u64) -> HeaderValue {
-    let mut numbers = [itoa::Buffer::new(), itoa::Buffer::new()];
-    let [one_digits, two_digits] = &mut numbers;
-    let parts =
-        ["\"", name, "\";", first, "=", one_digits.format(one), ";", second, "=", two_digits.format(two)];
-    // Names, two numbers of twenty digits, and the signs between them.
-    let mut text = [0; 64];
-    let mut length = 0;
-    for part in parts {
-        text[length..length + part.len()].copy_from_slice(part.as_bytes());
-        length += part.len();
-    }
-    HeaderValue::from_bytes(&text[..length]).expect("budget names are letters and underscores")
+/// One String Item with two Integer parameters (RFC 9651).
+fn list_item(
+    standing: &Standing,
+    first: &'static str,
+    one: u32,
+    second: &'static str,
+    two: u64,
+) -> [Part<'static>; 10] {
+    let (name, one, two) = (Part::Text(standing.name.as_str()), Part::Number(one.into()), Part::Number(two));
+    let text = Part::Text;
+    [text("\""), name, text("\";"), text(first), text("="), one, text(";"), text(second), text("="), two]
 }
 
 /// The caller's request id if it is at most 128 visible ASCII characters.

@@ -6,21 +6,20 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use http::{Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::auth::Unidentified;
 use crate::body::Defect;
 use crate::budget::Exhausted;
+use crate::fields::{FieldValue, Fields, Part};
 use crate::operation::{BadPath, BudgetName, Envelope, Family, NoMatch, OperationId};
+use crate::response::Response;
 use crate::tenant::Denied;
 use crate::vendor::CircuitOpen;
 
 /// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
-pub static REASON: HeaderName = HeaderName::from_static("x-jpush-gateway-reason");
+pub const REASON: &str = "X-Jpush-Gateway-Reason";
 
 /// Why a request gets an answer of ours.
 #[derive(Debug, thiserror::Error)]
@@ -254,42 +253,40 @@ impl Refusal {
     pub fn answer(&self, place: Place) -> Response<String> {
         let message = self.to_string();
         let code = self.code(place.family());
-        let mut answer = Response::new(place.envelope().write(code, &message));
-        *answer.status_mut() = self.status(place.family());
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(&REASON, HeaderValue::from_static(self.reason()));
-        self.add_headers(headers);
-        answer
+        let mut fields = Fields::with_room(0, 0);
+        fields.append("Content-Type", &[Part::Text("application/json")]);
+        fields.append(REASON, &[Part::Text(self.reason())]);
+        self.add_fields(&mut fields);
+        let body = place.envelope().write(code, &message);
+        Response { closes: self.closes(), ..Response::new(self.status(place.family()), fields, body) }
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap) {
-        match self {
+    fn add_fields(&self, fields: &mut Fields) {
+        let retry_after = match self {
             Self::Unauthenticated(_) => {
-                let challenge = HeaderValue::from_static("Basic realm=\"jpush-gateway\"");
-                headers.insert(WWW_AUTHENTICATE, challenge);
+                return fields.append("Www-Authenticate", &[Part::Text("Basic realm=\"jpush-gateway\"")]);
             }
             Self::MethodNotAllowed { allow } => {
-                headers.insert(ALLOW, HeaderValue::from_str(allow).expect("methods are ASCII"));
+                let allow = HeaderValue::from_str(allow).expect("methods are ASCII");
+                return fields.append("Allow", &[Part::Value(FieldValue::from(&allow))]);
             }
-            Self::Exhausted(exhausted) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(exhausted.retry_after_seconds()));
-            }
-            Self::Overloaded { .. } | Self::Draining => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(1));
-            }
-            Self::VendorCircuitOpen(open) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(open.retry_after_seconds()));
-            }
-            // What else is on the connection was not read, or cannot be told from what was.
+            Self::Exhausted(exhausted) => exhausted.retry_after_seconds(),
+            Self::Overloaded { .. } | Self::Draining => 1,
+            Self::VendorCircuitOpen(open) => open.retry_after_seconds(),
+            _ => return,
+        };
+        fields.append("Retry-After", &[Part::Number(retry_after)]);
+    }
+
+    /// Whether what else is on the connection was not read, or cannot be told from what was.
+    fn closes(&self) -> bool {
+        matches!(
+            self,
             Self::Unroutable(_)
-            | Self::BodyTooLarge { .. }
-            | Self::BodyTimeout { .. }
-            | Self::HeaderTooLarge { .. } => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
-        }
+                | Self::BodyTooLarge { .. }
+                | Self::BodyTimeout { .. }
+                | Self::HeaderTooLarge { .. }
+        )
     }
 }
 
@@ -368,6 +365,10 @@ mod tests {
         Place::Known(OperationId::named(name).expect("an operation"))
     }
 
+    fn field<'a>(answer: &'a Response<String>, name: &str) -> &'a str {
+        answer.fields.get(name).and_then(FieldValue::text).unwrap_or_default()
+    }
+
     #[test]
     fn every_reply_has_the_reason_status_and_code_of_the_contract() {
         let exhausted = |name| {
@@ -415,9 +416,9 @@ mod tests {
         ];
         for (refusal, operation, status, code) in rows {
             let answer = refusal.answer(place(operation));
-            assert_eq!(answer.status().as_u16(), status, "{refusal:?}");
-            assert_eq!(answer.headers()[&REASON], refusal.reason());
-            let body: serde_json::Value = serde_json::from_str(answer.body()).expect("JSON");
+            assert_eq!(answer.status.as_u16(), status, "{refusal:?}");
+            assert_eq!(field(&answer, REASON), refusal.reason());
+            let body: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
             assert_eq!(body["error"]["code"], code, "{refusal:?}");
             assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
         }
@@ -427,7 +428,7 @@ mod tests {
     fn envelopes_are_those_the_sdks_of_each_call_read() {
         let json = |operation| {
             let answer = Refusal::VendorUnreachable.answer(place(operation));
-            serde_json::from_str::<serde_json::Value>(answer.body()).expect("JSON")
+            serde_json::from_str::<serde_json::Value>(&answer.body).expect("JSON")
         };
         assert_eq!(json("push").as_object().expect("object").len(), 1);
         assert_eq!(json("push-quota")["code"], json("push-quota")["error"]["code"]);
@@ -440,14 +441,14 @@ mod tests {
     fn headers_tell_what_to_do_next() {
         let wait = Duration::from_millis(2_001);
         let exhausted = Exhausted::Quota { limit: 1, window: Duration::from_mins(1), wait };
-        assert_eq!(Refusal::from(exhausted).answer(place("push")).headers()[RETRY_AFTER], "3");
-        assert_eq!(Refusal::Draining.answer(place("push")).headers()[RETRY_AFTER], "1");
+        assert_eq!(field(&Refusal::from(exhausted).answer(place("push")), "Retry-After"), "3");
+        assert_eq!(field(&Refusal::Draining.answer(place("push")), "Retry-After"), "1");
         let open = Refusal::from(CircuitOpen { retry_after: Duration::from_millis(1_001) });
-        assert_eq!(open.answer(place("push")).headers()[RETRY_AFTER], "2");
+        assert_eq!(field(&open.answer(place("push")), "Retry-After"), "2");
         let challenge = Refusal::from(Unidentified::Missing).answer(Place::of_path("/v3/files"));
-        assert_eq!(challenge.headers()[WWW_AUTHENTICATE], "Basic realm=\"jpush-gateway\"");
+        assert_eq!(field(&challenge, "Www-Authenticate"), "Basic realm=\"jpush-gateway\"");
         let allow = Refusal::from(NoMatch::MethodNotAllowed { allow: "GET, POST".into() });
-        assert_eq!(allow.answer(place("push")).headers()[ALLOW], "GET, POST");
+        assert_eq!(field(&allow.answer(place("push")), "Allow"), "GET, POST");
     }
 
     #[test]
@@ -461,6 +462,6 @@ mod tests {
     fn a_defect_keeps_its_code_and_words() {
         let defect = Defect { rule: Rule::Json, code: 8100, message: "line 3 is \"bad\"".into() };
         let answer = Refusal::from(defect).answer(place("schedule-create"));
-        assert_eq!(answer.body(), r#"{"error":{"code":8100,"message":"line 3 is \"bad\""}}"#);
+        assert_eq!(answer.body, r#"{"error":{"code":8100,"message":"line 3 is \"bad\""}}"#);
     }
 }

@@ -4,11 +4,11 @@
 //! putting every field of a push into a map cost more than judging it.
 
 use std::mem::MaybeUninit;
-use std::ops::Deref;
 
-use http::{HeaderValue, Method, Uri, Version};
+use http::{Method, Uri, Version};
 use smallvec::SmallVec;
 
+use crate::fields::FieldValue;
 use crate::framing::ends_lines_plainly;
 
 /// Most header fields of a head that is read at all; the limit that callers are told is lower.
@@ -62,36 +62,6 @@ impl Field {
     fn named(name: &[u8]) -> Option<Self> {
         let is_it = |known: &str| known.len() == name.len() && known.as_bytes().eq_ignore_ascii_case(name);
         NAMES.iter().find_map(|(field, known)| is_it(known).then_some(*field))
-    }
-}
-
-/// What a header field says. It cannot hold a line end, wherever it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldValue<'v>(&'v [u8]);
-
-impl<'v> FieldValue<'v> {
-    /// As bytes.
-    pub fn bytes(self) -> &'v [u8] {
-        self.0
-    }
-
-    /// As a text, if it is ASCII.
-    pub fn text(self) -> Option<&'v str> {
-        std::str::from_utf8(self.0).ok().filter(|text| text.is_ascii())
-    }
-}
-
-impl Deref for FieldValue<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0
-    }
-}
-
-impl<'v> From<&'v HeaderValue> for FieldValue<'v> {
-    fn from(value: &'v HeaderValue) -> Self {
-        Self(value.as_bytes())
     }
 }
 
@@ -165,6 +135,10 @@ impl Head {
                 head.place(known, start, field.value.len());
             }
         }
+        // It came with HTTP/1.1 (RFC 9112, 6.1): who knows what the sender means by it.
+        if minor == 0 && head.first(Field::TransferEncoding).is_some() {
+            return Err(Unreadable::Malformed);
+        }
         Ok(head)
     }
 
@@ -188,7 +162,7 @@ impl Head {
     /// What every field of this name says.
     pub fn all(&self, field: Field) -> impl Iterator<Item = FieldValue<'_>> {
         let places = self.fields.iter().filter(move |place| place.field == field);
-        places.map(|place| FieldValue(&self.text[place.start as usize..place.end as usize]))
+        places.map(|place| FieldValue::parsed(&self.text[place.start as usize..place.end as usize]))
     }
 
     /// What the only field of this name says.
@@ -206,7 +180,7 @@ impl Head {
         let says = |option: &[u8]| {
             let values = self.all(Field::Connection);
             values
-                .flat_map(|value| value.0.split(|byte| *byte == b','))
+                .flat_map(|value| value.bytes().split(|byte| *byte == b','))
                 .any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
         };
         !says(b"close") && (self.version != Version::HTTP_10 || says(b"keep-alive"))
@@ -288,6 +262,7 @@ mod tests {
             ("GET /<> HTTP/1.1\r\n\r\n", Unreadable::Malformed),
             ("GET / HTTP/1.1\nHost: x\r\n\r\n", Unreadable::Malformed),
             ("GET / HTTP/1.1\r\nHost: x\n\r\n", Unreadable::Malformed),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Unreadable::Malformed),
         ];
         for (text, why) in rows {
             assert_eq!(parse(text).err(), Some(why), "{text}");

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, sleep_until};
 
 use crate::budget::{self, Clock, Decision, Draw, Granted, Horizon, Moment, Patience, Taker, Turn};
+use crate::fields::FieldValue;
 use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
-use crate::request::{Field, FieldValue, Head};
+use crate::request::{Field, Head};
 use crate::store::{Asked, Payment, Slots, Store};
 use crate::vendor::Deadlines;
 

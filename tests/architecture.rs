@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of their dependencies: a line may use lines above it, and nothing beside or below.
 const ORDER: &[&[&str]] = &[
-    &["detach", "framing", "operation", "secret"],
-    &["request"],
+    &["detach", "fields", "framing", "operation", "secret"],
+    &["request", "response"],
     &["config"],
     &["body", "budget", "sandbox"],
     &["store", "tenant"],
@@ -37,9 +37,11 @@ const PURE: &[&str] = &[
     "outbound",
     "refusal",
     "edge",
+    "fields",
     "framing",
     "payload",
     "request",
+    "response",
 ];
 
 /// What a pure module never names.

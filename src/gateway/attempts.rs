@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use http::Response;
-
 use super::Worker;
 use super::repeats::delivery_of;
 
@@ -14,11 +12,12 @@ use crate::ledger::Entered;
 use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
+use crate::response::Response;
 use crate::retry::Delivery;
 use crate::store::Payment;
 use crate::telemetry::VendorNote;
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{Answer, Choice, Deadlines, Failure, Message, NotSent};
+use crate::vendor::{self, Choice, Deadlines, Failure, Message, NotSent};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -61,10 +60,10 @@ impl Worker {
             let refusal = match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await
             {
                 Ok(answer) => {
-                    let said = outbound::rate_said(answer.status, &answer.headers);
+                    let said = outbound::rate_said(answer.response.status, &answer.response.fields);
                     let arrived = self.clock.at(answer.arrived);
                     let standing = dispatched.settle(arrived, said, operation.budget);
-                    match self.receive(answer, operation, deadlines.start, &mut note).await {
+                    match self.receive(answer.response, operation, deadlines.start, &mut note).await {
                         Err(cut @ (Refusal::VendorTimeout | Refusal::VendorInterrupted)) => cut,
                         outcome => {
                             return undoubted(outcome, first).map(|answer| Exchanged { answer, standing });
@@ -107,12 +106,12 @@ impl Worker {
 
     async fn receive(
         &self,
-        answer: Answer,
+        answer: Response<vendor::Body>,
         operation: OperationId,
         start: Instant,
         note: &mut (impl FnMut(VendorNote) + Send),
     ) -> Result<Response<Read>, Refusal> {
-        let Answer { status, headers, extensions, body, .. } = answer;
+        let Response { status, reason, fields, closes, body } = answer;
         let read = answer::read(body).await.inspect_err(|refusal| {
             self.telemetry.metrics.vendor_failure(operation, refusal.reason());
         })?;
@@ -121,17 +120,13 @@ impl Worker {
         let code = said.code;
         note(VendorNote { status: status.as_u16(), code, msg_id: said.msg_id, took: start.elapsed() });
         if let Some(body) = body {
-            answer::judge(status, &headers, body, code, operation.family()).inspect_err(|refusal| {
+            answer::judge(status, &fields, body, code, operation.family()).inspect_err(|refusal| {
                 if matches!(refusal, Refusal::VendorRejectedCredential) {
                     tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
                 }
             })?;
         }
-        let mut answer = Response::new(read);
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        *answer.extensions_mut() = extensions;
-        Ok(answer)
+        Ok(Response { status, reason, fields, closes, body: read })
     }
 }
 
@@ -141,7 +136,7 @@ fn undoubted<T>(
     first: Option<Refusal>,
 ) -> Result<Response<T>, Refusal> {
     let nothing_done = match &outcome {
-        Ok(answer) => Delivery::of_answer(answer.status()) == Delivery::None,
+        Ok(answer) => Delivery::of_answer(answer.status) == Delivery::None,
         Err(refusal) => delivery_of(refusal) == Delivery::None,
     };
     match first {

@@ -1,15 +1,16 @@
 //! What a request is asked before its story begins, and the answers the gateway makes on the spot.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Response};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::answer::Reply;
 use crate::body;
+use crate::fields::{Fields, Part};
 use crate::operation::OperationId;
 use crate::outbound::{REQUEST_ID, VendorRequest};
 use crate::refusal::{Place, Refusal};
 use crate::request::{Field, Head};
+use crate::response::Response;
 use crate::telemetry::{Effect, Record};
 use crate::tenant::Wishes;
 
@@ -38,10 +39,10 @@ pub(super) fn is_probe(head: &Head) -> bool {
 pub(super) fn probe(record: &mut Record) -> Response<Reply> {
     let body = Bytes::from_static(br#"{"service":"jpush-gateway"}"#);
     record.answered(200, body.len());
-    let mut answer = Response::new(Reply::Whole(body));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer.headers_mut().insert(&REQUEST_ID, record.request_id().clone());
-    answer
+    let mut fields = Fields::with_room(0, 0);
+    fields.append("Content-Type", &[Part::Text("application/json")]);
+    fields.append(REQUEST_ID, &[Part::Value(record.request_id().into())]);
+    Response::new(StatusCode::OK, fields, Reply::Whole(body))
 }
 
 pub(super) fn refuse(refusal: &Refusal, place: Place, record: Box<Record>) -> Response<Reply> {
@@ -52,13 +53,13 @@ pub(super) fn refuse(refusal: &Refusal, place: Place, record: Box<Record>) -> Re
 
 pub(super) fn ours(refusal: &Refusal, place: Place, request_id: &HeaderValue) -> Response<Reply> {
     let mut answer = refusal.answer(place).map(|body| Reply::Whole(body.into()));
-    answer.headers_mut().insert(&REQUEST_ID, request_id.clone());
+    answer.fields.append(REQUEST_ID, &[Part::Value(request_id.into())]);
     answer
 }
 
 pub(super) fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Box<Record>) {
-    let Reply::Whole(body) = answer.body() else { return };
-    record.refused(refusal, answer.status().as_u16(), body.len());
+    let Reply::Whole(body) = &answer.body else { return };
+    record.refused(refusal, answer.status.as_u16(), body.len());
 }
 
 /// What the audit log says of a call that is dispatched.

@@ -15,8 +15,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::Response;
-use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
@@ -29,6 +27,7 @@ use crate::body::{Ahead, Subject};
 use crate::budget::{Clock, Standing};
 use crate::detach::FinishAnyway;
 use crate::edge;
+use crate::fields::{FieldValue, Fields, Part};
 use crate::intake::{self, Source, SpareBuffers, unless_gone};
 use crate::ledger::Ledger;
 use crate::load::{self, Load};
@@ -36,7 +35,8 @@ use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::{Place, Refusal};
-use crate::request::{Field, FieldValue, Head};
+use crate::request::{Field, Head};
+use crate::response::Response;
 use crate::retry::Delivery;
 use crate::setup::Setup;
 use crate::store::{Payment, Store};
@@ -92,6 +92,12 @@ struct Call {
     _places: [load::Place; 2],
 }
 
+/// The answer of a call that was made, and what it says about the call.
+struct Answered {
+    answer: Response<Reply>,
+    delivery: Delivery,
+}
+
 /// What a request that may be made comes to.
 enum Prepared {
     Call(Box<Call>),
@@ -134,7 +140,7 @@ impl Worker {
             Some(ours(&Refusal::Internal, Place::of_path("/"), &request_id))
         })?;
         if self.load.leaving() {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            answer.closes = true;
         }
         Some(answer)
     }
@@ -179,7 +185,7 @@ impl Worker {
         match self.prepare(admitted, received, head, &mut record).await {
             Ok(Prepared::Call(call)) => {
                 let left = self.if_left(grant, &call.mark);
-                FinishAnyway::new(Arc::clone(self).forward(call, record), left).await
+                FinishAnyway::new(Arc::clone(self).forward(call, record), left).await.answer
             }
             Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record),
             Err(refusal) => self.refuse_granted(&refusal, &grant, record),
@@ -297,7 +303,7 @@ impl Worker {
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
-    async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Response<Reply> {
+    async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Answered {
         let Call { grant, request, payment, deadlines, mut mark, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
@@ -312,40 +318,38 @@ impl Worker {
         };
         let (answer, delivery) = match outcome {
             Ok(Exchanged { mut answer, standing }) => {
-                let delivery = Delivery::of_answer(answer.status());
-                outbound::relay_headers(answer.headers_mut());
-                add_headers(answer.headers_mut(), standing, &record);
-                record.answered(answer.status().as_u16(), answer.body().ready_bytes());
+                let delivery = Delivery::of_answer(answer.status);
+                outbound::relay_fields(&mut answer.fields);
+                add_fields(&mut answer.fields, standing, &record);
+                record.answered(answer.status.as_u16(), answer.body.ready_bytes());
                 (answer.map(|read| read.into_reply(record)), delivery)
             }
             Err(refusal) => {
                 let delivery = repeats::delivery_of(&refusal);
-                let mut answer = self.refuse_granted(&refusal, &grant, record);
-                answer.extensions_mut().insert(delivery);
-                (answer, delivery)
+                (self.refuse_granted(&refusal, &grant, record), delivery)
             }
         };
         mark.end(delivery, &answer);
-        answer
+        Answered { answer, delivery }
     }
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
         let budget = grant.credential().budget(grant.operation().budget);
         let standing = budget.map(|budget| budget.standing_for(grant.taker().caller, self.clock.now()));
-        add_headers(answer.headers_mut(), standing, &record);
+        add_fields(&mut answer.fields, standing, &record);
         close_record(refusal, &answer, record);
         answer
     }
 }
 
-/// Headers of every answer to a granted call, the vendor's and ours.
-fn add_headers(headers: &mut HeaderMap, standing: Option<Standing>, record: &Record) {
-    headers.insert(&REQUEST_ID, record.request_id().clone());
+/// Header fields of every answer to a granted call, the vendor's and ours.
+fn add_fields(fields: &mut Fields, standing: Option<Standing>, record: &Record) {
+    fields.set(REQUEST_ID, &[Part::Value(record.request_id().into())]);
     if let Some(seconds) = record.preference() {
-        outbound::add_preference(headers, seconds);
+        outbound::add_preference(fields, seconds);
     }
     if let Some(standing) = standing {
-        outbound::add_rate_headers(headers, &standing);
+        outbound::add_rate_fields(fields, &standing);
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Response, Uri};
+use http::Uri;
 use tokio::time::timeout_at;
 
 use super::attempts::{Attempts, Exchanged, time_for_another};
 use super::local::fresh_request_id;
-use super::{Worker, add_headers};
+use super::{Answered, Worker, add_fields};
 
 use crate::answer::Reply;
 use crate::body::{Cid, Facts};
@@ -22,6 +22,7 @@ use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::request::{Field, Head};
+use crate::response::Response;
 use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Fingerprint, Recall, Saved, Turn, Watch};
 use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
 use crate::telemetry::{Record, VendorNote};
@@ -183,9 +184,9 @@ impl Worker {
         let mut answer = answer.map(Reply::Whole);
         let budget = grant.credential().budget(grant.operation().budget);
         let standing = budget.map(|budget| budget.standing(self.clock.now()));
-        add_headers(answer.headers_mut(), standing, &record);
-        let bytes = if let Reply::Whole(body) = answer.body() { body.len() } else { 0 };
-        record.answered(answer.status().as_u16(), bytes);
+        add_fields(&mut answer.fields, standing, &record);
+        let bytes = if let Reply::Whole(body) = &answer.body { body.len() } else { 0 };
+        record.answered(answer.status.as_u16(), bytes);
         answer
     }
 
@@ -273,7 +274,7 @@ impl Worker {
         };
         let cids = match self.exchange(attempts, request.message(), payment, note).await {
             Ok(Exchanged { answer, .. }) => {
-                answer.body().whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
+                answer.body.whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
             }
             Err(_) => Vec::new(),
         };
@@ -289,17 +290,14 @@ impl Worker {
         self: &Arc<Self>,
         grant: Grant,
         mark: &Mark,
-    ) -> impl FnOnce() -> Option<Heir<Response<Reply>>> + Send + Unpin + use<> {
+    ) -> impl FnOnce() -> Option<Heir<Answered>> + Send + Unpin + use<> {
         let left = if let Mark::Body(call) = mark { Some((Arc::clone(self), *call, grant)) } else { None };
         move || {
             let (worker, call, grant) = left?;
             let window = grant.tenant().repeats.resend_guard;
             let broken =
                 worker.setup.recall.guard.broke(grant.caller().number, call, Instant::now(), window)?;
-            Some(Box::new(move |answer: Response<Reply>| {
-                let delivery = answer.extensions().get().copied().unwrap_or(Delivery::Final);
-                broken.end(delivery, saved(&answer));
-            }))
+            Some(Box::new(move |Answered { answer, delivery }| broken.end(delivery, saved(&answer))))
         }
     }
 }
@@ -333,8 +331,8 @@ pub(super) fn delivery_of(refusal: &Refusal) -> Delivery {
 }
 
 fn saved(answer: &Response<Reply>) -> Option<Arc<Saved>> {
-    let Reply::Whole(body) = answer.body() else { return None };
-    Some(Saved::new(answer.status(), outbound::lasting_headers(answer.headers()), body))
+    let Reply::Whole(body) = &answer.body else { return None };
+    Some(Saved::new(answer.status, outbound::lasting_fields(&answer.fields), body))
 }
 
 /// What tells one call of a caller's from another.

@@ -3,36 +3,34 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::StatusCode;
 use tokio::sync::watch;
+
+use crate::fields::Fields;
+use crate::response::Response;
 
 /// An answer that was given once, without what belongs to one request alone.
 pub struct Saved {
     status: StatusCode,
-    headers: HeaderMap,
+    fields: Fields,
     body: Bytes,
 }
 
 impl Saved {
     /// Keeps an answer.
-    pub fn new(status: StatusCode, headers: HeaderMap, body: &[u8]) -> Arc<Self> {
+    pub fn new(status: StatusCode, fields: Fields, body: &[u8]) -> Arc<Self> {
         // A body can be a small part of a large buffer.
-        Arc::new(Self { status, headers, body: Bytes::copy_from_slice(body) })
+        Arc::new(Self { status, fields, body: Bytes::copy_from_slice(body) })
     }
 
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {
-        const FIELD_BYTES: usize = 96;
-        let text = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-        size_of::<Self>() + self.body.len() + text.map(|length| length + FIELD_BYTES).sum::<usize>()
+        size_of::<Self>() + self.body.len() + self.fields.bytes()
     }
 
     /// The answer once more.
     pub fn answer(&self) -> Response<Bytes> {
-        let mut answer = Response::new(self.body.clone());
-        *answer.status_mut() = self.status;
-        *answer.headers_mut() = self.headers.clone();
-        answer
+        Response::new(self.status, self.fields.clone(), self.body.clone())
     }
 }
 

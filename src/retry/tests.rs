@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::*;
 use crate::body::Cid;
 use crate::config::VendorKey;
+use crate::fields::Fields;
 
 const KEY: &str = "7d431e42dfa6a6d693ac2d04";
 
@@ -22,7 +23,7 @@ fn digest(text: impl AsRef<[u8]>) -> Digest {
 
 #[expect(clippy::unnecessary_wraps, reason = "as calls that are over hand it in")]
 fn answer(body: &[u8]) -> Option<Arc<Saved>> {
-    Some(Saved::new(StatusCode::OK, HeaderMap::new(), body))
+    Some(Saved::new(StatusCode::OK, Fields::default(), body))
 }
 
 #[track_caller]

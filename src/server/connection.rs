@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request};
 use hyper::body::{Body, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http2;
@@ -23,6 +23,7 @@ use crate::auth::ClientCertificate;
 use crate::edge::HEADER_BYTES_MAX;
 use crate::intake::{Cut, Source};
 use crate::request::Head;
+use crate::response::Response;
 
 /// As for HTTP/1: the pseudo-fields have room beside the header section.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
@@ -146,7 +147,11 @@ where
         async move {
             let (parts, incoming) = request.into_parts();
             let mut body = Http2Body { incoming, rest: Bytes::new() };
-            requests.answer(&Head::from(parts), &mut body).await.ok_or(Gone)
+            let answer = requests.answer(&Head::from(parts), &mut body).await.ok_or(Gone)?;
+            let mut response = http::Response::new(answer.body);
+            *response.status_mut() = answer.status;
+            *response.headers_mut() = HeaderMap::from(&answer.fields);
+            Ok::<_, Gone>(response)
         }
     });
     let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");

@@ -3,12 +3,11 @@
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::response::Parts;
-use http::{HeaderName, Version};
-use hyper::ext::ReasonPhrase;
+use http::Version;
 
 use super::http1::Asked;
+
+use crate::response::Response;
 
 /// Room for a head; longer ones grow.
 const HEAD_BYTES: usize = 640;
@@ -28,9 +27,9 @@ pub(super) enum Length {
 
 impl Length {
     /// What fits an answer whose body has so many bytes, or nobody knows how many.
-    pub(super) fn of(parts: &Parts, bytes: Option<u64>, asked: Asked) -> Self {
+    pub(super) fn of<B>(answer: &Response<B>, bytes: Option<u64>, asked: Asked) -> Self {
         match bytes {
-            _ if matches!(parts.status.as_u16(), 204 | 304) => Self::None,
+            _ if matches!(answer.status.as_u16(), 204 | 304) => Self::None,
             Some(bytes) => Self::Bytes(bytes),
             None if asked.version == Version::HTTP_10 => Self::Close,
             None => Self::Chunks,
@@ -39,23 +38,22 @@ impl Length {
 }
 
 /// Writes the head of an answer, with room for so many bytes behind it.
-pub(super) fn head(parts: &Parts, length: Length, keeps: bool, asked: Asked, room: usize) -> Vec<u8> {
+pub(super) fn head<B>(
+    answer: &Response<B>,
+    length: Length,
+    keeps: bool,
+    asked: Asked,
+    room: usize,
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES + room);
     // As the request: some old clients read nothing else.
     bytes.extend_from_slice(if asked.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    bytes.extend_from_slice(parts.status.as_str().as_bytes());
+    bytes.extend_from_slice(answer.status.as_str().as_bytes());
     bytes.push(b' ');
-    let usual = || parts.status.canonical_reason().unwrap_or_default().as_bytes();
-    bytes.extend_from_slice(parts.extensions.get().map_or_else(usual, ReasonPhrase::as_bytes));
+    let usual = || answer.status.canonical_reason().unwrap_or_default();
+    bytes.extend_from_slice(answer.reason.as_deref().unwrap_or_else(usual).as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    for (name, value) in &parts.headers {
-        // These are ours to say.
-        if *name != CONTENT_LENGTH && *name != CONNECTION && *name != TRANSFER_ENCODING {
-            write_name(&mut bytes, name);
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-    }
+    answer.fields.write(&mut bytes);
     match length {
         Length::Bytes(number) => {
             bytes.extend_from_slice(b"Content-Length: ");
@@ -70,7 +68,7 @@ pub(super) fn head(parts: &Parts, length: Length, keeps: bool, asked: Asked, roo
     } else if asked.version == Version::HTTP_10 {
         bytes.extend_from_slice(b"Connection: keep-alive\r\n");
     }
-    if !parts.headers.contains_key(DATE) {
+    if answer.fields.get("Date").is_none() {
         bytes.extend_from_slice(b"Date: ");
         append_date(&mut bytes);
         bytes.extend_from_slice(b"\r\n");
@@ -85,20 +83,6 @@ pub(super) fn chunk(data: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(data);
     bytes.extend_from_slice(b"\r\n");
     bytes
-}
-
-/// In title case, as some old clients expect it.
-fn write_name(bytes: &mut Vec<u8>, name: &HeaderName) {
-    let start = bytes.len();
-    bytes.extend_from_slice(name.as_str().as_bytes());
-    let mut begins = true;
-    for byte in &mut bytes[start..] {
-        if begins {
-            byte.make_ascii_uppercase();
-        }
-        begins = *byte == b'-';
-    }
-    bytes.extend_from_slice(b": ");
 }
 
 /// The time as a header says it; written once a second.
@@ -116,60 +100,55 @@ fn append_date(bytes: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Response};
+    use http::StatusCode;
 
     use super::*;
+    use crate::fields::{Fields, Part};
 
     const ASKED: Asked = Asked { version: Version::HTTP_11, head: false };
+    const OLD: Asked = Asked { version: Version::HTTP_10, head: false };
 
-    fn written(answer: http::response::Builder, bytes: Option<u64>, keeps: bool, asked: Asked) -> String {
-        let parts = answer.header("date", "now").body(()).expect("an answer").into_parts().0;
-        let length = Length::of(&parts, bytes, asked);
-        String::from_utf8(head(&parts, length, keeps, asked, 0)).expect("ASCII")
+    fn answer(status: u16) -> Response<()> {
+        let mut fields = Fields::default();
+        fields.append("Date", &[Part::Text("now")]);
+        Response::new(StatusCode::from_u16(status).expect("a status"), fields, ())
     }
 
     #[test]
     fn heads_say_how_their_bodies_end_and_whether_the_connection_does() {
-        let answer = || Response::builder();
-        let old = Asked { version: Version::HTTP_10, ..ASKED };
-        let stray =
-            |answer: http::response::Builder| answer.header("content-length", "9").header("connection", "x");
         let rows = [
-            (written(answer(), Some(2), true, ASKED), "1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n"),
+            (200, Some(2), true, ASKED, "1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n"),
+            (200, None, true, ASKED, "1.1 200 OK\r\nDate: now\r\nTransfer-Encoding: chunked\r\n"),
+            (200, None, false, OLD, "1.0 200 OK\r\nDate: now\r\nConnection: close\r\n"),
             (
-                written(stray(answer()), Some(2), true, ASKED),
-                "1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n",
-            ),
-            (
-                written(answer(), None, true, ASKED),
-                "1.1 200 OK\r\nDate: now\r\nTransfer-Encoding: chunked\r\n",
-            ),
-            (written(answer(), None, false, old), "1.0 200 OK\r\nDate: now\r\nConnection: close\r\n"),
-            (
-                written(answer(), Some(0), true, old),
+                200,
+                Some(0),
+                true,
+                OLD,
                 "1.0 200 OK\r\nDate: now\r\nContent-Length: 0\r\nConnection: keep-alive\r\n",
             ),
-            (written(answer().status(204), Some(0), true, ASKED), "1.1 204 No Content\r\nDate: now\r\n"),
+            (204, Some(0), true, ASKED, "1.1 204 No Content\r\nDate: now\r\n"),
             (
-                written(answer().status(599).header("x-a-bC", "1"), Some(0), false, ASKED),
-                "1.1 599 \r\nX-A-Bc: 1\r\nDate: now\r\nContent-Length: 0\r\nConnection: close\r\n",
+                599,
+                Some(0),
+                false,
+                ASKED,
+                "1.1 599 \r\nDate: now\r\nContent-Length: 0\r\nConnection: close\r\n",
             ),
         ];
-        for (written, expected) in rows {
-            assert_eq!(written, format!("HTTP/{expected}\r\n"));
+        for (status, bytes, keeps, asked, expected) in rows {
+            let answer = answer(status);
+            let written = head(&answer, Length::of(&answer, bytes, asked), keeps, asked, 0);
+            assert_eq!(String::from_utf8(written).expect("ASCII"), format!("HTTP/{expected}\r\n"));
         }
     }
 
     #[test]
-    fn the_vendors_reason_and_every_value_of_a_field_stay() {
-        let mut answer = Response::new(());
-        answer.extensions_mut().insert(ReasonPhrase::from_static(b"Fine"));
-        for value in ["1", "2"] {
-            answer.headers_mut().append("link", HeaderValue::from_static(value));
-        }
-        let parts = answer.into_parts().0;
-        let text = String::from_utf8(head(&parts, Length::None, true, ASKED, 0)).expect("ASCII");
-        assert!(text.starts_with("HTTP/1.1 200 Fine\r\nLink: 1\r\nLink: 2\r\nDate: "), "{text}");
+    fn the_vendors_reason_stays_and_a_date_is_added() {
+        let mut answer = Response { reason: Some("Fine".into()), ..answer(200) };
+        answer.fields.remove("Date");
+        let text = String::from_utf8(head(&answer, Length::None, true, ASKED, 0)).expect("ASCII");
+        assert!(text.starts_with("HTTP/1.1 200 Fine\r\nDate: "), "{text}");
         assert!(text.ends_with(" GMT\r\n\r\n"), "{text}");
     }
 }

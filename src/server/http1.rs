@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, BytesMut};
-use http::header::CONNECTION;
-use http::{HeaderMap, Method, Response, Version};
+use http::{Method, Version};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
@@ -26,6 +25,7 @@ use crate::edge::{self, HEADER_BYTES_MAX};
 use crate::framing::{Framing, Part};
 use crate::intake::{Cut, Source};
 use crate::request::{Field, Head, Unreadable};
+use crate::response::Response;
 
 /// The request line has room beside the header section; what is longer gets a bare 431.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
@@ -112,8 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             let Some(answer) = requests.answer(&head, &mut body).await else { return Ending::Broken };
             let asked = Asked { version: head.version, head: head.method == Method::HEAD };
             let is_whole = body.skip();
-            let keeps =
-                is_whole && head.keeps_alive() && !says_close(answer.headers()) && !self.pulse.finishes();
+            let keeps = is_whole && head.keeps_alive() && !answer.closes && !self.pulse.finishes();
             drop(head);
             match self.write(answer, asked, keeps).await {
                 Ok(true) => {}
@@ -185,12 +184,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     /// Writes an answer, and tells whether the connection stays open behind it.
     async fn write(&mut self, answer: Response<Reply>, asked: Asked, keeps: bool) -> io::Result<bool> {
-        let (parts, mut reply) = answer.into_parts();
-        let length = Length::of(&parts, reply.size_hint().exact(), asked);
+        let length = Length::of(&answer, answer.body.size_hint().exact(), asked);
         let keeps = keeps && length != Length::Close;
-        let room = if let Reply::Whole(body) = &reply { body.len() } else { 0 };
-        let mut bytes = encode::head(&parts, length, keeps, asked, room);
+        let room = if let Reply::Whole(body) = &answer.body { body.len() } else { 0 };
+        let mut bytes = encode::head(&answer, length, keeps, asked, room);
         let no_body = asked.head || length == Length::None;
+        let mut reply = answer.body;
         if let (Reply::Whole(body), false) = (&reply, no_body) {
             bytes.extend_from_slice(body);
         }
@@ -230,10 +229,6 @@ enum Unread {
     Broken,
     /// It brought something else.
     Bad(Unreadable),
-}
-
-fn says_close(headers: &HeaderMap) -> bool {
-    headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// The body of the request that is being answered.

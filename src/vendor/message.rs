@@ -1,7 +1,7 @@
 //! One request as it stands on the wire, written once and sent as often as it may be.
 
+use crate::fields::FieldValue;
 use crate::operation::Verb;
-use crate::request::FieldValue;
 use bytes::Bytes;
 
 /// Bodies up to this length are copied behind the head, so that both leave in one write.

@@ -18,7 +18,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, StatusCode};
 use tokio::time::timeout_at;
 
 use circuit::Circuit;
@@ -30,6 +29,7 @@ pub use message::{Head, Message};
 pub use proxy::ProxyError;
 
 use crate::framing::Framing;
+use crate::response::Response;
 use crate::tenant::OriginId;
 
 /// Connections without a call are closed after this long; the vendor's own idle time-out is not documented.
@@ -127,14 +127,8 @@ impl NotSent {
 
 /// The head of the vendor's answer, with its body still on the way.
 pub struct Answer {
-    /// Status.
-    pub status: StatusCode,
-    /// Headers, without those of the vendor's connection.
-    pub headers: HeaderMap,
-    /// The reason phrase, if it is not the usual one.
-    pub extensions: Extensions,
-    /// The body, to be read.
-    pub body: Body,
+    /// The answer; its body is to be read.
+    pub response: Response<Body>,
     /// When the head was here.
     pub arrived: Instant,
 }
@@ -250,8 +244,9 @@ impl Pool {
             })?;
         self.circuit(origin).succeeded();
         let Answered { head, framing, arrived, due } = answered;
-        let wire::Head { status, headers, extensions, .. } = head;
-        Ok(Answer { status, headers, extensions, body: Body::new(lease, framing, due), arrived })
+        let wire::Head { status, reason, fields, .. } = head;
+        let body = Body::new(lease, framing, due);
+        Ok(Answer { response: Response { reason, ..Response::new(status, fields, body) }, arrived })
     }
 
     /// Whether a call would be refused because its host is down, asked before it is paid for. It would not over a

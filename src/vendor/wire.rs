@@ -5,14 +5,10 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{Extensions, StatusCode};
-use hyper::ext::ReasonPhrase;
+use bytes::{Buf, BytesMut};
+use http::StatusCode;
 
+use crate::fields::{Fields, title_case};
 use crate::framing::{Chunk, Framing, Malformed};
 
 /// Longest head, interim answers before it apart, in bytes.
@@ -21,25 +17,12 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const FIELDS_MAX: usize = 100;
 /// Interim answers (1xx) before the answer.
 const INTERIM_MAX: u32 = 16;
-/// Fields that the gateway adds to an answer, a request id and six about its budget: room for them is made at once.
-const FIELDS_TO_COME: usize = 7;
-
-/// `D/rest_api_v3_push`, on the rate of calls.
-static RATE_FIELDS: [HeaderName; 4] = [
-    HeaderName::from_static("x-rate-limit-limit"),
-    HeaderName::from_static("x-rate-limit-quota"),
-    HeaderName::from_static("x-rate-limit-remaining"),
-    HeaderName::from_static("x-rate-limit-reset"),
-];
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
 /// A head without what belongs to the vendor's connection.
 pub(super) struct Head {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    /// Holds the reason phrase if it is not the usual one.
-    pub(super) extensions: Extensions,
+    /// The reason phrase, if it is not the usual one.
+    pub(super) reason: Option<Box<str>>,
+    pub(super) fields: Fields,
     /// Whether the connection can serve another call after the body.
     pub(super) keep_alive: bool,
 }
@@ -87,60 +70,54 @@ impl HeadReader {
 
 fn head(answer: &httparse::Response<'_, '_>, raw: &[u8]) -> Result<(Head, Framing), Malformed> {
     let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(|_| Malformed)?;
-    let ours = Bytes::copy_from_slice(raw);
-    let mut headers = HeaderMap::with_capacity(answer.headers.len() + FIELDS_TO_COME);
-    let mut framing = Fields::default();
+    let mut fields = Fields::with_room(answer.headers.len(), raw.len());
+    let mut framed = Framed::default();
     let mut connection =
         Connection { keep_alive: answer.version == Some(1), closes: false, named: Vec::new() };
     for field in answer.headers.iter() {
-        let name = name(field.name.as_bytes())?;
-        if name == CONTENT_LENGTH {
-            framing.length(field.value)?;
-        } else if name == TRANSFER_ENCODING {
-            framing.coding(answer.version, field.value)?;
-            continue;
-        } else if name == CONNECTION {
-            connection.read(field.value);
-            continue;
-        } else if belongs_to_the_connection(&name) {
-            continue;
+        match OfConnection::named(field.name) {
+            None => fields.append_parsed(field),
+            Some(OfConnection::Length) => framed.length(field.value)?,
+            Some(OfConnection::Coding) => framed.coding(answer.version, field.value)?,
+            Some(OfConnection::Options) => connection.read(field.value),
+            Some(OfConnection::Other) => {}
         }
-        let at = field.value.as_ptr() as usize - raw.as_ptr() as usize;
-        let value = ours.slice(at..at + field.value.len());
-        headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)?);
     }
     for name in &connection.named {
-        headers.remove(name);
+        fields.remove(name);
     }
-    let framing = framing.of(status)?;
-    if matches!(framing, Framing::Chunked(_)) {
-        headers.remove(CONTENT_LENGTH);
-    }
-    let mut extensions = Extensions::new();
-    let reason = answer.reason.unwrap_or_default();
-    if !reason.is_empty()
-        && Some(reason) != status.canonical_reason()
-        && let Ok(phrase) = ReasonPhrase::try_from(reason.as_bytes())
-    {
-        extensions.insert(phrase);
-    }
+    let framing = framed.of(status)?;
+    let reason =
+        answer.reason.filter(|reason| !reason.is_empty() && Some(*reason) != status.canonical_reason());
     let keep_alive = connection.keep_alive && !connection.closes && framing != Framing::UntilClose;
-    Ok((Head { status, headers, extensions, keep_alive }, framing))
+    Ok((Head { status, reason: reason.map(Box::from), fields, keep_alive }, framing))
 }
 
-/// A field's name. Those the vendor sends with every answer are kept ready: reading one anew allocates.
-fn name(bytes: &[u8]) -> Result<HeaderName, Malformed> {
-    let kept = RATE_FIELDS.iter().find(|kept| kept.as_str().as_bytes().eq_ignore_ascii_case(bytes));
-    match kept {
-        Some(kept) => Ok(kept.clone()),
-        None => HeaderName::from_bytes(bytes).map_err(|_| Malformed),
+/// A field that belongs to the vendor's connection (RFC 9110, 7.6.1, and what older programs send) or frames the body.
+#[derive(Clone, Copy)]
+enum OfConnection {
+    Length,
+    Coding,
+    Options,
+    Other,
+}
+
+impl OfConnection {
+    fn named(name: &str) -> Option<Self> {
+        const NAMES: [(&str, OfConnection); 10] = [
+            ("content-length", OfConnection::Length),
+            ("transfer-encoding", OfConnection::Coding),
+            ("connection", OfConnection::Options),
+            ("keep-alive", OfConnection::Other),
+            ("proxy-authenticate", OfConnection::Other),
+            ("proxy-authorization", OfConnection::Other),
+            ("proxy-connection", OfConnection::Other),
+            ("te", OfConnection::Other),
+            ("trailer", OfConnection::Other),
+            ("upgrade", OfConnection::Other),
+        ];
+        NAMES.iter().find_map(|(known, kind)| known.eq_ignore_ascii_case(name).then_some(*kind))
     }
-}
-
-/// RFC 9110, 7.6.1, and what older programs send; `Connection` and `Transfer-Encoding` are read apart.
-fn belongs_to_the_connection(name: &HeaderName) -> bool {
-    [&KEEP_ALIVE, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION, &PROXY_CONNECTION, &TE, &TRAILER, &UPGRADE]
-        .contains(&name)
 }
 
 /// What `Connection` says.
@@ -148,8 +125,8 @@ struct Connection {
     keep_alive: bool,
     /// It was said once, so whatever else is said does not count.
     closes: bool,
-    /// Fields that end with this connection.
-    named: Vec<HeaderName>,
+    /// Fields that end with this connection, in title case.
+    named: Vec<String>,
 }
 
 impl Connection {
@@ -160,8 +137,8 @@ impl Connection {
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
                 // An HTTP/1.0 answer is kept open by it.
                 self.keep_alive = true;
-            } else if let Ok(name) = HeaderName::from_bytes(token) {
-                self.named.push(name);
+            } else if let Ok(name) = std::str::from_utf8(token) {
+                self.named.push(title_case(name));
             }
         }
     }
@@ -169,12 +146,12 @@ impl Connection {
 
 /// The header fields that frame a body.
 #[derive(Default)]
-struct Fields {
+struct Framed {
     length: Option<u64>,
     chunked: bool,
 }
 
-impl Fields {
+impl Framed {
     /// `Content-Length`, once or the same number several times.
     fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
         for number in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {

@@ -49,7 +49,7 @@ fn read(pieces: &[&[u8]]) -> Result<Seen, Malformed> {
         return Err(Malformed);
     }
     let kept = head.keep_alive && buffer.is_empty();
-    Ok(Seen { status: head.status.as_u16(), headers: listed(&head.headers), body, kept })
+    Ok(Seen { status: head.status.as_u16(), headers: listed(&HeaderMap::from(&head.fields)), body, kept })
 }
 
 /// The same by hyper's client; `None` if it sees no whole answer.
