@@ -4,8 +4,11 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Longest line with the size of a chunk, extensions included, and longest section of trailers.
-const CHUNK_HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Longest line with the size of a chunk, extensions included, in bytes. Nobody who means well writes longer ones, and
+/// each chunk may have one.
+const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Longest section of trailers, in bytes.
+const TRAILER_BYTES_MAX: usize = 4 * 1024;
 /// Number of trailers.
 const TRAILERS_MAX: usize = 100;
 /// Parts of a body up to this length are copied out, so that the buffer stays in one piece.
@@ -99,11 +102,11 @@ impl Chunk {
     fn advance(self, buffer: &mut BytesMut) -> Result<Option<Self>, Malformed> {
         let (length, next) = match self {
             Self::Head => match httparse::parse_chunk_size(buffer).map_err(|_| Malformed)? {
-                // The parser takes a line without a digit for a zero.
-                httparse::Status::Complete(_) if !buffer[0].is_ascii_hexdigit() => return Err(Malformed),
-                httparse::Status::Complete((length, 0)) => (length, Self::Trailers),
-                httparse::Status::Complete((length, size)) => (length, Self::Data(size)),
-                httparse::Status::Partial => return more(buffer),
+                httparse::Status::Complete((length, size)) if is_chunk_line(&buffer[..length]) => {
+                    (length, if size == 0 { Self::Trailers } else { Self::Data(size) })
+                }
+                httparse::Status::Complete(_) => return Err(Malformed),
+                httparse::Status::Partial => return self.more(buffer.len()),
             },
             Self::DataEnd => match &buffer[..] {
                 [b'\r', b'\n', ..] => (2, Self::Head),
@@ -113,30 +116,37 @@ impl Chunk {
             Self::Trailers => {
                 let mut fields = [httparse::EMPTY_HEADER; TRAILERS_MAX];
                 match httparse::parse_headers(buffer, &mut fields).map_err(|_| Malformed)? {
-                    httparse::Status::Complete((length, _)) if !ends_lines_plainly(&buffer[..length]) => {
-                        return Err(Malformed);
+                    httparse::Status::Complete((length, _)) if ends_lines_plainly(&buffer[..length]) => {
+                        (length, Self::Done)
                     }
-                    httparse::Status::Complete((length, _)) => (length, Self::Done),
-                    httparse::Status::Partial => return more(buffer),
+                    httparse::Status::Complete(_) => return Err(Malformed),
+                    httparse::Status::Partial => return self.more(buffer.len()),
                 }
             }
             Self::Data(_) | Self::Done => return Ok(Some(self)),
         };
-        if length > CHUNK_HEAD_BYTES_MAX {
-            return Err(Malformed);
-        }
+        self.more(length)?;
         buffer.advance(length);
         Ok(Some(next))
     }
+
+    /// More bytes are needed, unless these are too many already.
+    fn more(self, bytes: usize) -> Result<Option<Self>, Malformed> {
+        let bytes_max = if self == Self::Head { CHUNK_LINE_BYTES_MAX } else { TRAILER_BYTES_MAX };
+        if bytes > bytes_max { Err(Malformed) } else { Ok(None) }
+    }
+}
+
+/// Whether a line that the parser took for a chunk's is one for everybody: the parser takes one without a digit for a
+/// zero, and would let line feeds pass in an extension.
+fn is_chunk_line(line: &[u8]) -> bool {
+    let plain = |byte: &u8| !byte.is_ascii_control() || *byte == b'\t';
+    line[0].is_ascii_hexdigit() && line.strip_suffix(b"\r\n").is_some_and(|line| line.iter().all(plain))
 }
 
 /// Whether every line feed follows a carriage return; the parser would let others pass.
 pub fn ends_lines_plainly(lines: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', lines).all(|at| at > 0 && lines[at - 1] == b'\r')
-}
-
-fn more(buffer: &BytesMut) -> Result<Option<Chunk>, Malformed> {
-    if buffer.len() > CHUNK_HEAD_BYTES_MAX { Err(Malformed) } else { Ok(None) }
 }
 
 fn split(buffer: &mut BytesMut, length: usize) -> Bytes {

@@ -147,6 +147,7 @@ impl Head {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let parsed = httparse::Request::new(&mut []).parse_with_uninit_headers(bytes, &mut fields);
         matches!(parsed, Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders))
+            && ends_lines_plainly(bytes)
     }
 
     fn place(&mut self, field: Field, start: usize, length: usize) {

@@ -152,10 +152,11 @@ impl Worker {
         source: &mut dyn Source,
         mut record: Box<Record>,
     ) -> Option<Response<Reply>> {
-        if is_probe(head) {
+        let checked = edge::check(head);
+        if checked.is_ok() && is_probe(head) {
             return Some(probe(&mut record));
         }
-        let path = match edge::check(head).map(|()| Path::parse(head.uri.path())) {
+        let path = match checked.map(|()| Path::parse(head.uri.path())) {
             Ok(path) => path,
             Err(refusal) => return Some(refuse(&refusal, Place::of_path(head.uri.path()), record)),
         };

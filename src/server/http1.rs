@@ -33,8 +33,8 @@ const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
 const READ_BYTES: usize = 4 * 1024;
 /// And for a body in chunks.
 const READ_BYTES_LONG: usize = 64 * 1024;
-/// Bytes of later requests that are read while one is answered.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of later requests that are read while one is answered, to see whether its caller goes away.
+const AHEAD_BYTES_MAX: usize = 8 * 1024;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -64,7 +64,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let pulse = Arc::clone(&requests.pulse);
-    let mut connection = Connection { stream, buffer: BytesMut::new(), pulse: Arc::clone(&pulse) };
+    let mut connection =
+        Connection { stream, buffer: BytesMut::new(), has_grown: false, pulse: Arc::clone(&pulse) };
     let ended = {
         let mut story = pin!(connection.serve(&requests));
         let mut finishing = false;
@@ -92,6 +93,9 @@ struct Connection<S> {
     stream: S,
     /// What was read and nobody asked for yet.
     buffer: BytesMut,
+    /// The buffer takes more memory than an idle connection should keep. It does not tell itself: what was read out
+    /// of it counts no more.
+    has_grown: bool,
     pulse: Arc<Pulse>,
 }
 
@@ -119,9 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Ok(false) => return Ending::Done,
                 Err(_) => return Ending::Broken,
             }
-            if self.buffer.is_empty() && self.buffer.capacity() > READ_BYTES {
-                self.buffer = BytesMut::new();
-            }
+            self.shrink();
         }
     }
 
@@ -178,8 +180,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     fn poll_fill(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() - self.buffer.len() < room / 2 {
             self.buffer.reserve(room);
+            self.has_grown |= self.buffer.capacity() > 2 * READ_BYTES;
         }
         pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+    }
+
+    /// Gives the memory of a long request back.
+    fn shrink(&mut self) {
+        if self.has_grown && self.buffer.is_empty() {
+            (self.buffer, self.has_grown) = (BytesMut::new(), false);
+        }
     }
 
     /// Writes an answer, and tells whether the connection stays open behind it.
@@ -195,7 +205,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
         self.write_all(&bytes).await?;
         if !no_body && let Reply::Stream(_) = &reply {
-            while let Some(frame) = poll_fn(|cx| Pin::new(&mut reply).poll_frame(cx)).await {
+            loop {
+                // As long as the vendor takes, this is no idle connection.
+                let serving = self.pulse.serving();
+                let Some(frame) = poll_fn(|cx| Pin::new(&mut reply).poll_frame(cx)).await else { break };
+                drop(serving);
                 let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
                 match length {
                     Length::Chunks => self.write_all(&encode::chunk(&data)).await?,
@@ -235,38 +249,43 @@ enum Unread {
 struct Body<'c, S> {
     connection: &'c mut Connection<S>,
     framing: Framing,
-    /// What is still to be written before the caller sends it.
-    interim: &'static [u8],
+    /// Nobody can tell where it ends.
+    is_endless: bool,
+    /// What is still to be written before the caller sends it, flushed behind its last byte.
+    interim: Option<&'static [u8]>,
 }
 
 impl<'c, S: AsyncRead + AsyncWrite + Unpin + Send> Body<'c, S> {
     fn of(head: &Head, connection: &'c mut Connection<S>) -> Self {
-        // What cannot be framed is refused with a close before anything of its body is read.
-        let framing = edge::framing(head).unwrap_or(Framing::Length(0));
+        let framing = edge::framing(head);
+        let is_endless = framing.is_err();
+        let framing = framing.unwrap_or(Framing::Length(0));
         let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
         let waits = head.version == Version::HTTP_11 && head.all(Field::Expect).any(|value| expects(&value));
-        let interim = if waits && !framing.is_done() { CONTINUE } else { &[] };
-        Self { connection, framing, interim }
+        let interim = (waits && !framing.is_done()).then_some(CONTINUE);
+        Self { connection, framing, is_endless, interim }
     }
 
     /// Passes what is here of a body nobody read; whether that was all of it.
     fn skip(&mut self) -> bool {
         while let Ok(Part::Data(_)) = self.framing.take(&mut self.connection.buffer) {}
-        self.framing.is_done()
+        self.framing.is_done() && !self.is_endless
     }
 
     /// Asks the caller for the body, if it waits for that.
     fn poll_ask(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = &mut self.connection.stream;
-        while !self.interim.is_empty() {
-            let written = ready!(Pin::new(&mut *stream).poll_write(cx, self.interim))?;
+        while let Some(rest) = &mut self.interim {
+            if rest.is_empty() {
+                ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+                self.interim = None;
+                break;
+            }
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.interim = &self.interim[written..];
-            if self.interim.is_empty() {
-                return Pin::new(stream).poll_flush(cx);
-            }
+            *rest = &rest[written..];
         }
         Poll::Ready(Ok(()))
     }
@@ -312,7 +331,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Body<'_, S> {
         loop {
             match self.framing.take(&mut self.connection.buffer) {
                 Err(_) => return Poll::Ready(Err(Cut)),
-                Ok(Part::End) => return Poll::Ready(Ok(false)),
+                Ok(Part::End) => {
+                    self.connection.shrink();
+                    return Poll::Ready(Ok(false));
+                }
                 Ok(Part::Data(bytes)) => {
                     buffer.extend_from_slice(&bytes);
                     return Poll::Ready(Ok(true));
@@ -331,6 +353,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Body<'_, S> {
         while self.connection.buffer.len() < AHEAD_BYTES_MAX {
             match ready!(self.connection.poll_fill(READ_BYTES, cx)) {
                 Ok(1..) => {}
+                // Who asks for more behind this and ends then wants its answers.
+                Ok(0) if !self.connection.buffer.is_empty() => break,
                 Ok(0) | Err(_) => return Poll::Ready(()),
             }
         }

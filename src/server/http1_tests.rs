@@ -48,7 +48,7 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
     let sending = tokio::spawn(send(theirs, pieces));
     let patience = std::time::Duration::from_secs(10);
     let pulse = Pulses::new(Patience { head: patience, idle: patience }).add();
-    let mut connection = Connection { stream: ours, buffer: BytesMut::new(), pulse };
+    let mut connection = Connection { stream: ours, buffer: BytesMut::new(), has_grown: false, pulse };
     let mut seen = Vec::new();
     while let Ok(Some(head)) = connection.read_head().await {
         if edge::check(&head).is_err() {
@@ -134,6 +134,7 @@ fn requests_by_hand() {
         (post("Transfer-Encoding: Chunked\r\n", "1;x\r\n{\r\n01\r\n}\r\n0\r\nTrailer: 1\r\n\r\n") + &get, 2),
         (post("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n"), 0),
         (post("Transfer-Encoding: chunked\r\n", "2\r\n{}x\n0\r\n\r\n"), 0),
+        (post("Transfer-Encoding: chunked\r\n", "2;\nxx\r\n{}\r\n0\r\n\r\n"), 0),
         (post("Content-Length: 3\r\n", "{}"), 0),
         (post("Content-Length: 2\r\nExpect: 100-continue\r\n", "{}") + &get, 2),
         (format!("GET http://x/a HTTP/1.1\r\n{HOST}\r\n"), 1),
@@ -184,6 +185,8 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         "{}",
         "2\r\n{}\r\n",
         "0\r\n\r\n",
+        "2;\n",
+        ";a=b\r\n",
         "\n",
         "\r",
         " ",

@@ -82,7 +82,7 @@ impl Pulses {
 
     /// Moves the clock on and closes what took too long.
     pub(super) fn sweep(&self) {
-        let now = u32::try_from(self.start.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let now = clock_ms(self.start.elapsed());
         self.now_ms.store(now, Relaxed);
         self.lock().retain(|pulse| {
             let Some(pulse) = pulse.upgrade() else { return false };
@@ -101,6 +101,11 @@ impl Pulses {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Pulse>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Milliseconds that start again every 49.7 days; only differences are looked at.
+fn clock_ms(elapsed: Duration) -> u32 {
+    u32::try_from(elapsed.as_millis() & u128::from(u32::MAX)).expect("32 bits")
 }
 
 impl Pulse {
@@ -132,7 +137,9 @@ impl Pulse {
         match self.order.load(Relaxed) {
             0 => Order::Serve,
             1 => Order::Finish,
-            _ => Order::Close,
+            // What it was told may be out of date: a request can have come in the meantime.
+            _ if self.is_late(self.home.now_ms.load(Relaxed), self.home.limits) => Order::Close,
+            _ => Order::Finish,
         }
     }
 
@@ -155,7 +162,7 @@ impl Pulse {
             return false;
         }
         let limit = if self.head_begun.load(Relaxed) == 1 { limits.head } else { limits.idle };
-        u128::from(now_ms.saturating_sub(self.since_ms.load(Relaxed))) > limit.as_millis()
+        u128::from(now_ms.wrapping_sub(self.since_ms.load(Relaxed))) > limit.as_millis()
     }
 }
 
@@ -196,8 +203,37 @@ mod tests {
         let pulse = pulses.add();
         let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
         assert_eq!(order(), Order::Serve);
+        pulses.now_ms.store(75_001, Relaxed);
         pulses.tell_all(Order::Close);
         pulses.tell_all(Order::Finish);
         assert_eq!(order(), Order::Close);
+    }
+
+    #[test]
+    fn a_request_that_comes_with_the_order_to_close_is_finished() {
+        let pulses = Pulses::new(LIMITS);
+        let pulse = pulses.add();
+        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        pulses.now_ms.store(75_001, Relaxed);
+        pulse.tell(Order::Close);
+        let serving = pulse.serving();
+        assert_eq!(order(), Order::Finish);
+        drop(serving);
+        pulse.sent();
+        assert_eq!(order(), Order::Finish, "its answer may be half written");
+        pulses.now_ms.store(150_003, Relaxed);
+        assert_eq!(order(), Order::Close, "nobody reads it");
+    }
+
+    #[test]
+    fn the_clock_may_start_again() {
+        let day = Duration::from_hours(24);
+        let wrap = Duration::from_millis(1 << 32);
+        assert_eq!((clock_ms(day), clock_ms(wrap + day)), (86_400_000, 86_400_000));
+        let pulses = Pulses::new(LIMITS);
+        pulses.now_ms.store(clock_ms(wrap.checked_sub(Duration::from_secs(1)).expect("later")), Relaxed);
+        let pulse = pulses.add();
+        assert!(!pulse.is_late(clock_ms(wrap + Duration::from_secs(73)), LIMITS));
+        assert!(pulse.is_late(clock_ms(wrap + Duration::from_secs(75)), LIMITS));
     }
 }

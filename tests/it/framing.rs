@@ -64,6 +64,31 @@ fn lengths_and_codings() {
     }
 }
 
+/// What needs no credentials is judged no less: its body would be read as the next request.
+#[test]
+fn probes_that_two_programs_read_differently() {
+    let (gateway, vendor) = start();
+    let length = smuggled().len();
+    let rows = [
+        ("no Host", "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("another authority", "GET http://elsewhere/ HTTP/1.1\r\nHost: gateway\r\n\r\n".to_owned()),
+        (
+            "both lengths",
+            head(
+                "GET / HTTP/1.1",
+                &format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            ),
+        ),
+        ("two lengths", head("GET / HTTP/1.1", &format!("Content-Length: {length}\r\n").repeat(2)) + "\r\n"),
+        ("a list of lengths", head("GET / HTTP/1.1", &format!("Content-Length: {length}, {length}\r\n\r\n"))),
+        ("a signed length", head("GET / HTTP/1.1", &format!("Content-Length: +{length}\r\n\r\n"))),
+        ("another coding", head("GET / HTTP/1.1", "Transfer-Encoding: gzip, chunked\r\n\r\n")),
+    ];
+    for (what, bytes) in rows {
+        refused(&gateway, &vendor, what, format!("{bytes}{}", smuggled()).as_bytes());
+    }
+}
+
 /// Where the parser in front sees only one of the two, the body is framed anew; where it refuses, so much the better.
 #[test]
 fn a_length_beside_chunks_never_travels() {
