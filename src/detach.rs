@@ -6,58 +6,68 @@ use std::task::{Context, Poll};
 /// What takes an outcome that nobody waits for any more.
 pub type Heir<T> = Box<dyn FnOnce(T) + Send>;
 
+/// Whoever names that heir when it comes to it.
+pub trait Testament<T>: Send + Unpin {
+    /// The one who waited is gone: who takes the outcome now?
+    fn heir(self) -> Option<Heir<T>>;
+}
+
 /// Runs like the future inside; dropped before that is done, it moves what is left to a new task.
 ///
 /// A request's future is dropped when its caller hangs up. What was dispatched must run on, and spawning every call
-/// up front would cost a task each. The second part is called at that moment, to say who takes the outcome.
-pub struct FinishAnyway<F, L>
+/// up front would cost a task each. Whoever waits for the end gets the testament back with it.
+pub struct FinishAnyway<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    L: FnOnce() -> Option<Heir<F::Output>> + Unpin,
+    T: Testament<F::Output>,
 {
     future: Option<Pin<Box<F>>>,
-    left: Option<L>,
+    testament: Option<T>,
 }
 
-impl<F, L> FinishAnyway<F, L>
+impl<F, T> FinishAnyway<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    L: FnOnce() -> Option<Heir<F::Output>> + Unpin,
+    T: Testament<F::Output>,
 {
     /// Wraps a future. It must be awaited on a tokio runtime.
-    pub fn new(future: F, left: L) -> Self {
-        Self { future: Some(Box::pin(future)), left: Some(left) }
+    pub fn new(future: F, testament: T) -> Self {
+        Self { future: Some(Box::pin(future)), testament: Some(testament) }
     }
 }
 
-impl<F, L> Future for FinishAnyway<F, L>
+impl<F, T> Future for FinishAnyway<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    L: FnOnce() -> Option<Heir<F::Output>> + Unpin,
+    T: Testament<F::Output>,
 {
-    type Output = F::Output;
+    type Output = (F::Output, T);
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Taken out while it is polled: a future that panicked must not be polled again by the drop.
         let mut future = self.future.take().expect("not polled after it was done");
-        let outcome = future.as_mut().poll(cx);
-        if outcome.is_pending() {
-            self.future = Some(future);
+        match future.as_mut().poll(cx) {
+            Poll::Pending => {
+                self.future = Some(future);
+                Poll::Pending
+            }
+            Poll::Ready(outcome) => {
+                Poll::Ready((outcome, self.testament.take().expect("it is taken with the future")))
+            }
         }
-        outcome
     }
 }
 
-impl<F, L> Drop for FinishAnyway<F, L>
+impl<F, T> Drop for FinishAnyway<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    L: FnOnce() -> Option<Heir<F::Output>> + Unpin,
+    T: Testament<F::Output>,
 {
     fn drop(&mut self) {
         let (Some(rest), Ok(runtime)) = (self.future.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let heir = self.left.take().and_then(|left| left());
+        let heir = self.testament.take().and_then(T::heir);
         runtime.spawn(async move {
             let outcome = rest.await;
             if let Some(heir) = heir {
@@ -75,8 +85,12 @@ mod tests {
 
     use super::*;
 
-    fn nobody<T>() -> Option<Heir<T>> {
-        None
+    struct Left(Option<Heir<u8>>);
+
+    impl Testament<u8> for Left {
+        fn heir(self) -> Option<Heir<u8>> {
+            self.0
+        }
     }
 
     #[tokio::test]
@@ -91,7 +105,7 @@ mod tests {
                 done.send(7).expect("the test waits");
                 9
             },
-            || Some(Box::new(heir) as Heir<u8>),
+            Left(Some(Box::new(heir))),
         );
         assert!(
             tokio::time::timeout(Duration::from_millis(1), work).await.is_err(),
@@ -103,14 +117,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_outcome_that_somebody_waited_for_is_not_inherited() {
-        let work = FinishAnyway::new(async { 7 }, || panic!("nobody left"));
-        assert_eq!(work.await, 7);
+        let work = FinishAnyway::new(async { 7 }, Left(Some(Box::new(|_| panic!("nobody left")))));
+        let (outcome, left) = work.await;
+        assert!(outcome == 7 && left.0.is_some(), "both come back");
     }
 
     #[tokio::test]
     async fn a_panic_is_not_polled_again() {
         use futures_util::FutureExt;
-        let work = FinishAnyway::new(async { panic!("once") }, nobody::<()>);
+        let work = FinishAnyway::new(async { panic!("once") }, Left(None));
         assert!(std::panic::AssertUnwindSafe(work).catch_unwind().await.is_err());
     }
 }

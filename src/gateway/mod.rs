@@ -98,6 +98,19 @@ struct Answered {
     delivery: Delivery,
 }
 
+/// What a request is answered with.
+pub struct Handled {
+    /// The answer.
+    pub answer: Response<Reply>,
+    guard: Option<repeats::Guard>,
+}
+
+impl From<Response<Reply>> for Handled {
+    fn from(answer: Response<Reply>) -> Self {
+        Self { answer, guard: None }
+    }
+}
+
 /// What a request that may be made comes to.
 enum Prepared {
     Call(Box<Call>),
@@ -131,18 +144,18 @@ impl Worker {
         head: &Head,
         certificate: Option<&ClientCertificate>,
         source: &mut dyn Source,
-    ) -> Option<Response<Reply>> {
+    ) -> Option<Handled> {
         let request_id = outbound::request_id(head).unwrap_or_else(fresh_request_id);
         let record = Box::new(Record::open(Arc::clone(&self.telemetry), request_id.clone()));
         let served = AssertUnwindSafe(self.serve(head, certificate, source, record)).catch_unwind().await;
-        let mut answer = served.unwrap_or_else(|_| {
+        let mut handled = served.unwrap_or_else(|_| {
             tracing::error!("a request ended in a panic; it was answered with 500");
-            Some(ours(&Refusal::Internal, Place::of_path("/"), &request_id))
+            Some(ours(&Refusal::Internal, Place::of_path("/"), &request_id).into())
         })?;
         if self.load.leaving() {
-            answer.closes = true;
+            handled.answer.closes = true;
         }
-        Some(answer)
+        Some(handled)
     }
 
     async fn serve(
@@ -151,25 +164,25 @@ impl Worker {
         certificate: Option<&ClientCertificate>,
         source: &mut dyn Source,
         mut record: Box<Record>,
-    ) -> Option<Response<Reply>> {
+    ) -> Option<Handled> {
         let checked = edge::check(head);
         if checked.is_ok() && is_probe(head) {
-            return Some(probe(&mut record));
+            return Some(probe(&mut record).into());
         }
         let path = match checked.map(|()| Path::parse(head.uri.path())) {
             Ok(path) => path,
-            Err(refusal) => return Some(refuse(&refusal, Place::of_path(head.uri.path()), record)),
+            Err(refusal) => return Some(refuse(&refusal, Place::of_path(head.uri.path()), record).into()),
         };
         let admitted = match self.admit(head, certificate, &path, &mut record) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let place = record.operation().map_or_else(|| Place::of_path(head.uri.path()), Place::Known);
-                return Some(refuse(&refusal, place, record));
+                return Some(refuse(&refusal, place, record).into());
             }
         };
         let received = match self.read_body(&admitted, head, source, &mut record).await {
             Ok(received) => received,
-            Err(refusal) => return Some(self.refuse_granted(&refusal, &admitted.grant, record)),
+            Err(refusal) => return Some(self.refuse_granted(&refusal, &admitted.grant, record).into()),
         };
         unless_gone(source, self.respond(admitted, received, head, record)).await
     }
@@ -181,15 +194,17 @@ impl Worker {
         received: Received,
         head: &Head,
         mut record: Box<Record>,
-    ) -> Response<Reply> {
+    ) -> Handled {
         let grant = admitted.grant.clone();
         match self.prepare(admitted, received, head, &mut record).await {
             Ok(Prepared::Call(call)) => {
-                let left = self.if_left(grant, &call.mark);
-                FinishAnyway::new(Arc::clone(self).forward(call, record), left).await.answer
+                let guarded = self.guarded(grant, &call.mark);
+                let forwarded = FinishAnyway::new(Arc::clone(self).forward(call, record), guarded);
+                let (answered, guarded) = forwarded.await;
+                guarded.handled(answered)
             }
-            Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record),
-            Err(refusal) => self.refuse_granted(&refusal, &grant, record),
+            Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record).into(),
+            Err(refusal) => self.refuse_granted(&refusal, &grant, record).into(),
         }
     }
 

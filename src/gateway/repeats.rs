@@ -11,12 +11,12 @@ use tokio::time::timeout_at;
 
 use super::attempts::{Attempts, Exchanged, time_for_another};
 use super::local::fresh_request_id;
-use super::{Answered, Worker, add_fields};
+use super::{Answered, Handled, Worker, add_fields};
 
 use crate::answer::Reply;
 use crate::body::{Cid, Facts};
 use crate::config::CidPolicy;
-use crate::detach::Heir;
+use crate::detach::{Heir, Testament};
 use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
@@ -285,19 +285,53 @@ impl Worker {
         fetch.bring(cids, Instant::now());
     }
 
-    /// What becomes of a call's outcome if its caller's connection breaks from here on.
-    pub(super) fn if_left(
-        self: &Arc<Self>,
-        grant: Grant,
-        mark: &Mark,
-    ) -> impl FnOnce() -> Option<Heir<Answered>> + Send + Unpin + use<> {
-        let left = if let Mark::Body(call) = mark { Some((Arc::clone(self), *call, grant)) } else { None };
-        move || {
-            let (worker, call, grant) = left?;
-            let window = grant.tenant().repeats.resend_guard;
-            let broken =
-                worker.setup.recall.guard.broke(grant.caller().number, call, Instant::now(), window)?;
-            Some(Box::new(move |Answered { answer, delivery }| broken.end(delivery, saved(&answer))))
+    /// What knows a call again if its caller's connection breaks from here on.
+    pub(super) fn guarded(self: &Arc<Self>, grant: Grant, mark: &Mark) -> Guarded {
+        Guarded(if let Mark::Body(call) = mark { Some((Arc::clone(self), *call, grant)) } else { None })
+    }
+}
+
+/// A call that is told to the resend guard if its caller's connection breaks; or one that needs no guard.
+pub(super) struct Guarded(Option<(Arc<Worker>, Fingerprint, Grant)>);
+
+impl Testament<Answered> for Guarded {
+    fn heir(self) -> Option<Heir<Answered>> {
+        let (worker, call, grant) = self.0?;
+        let window = grant.tenant().repeats.resend_guard;
+        let broken = worker.setup.recall.guard.broke(grant.caller().number, call, Instant::now(), window)?;
+        Some(Box::new(move |Answered { answer, delivery }| broken.end(delivery, saved(&answer))))
+    }
+}
+
+impl Guarded {
+    /// A reply that can be told to be lost, if that matters.
+    pub(super) fn handled(self, answered: Answered) -> Handled {
+        match self.0 {
+            None => answered.answer.into(),
+            Some((_, _, ref grant)) => {
+                let until = Instant::now() + grant.tenant().repeats.resend_guard;
+                let Answered { answer, delivery } = answered;
+                Handled { answer, guard: Some(Guard { guarded: self, delivery, until }) }
+            }
+        }
+    }
+}
+
+/// What a reply needs that may get lost on its way to the caller, who would send its push again.
+pub(super) struct Guard {
+    guarded: Guarded,
+    delivery: Delivery,
+    until: Instant,
+}
+
+impl Handled {
+    /// The connection broke under it. What broke long after the answer was written did not keep it from the caller.
+    pub fn is_lost(self) {
+        let Self { answer, guard } = self;
+        if let Some(Guard { guarded, delivery, .. }) = guard.filter(|guard| Instant::now() < guard.until)
+            && let Some(heir) = guarded.heir()
+        {
+            heir(Answered { answer, delivery });
         }
     }
 }

@@ -18,12 +18,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::pulse::{Order, Pulse};
 use super::{Seat, http1};
 
-use crate::answer::Reply;
 use crate::auth::ClientCertificate;
 use crate::edge::HEADER_BYTES_MAX;
+use crate::gateway::Handled;
 use crate::intake::{Cut, Source};
 use crate::request::Head;
-use crate::response::Response;
 
 /// As for HTTP/1: the pseudo-fields have room beside the header section.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
@@ -92,7 +91,7 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Answers a request; `None` if its caller went away.
-    pub(super) async fn answer(&self, head: &Head, source: &mut dyn Source) -> Option<Response<Reply>> {
+    pub(super) async fn answer(&self, head: &Head, source: &mut dyn Source) -> Option<Handled> {
         let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
         let answer = worker.handle(head, self.certificate.as_ref(), source).await;
         drop(serving);
@@ -147,7 +146,7 @@ where
         async move {
             let (parts, incoming) = request.into_parts();
             let mut body = Http2Body { incoming, rest: Bytes::new() };
-            let answer = requests.answer(&Head::from(parts), &mut body).await.ok_or(Gone)?;
+            let answer = requests.answer(&Head::from(parts), &mut body).await.ok_or(Gone)?.answer;
             let mut response = http::Response::new(answer.body);
             *response.status_mut() = answer.status;
             *response.headers_mut() = HeaderMap::from(&answer.fields);
@@ -196,13 +195,13 @@ pub(super) fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool) -> Ord
 }
 
 /// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the
-/// reset could reach the caller before our answer does.
-pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+/// reset could reach the caller before our answer does. Fails if the connection breaks meanwhile.
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
     let drain = async {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
-    let _ = tokio::time::timeout(LINGER, drain).await;
+    tokio::time::timeout(LINGER, drain).await.unwrap_or(Ok(0)).map(|_| ())
 }
 
 /// A stream that tells its pulse when bytes move.

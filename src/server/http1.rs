@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{Method, Version};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -23,9 +23,9 @@ use super::pulse::{Order, Pulse};
 use crate::answer::Reply;
 use crate::edge::{self, HEADER_BYTES_MAX};
 use crate::framing::{Framing, Part};
+use crate::gateway::Handled;
 use crate::intake::{Cut, Source};
 use crate::request::{Field, Head, Unreadable};
-use crate::response::Response;
 
 /// The request line has room beside the header section; what is longer gets a bare 431.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
@@ -48,6 +48,8 @@ enum Ending {
     Done,
     /// In the middle of something.
     Broken,
+    /// By us, for want of anything from the caller.
+    Late,
 }
 
 /// What an answer has to know of its request.
@@ -64,8 +66,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let pulse = Arc::clone(&requests.pulse);
-    let mut connection =
-        Connection { stream, buffer: BytesMut::new(), has_grown: false, pulse: Arc::clone(&pulse) };
+    let mut connection = Connection {
+        stream,
+        buffer: BytesMut::new(),
+        has_grown: false,
+        last: None,
+        is_written: false,
+        pulse: Arc::clone(&pulse),
+    };
     let ended = {
         let mut story = pin!(connection.serve(&requests));
         let mut finishing = false;
@@ -78,14 +86,19 @@ where
                 match obey(&pulse, cx, &mut finishing) {
                     Order::Serve => return Poll::Pending,
                     Order::Finish => {}
-                    Order::Close => return Poll::Ready(Ending::Broken),
+                    Order::Close => return Poll::Ready(Ending::Late),
                 }
             }
         })
         .await
     };
-    if matches!(ended, Ending::Done) {
-        Box::pin(linger(connection.stream)).await;
+    let is_broken = match ended {
+        Ending::Done => Box::pin(linger(connection.stream)).await.is_err(),
+        Ending::Broken => true,
+        Ending::Late => !connection.is_written,
+    };
+    if let Some(handled) = connection.last.filter(|_| is_broken) {
+        handled.is_lost();
     }
 }
 
@@ -96,6 +109,10 @@ struct Connection<S> {
     /// The buffer takes more memory than an idle connection should keep. It does not tell itself: what was read out
     /// of it counts no more.
     has_grown: bool,
+    /// The last answer, if it is a short one. The next request tells that it arrived.
+    last: Option<Handled>,
+    /// The kernel has all of it.
+    is_written: bool,
     pulse: Arc<Pulse>,
 }
 
@@ -112,13 +129,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     return if told.is_ok() { Ending::Done } else { Ending::Broken };
                 }
             };
+            self.last = None;
             let mut body = Body::of(&head, self);
-            let Some(answer) = requests.answer(&head, &mut body).await else { return Ending::Broken };
+            let Some(handled) = requests.answer(&head, &mut body).await else { return Ending::Broken };
             let asked = Asked { version: head.version, head: head.method == Method::HEAD };
             let is_whole = body.skip();
-            let keeps = is_whole && head.keeps_alive() && !answer.closes && !self.pulse.finishes();
+            let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.pulse.finishes();
             drop(head);
-            match self.write(answer, asked, keeps).await {
+            match self.write(handled, asked, keeps).await {
                 Ok(true) => {}
                 Ok(false) => return Ending::Done,
                 Err(_) => return Ending::Broken,
@@ -193,22 +211,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Writes an answer, and tells whether the connection stays open behind it.
-    async fn write(&mut self, answer: Response<Reply>, asked: Asked, keeps: bool) -> io::Result<bool> {
-        let length = Length::of(&answer, answer.body.size_hint().exact(), asked);
+    async fn write(&mut self, mut handled: Handled, asked: Asked, keeps: bool) -> io::Result<bool> {
+        let answer = &mut handled.answer;
+        let length = Length::of(answer, answer.body.size_hint().exact(), asked);
         let keeps = keeps && length != Length::Close;
         let room = if let Reply::Whole(body) = &answer.body { body.len() } else { 0 };
-        let mut bytes = encode::head(&answer, length, keeps, asked, room);
+        let mut bytes = encode::head(answer, length, keeps, asked, room);
         let no_body = asked.head || length == Length::None;
-        let mut reply = answer.body;
-        if let (Reply::Whole(body), false) = (&reply, no_body) {
-            bytes.extend_from_slice(body);
+        let mut stream = None;
+        match &mut answer.body {
+            Reply::Whole(body) if !no_body => bytes.extend_from_slice(body),
+            Reply::Whole(_) => {}
+            long @ Reply::Stream(_) => stream = Some(std::mem::replace(long, Reply::Whole(Bytes::new()))),
         }
+        (self.last, self.is_written) = (Some(handled).filter(|_| stream.is_none()), false);
         self.write_all(&bytes).await?;
-        if !no_body && let Reply::Stream(_) = &reply {
+        if let Some(mut stream) = stream.filter(|_| !no_body) {
             loop {
                 // As long as the vendor takes, this is no idle connection.
                 let serving = self.pulse.serving();
-                let Some(frame) = poll_fn(|cx| Pin::new(&mut reply).poll_frame(cx)).await else { break };
+                let Some(frame) = poll_fn(|cx| Pin::new(&mut stream).poll_frame(cx)).await else { break };
                 drop(serving);
                 let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
                 match length {
@@ -220,6 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.write_all(&encode::chunk(&[])).await?;
             }
         }
+        self.is_written = true;
         Ok(keeps)
     }
 

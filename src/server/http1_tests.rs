@@ -48,7 +48,14 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
     let sending = tokio::spawn(send(theirs, pieces));
     let patience = std::time::Duration::from_secs(10);
     let pulse = Pulses::new(Patience { head: patience, idle: patience }).add();
-    let mut connection = Connection { stream: ours, buffer: BytesMut::new(), has_grown: false, pulse };
+    let mut connection = Connection {
+        stream: ours,
+        buffer: BytesMut::new(),
+        has_grown: false,
+        last: None,
+        is_written: false,
+        pulse,
+    };
     let mut seen = Vec::new();
     while let Ok(Some(head)) = connection.read_head().await {
         if edge::check(&head).is_err() {

@@ -49,6 +49,40 @@ fn one_push_for_each_kind_of_client() {
     }
 }
 
+/// The answer left here and never arrived: a reset follows it, and no request.
+#[test]
+fn an_answer_that_is_lost_on_its_way_is_given_again() {
+    for keep in [true, false] {
+        let vendor = vendor(|talk, number, _| answer_number(talk, number));
+        let gateway = start(&vendor.url(), "");
+        let request = if keep { push() } else { push().header("Connection", "close") };
+        let mut connection = gateway.connect();
+        connection.send(request.bytes());
+        connection.wait_for_bytes();
+        connection.reset();
+        wait_until("the gateway notices", || gateway.metric("jpush_gateway_connections") < 0.5);
+        assert_eq!(gateway.call(&push()).json()["msg_id"], "1", "kept: {keep}");
+        assert_eq!(pushes(&vendor).len(), 1);
+    }
+}
+
+/// A caller that closes as one does has its answer, and so has one that went on.
+#[test]
+fn an_answer_that_arrived_is_not_given_again() {
+    let vendor = vendor(|talk, number, _| answer_number(talk, number));
+    let gateway = start(&vendor.url(), "");
+    let mut connection = gateway.connect();
+    assert_eq!(connection.call(&push()).json()["msg_id"], "1");
+    assert_eq!(connection.call(&Request::get("/")).status, 200);
+    connection.reset();
+    wait_until("the gateway notices", || gateway.metric("jpush_gateway_connections") < 0.5);
+    let mut connection = gateway.connect();
+    assert_eq!(connection.call(&push()).json()["msg_id"], "2");
+    drop(connection);
+    wait_until("the gateway notices", || gateway.metric("jpush_gateway_connections") < 0.5);
+    assert_eq!(gateway.call(&push()).json()["msg_id"], "3");
+}
+
 #[test]
 fn a_push_is_not_taken_for_another() {
     let vendor = late();

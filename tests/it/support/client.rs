@@ -166,6 +166,16 @@ impl Connection {
         Self::over(stream)
     }
 
+    /// Waits until something is there to be read, and leaves it there.
+    pub(crate) fn wait_for_bytes(&self) {
+        assert!(self.stream.peek(&mut [0]).expect("bytes") > 0, "an answer");
+    }
+
+    /// Ends with a reset, whatever is still to be read.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
+    }
+
     /// Ends our side; theirs can still be read.
     pub(crate) fn finish_writing(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
