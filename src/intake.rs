@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::ops::Deref;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -166,9 +166,12 @@ pub trait Source: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut;
 
-/// Follows a story as long as somebody waits for its end.
-pub async fn unless_gone<T>(source: &mut dyn Source, story: impl Future<Output = T>) -> Option<T> {
-    let mut story = pin!(story);
+/// Follows a story as long as somebody waits for its end. It comes pinned: moving a future costs what copying all its
+/// states would.
+pub async fn unless_gone<T>(
+    source: &mut dyn Source,
+    mut story: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
     poll_fn(|cx| match story.as_mut().poll(cx) {
         Poll::Ready(end) => Poll::Ready(Some(end)),
         Poll::Pending => source.poll_gone(cx).map(|()| None),

@@ -4,6 +4,7 @@
 //! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
 
 mod ahead;
+mod byte_mask;
 mod channel;
 mod cid;
 mod form;
@@ -11,7 +12,6 @@ mod image_files;
 mod image_urls;
 mod json;
 mod media_id;
-mod newline_mask;
 mod newlines;
 mod picture;
 mod push;

@@ -1,6 +1,6 @@
 //! Where the newlines of a text are, 32 bytes at a time.
 
-use super::newline_mask::{WORD_BYTES, newlines};
+use super::byte_mask::{WORD_BYTES, newlines};
 
 /// Where the text behind the last newline starts, if neither a line nor that text has over `max` bytes.
 ///

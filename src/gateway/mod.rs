@@ -9,7 +9,9 @@ mod local;
 mod paying;
 mod repeats;
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -147,7 +149,8 @@ impl Worker {
     ) -> Option<Handled> {
         let request_id = outbound::request_id(head).unwrap_or_else(fresh_request_id);
         let record = Box::new(Record::open(Arc::clone(&self.telemetry), request_id.clone()));
-        let served = AssertUnwindSafe(self.serve(head, certificate, source, record)).catch_unwind().await;
+        let mut served = pin!(self.serve(head, certificate, source, record));
+        let served = AssertUnwindSafe(poll_fn(|cx| served.as_mut().poll(cx))).catch_unwind().await;
         let mut handled = served.unwrap_or_else(|_| {
             tracing::error!("a request ended in a panic; it was answered with 500");
             Some(ours(&Refusal::Internal, Place::of_path("/"), &request_id).into())
@@ -184,7 +187,7 @@ impl Worker {
             Ok(received) => received,
             Err(refusal) => return Some(self.refuse_granted(&refusal, &admitted.grant, record).into()),
         };
-        unless_gone(source, self.respond(admitted, received, head, record)).await
+        unless_gone(source, pin!(self.respond(admitted, received, head, record))).await
     }
 
     /// From the whole body to the answer.

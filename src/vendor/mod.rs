@@ -145,6 +145,8 @@ struct Lease {
     connection: Option<Connection>,
     pool: Arc<Pool>,
     origin: OriginId,
+    /// When something was heard on it, as far as it was looked at the clock: what a short answer takes is no matter.
+    heard: Instant,
 }
 
 impl Body {
@@ -183,7 +185,7 @@ impl Lease {
     /// The answer is whole.
     fn release(mut self) {
         if let Some(connection) = self.connection.take().filter(Connection::finish) {
-            self.pool.checkin(self.origin, connection);
+            self.pool.checkin(self.origin, connection, self.heard);
         }
     }
 }
@@ -235,7 +237,8 @@ impl Pool {
                 Err(why) => return Err(Failure::NotSent(why)),
             },
         };
-        let mut lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin };
+        let mut lease =
+            Lease { connection: Some(connection), pool: Arc::clone(self), origin, heard: deadlines.start };
         let answered =
             lease.connection().exchange(message, deadlines).await.map_err(|broken| match broken {
                 Broken::Unwritten => Failure::NotSent(NotSent::PooledClosed),
@@ -244,6 +247,7 @@ impl Pool {
             })?;
         self.circuit(origin).succeeded();
         let Answered { head, framing, arrived, due } = answered;
+        lease.heard = arrived;
         let wire::Head { status, reason, fields, .. } = head;
         let body = Body::new(lease, framing, due);
         Ok(Answer { response: Response { reason, ..Response::new(status, fields, body) }, arrived })
@@ -286,10 +290,10 @@ impl Pool {
         }
     }
 
-    fn checkin(&self, origin: OriginId, connection: Connection) {
+    fn checkin(&self, origin: OriginId, connection: Connection, since: Instant) {
         let mut idle = lock(&self.idle[origin.0]);
         if idle.len() < IDLE_COUNT_MAX {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since });
         }
     }
 
