@@ -1,7 +1,7 @@
 //! Header fields of an answer, kept as the lines they will be on the wire. Pure.
 //!
 //! An answer's fields are written once, looked at a few times and sent: a map that hashes every name and shares every
-//! value was a tenth of the instructions of a push.
+//! value was a twelfth of the instructions of a push.
 
 use std::ops::Deref;
 

@@ -1,7 +1,6 @@
 //! The head of a request as the gateway reads it, whichever version of HTTP brought it. Pure.
 //!
-//! Some sixteen header fields are ever looked at. The others count towards the limits and are left where they are:
-//! putting every field of a push into a map cost more than judging it.
+//! Sixteen header fields are ever looked at. The others count towards the limits and are passed over.
 
 use std::mem::MaybeUninit;
 

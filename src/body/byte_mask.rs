@@ -74,11 +74,11 @@ mod sse2 {
 mod portable {
     use super::{TEXT_BYTES, WORD_BYTES};
 
-    pub(in super::super) fn newlines(word: &[u8; WORD_BYTES]) -> u32 {
+    pub(in crate::body) fn newlines(word: &[u8; WORD_BYTES]) -> u32 {
         mask(&word.map(|byte| byte == b'\n'))
     }
 
-    pub(in super::super) fn string_ends(word: &[u8; TEXT_BYTES]) -> u32 {
+    pub(in crate::body) fn string_ends(word: &[u8; TEXT_BYTES]) -> u32 {
         mask(&word.map(|byte| byte < 0x20 || byte == b'"' || byte == b'\\'))
     }
 

@@ -1,56 +1,17 @@
 //! One connection of a caller's: HTTP/1.1 or HTTP/2 over whatever stream it came on.
 
-use std::io;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::Context;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request};
-use hyper::body::{Body, Incoming};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::pulse::{Order, Pulse};
-use super::{Seat, http1};
+use super::{Seat, http1, http2};
 
 use crate::auth::ClientCertificate;
-use crate::edge::HEADER_BYTES_MAX;
 use crate::gateway::Handled;
-use crate::intake::{Cut, Source};
+use crate::intake::Source;
 use crate::request::Head;
-
-/// As for HTTP/1: the pseudo-fields have room beside the header section.
-const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
-/// What an HTTP/2 connection may ask of us; h2 and hyper say of their own defaults that these may change.
-mod http2_limits {
-    /// Requests at once. One more is `REFUSED_STREAM`.
-    pub(super) const STREAMS: u32 = 128;
-    /// Requests taken back before we came to look at them ("rapid reset"). One more is `GOAWAY`.
-    pub(super) const UNSEEN_RESETS: usize = 20;
-    /// Streams we had to reset for what the caller did, in the life of a connection. One more is `GOAWAY`. An honest
-    /// caller causes some: requests beyond the limit before it has read the limit, bodies that go on long after an
-    /// early answer.
-    pub(super) const FAULTS: usize = 1024;
-    /// Bytes of a frame, the least that the protocol allows. With the length of a head this also gives how many
-    /// `CONTINUATION` frames a head may have: 5.
-    pub(super) const FRAME_BYTES: u32 = 16 * 1024;
-    /// Bytes of a body that came and nobody has read yet. They are beside `limits.body_memory`, and enough for
-    /// 10 MiB in the time-out of a body over any path.
-    pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
-    /// The same of all bodies of a connection. Half of it is also what small `DATA` frames may cost.
-    pub(super) const CONNECTION_WINDOW: u32 = 512 * 1024;
-    /// Bytes of an answer that wait for a caller that does not read, for each stream.
-    pub(super) const SEND_BYTES: usize = 64 * 1024;
-}
-/// After our last byte, what a caller still sends is read and dropped this long, so that no reset overtakes an answer.
-const LINGER: Duration = Duration::from_secs(2);
-/// And so much of it.
-const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Which protocol a connection speaks, as ALPN settled it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +39,7 @@ where
     match opening.protocol {
         Protocol::Http1 => http1::serve(stream, requests).await,
         // Boxed, so that the many connections without it do not keep its room.
-        Protocol::Http2 => Box::pin(serve_http2(stream, requests)).await,
+        Protocol::Http2 => Box::pin(http2::serve(stream, requests)).await,
     }
 }
 
@@ -99,155 +60,10 @@ impl Requests {
     }
 }
 
-/// The body of a request over HTTP/2. hyper drops what answers a caller that is gone.
-struct Http2Body {
-    incoming: Incoming,
-    /// Of the last frame.
-    rest: Bytes,
-}
-
-impl Source for Http2Body {
-    fn declared(&self) -> Option<u64> {
-        self.incoming.size_hint().exact()
-    }
-
-    fn poll_append(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
-        most: usize,
-    ) -> Poll<Result<bool, Cut>> {
-        while self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                None => return Poll::Ready(Ok(false)),
-                // Trailers are not forwarded.
-                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
-                Some(Err(_)) => return Poll::Ready(Err(Cut)),
-            }
-        }
-        buffer.extend_from_slice(&self.rest.split_to(most.min(self.rest.len())));
-        Poll::Ready(Ok(true))
-    }
-
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
-}
-
-async fn serve_http2<S>(stream: S, requests: Requests)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let pulse = Arc::clone(&requests.pulse);
-    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse) };
-    let requests = Arc::new(requests);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let requests = Arc::clone(&requests);
-        async move {
-            let (parts, incoming) = request.into_parts();
-            let mut body = Http2Body { incoming, rest: Bytes::new() };
-            let answer = requests.answer(&Head::from(parts), &mut body).await.ok_or(Gone)?.answer;
-            let mut response = http::Response::new(answer.body);
-            *response.status_mut() = answer.status;
-            *response.headers_mut() = HeaderMap::from(&answer.fields);
-            Ok::<_, Gone>(response)
-        }
-    });
-    let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .max_concurrent_streams(http2_limits::STREAMS)
-        .max_pending_accept_reset_streams(http2_limits::UNSEEN_RESETS)
-        .max_local_error_reset_streams(http2_limits::FAULTS)
-        .max_header_list_size(header_bytes)
-        .max_frame_size(http2_limits::FRAME_BYTES)
-        .initial_stream_window_size(http2_limits::STREAM_WINDOW)
-        .initial_connection_window_size(http2_limits::CONNECTION_WINDOW)
-        .max_send_buf_size(http2_limits::SEND_BYTES)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let mut finishing = false;
-    std::future::poll_fn(|cx| {
-        loop {
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            match obey(&pulse, cx, &mut finishing) {
-                Order::Serve => return Poll::Pending,
-                Order::Finish => connection.as_mut().graceful_shutdown(),
-                Order::Close => return Poll::Ready(()),
-            }
-        }
-    })
-    .await;
-}
-
-/// Who asked is gone.
-#[derive(Debug, thiserror::Error)]
-#[error("the caller is gone")]
-struct Gone;
-
 /// What a connection is told now; to finish only once.
 pub(super) fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool) -> Order {
     match pulse.order(cx) {
         Order::Finish if std::mem::replace(finishing, true) => Order::Serve,
         order => order,
-    }
-}
-
-/// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the
-/// reset could reach the caller before our answer does. Fails if the connection breaks meanwhile.
-pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
-    let drain = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
-    };
-    tokio::time::timeout(LINGER, drain).await.unwrap_or(Ok(0)).map(|_| ())
-}
-
-/// A stream that tells its pulse when bytes move.
-struct Observed<S> {
-    io: TokioIo<S>,
-    pulse: Arc<Pulse>,
-}
-
-impl<S: AsyncRead + Unpin> Read for Observed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let outcome = ready!(Pin::new(&mut self.io).poll_read(cx, cursor));
-        self.pulse.received(true);
-        Poll::Ready(outcome)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Write for Observed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
-        self.pulse.sent();
-        Poll::Ready(outcome)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
-        self.pulse.sent();
-        Poll::Ready(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 }

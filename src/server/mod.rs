@@ -6,8 +6,8 @@
 
 mod connection;
 mod drain;
-mod encode;
 mod http1;
+mod http2;
 mod pulse;
 mod tls;
 

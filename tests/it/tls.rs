@@ -5,7 +5,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::support::{
     Authority, Config, Folder, Gateway, PUSH, Request, Stub, Tokens, h2_get, start_failing, tls_connect,
-    tls_vendor,
+    tls_vendor, wait_until,
 };
 
 /// A gateway with certificates for a.example (and localhost) and for b.example.
@@ -48,6 +48,21 @@ fn certificates_are_chosen_by_name() {
     assert!(tls_connect(&client, gateway.listeners[0], "c.example").is_err());
     // Both listeners serve.
     assert_eq!(crate::support::Connection::open(gateway.listeners[1]).call(&Request::get("/")).status, 200);
+}
+
+/// Many clients do. The answer was there, so the same push once more is another one.
+#[test]
+fn a_connection_may_end_without_the_words_of_tls() {
+    let vendor = Stub::good();
+    let (gateway, authority, _) = start("http2: false", &vendor);
+    for number in 1..=2 {
+        let mut tls =
+            tls_connect(&authority.client(&[]), gateway.listeners[0], "localhost").expect("a handshake");
+        assert_eq!(tls.connection.call(&Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)).status, 200);
+        drop(tls);
+        wait_until("the gateway notices", || gateway.metric("jpush_gateway_connections") < 0.5);
+        assert_eq!(vendor.requests().len(), number);
+    }
 }
 
 #[test]

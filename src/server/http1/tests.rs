@@ -13,6 +13,9 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
+use crate::edge;
+use crate::intake::Source;
+use crate::request::Field;
 use crate::server::pulse::{Patience, Pulses};
 
 /// A request as the gateway would see it.
@@ -46,7 +49,7 @@ async fn send(mut to: DuplexStream, pieces: Vec<Vec<u8>>) {
 async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let sending = tokio::spawn(send(theirs, pieces));
-    let patience = std::time::Duration::from_secs(10);
+    let patience = Duration::from_secs(10);
     let pulse = Pulses::new(Patience { head: patience, idle: patience }).add();
     let mut connection = Connection {
         stream: ours,

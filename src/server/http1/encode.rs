@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Version;
 
-use super::http1::Asked;
+use super::Asked;
 
 use crate::response::Response;
 

@@ -1,0 +1,140 @@
+//! The body of a request on its way from the connection to where it stays.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut};
+use http::Version;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::{Connection, READ_BYTES};
+
+use crate::edge;
+use crate::framing::{Framing, Part};
+use crate::intake::{Cut, Source};
+use crate::request::{Field, Head};
+
+/// Room for reading a body in chunks.
+const READ_BYTES_LONG: usize = 64 * 1024;
+/// Bytes of later requests that are read while one is answered, to see whether its caller goes away.
+const AHEAD_BYTES_MAX: usize = 8 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The body of the request that is being answered.
+pub(super) struct Body<'c, S> {
+    connection: &'c mut Connection<S>,
+    framing: Framing,
+    /// Nobody can tell where it ends.
+    is_endless: bool,
+    /// What is still to be written before the caller sends it, flushed behind its last byte.
+    interim: Option<&'static [u8]>,
+}
+
+impl<'c, S: AsyncRead + AsyncWrite + Unpin + Send> Body<'c, S> {
+    pub(super) fn of(head: &Head, connection: &'c mut Connection<S>) -> Self {
+        let framing = edge::framing(head);
+        let is_endless = framing.is_err();
+        let framing = framing.unwrap_or(Framing::Length(0));
+        let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        let waits = head.version == Version::HTTP_11 && head.all(Field::Expect).any(|value| expects(&value));
+        let interim = (waits && !framing.is_done()).then_some(CONTINUE);
+        Self { connection, framing, is_endless, interim }
+    }
+
+    /// Passes what is here of a body nobody read; whether that was all of it.
+    pub(super) fn skip(&mut self) -> bool {
+        while let Ok(Part::Data(_)) = self.framing.take(&mut self.connection.buffer) {}
+        self.framing.is_done() && !self.is_endless
+    }
+
+    /// Asks the caller for the body, if it waits for that.
+    fn poll_ask(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = &mut self.connection.stream;
+        while let Some(rest) = &mut self.interim {
+            if rest.is_empty() {
+                ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+                self.interim = None;
+                break;
+            }
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *rest = &rest[written..];
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, straight to where the body stays.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ask(cx))?;
+        pin!(self.connection.stream.read_buf(&mut buffer.limit(most))).poll(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Body<'_, S> {
+    fn declared(&self) -> Option<u64> {
+        self.framing.left()
+    }
+
+    fn poll_append(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<Result<bool, Cut>> {
+        if let Framing::Length(left @ 1..) = &mut self.framing {
+            let most = usize::try_from(*left).unwrap_or(usize::MAX).min(most);
+            let here = &mut self.connection.buffer;
+            let added = if here.is_empty() {
+                ready!(self.poll_read(cx, buffer, most)).unwrap_or(0)
+            } else {
+                let added = most.min(here.len());
+                buffer.extend_from_slice(&here[..added]);
+                here.advance(added);
+                added
+            };
+            let Framing::Length(left) = &mut self.framing else { return Poll::Ready(Err(Cut)) };
+            *left -= added as u64;
+            return Poll::Ready(if added == 0 { Err(Cut) } else { Ok(true) });
+        }
+        loop {
+            match self.framing.take(&mut self.connection.buffer) {
+                Err(_) => return Poll::Ready(Err(Cut)),
+                Ok(Part::End) => {
+                    self.connection.shrink();
+                    return Poll::Ready(Ok(false));
+                }
+                Ok(Part::Data(bytes)) => {
+                    buffer.extend_from_slice(&bytes);
+                    return Poll::Ready(Ok(true));
+                }
+                Ok(Part::More) => {}
+            }
+            ready!(self.poll_ask(cx)).map_err(|_| Cut)?;
+            match ready!(self.connection.poll_fill(READ_BYTES_LONG, cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Err(Cut)),
+            }
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.connection.buffer.len() < AHEAD_BYTES_MAX {
+            match ready!(self.connection.poll_fill(READ_BYTES, cx)) {
+                Ok(1..) => {}
+                // Who asks for more behind this and ends then wants its answers.
+                Ok(0) if !self.connection.buffer.is_empty() => break,
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+}
