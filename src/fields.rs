@@ -88,6 +88,7 @@ impl Fields {
 
     /// Adds a field behind the others.
     pub fn append(&mut self, name: &'static str, parts: &[Part<'_>]) {
+        debug_assert_eq!(name, title_case(name), "or it is never found");
         self.append_line(name.as_bytes(), |text| {
             for part in parts {
                 match part {

@@ -104,12 +104,12 @@ struct Answered {
 pub struct Handled {
     /// The answer.
     pub answer: Response<Reply>,
-    guard: Option<repeats::Guard>,
+    loss: Option<repeats::Loss>,
 }
 
 impl From<Response<Reply>> for Handled {
     fn from(answer: Response<Reply>) -> Self {
-        Self { answer, guard: None }
+        Self { answer, loss: None }
     }
 }
 
@@ -201,7 +201,7 @@ impl Worker {
         let grant = admitted.grant.clone();
         match self.prepare(admitted, received, head, &mut record).await {
             Ok(Prepared::Call(call)) => {
-                let guarded = self.guarded(grant, &call.mark);
+                let guarded = self.guarded(&grant, &call.mark);
                 let forwarded = FinishAnyway::new(Arc::clone(self).forward(call, record), guarded);
                 let (answered, guarded) = forwarded.await;
                 guarded.handled(answered)

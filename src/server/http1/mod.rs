@@ -102,7 +102,7 @@ where
         Ending::Over => !connection.is_written,
     };
     if let Some(handled) = connection.last.filter(|_| is_broken) {
-        handled.is_lost();
+        handled.lost();
     }
 }
 
@@ -152,8 +152,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     /// The head of the next request; `None` if there is none to come.
     async fn read_head(&mut self) -> Result<Option<Head>, Unread> {
-        // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all: the
-        // second look is only repeated when there are twice as many, so that a slow caller costs no more than a fast one.
+        // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
+        // second look waits for twice as many each time, so that a slow caller costs no more than a fast one.
         let (mut searched, mut judged) = (0, 0);
         poll_fn(|cx| {
             loop {
