@@ -3,10 +3,16 @@
 //!
 //! `BUDGET_SEED=17 cargo test simulation` plays one schedule again; `BUDGET_SCHEDULES=100000` plays more of them.
 
+mod dice;
+mod windows;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::RangeInclusive;
 use std::task::{Context, Waker};
+
+use dice::{Dice, each_seed};
+use windows::{Counted, Vendor, fixed, from_first_call, sliding};
 
 use super::*;
 use crate::budget::clock::hand;
@@ -14,57 +20,6 @@ use crate::budget::clock::hand;
 const SECOND: u64 = 1_000_000;
 /// The longest an attempt lasts.
 const ATTEMPT: u64 = 30 * SECOND;
-
-/// Numbers that only look random (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
-        range.start() + self.roll() % (range.end() - range.start() + 1)
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.roll() % 100 < chance
-    }
-}
-
-/// Says which schedule failed, however it did.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("play it again with BUDGET_SEED={}", self.0);
-        }
-    }
-}
-
-fn each_seed(count: u64, play: impl Fn(u64)) {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("BUDGET_SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=number("BUDGET_SCHEDULES").unwrap_or(count),
-    };
-    for seed in seeds {
-        let _told = Seed(seed);
-        play(seed);
-    }
-}
-
-/// What the vendor allows, which no configuration goes beyond.
-#[derive(Clone, Copy)]
-struct Vendor {
-    limit: u64,
-    window: u64,
-    guard: u64,
-}
 
 #[derive(Clone, Copy)]
 enum Event {
@@ -107,16 +62,6 @@ enum Fate {
     GivenUp,
     NotSent,
     Cancelled,
-}
-
-/// One call as the vendor counts it.
-#[derive(Clone, Copy)]
-struct Counted {
-    at: u64,
-    order: u64,
-    limit: u32,
-    /// Which run of the gateway sent it.
-    run: u32,
 }
 
 struct World {
@@ -495,48 +440,6 @@ fn reserves(dice: &mut Dice, takers: &[Taker], limits: [BudgetLimit; 2]) -> [Vec
 fn keep(budgets: [&'static Budget; 2], kept: &[Vec<(u16, u32)>; 2]) {
     for (budget, kept) in budgets.iter().zip(kept) {
         budget.keep(kept);
-    }
-}
-
-/// No span of a window's length, wherever it starts, holds more calls than the limit that was in force when the last
-/// of them was taken.
-fn sliding(vendor: &Vendor, seen: &[Counted]) {
-    for (first, start) in seen.iter().enumerate() {
-        let mut last = *start;
-        for (calls, call) in
-            (1..).zip(seen[first..].iter().take_while(|call| call.at - start.at < vendor.window))
-        {
-            last = if call.order > last.order { *call } else { last };
-            assert!(
-                calls <= last.limit,
-                "{calls} of {} counted in the window from {} µs",
-                last.limit,
-                start.at
-            );
-        }
-    }
-}
-
-fn fixed(vendor: &Vendor, phase: u64, seen: &[Counted]) {
-    let mut windows: BTreeMap<u64, u64> = BTreeMap::new();
-    for call in seen {
-        *windows.entry((call.at + phase) / vendor.window).or_default() += 1;
-    }
-    assert!(
-        windows.values().all(|calls| *calls <= vendor.limit),
-        "of {} in fixed windows: {windows:?}",
-        vendor.limit
-    );
-}
-
-fn from_first_call(vendor: &Vendor, seen: &[Counted]) {
-    let (mut start, mut calls) = (None, 0);
-    for call in seen {
-        if start.is_none_or(|start| call.at - start >= vendor.window) {
-            (start, calls) = (Some(call.at), 0);
-        }
-        calls += 1;
-        assert!(calls <= vendor.limit, "{calls} of {} in the window from {start:?} µs", vendor.limit);
     }
 }
 
