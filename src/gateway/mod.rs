@@ -5,6 +5,7 @@
 //! outcome is known, counted and logged.
 
 mod attempts;
+mod guarded;
 mod local;
 mod paying;
 mod repeats;
@@ -104,7 +105,7 @@ struct Answered {
 pub struct Handled {
     /// The answer.
     pub answer: Response<Reply>,
-    loss: Option<repeats::Loss>,
+    loss: Option<guarded::Loss>,
 }
 
 impl From<Response<Reply>> for Handled {

@@ -11,12 +11,11 @@ use tokio::time::timeout_at;
 
 use super::attempts::{Attempts, Exchanged, time_for_another};
 use super::local::fresh_request_id;
-use super::{Answered, Handled, Worker, add_fields};
+use super::{Worker, add_fields};
 
 use crate::answer::Reply;
 use crate::body::{Cid, Facts};
 use crate::config::CidPolicy;
-use crate::detach::{Heir, Testament};
 use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
@@ -29,6 +28,8 @@ use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{CredentialKind, Grant};
 use crate::vendor::Deadlines;
 
+/// What it means to have no cid.
+const WITHOUT_CID: &str = "pushes go without, and are not sent again";
 /// Longest key of a caller's, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -257,7 +258,10 @@ impl Worker {
     async fn fetch_cids(self: Arc<Self>, grant: Grant, fetch: Fetch) {
         let Some(grant) = grant.for_cids() else { return };
         let deadlines = self.setup.deadlines(Instant::now());
-        let Ok(payment) = self.pay(&grant, Facts::default(), deadlines.start).await else { return };
+        let tenant = grant.tenant().name.as_str();
+        let Ok(payment) = self.pay(&grant, Facts::default(), deadlines.start).await else {
+            return tracing::warn!(tenant, "no budget for fetching cids: {WITHOUT_CID}");
+        };
         let target = format!("{}?count={}&type=push", grant.operation().path, fetch.count);
         let id = fresh_request_id();
         let uri = Uri::try_from(target).expect("a path, a number and a word");
@@ -268,7 +272,6 @@ impl Worker {
         let (facts, origin) = (*request.facts(), grant.origin());
         let attempts = Attempts { grant: &grant, facts, origin, deadlines };
         let note = |note: VendorNote| {
-            let tenant = grant.tenant().name.as_str();
             let labels = Labels { operation: Some(grant.operation()), tenant, caller: NONE };
             self.telemetry.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
         };
@@ -279,70 +282,9 @@ impl Worker {
             Err(_) => Vec::new(),
         };
         if cids.is_empty() {
-            let tenant = grant.tenant().name.as_str();
-            tracing::warn!(tenant, "no cids were to be had: pushes go without, and are not sent again");
+            tracing::warn!(tenant, "no cids were to be had: {WITHOUT_CID}");
         }
         fetch.bring(cids, Instant::now());
-    }
-
-    /// What knows a call again if its caller's connection breaks from here on.
-    pub(super) fn guarded(&self, grant: &Grant, mark: &Mark) -> Guarded {
-        Guarded(match mark {
-            Mark::Body(call) => Some(Guard {
-                recall: Arc::clone(&self.setup.recall),
-                caller: grant.caller().number,
-                call: *call,
-                window: grant.tenant().repeats.resend_guard,
-            }),
-            Mark::None | Mark::Key(_) => None,
-        })
-    }
-}
-
-/// A call that is told to the resend guard if its caller's connection breaks; or one that needs no guard.
-pub(super) struct Guarded(Option<Guard>);
-
-/// It knows the call and nothing else: an idle connection may keep it for long, and no credential with it.
-struct Guard {
-    recall: Arc<Recall>,
-    caller: u16,
-    call: Fingerprint,
-    window: Duration,
-}
-
-impl Testament<Answered> for Guarded {
-    fn heir(self) -> Option<Heir<Answered>> {
-        let Guard { recall, caller, call, window } = self.0?;
-        let broken = recall.guard.broke(caller, call, Instant::now(), window)?;
-        Some(Box::new(move |Answered { answer, delivery }| broken.end(delivery, saved(&answer))))
-    }
-}
-
-impl Guarded {
-    /// An answer that can be told to be lost, if that matters.
-    pub(super) fn handled(self, answered: Answered) -> Handled {
-        let Answered { answer, delivery } = answered;
-        let until = self.0.as_ref().map(|guard| Instant::now() + guard.window);
-        Handled { answer, loss: until.map(|until| Loss { guarded: self, delivery, until }) }
-    }
-}
-
-/// What there is to tell if an answer gets lost on its way to the caller, who would send its push again.
-pub(super) struct Loss {
-    guarded: Guarded,
-    delivery: Delivery,
-    until: Instant,
-}
-
-impl Handled {
-    /// The connection broke under it. What breaks long after the answer was written did not keep it from the caller.
-    pub fn lost(self) {
-        let Self { answer, loss } = self;
-        if let Some(Loss { guarded, delivery, .. }) = loss.filter(|loss| Instant::now() < loss.until)
-            && let Some(heir) = guarded.heir()
-        {
-            heir(Answered { answer, delivery });
-        }
     }
 }
 
@@ -374,7 +316,7 @@ pub(super) fn delivery_of(refusal: &Refusal) -> Delivery {
     }
 }
 
-fn saved(answer: &Response<Reply>) -> Option<Arc<Saved>> {
+pub(super) fn saved(answer: &Response<Reply>) -> Option<Arc<Saved>> {
     let Reply::Whole(body) = &answer.body else { return None };
     Some(Saved::new(answer.status, outbound::lasting_fields(&answer.fields), body))
 }
