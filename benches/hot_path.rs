@@ -16,7 +16,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderValue;
 use jpush_gateway::auth;
 use jpush_gateway::body::{Facts, Subject};
-use jpush_gateway::budget::{Budgets, Clock, Draw, Horizon, Moment, Said, Taker, take};
+use jpush_gateway::budget::{Budgets, Clock, Draw, Horizon, Moment, Precedence, Said, Taker, take};
 use jpush_gateway::config::{self, BudgetLimit, Config, VendorKey};
 use jpush_gateway::intake::Buffered;
 use jpush_gateway::ledger::{Entered, Ledger};
@@ -25,7 +25,7 @@ use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
 use jpush_gateway::payload::Payload;
 use jpush_gateway::request::Head;
 use jpush_gateway::secret::TokenDigest;
-use jpush_gateway::store::Payment;
+use jpush_gateway::store::{GivenSlots, Payment};
 use jpush_gateway::tenant::{Directory, Grant, Wishes};
 
 const CALLERS: usize = 100;
@@ -173,7 +173,7 @@ fn writing_down(criterion: &mut Criterion) {
     let key = VendorKey::new(key(0)).expect("a good key");
     let mut draw = Draw::default();
     draw.add(budgets.open(&key, BudgetName::Push, limit, horizon));
-    let taker = Taker { caller: 0, weight: 1, quota: None };
+    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let folder = std::env::temp_dir().join(format!("jpush-gateway-bench-{}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder");
     let ledger = Ledger::open(&folder.join("state"), clock, &budgets).expect("a state file");
@@ -181,7 +181,7 @@ fn writing_down(criterion: &mut Criterion) {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let permit = take(&draw, &taker, clock, clock.now()).expect("the limit is never reached");
-                let call = Entered::begin(ledger, Payment::new(permit, None)).expect("written");
+                let call = Entered::begin(ledger, Payment::new(permit, GivenSlots::new())).expect("written");
                 black_box(call.settle(clock.now(), Said::default(), BudgetName::Push));
             });
         });

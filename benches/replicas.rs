@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jpush_gateway::budget::{Budget, Budgets, Clock, Draw, Horizon, Said, Taker};
+use jpush_gateway::budget::{Budget, Budgets, Clock, Draw, Horizon, Precedence, Said, Taker};
 use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, VendorKey};
 use jpush_gateway::operation::BudgetName;
 use jpush_gateway::secret::Secret;
@@ -101,7 +101,7 @@ fn replica(url: String) {
 async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec<Duration> {
     let mut draw = Draw::default();
     draw.add(budget);
-    let taker = Taker { caller: 0, weight: 1, quota: None };
+    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let (start, mut took) = (Instant::now(), Vec::new());
     loop {
         let now = Instant::now();

@@ -11,7 +11,7 @@ use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
 use crate::request::{Field, Head};
-use crate::store::{Asked, Payment, Slots, Store};
+use crate::store::{Asked, GivenSlots, Payment, Slots, Store};
 use crate::vendor::Deadlines;
 
 /// The `wait` preference of a request in seconds (RFC 7240, 4.3); the first one counts.
@@ -73,19 +73,25 @@ pub enum Outcome {
 
 /// A place in line, and when to look again although no bell rang.
 pub struct Wait {
-    turn: Turn,
+    turn: Box<Turn>,
+    /// What the store gave for the budgets that are passed.
+    slots: GivenSlots,
     look_at: Option<Moment>,
     /// When the store may give more than it did; a bell before that is about our own part alone.
     ask_at: Option<Moment>,
 }
 
+/// What a call has so far: nothing, for a newcomer.
+type SoFar = (Option<Box<Turn>>, GivenSlots);
+
 impl Waiting<'_> {
     /// The first decision; most calls are done with it.
     pub async fn ask(&self, now: Instant) -> Outcome {
+        let newcomer = (None, GivenSlots::new());
         match self.store {
-            None => self.decide(now, (None, None), None),
+            None => self.decide(now, newcomer, None, None),
             // Boxed: a call that shares nothing should not carry the room for it.
-            Some(_) => Box::pin(self.ask_store(now, None)).await,
+            Some(_) => Box::pin(self.ask_store(now, newcomer)).await,
         }
     }
 
@@ -101,10 +107,11 @@ impl Waiting<'_> {
             }
             let now = Instant::now();
             let asks = self.store.is_some() && wait.ask_at.is_none_or(|at| at <= self.clock.at(now));
+            let (so_far, ask_at) = ((Some(wait.turn), wait.slots), wait.ask_at);
             let outcome = if asks && now < self.until {
-                self.ask_store(now, Some(wait.turn)).await
+                self.ask_store(now, so_far).await
             } else {
-                self.decide(now, (Some(wait.turn), wait.ask_at), None)
+                self.decide(now, so_far, ask_at, None)
             };
             match outcome {
                 Outcome::Paid(payment) => return Ok(payment),
@@ -115,12 +122,13 @@ impl Waiting<'_> {
     }
 
     /// The store first: what it gives outlives this process, and our own part is left for when it is away.
-    async fn ask_store(&self, now: Instant, turn: Option<Turn>) -> Outcome {
-        let wants =
-            self.store.zip(budget::wants(self.draw, self.taker.caller, turn.as_ref(), self.clock.at(now)));
-        let Some(((store, horizon), wants)) = wants else { return self.decide(now, (turn, None), None) };
+    async fn ask_store(&self, now: Instant, so_far: SoFar) -> Outcome {
+        let next = so_far.0.as_ref().map(|turn| turn.asks());
+        let draw = next.as_ref().unwrap_or(self.draw);
+        let wants = self.store.zip(budget::wants(draw, self.taker, so_far.0.as_deref(), self.clock.at(now)));
+        let Some(((store, horizon), wants)) = wants else { return self.decide(now, so_far, None, None) };
         let Asked { slots, told } = store.take(&wants, horizon, self.clock).await;
-        budget::hear(self.draw, &told);
+        budget::hear(draw, &told);
         let (now, mut ask_at) = (Instant::now(), None);
         if slots.is_none() {
             let now = self.clock.at(now);
@@ -129,23 +137,37 @@ impl Waiting<'_> {
             let soonest = full.map(|(told, want)| told.next.min(now + want.window)).max();
             ask_at = Some(soonest.unwrap_or(now + LOOK_FOR_STORE));
         }
-        self.decide(now, (turn, ask_at), slots)
+        self.decide(now, so_far, ask_at, slots)
     }
 
     fn decide(
         &self,
         now: Instant,
-        (turn, ask_at): (Option<Turn>, Option<Moment>),
+        (turn, mut passed): SoFar,
+        ask_at: Option<Moment>,
         slots: Option<Box<Slots>>,
     ) -> Outcome {
         let patience =
             if self.until > now { Patience::Until(self.clock.at(self.until)) } else { Patience::None };
         let granted = slots.as_ref().map_or(Granted::default(), |slots| slots.granted());
         let now = self.clock.at(now);
+        let gates = turn.as_ref().map(|turn| turn.gates());
         match budget::decide_with(self.draw, self.taker, (self.clock, now), turn, (patience, granted)) {
-            Decision::Paid(permit) => Outcome::Paid(Payment::new(permit, slots)),
+            Decision::Paid(permit) => {
+                passed.extend(slots);
+                Outcome::Paid(Payment::new(permit, passed))
+            }
             Decision::Refused(exhausted) => Outcome::Refused(exhausted.into()),
-            Decision::Wait { turn, look_at } => Outcome::Waits(Wait { turn, look_at, ask_at }),
+            // It stands where it stood: what the store gave, if anything, goes back.
+            Decision::Wait { turn, look_at } if gates == Some(turn.gates()) => {
+                Outcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
+            }
+            Decision::Wait { turn, look_at } => {
+                // A newcomer asked for all of its budgets at once; from now on it asks for one after the other.
+                let ask_at = if gates.is_some() || turn.gates() > 1 { Some(now) } else { ask_at };
+                passed.extend(slots.filter(|_| gates.is_some()));
+                Outcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
+            }
         }
     }
 }

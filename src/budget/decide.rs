@@ -1,7 +1,6 @@
 //! The decision: slots free, then the caller's quota, then pacing; all of it taken together, or nothing, or a turn
 //! to wait for.
 
-use std::ptr;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use super::exhausted::Exhausted;
 use super::moment::Moment;
 use super::pace::Pace;
 use super::permit::{Paid, Permit};
-use super::queue::{Bell, Waiter};
+use super::queue::Precedence;
 use super::reserve::Kept;
 use super::shared::{Granted, Place};
-use super::window::Ends;
+use super::turn::Turn;
 use super::{Budget, Clock, Draw, Inner, Quota, QuotaInner, lock};
 
 /// Who asks for a slot.
@@ -26,6 +25,8 @@ pub struct Taker {
     pub weight: u32,
     /// Its share of the budgets, if it has one.
     pub quota: Option<Arc<Quota>>,
+    /// Whether it waits for its turn.
+    pub precedence: Precedence,
 }
 
 /// How long a call may wait.
@@ -44,7 +45,7 @@ pub enum Decision {
     /// It waits: look again when the bell rings, or at this moment if there is one.
     Wait {
         /// Its place, which it loses when this is dropped.
-        turn: Turn,
+        turn: Box<Turn>,
         /// When a slot frees for it by itself; `None` while others are before it.
         look_at: Option<Moment>,
     },
@@ -52,61 +53,14 @@ pub enum Decision {
     Refused(Exhausted),
 }
 
-/// A place in a queue. Dropped, the place is free and the next in line is told.
-pub struct Turn {
-    gate: Gate,
-    waiter: Waiter,
-}
-
-/// What a call waits for.
-#[derive(Clone)]
-enum Gate {
-    Budget(&'static Budget),
-    Quota(Arc<Quota>),
-}
-
-impl Turn {
-    /// Rings when it is worth looking again.
-    pub fn bell(&self) -> &Bell {
-        &self.waiter.bell
-    }
-
-    pub(super) fn id_at_budget(&self, budget: &Budget) -> Option<u64> {
-        matches!(&self.gate, Gate::Budget(mine) if ptr::eq(*mine, budget)).then_some(self.waiter.id)
-    }
-
-    fn id_at_quota(&self, quota: &Arc<Quota>) -> Option<u64> {
-        matches!(&self.gate, Gate::Quota(mine) if Arc::ptr_eq(mine, quota)).then_some(self.waiter.id)
-    }
-
-    fn is_at(&self, gate: &Gate) -> bool {
-        match gate {
-            Gate::Budget(budget) => self.id_at_budget(budget),
-            Gate::Quota(quota) => self.id_at_quota(quota),
-        }
-        .is_some()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let queue = match &self.gate {
-            Gate::Budget(budget) => &mut lock(&budget.inner).queue,
-            Gate::Quota(quota) => &mut lock(&quota.inner).queue,
-        };
-        queue.leave(self.waiter.id);
-        queue.ring_head();
-    }
-}
-
 /// Takes a slot in every budget of `draw` and the caller's share of one call, or nothing at all; nobody waits.
 #[inline]
 pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
     let mut held = Held::lock(draw, taker);
     let granted = Granted::default();
-    match held.ask(None, (taker.caller, granted), now) {
-        Ok(()) => Ok(held.take(None, granted, (taker, clock))),
-        Err(blocked) => Err(held.refuse(&blocked, taker.caller, now)),
+    match held.ask(granted, now) {
+        Ok(()) => Ok(held.take(granted, clock)),
+        Err(blocked) => Err(held.refuse(blocked, now)),
     }
 }
 
@@ -116,72 +70,68 @@ pub fn decide(
     draw: &Draw,
     taker: &Taker,
     (clock, now): (Clock, Moment),
-    turn: Option<Turn>,
+    turn: Option<Box<Turn>>,
     patience: Patience,
 ) -> Decision {
     decide_with(draw, taker, (clock, now), turn, (patience, Granted::default()))
 }
 
-/// Decides over one call that has its slot in some budgets from the store already.
+/// Decides over one call that has its slot in some budgets from the store already: for a newcomer, of all it draws
+/// on; for one that waits, of the budget it waits for ([`Turn::asks`]).
 #[inline]
 pub fn decide_with(
     draw: &Draw,
     taker: &Taker,
     (clock, now): (Clock, Moment),
-    turn: Option<Turn>,
+    turn: Option<Box<Turn>>,
     (patience, granted): (Patience, Granted),
 ) -> Decision {
     let mut held = Held::lock(draw, taker);
-    let outcome = held.ask(turn.as_ref(), (taker.caller, granted), now);
-    let decision = match outcome {
-        Ok(()) => Ok(held.take(turn.as_ref(), granted, (taker, clock))),
-        Err(blocked) => Err(held.wait(&blocked, taker, turn.as_ref(), (now, patience))),
-    };
-    // A turn gives its place back when it is dropped, for which it needs the locks.
-    drop(held);
-    match decision {
-        Ok(permit) => Decision::Paid(permit),
-        Err(Waiting::Refused(exhausted)) => Decision::Refused(exhausted),
-        Err(Waiting::Stays { look_at }) => match turn {
-            Some(turn) => Decision::Wait { turn, look_at },
-            None => unreachable!("only who waits can stay"),
+    let (turn, granted) = match turn {
+        Some(turn) => (turn, granted),
+        None => match (held.ask(granted, now), patience) {
+            (Ok(()), _) => return Decision::Paid(held.take(granted, clock)),
+            (Err(blocked), Patience::None) => return Decision::Refused(held.refuse(blocked, now)),
+            (Err(blocked), Patience::Until(until)) => match held.line_up(clock, now, until) {
+                Some(turn) => (turn, Granted::default()),
+                None => return Decision::Refused(held.refuse(blocked, now)),
+            },
         },
-        Err(Waiting::Joins { turn, look_at }) => Decision::Wait { turn, look_at },
-    }
-}
-
-/// Where a call cannot pass.
-struct Blocked {
-    gate: Gate,
-    /// What a refusal says, as long as nothing else needs longer.
-    exhausted: Exhausted,
-    /// When the gate opens for whoever is next there.
-    opens: Duration,
-}
-
-enum Waiting {
-    Refused(Exhausted),
-    Stays { look_at: Option<Moment> },
-    Joins { turn: Turn, look_at: Option<Moment> },
+    };
+    held.go_on(turn, granted, (now, patience))
 }
 
 impl Inner {
     /// Why a call cannot pass; `others` are before it.
     #[cold]
-    fn blocked(&mut self, budget: &'static Budget, others: bool, kept: Kept, now: Moment) -> Blocked {
+    pub(super) fn blocked(&mut self, others: bool, kept: Kept, now: Moment) -> Exhausted {
         let nth = if others { self.queue.len() + 1 } else { 1 };
         let wait = self.until_free_beside(now, nth, kept.at_most, kept.lent_in);
-        let opens = self.until_free_beside(now, 1, kept.now, kept.lent_in);
-        Blocked { exhausted: self.exhausted(wait), gate: Gate::Budget(budget), opens }
+        self.exhausted(wait)
+    }
+
+    /// What is out of reach for a call because it is kept for others.
+    pub(super) fn kept_from_taker(&self, taker: &Taker, now: Moment) -> Kept {
+        match taker.precedence {
+            Precedence::First => Kept::default(),
+            Precedence::InTurn => self.kept_from(taker.caller, now),
+        }
+    }
+
+    /// Whether a call goes before those whose reserve is met.
+    pub(super) fn goes_first(&self, taker: &Taker) -> bool {
+        taker.precedence == Precedence::First || self.reserves.owes(taker.caller)
     }
 }
 
 type Locked = (&'static Budget, MutexGuard<'static, Inner>);
 
 /// Everything one decision is about, locked.
-struct Held<'b> {
-    budgets: SmallVec<[Locked; 1]>,
-    quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
+pub(super) struct Held<'b> {
+    pub(super) taker: &'b Taker,
+    /// In the order in which calls pass them.
+    pub(super) budgets: SmallVec<[Locked; 1]>,
+    pub(super) quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
 impl<'b> Held<'b> {
@@ -192,46 +142,36 @@ impl<'b> Held<'b> {
             all => all.iter().copied().map(lock_one).collect(),
         };
         let quota = taker.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
-        Self { budgets, quota }
+        Self { taker, budgets, quota }
     }
 
-    /// Asks slots, quota and pacing in this order; takes the share of quota and pacing only if all agree.
+    /// Asks slots, quota and pacing in this order, for a newcomer; takes the share of quota and pacing only if all
+    /// agree.
     ///
     /// A slot that was granted was asked for while nobody waited before the call: only the vendor's word is left to ask.
-    fn ask(
-        &mut self,
-        turn: Option<&Turn>,
-        (caller, granted): (u16, Granted),
-        now: Moment,
-    ) -> Result<(), Blocked> {
-        let mut full: Option<Blocked> = None;
-        for (place, (budget, inner)) in self.budgets.iter_mut().enumerate() {
+    fn ask(&mut self, granted: Granted, now: Moment) -> Result<(), Exhausted> {
+        let mut full: Option<Exhausted> = None;
+        for (place, (_, inner)) in self.budgets.iter_mut().enumerate() {
             let free = inner.free(now);
-            inner.reserve(|reserves| reserves.asks(caller, now));
+            inner.reserve(|reserves| reserves.asks(self.taker.caller, now));
             if granted.place(place) == Place::Store && inner.by_word(now) > 0 {
                 continue;
             }
-            let kept = inner.kept_from(caller, now);
-            let id = turn.and_then(|turn| turn.id_at_budget(budget));
-            let others = inner.queue.is_closed_to(id, inner.reserves.owes(caller));
+            let kept = inner.kept_from_taker(self.taker, now);
+            let others = inner.queue.is_closed(inner.goes_first(self.taker));
             if free <= kept.now || others {
-                let blocked = inner.blocked(budget, others, kept, now);
-                if full.as_ref().is_none_or(|full| full.exhausted.wait() <= blocked.exhausted.wait()) {
+                let blocked = inner.blocked(others, kept, now);
+                if full.is_none_or(|full| full.wait() <= blocked.wait()) {
                     full = Some(blocked);
                 }
             }
         }
-        if let Some(blocked) = full {
-            return Err(blocked);
-        }
+        full.map_or(Ok(()), Err)?;
         if let Some((quota, inner)) = &mut self.quota {
-            let others = inner.queue.is_closed_to(turn.and_then(|turn| turn.id_at_quota(quota)), false);
+            let others = inner.queue.is_closed(false);
             let taken = if others { Err(inner.pace.until_free(now)) } else { inner.pace.take(now) };
-            taken.map_err(|opens| {
-                let before = if others { inner.queue.len() } else { 0 };
-                let exhausted = quota.exhausted(opens + quota.turns(before));
-                Blocked { gate: Gate::Quota(Arc::clone(quota)), exhausted, opens }
-            })?;
+            let before = if others { inner.queue.len() } else { 0 };
+            taken.map_err(|opens| quota.exhausted(opens + quota.turns(before)))?;
         }
         self.pace(now).inspect_err(|_| {
             if let Some((_, inner)) = &self.quota {
@@ -240,121 +180,58 @@ impl<'b> Held<'b> {
         })
     }
 
-    fn pace(&self, now: Moment) -> Result<(), Blocked> {
+    fn pace(&self, now: Moment) -> Result<(), Exhausted> {
         let mut taken: Vec<&Pace> = Vec::new();
-        for (budget, inner) in &self.budgets {
+        for (_, inner) in &self.budgets {
             let Some(pace) = &inner.pace else { continue };
             if let Err(wait) = pace.take(now) {
                 taken.into_iter().for_each(Pace::refund);
-                let exhausted = inner.exhausted(wait);
-                return Err(Blocked { gate: Gate::Budget(budget), exhausted, opens: wait });
+                return Err(inner.exhausted(wait));
             }
             taken.push(pace);
         }
         Ok(())
     }
 
-    /// Takes the slots, and tells the next in line that there may be more.
-    fn take(&mut self, turn: Option<&Turn>, granted: Granted, (taker, clock): (&Taker, Clock)) -> Permit {
-        let pay = |place: usize, (budget, inner): &mut Locked| {
-            let place = granted.place(place);
-            inner.window_of(place).take();
-            inner.dispatched += 1;
-            inner.reserve_at(place, |reserves| reserves.took(taker.caller));
-            Paid { budget, call: inner.dispatched, place }
-        };
+    /// Takes the slots of a newcomer.
+    fn take(&mut self, granted: Granted, clock: Clock) -> Permit {
+        let taker = self.taker;
+        let pay =
+            |(place, (budget, inner)): (usize, &mut Locked)| inner.pay(budget, granted.place(place), taker);
         // Nearly always one, which then need not be collected through memory.
         let paid = match self.budgets.as_mut_slice() {
-            [only] => SmallVec::from_buf([pay(0, only)]),
-            all => all.iter_mut().enumerate().map(|(place, locked)| pay(place, locked)).collect(),
+            [only] => SmallVec::from_buf([pay((0, only))]),
+            all => all.iter_mut().enumerate().map(pay).collect(),
         };
-        let permit = Permit::new(paid, taker.clone(), clock);
-        if let Some(turn) = turn {
-            let queue = self.queue(&turn.gate);
-            queue.served(turn.waiter.id);
-            queue.ring_head();
-        }
-        permit
-    }
-
-    /// What a call does that cannot pass: stay where it waits, go and wait where it must, or give up.
-    fn wait(
-        &mut self,
-        blocked: &Blocked,
-        taker: &Taker,
-        turn: Option<&Turn>,
-        (now, patience): (Moment, Patience),
-    ) -> Waiting {
-        let Patience::Until(until) = patience else {
-            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
-        };
-        let gate = blocked.gate.clone();
-        let stays = turn.filter(|turn| turn.is_at(&gate));
-        if now >= until || turn.is_some_and(|turn| turn.waiter.bell.evicted()) {
-            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
-        }
-        let first = self.goes_first(&gate, taker.caller);
-        let ahead = match stays {
-            Some(turn) => usize::from(self.queue(&gate).is_closed_to(Some(turn.waiter.id), false)),
-            None => self.queue(&gate).ahead_of(taker.caller, taker.weight, first),
-        };
-        let soonest = now + self.soonest(&gate, now, ahead, blocked.opens);
-        if soonest > until {
-            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
-        }
-        let look_at = |is_next: bool| is_next.then(|| (now + blocked.opens).min(until));
-        if stays.is_some() {
-            // Whoever is next may not know it: a reserve can have put it before this one since.
-            if ahead > 0 {
-                self.queue(&gate).ring_head();
-            }
-            return Waiting::Stays { look_at: look_at(ahead == 0) };
-        }
-        let Some(waiter) = self.queue(&gate).join(taker.caller, taker.weight, first) else {
-            return Waiting::Refused(self.refuse(blocked, taker.caller, now));
-        };
-        let is_next = !self.queue(&gate).is_closed_to(Some(waiter.id), false);
-        Waiting::Joins { turn: Turn { gate, waiter }, look_at: look_at(is_next) }
-    }
-
-    /// Whether a caller goes before those whose reserve is met.
-    fn goes_first(&self, gate: &Gate, caller: u16) -> bool {
-        let Gate::Budget(budget) = gate else { return false };
-        self.budgets.iter().any(|(held, inner)| ptr::eq(*held, *budget) && inner.reserves.owes(caller))
+        Permit::new(paid, taker.clone(), clock)
     }
 
     /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
     #[cold]
-    fn refuse(&mut self, blocked: &Blocked, caller: u16, now: Moment) -> Exhausted {
-        let kept = self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from(caller, now) {
+    pub(super) fn refuse(&mut self, blocked: Exhausted, now: Moment) -> Exhausted {
+        let taker = self.taker;
+        let kept = self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from_taker(taker, now) {
             Kept { at_most: 0, .. } => Duration::ZERO,
             kept => inner.until_free_beside(now, 1, kept.at_most, kept.lent_in),
         });
         let kept = kept.max().unwrap_or_default();
         let quota = self.quota.iter().map(|(_, inner)| inner.pace.until_free(now));
-        let paces = self.budgets.iter().filter_map(|(_, inner)| Some(inner.pace.as_ref()?.until_free(now)));
-        blocked.exhausted.at_least(quota.chain(paces).max().unwrap_or_default().max(kept))
+        let paces = self.budgets.iter().map(|(_, inner)| inner.until_paced(now));
+        blocked.at_least(quota.chain(paces).max().unwrap_or_default().max(kept))
+    }
+}
+
+impl Inner {
+    /// Until pacing lets a call pass; zero if it does now.
+    pub(super) fn until_paced(&self, now: Moment) -> Duration {
+        self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.until_free(now))
     }
 
-    /// The soonest a call could pass with so many before it, if every answer in flight came at once.
-    fn soonest(&mut self, gate: &Gate, now: Moment, ahead: usize, opens: Duration) -> Duration {
-        match gate {
-            Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, *budget));
-                let by_window = held.map(|(_, inner)| inner.until_free(now, ahead + 1, Ends::Soonest));
-                by_window.unwrap_or_default()
-            }
-            Gate::Quota(quota) => quota.turns(ahead).max(if ahead == 0 { opens } else { Duration::ZERO }),
-        }
-    }
-
-    fn queue(&mut self, gate: &Gate) -> &mut super::Queue {
-        match gate {
-            Gate::Budget(budget) => {
-                let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, *budget));
-                &mut held.expect("a call waits at a gate of its own").1.queue
-            }
-            Gate::Quota(_) => &mut self.quota.as_mut().expect("a call waits at a gate of its own").1.queue,
-        }
+    /// Takes a slot that is free.
+    pub(super) fn pay(&mut self, budget: &'static Budget, place: Place, taker: &Taker) -> Paid {
+        self.window_of(place).take();
+        self.dispatched += 1;
+        self.reserve_at(place, |reserves| reserves.took(taker.caller));
+        Paid { budget, call: self.dispatched, place }
     }
 }

@@ -17,12 +17,14 @@ mod moment;
 mod pace;
 mod permit;
 mod queue;
+mod quota;
 mod remains;
 mod reserve;
 mod shared;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod window;
 mod word;
 
@@ -34,19 +36,22 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 pub use clock::Clock;
-pub use decide::{Decision, Patience, Taker, Turn, decide, decide_with, take};
+pub use decide::{Decision, Patience, Taker, decide, decide_with, take};
 pub use exhausted::{Exhausted, whole_seconds};
 use lock::lock;
 pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
-pub use queue::Bell;
 use queue::Queue;
+pub use queue::{Bell, Precedence};
+pub use quota::Quota;
+use quota::QuotaInner;
 pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
 use reserve::{Kept, Reserves};
 use shared::Shared;
 pub use shared::{Granted, Told, Want, Wants, hear, wants};
 use tally::Tally;
+pub use turn::Turn;
 use window::{Ends, Rule, Window};
 pub use word::Said;
 use word::Word;
@@ -58,7 +63,7 @@ use crate::operation::BudgetName;
 #[derive(Default)]
 pub struct Budgets {
     by_key: Mutex<HashMap<(VendorKey, BudgetName), &'static Budget>>,
-    next_order: AtomicU32,
+    opened: AtomicU32,
     /// How they are divided among replicas; `None`: each is all ours.
     shares: Option<Shares>,
     remains: Mutex<Remains>,
@@ -90,7 +95,7 @@ impl Budgets {
         let shared = || self.shares.map(|shares| Box::new(Shared::new(key, name, limit, shares)));
         let mut by_key = lock(&self.by_key);
         let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
-            let order = self.next_order.fetch_add(1, Ordering::Relaxed);
+            let order = (rank(name), self.opened.fetch_add(1, Ordering::Relaxed));
             let (id, mut inner) = (BudgetId::of(key, name), Inner::new(name, limit, horizon, shared()));
             self.take_up(id, &mut inner);
             Box::leak(Box::new(Budget { name, id, order, inner: Mutex::new(inner) }))
@@ -104,8 +109,9 @@ impl Budgets {
 pub struct Budget {
     name: BudgetName,
     id: BudgetId,
-    /// Locks are taken in this order, so two calls over the same budgets cannot wait for each other.
-    order: u32,
+    /// Locks are taken, and waiting calls pass, in this order, so two calls over the same budgets cannot wait for each
+    /// other.
+    order: (u8, u32),
     inner: Mutex<Inner>,
 }
 
@@ -145,6 +151,11 @@ impl Inner {
     /// Slots that can be taken now: what our window and the vendor's word both allow.
     fn free(&mut self, now: Moment) -> u32 {
         self.free_by_window(now).min(self.by_word(now))
+    }
+
+    /// Whether more slots are in use than there are, as after a reload that lowered the limit.
+    fn is_over(&self) -> bool {
+        self.window.used() > self.rule.limit
     }
 
     /// Slots that the vendor's word allows.
@@ -193,13 +204,25 @@ impl Inner {
             Ends::Latest => shared.until_free(&self.rule, now, nth),
         });
         let by_window = by_store.map_or(by_window, |by_store| by_store.min(by_window));
-        by_window.max(self.until_word(now, nth)).max(Moment::TICK)
+        by_window.max(self.until_word(now, nth, ends)).max(Moment::TICK)
     }
 
-    /// How long the vendor's word still forbids so many.
-    fn until_word(&self, now: Moment, nth: usize) -> Duration {
-        let heard = self.word(now).filter(|word| (word.free(self.dispatched, self.used()) as usize) < nth);
-        heard.map_or(Duration::ZERO, |word| word.left(now) + Moment::TICK)
+    /// How long the vendor's word still forbids so many: until its reset, or until fewer of our slots are in use than
+    /// the vendor's limit.
+    fn until_word(&self, now: Moment, nth: usize, ends: Ends) -> Duration {
+        let Some(word) = self.word(now) else { return Duration::ZERO };
+        let (ends_in, used) = (word.left(now) + Moment::TICK, self.used());
+        if (word.free_by_remaining(self.dispatched) as usize) < nth || self.shared.is_some() {
+            let forbids = (word.free(self.dispatched, used) as usize) < nth;
+            return if forbids { ends_in } else { Duration::ZERO };
+        }
+        match nth.saturating_sub(word.free_by_limit(used) as usize) {
+            0 => Duration::ZERO,
+            missing => {
+                let rule = self.rule.at_most(word.limit().unwrap_or(u32::MAX));
+                self.window.until_release(&rule, now, missing, ends).min(ends_in)
+            }
+        }
     }
 
     fn word(&self, now: Moment) -> Option<&Word> {
@@ -211,6 +234,7 @@ impl Inner {
         if let Some(shared) = &mut self.shared {
             self.rule.limit = shared.resize(limit);
         }
+        self.queue.resize(limit.limit.get());
         if self.limit != limit {
             self.limit = limit;
             self.pace = pace(limit);
@@ -255,6 +279,16 @@ impl Inner {
 
 fn rule(limit: BudgetLimit, horizon: Horizon) -> Rule {
     Rule::new(limit.limit.get(), limit.window, horizon)
+}
+
+/// Scarcest first: a slot that is set aside while its call waits at the next budget should not wait long there.
+const fn rank(name: BudgetName) -> u8 {
+    match name {
+        BudgetName::Broadcast | BudgetName::OppoBig | BudgetName::OppoIcon => 0,
+        BudgetName::File => 1,
+        BudgetName::Schedule => 2,
+        BudgetName::Push | BudgetName::Device | BudgetName::Report => 3,
+    }
 }
 
 fn pace(limit: BudgetLimit) -> Option<Box<Pace>> {
@@ -315,7 +349,8 @@ impl Budget {
         let Inner { window, queue, reserves: kept, dispatched, .. } = &mut *inner;
         kept.keep(reserves, *dispatched, window.callers());
         queue.put_first(|caller| kept.owes(caller));
-        queue.ring_head();
+        // Who may pass, and with whom it is counted, can be another now.
+        queue.ring_all();
     }
 
     /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
@@ -336,46 +371,13 @@ impl Budget {
     }
 }
 
-/// One caller's share of the budgets, by governor.
-pub struct Quota {
-    limit: BudgetLimit,
-    inner: Mutex<QuotaInner>,
-}
-
-struct QuotaInner {
-    pace: Pace,
-    queue: Queue,
-}
-
-impl Quota {
-    /// A fresh share.
-    pub fn new(limit: BudgetLimit) -> Self {
-        Self { limit, inner: Mutex::new(QuotaInner { pace: Pace::new(&limit), queue: Queue::default() }) }
-    }
-
-    /// Its size.
-    pub fn limit(&self) -> BudgetLimit {
-        self.limit
-    }
-
-    /// How long until so many calls' shares came back.
-    fn turns(&self, calls: usize) -> Duration {
-        let interval = self.limit.window / self.limit.limit.get();
-        interval.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
-    }
-
-    fn exhausted(&self, wait: Duration) -> Exhausted {
-        Exhausted::Quota { limit: self.limit.limit.get(), window: self.limit.window, wait }
-    }
-}
-
 /// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
 /// draws on three.
 #[derive(Clone, Default)]
 pub struct Draw(SmallVec<[&'static Budget; 2]>);
 
 impl Draw {
-    /// Adds a budget, keeping the order in which locks are taken.
+    /// Adds a budget, keeping the order in which locks are taken and calls pass.
     pub fn add(&mut self, budget: &'static Budget) {
         let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());
         self.0.insert(place, budget);

@@ -1,9 +1,11 @@
 //! One vendor call paid for, from the decision to the end of its slot.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::shared::Place;
-use super::{Budget, Clock, Draw, Inner, Moment, Said, Standing, Taker, Word, lock};
+use super::{Budget, Clock, Draw, Inner, Moment, Quota, Said, Standing, Taker, Word, lock};
 use crate::operation::BudgetName;
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
@@ -19,6 +21,7 @@ struct Ticket {
     stage: Stage,
     /// Nearly always one.
     paid: SmallVec<[Paid; 1]>,
+    /// Who took it; with the quota only if a share of it was taken as well.
     taker: Taker,
     clock: Clock,
 }
@@ -46,6 +49,21 @@ pub(super) struct Paid {
 impl Permit {
     pub(super) fn new(paid: SmallVec<[Paid; 1]>, taker: Taker, clock: Clock) -> Self {
         Self(Ticket { stage: Stage::Unsent, paid, taker, clock })
+    }
+
+    /// Nothing yet, for a call that waits.
+    pub(super) fn nothing(taker: &Taker, clock: Clock) -> Self {
+        Self::new(SmallVec::new(), Taker { quota: None, ..taker.clone() }, clock)
+    }
+
+    /// A slot more.
+    pub(super) fn add(&mut self, paid: Paid) {
+        self.0.paid.push(paid);
+    }
+
+    /// The share of its caller's that it pays with.
+    pub(super) fn add_share(&mut self, quota: &Arc<Quota>) {
+        self.0.taker.quota = Some(Arc::clone(quota));
     }
 
     /// The budgets in which its slot is this process's own; the others are in the store.

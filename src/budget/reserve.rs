@@ -87,6 +87,11 @@ impl Reserves {
         self.change(caller, |own| own.ended -= 1);
     }
 
+    /// Whether calls are kept for a caller.
+    pub(super) fn has(&self, caller: u16) -> bool {
+        self.0.iter().any(|reserve| reserve.caller == caller)
+    }
+
     /// Whether a caller has not used all of its reserve.
     pub(super) fn owes(&self, caller: u16) -> bool {
         self.0.iter().any(|reserve| reserve.caller == caller && reserve.missing() > 0)
@@ -95,11 +100,20 @@ impl Reserves {
     /// What is out of reach for a caller now.
     pub(super) fn kept_from(&self, caller: u16, now: Moment, window: Duration) -> Kept {
         let mut kept = Kept::default();
+        // What an owner has not used is its own. Where more is owed than is free, whoever has its turn takes it: if
+        // each left it to the others, nobody would.
+        if self.owes(caller) {
+            return kept;
+        }
         for other in self.0.iter().filter(|reserve| reserve.caller != caller) {
             let Some(until) = other.busy_until(window).filter(|until| *until > now) else { continue };
             kept.now = kept.now.saturating_add(other.missing());
             kept.at_most = kept.at_most.saturating_add(other.calls);
             kept.lent_in = kept.lent_in.max(until.since(now));
+            if other.missing() > 0 {
+                let first = kept.first_lent_in.unwrap_or(Duration::MAX);
+                kept.first_lent_in = Some(first.min(until.since(now)));
+            }
         }
         kept
     }
@@ -114,4 +128,6 @@ pub(super) struct Kept {
     pub(super) at_most: u32,
     /// Until all of them are lent, if their owners do not ask again.
     pub(super) lent_in: Duration,
+    /// Until the first of them are lent.
+    pub(super) first_lent_in: Option<Duration>,
 }

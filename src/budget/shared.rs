@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::reserve::Reserves;
 use super::window::{Ends, Rule, Window};
-use super::{Draw, Inner, Moment, Turn, lock};
+use super::{Draw, Inner, Moment, Taker, Turn, lock};
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
@@ -142,7 +142,7 @@ impl Inner {
             .as_ref()
             .and_then(|shared| shared.until_free(&self.rule, now, shared.free() as usize + 1));
         let soonest = in_store.map_or(own, |in_store| in_store.min(own));
-        soonest.max(self.until_word(now, remaining + 1)).max(Moment::TICK)
+        soonest.max(self.until_word(now, remaining + 1, Ends::Latest)).max(Moment::TICK)
     }
 
     /// Where calls are counted whose slot is in the store, or here.
@@ -162,20 +162,24 @@ impl Inner {
 }
 
 /// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
-/// somebody waits before it or the vendor said so.
-pub fn wants(draw: &Draw, caller: u16, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
+/// somebody waits before it or the vendor said so. A newcomer asks for all it draws on, one that waits for the budget
+/// it waits for ([`Turn::asks`]).
+pub fn wants(draw: &Draw, taker: &Taker, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
     let mut wants = Wants::new();
     for budget in draw.iter() {
         let mut inner = lock(&budget.inner);
         let inner = &mut *inner;
-        let id = turn.and_then(|turn| turn.id_at_budget(budget));
         let free = inner.free(now);
-        if inner.queue.is_closed_to(id, inner.reserves.owes(caller)) || inner.by_word(now) == 0 {
+        let is_closed = match turn {
+            None => inner.queue.is_closed(inner.goes_first(taker)),
+            Some(turn) => !turn.id_at(budget).is_some_and(|id| inner.queue.is_next(id)),
+        };
+        if is_closed || inner.by_word(now) == 0 {
             return None;
         }
         // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
         inner.free_in_store(now);
-        let (kept, shared) = (inner.kept_from(caller, now), inner.shared.as_ref()?);
+        let (kept, shared) = (inner.kept_from_taker(taker, now), inner.shared.as_ref()?);
         wants.push(Want {
             key: Arc::clone(&shared.key),
             limit: shared.limit,

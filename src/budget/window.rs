@@ -46,6 +46,11 @@ impl Rule {
 }
 
 impl Rule {
+    /// The same rule with a lower limit.
+    pub(super) fn at_most(self, limit: u32) -> Self {
+        Self { limit: self.limit.min(limit), ..self }
+    }
+
     /// How long a call can matter.
     pub(super) fn reach(&self) -> Reach {
         Reach { hold: self.guard + self.length, attempt: self.attempt }

@@ -74,10 +74,18 @@ impl Word {
 
     /// Calls the vendor would still take, after those dispatched since; `used` are ours in the window.
     pub(super) fn free(&self, dispatched: u64, used: u32) -> u32 {
+        self.free_by_remaining(dispatched).min(self.free_by_limit(used))
+    }
+
+    /// What it said is left, less the calls dispatched since.
+    pub(super) fn free_by_remaining(&self, dispatched: u64) -> u32 {
         let since = u32::try_from(dispatched.saturating_sub(self.call)).unwrap_or(u32::MAX);
-        let by_remaining = self.remaining.map_or(u32::MAX, |remaining| remaining.saturating_sub(since));
-        let by_limit = self.limit.map_or(u32::MAX, |limit| limit.saturating_sub(used));
-        by_remaining.min(by_limit)
+        self.remaining.map_or(u32::MAX, |remaining| remaining.saturating_sub(since))
+    }
+
+    /// What its limit leaves beside ours.
+    pub(super) fn free_by_limit(&self, used: u32) -> u32 {
+        self.limit.map_or(u32::MAX, |limit| limit.saturating_sub(used))
     }
 
     /// How long it still counts.

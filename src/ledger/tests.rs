@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::file::Opened;
 use super::record::{CELL, Damage, FORGOTTEN, Head, Image, Now, Stamp, is_ours, read};
 use super::*;
-use crate::budget::{self, Budget, Ended, Horizon, Taker};
+use crate::budget::{self, Budget, Ended, Horizon, Precedence, Taker};
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
-use crate::store::Payment;
+use crate::store::{GivenSlots, Payment};
 
 const HORIZON: Horizon = Horizon { guard: Duration::from_secs(10), attempt: Duration::from_secs(28) };
 const BOOT: u64 = 77;
@@ -209,9 +209,9 @@ impl Process {
         for name in names {
             draw.add(self.budget(*name));
         }
-        let taker = Taker { caller: 0, weight: 1, quota: None };
+        let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
         let permit = budget::take(&draw, &taker, self.clock, self.clock.now()).expect("room");
-        Entered::begin(Some(&self.ledger), Payment::new(permit, None))
+        Entered::begin(Some(&self.ledger), Payment::new(permit, GivenSlots::new()))
     }
 
     fn settle(&self, entered: Entered) {
@@ -272,11 +272,13 @@ fn cells_of_calls_that_count_no_more_are_written_over() {
     let horizon = Horizon { guard: Duration::ZERO, ..HORIZON };
     let mut draw = Draw::default();
     draw.add(process.budgets.open(&key(), BudgetName::Push, short, horizon));
-    let taker = Taker { caller: 0, weight: 1, quota: None };
+    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let mut calls = 0;
     while calls < 500 {
         let Ok(permit) = budget::take(&draw, &taker, process.clock, process.clock.now()) else { continue };
-        process.settle(Entered::begin(Some(&process.ledger), Payment::new(permit, None)).expect("written"));
+        process.settle(
+            Entered::begin(Some(&process.ledger), Payment::new(permit, GivenSlots::new())).expect("written"),
+        );
         calls += 1;
     }
     let length = fs::metadata(folder.state()).expect("a file").len();

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use link::{Link, Seat};
-pub use payment::{Payment, Underway};
+pub use payment::{GivenSlots, Payment, Underway};
 
 use crate::budget::{Clock, Granted, Horizon, Told, Want, Wants};
 use crate::config::SharedBudgets;

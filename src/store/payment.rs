@@ -2,27 +2,32 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::Slots;
 use crate::budget::{Dispatched, Draw, Moment, Permit, Said, Standing};
 use crate::operation::BudgetName;
+
+/// What the store gave for one call: nothing, or all at once, or budget by budget for a call that waited.
+pub type GivenSlots = SmallVec<[Box<Slots>; 1]>;
 
 /// A call's slots, all of them. Dropped, it gives everything back: nothing was dispatched.
 #[must_use]
 pub struct Payment {
     permit: Permit,
-    slots: Option<Box<Slots>>,
+    slots: GivenSlots,
 }
 
 /// A payment whose call is under way. Dropped, it counts as given up: the vendor may still count it for a while.
 #[must_use]
 pub struct Underway {
     dispatched: Dispatched,
-    slots: Option<Box<Slots>>,
+    slots: GivenSlots,
 }
 
 impl Payment {
     /// A permit with what the store gave for it.
-    pub fn new(permit: Permit, slots: Option<Box<Slots>>) -> Self {
+    pub fn new(permit: Permit, slots: GivenSlots) -> Self {
         Self { permit, slots }
     }
 
@@ -33,14 +38,12 @@ impl Payment {
 
     /// When the attempt must be over, if the store holds slots for so long and no longer.
     pub fn ends(&self) -> Option<Instant> {
-        self.slots.as_ref().map(|slots| slots.ends)
+        self.slots.iter().map(|slots| slots.ends).min()
     }
 
     /// From here on the vendor may count the call.
     pub fn dispatch(mut self) -> Underway {
-        if let Some(slots) = &mut self.slots {
-            slots.dispatched = true;
-        }
+        self.slots.iter_mut().for_each(|slots| slots.dispatched = true);
         Underway { dispatched: self.permit.dispatch(), slots: self.slots }
     }
 }
@@ -54,25 +57,19 @@ impl Underway {
     /// The head of the vendor's answer is here, and this is what its rate headers say.
     pub fn settle(self, now: Moment, said: Said) {
         self.dispatched.settle(now, said);
-        if let Some(slots) = self.slots {
-            slots.settle();
-        }
+        self.slots.into_iter().for_each(|slots| slots.settle());
     }
 
     /// As [`Self::settle`]; tells how one of the budgets stands after it.
     pub fn settle_and_show(self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
         let standing = self.dispatched.settle_and_show(now, said, shown);
-        if let Some(slots) = self.slots {
-            slots.settle();
-        }
+        self.slots.into_iter().for_each(|slots| slots.settle());
         standing
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.
     pub fn refund(self) {
         self.dispatched.refund();
-        if let Some(slots) = self.slots {
-            slots.refund();
-        }
+        self.slots.into_iter().for_each(|slots| slots.refund());
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::body::Facts;
-use crate::budget::{Budget, Budgets, Draw, Quota, Taker};
+use crate::budget::{Budget, Budgets, Draw, Precedence, Quota, Taker};
 use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
@@ -394,6 +394,6 @@ impl Grant {
     /// Who asks the budgets.
     pub fn taker(&self) -> Taker {
         let Caller { number, weight, quota, .. } = self.caller();
-        Taker { caller: *number, weight: *weight, quota: quota.clone() }
+        Taker { caller: *number, weight: *weight, quota: quota.clone(), precedence: Precedence::InTurn }
     }
 }

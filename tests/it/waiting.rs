@@ -75,6 +75,45 @@ fn everybody_who_waits_is_served_and_the_vendor_never_refuses() {
     assert_eq!((&counts["total"], &counts["refused"]), (&12.into(), &0.into()), "{counts}");
 }
 
+/// Schedules to a target list draw on two budgets. Those who wait for either alone must not stand in their way, nor
+/// they in the others': whatever has room is used.
+#[test]
+fn calls_over_two_budgets_and_calls_over_one_of_them_are_all_served() {
+    let budgets = "schedule: { limit: 2, window: 1s }, file: { limit: 2, window: 1s }";
+    let (gateway, vendor) = start(budgets, "");
+    let schedule = |audience: &str| {
+        let push =
+            format!(r#"{{"platform":"all","audience":{audience},"notification":{{"alert":"Hello"}}}}"#);
+        let trigger = r#"{"single":{"time":"2099-01-01 00:00:00"}}"#;
+        let body = format!(r#"{{"name":"x","enabled":true,"trigger":{trigger},"push":{push}}}"#);
+        Request::post("/v3/schedules", &body).bearer(Tokens::ORDERS)
+    };
+    let plain = schedule(r#"{"alias":["anna"]}"#);
+    let file = Request::get("/v3/files").bearer(Tokens::ORDERS);
+    let both =
+        schedule(r#"{"file":{"file_id":"e61b4d98b57de4ff4a0d3a11-5a2ff3b3-8fb2-4d2a-9c6b-0d2b9ab2fd53"}}"#);
+    for _ in 0..2 {
+        for filler in [&plain, &file].into_iter().cycle().take(4) {
+            assert_eq!(gateway.connect().call(&filler.clone().header("Prefer", "wait=8")).status, 200);
+        }
+        let waiting = [(2, &both), (3, &plain), (3, &file)];
+        std::thread::scope(|scope| {
+            for request in
+                waiting.into_iter().flat_map(|(count, request)| std::iter::repeat_n(request, count))
+            {
+                let gateway = &gateway;
+                scope.spawn(move || {
+                    let answer = gateway.connect().call(&request.clone().header("Prefer", "wait=8"));
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                });
+            }
+        });
+    }
+    for budget in ["schedule", "file"] {
+        assert_eq!(vendor.counts(Keys::SHOP_APP, budget)["refused"], 0, "{budget}");
+    }
+}
+
 #[test]
 fn a_request_that_hangs_up_leaves_the_queue() {
     let (gateway, vendor) = start("device: { limit: 1, window: 5s }", "");

@@ -30,7 +30,7 @@ fn draw(budgets: &[&'static Budget]) -> Draw {
 }
 
 fn anyone() -> Taker {
-    Taker { caller: 0, weight: 1, quota: None }
+    Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn }
 }
 
 /// Takes a slot without the permit that would give it back by the real clock.
@@ -97,7 +97,7 @@ fn all_budgets_or_none_whatever_the_order() {
     let file = budgets.open(&key("a"), BudgetName::File, size(1, hour), HORIZON);
     for both in [draw(&[schedule, file]), draw(&[file, schedule])] {
         let order: Vec<_> = both.iter().map(Budget::name).collect();
-        assert_eq!(order, [BudgetName::Schedule, BudgetName::File], "locks are taken in one order");
+        assert_eq!(order, [BudgetName::File, BudgetName::Schedule], "the scarcest first");
     }
     let now = clock.now();
     let first = take(&draw(&[file, schedule]), &anyone(), clock, now).expect("both have room");
@@ -133,7 +133,8 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour)));
-    let taker = || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)) };
+    let taker =
+        || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)), precedence: Precedence::InTurn };
     let take = |now| take(&draw(&[budget]), &taker(), clock, now);
     let now = clock.now();
     let permit = take(now).expect("room and share");
@@ -170,7 +171,8 @@ fn pacing_refuses_without_cost() {
     let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
     let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
     let quota = Arc::new(Quota::new(size(4, minute)));
-    let taker = || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)) };
+    let taker =
+        || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)), precedence: Precedence::InTurn };
     let now = clock.now();
     let take = |now| take(&draw(&[budget]), &taker(), clock, now);
     let _two = [take(now).expect("burst"), take(now).expect("burst")];
@@ -244,8 +246,8 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
 }
 
 /// A decision with patience, at a moment of the test's choosing.
-fn ask(budget: &'static Budget, caller: u16, turn: Option<Turn>, now: Moment, clock: Clock) -> Decision {
-    let taker = Taker { caller, weight: 1, quota: None };
+fn ask(budget: &'static Budget, caller: u16, turn: Option<Box<Turn>>, now: Moment, clock: Clock) -> Decision {
+    let taker = Taker { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     decide(&draw(&[budget]), &taker, (clock, now), turn, Patience::Until(now + Duration::from_secs(10)))
 }
 
@@ -266,7 +268,12 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     assert_eq!(look_at, None, "somebody is before it");
     assert_eq!(budget.standing(seconds(2)).waiting, 2);
     let later = seconds(6) + Moment::TICK;
-    let newcomer = take(&draw(&[budget]), &Taker { caller: 3, weight: 1, quota: None }, clock, later);
+    let newcomer = take(
+        &draw(&[budget]),
+        &Taker { caller: 3, weight: 1, quota: None, precedence: Precedence::InTurn },
+        clock,
+        later,
+    );
     assert!(newcomer.is_err(), "a free slot belongs to whoever waits");
     let Decision::Wait { turn: second, .. } = ask(budget, 2, Some(second), later, clock) else {
         panic!("not its turn")
@@ -304,14 +311,19 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(9, Duration::from_mins(1)), HORIZON);
     let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4))));
-    let greedy = Taker { caller: 1, weight: 1, quota: Some(quota) };
+    let greedy = Taker { caller: 1, weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
     let now = clock.now();
     let ask = |turn, now| {
         decide(&draw(&[budget]), &greedy, (clock, now), turn, Patience::Until(now + Duration::from_secs(9)))
     };
     let Decision::Paid(_first) = ask(None, now) else { panic!("its share") };
     let Decision::Wait { turn, look_at } = ask(None, now) else { panic!("over its share") };
-    let others = take(&draw(&[budget]), &Taker { caller: 2, weight: 1, quota: None }, clock, now);
+    let others = take(
+        &draw(&[budget]),
+        &Taker { caller: 2, weight: 1, quota: None, precedence: Precedence::InTurn },
+        clock,
+        now,
+    );
     assert!(others.is_ok(), "the budget has room");
     let at = look_at.expect("nobody is before it");
     assert!(matches!(ask(Some(turn), at), Decision::Paid(_)));
@@ -319,7 +331,7 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
 
 /// A call of this caller that is answered at once, if it gets a slot.
 fn call(budget: &'static Budget, caller: u16, now: Moment) -> Result<(), Exhausted> {
-    let taker = Taker { caller, weight: 1, quota: None };
+    let taker = Taker { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     take(&draw(&[budget]), &taker, Clock::start(), now)
         .map(|permit| permit.dispatch().settle(now, Said::default()))
 }

@@ -4,6 +4,7 @@
 //! `BUDGET_SEED=17 cargo test simulation` plays one schedule again; `BUDGET_SCHEDULES=100000` plays more of them.
 
 mod dice;
+mod laws;
 mod windows;
 
 use std::cmp::Reverse;
@@ -11,13 +12,16 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::RangeInclusive;
 use std::task::{Context, Waker};
 
-use dice::{Dice, each_seed};
+use dice::Dice;
 use windows::{Counted, Vendor, fixed, from_first_call, sliding};
 
 use super::*;
 use crate::budget::clock::hand;
 
 const SECOND: u64 = 1_000_000;
+/// Budgets of the one key; a call draws on one or more of them.
+const NAMES: [BudgetName; 3] = [BudgetName::Schedule, BudgetName::File, BudgetName::Broadcast];
+const COUNT: usize = NAMES.len();
 /// The longest an attempt lasts.
 const ATTEMPT: u64 = 30 * SECOND;
 
@@ -37,7 +41,9 @@ struct Request {
     caller: usize,
     draws_on: Vec<usize>,
     until: Moment,
-    turn: Option<Turn>,
+    turn: Option<Box<Turn>>,
+    /// When it looks without being told.
+    wakes: u64,
 }
 
 /// A call that is paid for.
@@ -45,7 +51,7 @@ struct Call {
     caller: usize,
     draws_on: Vec<usize>,
     /// Limits when it was taken, and its place in the order of takes.
-    limits: [u32; 2],
+    limits: [u32; COUNT],
     order: u64,
     stage: CallStage,
     fate: Fate,
@@ -69,17 +75,17 @@ struct World {
     now: u64,
     events: BinaryHeap<Reverse<(u64, u64)>>,
     due: BTreeMap<u64, Event>,
-    vendors: [Vendor; 2],
-    limits: [BudgetLimit; 2],
+    vendors: [Vendor; COUNT],
+    limits: [BudgetLimit; COUNT],
     horizon: Horizon,
     registry: Budgets,
-    budgets: [&'static Budget; 2],
+    budgets: [&'static Budget; COUNT],
     takers: Vec<Taker>,
     /// Calls kept for callers, by budget.
-    kept: [Vec<(u16, u32)>; 2],
+    kept: [Vec<(u16, u32)>; COUNT],
     requests: BTreeMap<u64, Request>,
     calls: BTreeMap<u64, Call>,
-    counted: [Vec<Counted>; 2],
+    counted: [Vec<Counted>; COUNT],
     latency: RangeInclusive<u64>,
     faults: bool,
     /// New requests take the place of those served.
@@ -90,6 +96,19 @@ struct World {
     next: u64,
     taken: u64,
     latency_sum: u64,
+    /// Calls that were paid for, by caller.
+    served: BTreeMap<usize, u64>,
+    effort: Effort,
+    /// Since when some request could pass that waits, and calls taken by then.
+    open_since: Option<(u64, u64)>,
+}
+
+/// What was decided, and what there was to decide about.
+#[derive(Default)]
+struct Effort {
+    looks: u64,
+    /// Slots that were taken or came back, requests that came or went, reloads.
+    changes: u64,
 }
 
 fn limit(limit: u64, window: u64, burst: Option<u32>) -> BudgetLimit {
@@ -101,7 +120,7 @@ impl World {
     fn new(seed: u64, faults: bool) -> Self {
         let mut dice = Dice(seed);
         let guard = dice.within(0..=10) * SECOND;
-        let vendors = [(); 2].map(|()| {
+        let vendors = [(); COUNT].map(|()| {
             let window = dice.within(1..=60) * SECOND;
             Vendor { limit: dice.within(1..=20), window, guard }
         });
@@ -116,7 +135,12 @@ impl World {
                 Arc::new(Quota::new(quota))
             });
             let weight = u32::try_from(dice.within(1..=4)).expect("small");
-            Taker { caller: u16::try_from(caller).expect("few"), weight, quota }
+            Taker {
+                caller: u16::try_from(caller).expect("few"),
+                weight,
+                quota,
+                precedence: Precedence::InTurn,
+            }
         });
         let takers: Vec<Taker> = takers.collect();
         let kept = reserves(&mut dice, &takers, limits);
@@ -135,7 +159,7 @@ impl World {
             kept,
             requests: BTreeMap::new(),
             calls: BTreeMap::new(),
-            counted: [Vec::new(), Vec::new()],
+            counted: [(); COUNT].map(|()| Vec::new()),
             latency: 0..=slowest,
             faults,
             refill: false,
@@ -144,6 +168,9 @@ impl World {
             next: 0,
             taken: 0,
             latency_sum: 0,
+            served: BTreeMap::new(),
+            effort: Effort::default(),
+            open_since: None,
             dice,
         }
     }
@@ -164,6 +191,7 @@ impl World {
             let event = self.due.remove(&number).expect("planned");
             self.happen(event);
             self.answer_bells();
+            self.check_progress();
         }
         if end < u64::MAX {
             self.move_to(end);
@@ -182,8 +210,16 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrives => self.arrive(),
-            Event::Looks(request) => self.look(request),
-            Event::HangsUp(request) => drop(self.requests.remove(&request)),
+            Event::Looks(request) => {
+                // Whoever was told meanwhile sleeps until another time.
+                if self.requests.get(&request).is_some_and(|request| request.wakes <= self.now) {
+                    self.look(request);
+                }
+            }
+            Event::HangsUp(request) => {
+                self.effort.changes += 1;
+                drop(self.requests.remove(&request));
+            }
             Event::Dispatches(call) => self.dispatch(call),
             Event::Ends(call) => self.end(call),
             Event::Reloads => self.reload(),
@@ -203,12 +239,40 @@ impl World {
         }
     }
 
+    /// Whenever all gates of some request that waits have room, somebody passes at once: as soon as whoever is next
+    /// looks, which is one tick after the last slot freed.
+    fn check_progress(&mut self) {
+        if !self.requests.values().any(|request| self.could_pass(request)) {
+            self.open_since = None;
+            return;
+        }
+        match self.open_since {
+            Some((since, taken)) if taken == self.taken => {
+                assert!(self.now - since <= 2, "all gates of some request have been open since {since} µs");
+            }
+            _ => self.open_since = Some((self.now, self.taken)),
+        }
+    }
+
+    fn could_pass(&self, request: &Request) -> bool {
+        let (taker, now) = (&self.takers[request.caller], self.moment());
+        let has_room = |place: &usize| {
+            let budget = self.budgets[*place];
+            let paced = lock(&budget.inner).until_paced(now);
+            budget.standing_for(taker.caller, now).remaining > 0 && paced.is_zero()
+        };
+        let has_share = |quota: &Arc<Quota>| lock(&quota.inner).pace.until_free(now).is_zero();
+        request.draws_on.iter().all(has_room) && taker.quota.as_ref().is_none_or(has_share)
+    }
+
     fn arrive(&mut self) {
         let caller = usize::try_from(self.dice.roll()).expect("64 bits") % self.takers.len();
-        let draws_on = match self.dice.roll() % 4 {
+        let draws_on = match self.dice.roll() % 7 {
             _ if !self.faults => vec![0],
             0 => vec![1],
-            1 => vec![0, 1],
+            1 | 2 => vec![0, 1],
+            3 => vec![0, 2],
+            4 => vec![0, 1, 2],
             _ => vec![0],
         };
         self.arrive_from(caller, draws_on);
@@ -223,7 +287,7 @@ impl World {
         let until = Moment::from_micros(self.now + patience);
         self.next += 1;
         let request = self.next;
-        self.requests.insert(request, Request { caller, draws_on, until, turn: None });
+        self.requests.insert(request, Request { caller, draws_on, until, turn: None, wakes: self.now });
         if self.faults && self.dice.percent(20) {
             let hangs_up = self.now + self.dice.within(0..=patience);
             self.plan(hangs_up, Event::HangsUp(request));
@@ -239,18 +303,17 @@ impl World {
     fn look(&mut self, number: u64) {
         let now = self.moment();
         let Some(mut request) = self.requests.remove(&number) else { return };
+        self.effort.looks += 1;
         let draw = self.draw(&request.draws_on);
         let patience = if request.until > now { Patience::Until(request.until) } else { Patience::None };
         let turn = request.turn.take();
         match decide(&draw, &self.takers[request.caller], (Clock::start(), now), turn, patience) {
             Decision::Paid(permit) => self.paid(permit, request.caller, request.draws_on),
-            Decision::Refused(_) => {}
+            Decision::Refused(_) => self.effort.changes += 1,
             Decision::Wait { turn, look_at } => {
-                if let Some(at) = look_at {
-                    assert!(at > now, "a look in the past would be repeated for ever");
-                    self.plan(at.as_micros(), Event::Looks(number));
-                }
-                self.plan(request.until.as_micros(), Event::Looks(number));
+                assert!(look_at.is_none_or(|at| at > now), "a look in the past would be repeated for ever");
+                request.wakes = look_at.map_or(request.until, |at| at.min(request.until)).as_micros();
+                self.plan(request.wakes, Event::Looks(number));
                 request.turn = Some(turn);
                 self.requests.insert(number, request);
             }
@@ -259,6 +322,8 @@ impl World {
 
     fn paid(&mut self, permit: Permit, caller: usize, draws_on: Vec<usize>) {
         self.taken += 1;
+        *self.served.entry(caller).or_default() += 1;
+        self.effort.changes += 1;
         for place in &draws_on {
             let standing = self.budgets[*place].standing(self.moment());
             assert!(standing.used <= standing.limit, "{} slots of {}", standing.used, standing.limit);
@@ -286,6 +351,7 @@ impl World {
         let Some(mut call) = self.calls.remove(&number) else { return };
         let CallStage::Paid(permit) = call.stage else { panic!("dispatched once") };
         if call.fate == Fate::Cancelled {
+            self.effort.changes += 1;
             return drop(permit);
         }
         call.stage = CallStage::UnderWay(permit.dispatch());
@@ -314,6 +380,7 @@ impl World {
 
     fn end(&mut self, number: u64) {
         let Some(call) = self.calls.remove(&number) else { return };
+        self.effort.changes += 1;
         let CallStage::UnderWay(dispatched) = call.stage else { panic!("ends after its dispatch") };
         match call.fate {
             Fate::Answered => {
@@ -353,7 +420,8 @@ impl World {
 
     /// Another configuration, never beyond what the vendor allows.
     fn reload(&mut self) {
-        for place in 0..2 {
+        self.effort.changes += 1;
+        for place in 0..COUNT {
             let Vendor { limit: most, window, guard } = self.vendors[place];
             let new = self.dice.within(1..=most);
             let burst =
@@ -416,13 +484,13 @@ impl World {
     }
 }
 
-fn open(registry: &Budgets, limits: [BudgetLimit; 2], horizon: Horizon) -> [&'static Budget; 2] {
-    let open = |name, limit| registry.open(&key("a"), name, limit, horizon);
-    [open(BudgetName::Push, limits[0]), open(BudgetName::File, limits[1])]
+fn open(registry: &Budgets, limits: [BudgetLimit; COUNT], horizon: Horizon) -> [&'static Budget; COUNT] {
+    let mut names = NAMES.into_iter();
+    limits.map(|limit| registry.open(&key("a"), names.next().expect("as many"), limit, horizon))
 }
 
 /// Reserves that fit into the limits, for some of the callers.
-fn reserves(dice: &mut Dice, takers: &[Taker], limits: [BudgetLimit; 2]) -> [Vec<(u16, u32)>; 2] {
+fn reserves(dice: &mut Dice, takers: &[Taker], limits: [BudgetLimit; COUNT]) -> [Vec<(u16, u32)>; COUNT] {
     limits.map(|limit| {
         let mut left = limit.limit.get();
         let mut kept = Vec::new();
@@ -437,114 +505,8 @@ fn reserves(dice: &mut Dice, takers: &[Taker], limits: [BudgetLimit; 2]) -> [Vec
     })
 }
 
-fn keep(budgets: [&'static Budget; 2], kept: &[Vec<(u16, u32)>; 2]) {
+fn keep(budgets: [&'static Budget; COUNT], kept: &[Vec<(u16, u32)>; COUNT]) {
     for (budget, kept) in budgets.iter().zip(kept) {
         budget.keep(kept);
     }
-}
-
-#[test]
-fn no_window_of_the_vendors_ever_counts_too_many() {
-    each_seed(3_000, |seed| {
-        let mut world = World::new(seed, true);
-        let length = world.dice.within(10..=200) * SECOND;
-        for _ in 0..world.dice.within(10..=150) {
-            let at = world.dice.within(0..=length);
-            world.plan(at, Event::Arrives);
-        }
-        for _ in 0..world.dice.within(0..=4) {
-            let at = world.dice.within(0..=length);
-            world.plan(at, Event::Reloads);
-        }
-        if world.dice.percent(20) {
-            let at = world.dice.within(0..=length);
-            world.plan(at, Event::Restarts);
-        }
-        world.play_until(u64::MAX);
-        world.judge();
-        // Every slot comes back, and nobody is left in a queue.
-        world.move_to(world.now + 600 * SECOND);
-        for budget in world.budgets {
-            let standing = budget.standing(world.moment());
-            assert_eq!((standing.used, standing.waiting), (0, 0), "{:?}", standing.name);
-        }
-    });
-}
-
-#[test]
-fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
-    each_seed(1_000, |seed| {
-        let mut world = World::new(seed, true);
-        for _ in 0..60 {
-            let at = world.dice.within(0..=30 * SECOND);
-            world.plan(at, Event::Arrives);
-        }
-        world.play_until(30 * SECOND);
-        world.requests.clear();
-        world
-            .calls
-            .retain(|_, call| matches!(call.stage, CallStage::UnderWay(_)) && call.fate != Fate::NotSent);
-        world.faults = false;
-        let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.takers.len();
-        let ask =
-            |world: &World| take(&world.draw(&[0, 1]), &world.takers[caller], Clock::start(), world.moment());
-        let Err(refusal) = ask(&world) else { return };
-        let told = refusal.wait();
-        let at = (world.moment() + told).as_micros();
-        world.play_until(at);
-        if let Err(again) = ask(&world) {
-            panic!("told to wait {told:?} by {refusal}, and then: {again}");
-        }
-    });
-}
-
-#[test]
-fn without_faults_hardly_a_slot_is_idle_while_callers_wait() {
-    each_seed(100, |seed| {
-        let mut world = World::new(seed, false);
-        world.refill = true;
-        for caller in 0..world.takers.len() {
-            for _ in 0..3 {
-                world.arrive_from(caller, vec![0]);
-            }
-        }
-        let Vendor { limit, window, .. } = world.vendors[0];
-        let mean_at_most = window + *world.latency.end();
-        let length = 20 * mean_at_most;
-        world.play_until(length);
-        let mean = window + world.latency_sum / world.taken;
-        let (had, could) = (world.taken * 100, length / mean * limit * 95);
-        assert!(had >= could, "{} calls, and there was room for {}", world.taken, could / 95);
-        world.judge();
-    });
-}
-
-#[test]
-fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
-    each_seed(20, |seed| {
-        let mut world = World::new(seed, false);
-        let weight = |dice: &mut Dice| u32::try_from(dice.within(1..=5)).expect("small");
-        let (flood, modest) = (weight(&mut world.dice), weight(&mut world.dice));
-        let taker = |caller, weight| Taker { caller, weight, quota: None };
-        world.takers = vec![taker(0, flood), taker(1, modest)];
-        world.budgets[0].keep(&[]);
-        for _ in 0..1_000 {
-            world.arrive_from(0, vec![0]);
-        }
-        for _ in 0..10 {
-            let pause = world.dice.within(0..=world.vendors[0].window);
-            world.play_until(world.now + pause);
-            let before = world.taken;
-            world.arrive_from(1, vec![0]);
-            let modest_waits = |world: &World| world.requests.values().any(|request| request.caller == 1);
-            while modest_waits(&world) {
-                let Reverse((at, _)) = *world.events.peek().expect("somebody waits");
-                world.play_until(at);
-            }
-            let others = world.taken - before - 1;
-            // Those whose slots freed at the same microsecond are told one by one.
-            let fair = u64::from(flood.div_ceil(modest)) + 1;
-            assert!(others <= fair, "{others} of the flood went first, with weights {flood} and {modest}");
-        }
-    });
 }

@@ -1,0 +1,152 @@
+//! What holds on every schedule.
+
+use super::dice::each_seed;
+use super::*;
+
+#[test]
+fn no_window_of_the_vendors_ever_counts_too_many() {
+    each_seed(3_000, |seed| {
+        let mut world = World::new(seed, true);
+        let length = world.dice.within(10..=200) * SECOND;
+        for _ in 0..world.dice.within(10..=150) {
+            let at = world.dice.within(0..=length);
+            world.plan(at, Event::Arrives);
+        }
+        for _ in 0..world.dice.within(0..=4) {
+            let at = world.dice.within(0..=length);
+            world.plan(at, Event::Reloads);
+        }
+        if world.dice.percent(20) {
+            let at = world.dice.within(0..=length);
+            world.plan(at, Event::Restarts);
+        }
+        world.play_until(u64::MAX);
+        world.judge();
+        let Effort { looks, changes } = world.effort;
+        assert!(looks <= 6 * changes, "{looks} decisions over {changes} changes");
+        // Every slot comes back, and nobody is left in a queue.
+        world.move_to(world.now + 600 * SECOND);
+        for budget in world.budgets {
+            let standing = budget.standing(world.moment());
+            assert_eq!((standing.used, standing.waiting), (0, 0), "{:?}", standing.name);
+        }
+    });
+}
+
+#[test]
+fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
+    each_seed(1_000, |seed| {
+        let mut world = World::new(seed, true);
+        for _ in 0..60 {
+            let at = world.dice.within(0..=30 * SECOND);
+            world.plan(at, Event::Arrives);
+        }
+        world.play_until(30 * SECOND);
+        world.requests.clear();
+        world
+            .calls
+            .retain(|_, call| matches!(call.stage, CallStage::UnderWay(_)) && call.fate != Fate::NotSent);
+        world.faults = false;
+        let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.takers.len();
+        let ask =
+            |world: &World| take(&world.draw(&[0, 1]), &world.takers[caller], Clock::start(), world.moment());
+        let Err(refusal) = ask(&world) else { return };
+        let told = refusal.wait();
+        let at = (world.moment() + told).as_micros();
+        world.play_until(at);
+        if let Err(again) = ask(&world) {
+            panic!("told to wait {told:?} by {refusal}, and then: {again}");
+        }
+    });
+}
+
+#[test]
+fn without_faults_hardly_a_slot_is_idle_while_callers_wait() {
+    each_seed(100, |seed| {
+        let mut world = World::new(seed, false);
+        world.refill = true;
+        for caller in 0..world.takers.len() {
+            for _ in 0..3 {
+                world.arrive_from(caller, vec![0]);
+            }
+        }
+        let Vendor { limit, window, .. } = world.vendors[0];
+        let mean_at_most = window + *world.latency.end();
+        let length = 20 * mean_at_most;
+        world.play_until(length);
+        let mean = window + world.latency_sum / world.taken;
+        let (had, could) = (world.taken * 100, length / mean * limit * 95);
+        assert!(had >= could, "{} calls, and there was room for {}", world.taken, could / 95);
+        world.judge();
+    });
+}
+
+/// Calls that draw on two budgets, beside others that draw on one of them: neither budget lies idle, and those that
+/// need both get the fair share of their caller.
+#[test]
+fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
+    each_seed(8, |seed| {
+        let mut world = World::new(seed, false);
+        let window = world.dice.within(5..=60) * SECOND;
+        for place in 0..2 {
+            world.vendors[place] = Vendor { limit: world.dice.within(20..=100), window, guard: 0 };
+        }
+        world.limits = world.vendors.map(|vendor| limit(vendor.limit, vendor.window, None));
+        world.budgets = open(&world.registry, world.limits, world.horizon);
+        keep(world.budgets, &Default::default());
+        let draws: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
+        let taker = |caller| Taker { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+        world.takers = (0..3).map(taker).collect();
+        world.latency = 0..=[SECOND / 10, SECOND][usize::from(world.dice.percent(50))];
+        world.refill = true;
+        for caller in (0..3).cycle().take(60) {
+            world.arrive_from(caller, draws[caller].to_vec());
+        }
+        let length = 20 * (window + *world.latency.end());
+        world.play_until(length);
+        let by_caller = |caller| world.served.get(&caller).copied().unwrap_or(0);
+        let mean = window + world.latency_sum / world.taken;
+        let [schedules, files] = [0, 1].map(|place| {
+            let (had, limit) = (by_caller(place) + by_caller(2), world.vendors[place].limit);
+            let could = length / mean * limit;
+            assert!(
+                had * 100 >= could * 95,
+                "{had} calls of {limit} a window, and there was room for {could}"
+            );
+            had
+        });
+        let fair = schedules.min(files) / 2;
+        assert!(by_caller(2) * 10 >= fair * 8, "{} over both, and its share was {fair}", by_caller(2));
+        world.judge();
+    });
+}
+
+#[test]
+fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
+    each_seed(20, |seed| {
+        let mut world = World::new(seed, false);
+        let weight = |dice: &mut Dice| u32::try_from(dice.within(1..=5)).expect("small");
+        let (flood, modest) = (weight(&mut world.dice), weight(&mut world.dice));
+        let taker = |caller, weight| Taker { caller, weight, quota: None, precedence: Precedence::InTurn };
+        world.takers = vec![taker(0, flood), taker(1, modest)];
+        world.budgets[0].keep(&[]);
+        for _ in 0..1_000 {
+            world.arrive_from(0, vec![0]);
+        }
+        for _ in 0..10 {
+            let pause = world.dice.within(0..=world.vendors[0].window);
+            world.play_until(world.now + pause);
+            let before = world.taken;
+            world.arrive_from(1, vec![0]);
+            let modest_waits = |world: &World| world.requests.values().any(|request| request.caller == 1);
+            while modest_waits(&world) {
+                let Reverse((at, _)) = *world.events.peek().expect("somebody waits");
+                world.play_until(at);
+            }
+            let others = world.taken - before - 1;
+            // Those whose slots freed at the same microsecond are told one by one.
+            let fair = u64::from(flood.div_ceil(modest)) + 1;
+            assert!(others <= fair, "{others} of the flood went first, with weights {flood} and {modest}");
+        }
+    });
+}
