@@ -32,6 +32,7 @@ const QUOTA: &str = "X-Rate-Limit-Quota";
 const REMAINING: &str = "X-Rate-Limit-Remaining";
 const RESET: &str = "X-Rate-Limit-Reset";
 const PREFERENCE_APPLIED: &str = "Preference-Applied";
+const CID: &str = "X-Jpush-Cid";
 const RATE_LIMIT: &str = "Ratelimit";
 const RATE_LIMIT_POLICY: &str = "Ratelimit-Policy";
 
@@ -180,6 +181,11 @@ pub fn rate_said(status: StatusCode, fields: &Fields) -> Said {
 /// Tells that a `wait` preference was applied (RFC 7240, 3).
 pub fn add_preference(fields: &mut Fields, seconds: u32) {
     fields.set(PREFERENCE_APPLIED, &[Part::Text("wait="), Part::Number(seconds.into())]);
+}
+
+/// Tells whoever gave a call a key that it has no cid, so that it cannot be sent again when its outcome is unknown.
+pub fn add_no_cid(fields: &mut Fields) {
+    fields.set(CID, &[Part::Text("none")]);
 }
 
 /// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.

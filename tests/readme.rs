@@ -106,6 +106,7 @@ fn rendered_metrics() -> String {
     metrics.vendor_failure(push, "timeout");
     metrics.retry(push);
     metrics.store_up(true);
+    metrics.push_without_cid("shop");
     metrics.replay(push, ReplayedBy::IdempotencyKey);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
     metrics.vendor_circuits([("api.jpush.cn".to_owned(), Standing::Closed)]);

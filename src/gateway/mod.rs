@@ -327,6 +327,7 @@ impl Worker {
         let Call { grant, request, payment, deadlines, mut mark, _places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
+        let lacks_cid = mark.is_key() && !request.facts().has_cid;
         record.dispatched(|| effect(operation, &request));
         let attempts = Attempts { grant: &grant, facts: *request.facts(), origin, deadlines };
         mark.sent();
@@ -336,7 +337,7 @@ impl Worker {
             outcome = answered => outcome,
             () = self.give_up.notified() => Err(Refusal::VendorTimeout),
         };
-        let (answer, delivery) = match outcome {
+        let (mut answer, delivery) = match outcome {
             Ok(Exchanged { mut answer, standing }) => {
                 let delivery = Delivery::of_answer(answer.status);
                 outbound::relay_fields(&mut answer.fields);
@@ -349,6 +350,9 @@ impl Worker {
                 (self.refuse_granted(&refusal, &grant, record), delivery)
             }
         };
+        if lacks_cid {
+            outbound::add_no_cid(&mut answer.fields);
+        }
         mark.end(delivery, &answer);
         Answered { answer, delivery }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Worker;
 
 use crate::body::Facts;
-use crate::budget::{Draw, Taker};
+use crate::budget::{Draw, Precedence, Taker};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::store::Payment;
@@ -21,6 +21,18 @@ impl Worker {
             Outcome::Paid(payment) => Ok(payment),
             Outcome::Refused(refusal) => Err(refusal),
             Outcome::Waits(_) => unreachable!("without patience nobody waits"),
+        }
+    }
+
+    /// Pays for a call of the gateway's own that others depend on: before all who wait, from nobody's quota.
+    pub(super) async fn pay_first(&self, grant: &Grant, deadlines: &Deadlines) -> Result<Payment, Refusal> {
+        let draw = grant.draw(&Facts::default());
+        let taker = Taker { quota: None, precedence: Precedence::First, ..grant.taker() };
+        let call = self.asking(&draw, &taker, waiting::until(Duration::MAX, deadlines));
+        match call.ask(deadlines.start).await {
+            Outcome::Paid(payment) => Ok(payment),
+            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::Waits(wait) => call.wait(wait, &self.load).await,
         }
     }
 

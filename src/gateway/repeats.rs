@@ -14,7 +14,7 @@ use super::local::fresh_request_id;
 use super::{Worker, add_fields};
 
 use crate::answer::Reply;
-use crate::body::{Cid, Facts};
+use crate::body::Cid;
 use crate::config::CidPolicy;
 use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
@@ -27,9 +27,12 @@ use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{CredentialKind, Grant};
 use crate::vendor::Deadlines;
+use crate::waiting;
 
 /// What it means to have no cid.
 const WITHOUT_CID: &str = "pushes go without, and are not sent again";
+/// How long a push that has its slot waits for a cid, at most; longer if its caller waits longer for a budget.
+const CID_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Longest key of a caller's, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -57,6 +60,11 @@ impl Mark {
             Self::Key(turn) => Some(turn),
             Self::None | Self::Body(_) => None,
         }
+    }
+
+    /// Whether its caller gave it a key, and expects that it can be sent again.
+    pub(super) fn is_key(&self) -> bool {
+        matches!(self, Self::Key(_))
     }
 
     /// The call is about to be dispatched.
@@ -199,39 +207,38 @@ impl Worker {
         mark: &mut Mark,
         deadlines: &mut Deadlines,
     ) -> Payload {
-        let facts = payload.facts();
-        if !grant.operation().knows_cid() || facts.encrypted {
+        let (facts, repeats) = (*payload.facts(), &grant.tenant().repeats);
+        let wanted = mark.turn().is_some() || (repeats.cid == CidPolicy::Inject && !facts.encrypted);
+        if !grant.operation().knows_cid() || !wanted {
             return payload;
         }
-        let Some(turn) = mark.turn() else {
-            let wanted = grant.tenant().repeats.cid == CidPolicy::Inject;
-            if !wanted || facts.names_cid {
-                return payload;
-            }
-            return match Box::pin(self.take_cid(grant, deadlines)).await {
-                Some(cid) => payload.with_cid(&cid),
-                None => payload,
-            };
-        };
-        if facts.has_cid {
+        if let Some(turn) = mark.turn().filter(|_| facts.has_cid) {
             turn.goes_with(None);
         }
         if facts.names_cid {
             return payload;
         }
-        let cid = match turn.cid() {
-            Some(cid) => Some(cid.clone()),
+        let cid = match mark.turn().and_then(|turn| turn.cid().cloned()) {
+            _ if facts.encrypted => None,
+            Some(cid) => Some(cid),
             None => Box::pin(self.take_cid(grant, deadlines)).await,
         };
-        let Some(cid) = cid else { return payload };
+        let Some(cid) = cid else {
+            self.telemetry.metrics.push_without_cid(grant.tenant().name.as_str());
+            return payload;
+        };
         let payload = payload.with_cid(&cid);
-        turn.goes_with(Some(cid));
+        if let Some(turn) = mark.turn() {
+            turn.goes_with(Some(cid));
+        }
         payload
     }
 
     async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &mut Deadlines) -> Option<Cid> {
         let key = &grant.tenant().credential(CredentialKind::App)?.key;
         let (pool, batch) = (self.setup.recall.pools.of(key), grant.tenant().repeats.cid_batch);
+        // Waiting leaves the time that a dispatch needs.
+        let until = waiting::until(CID_WAIT_MAX.max(grant.caller().wait), deadlines);
         loop {
             let taken = pool.take(Instant::now(), batch);
             if let Some(fetch) = taken.fetch {
@@ -241,12 +248,7 @@ impl Worker {
             if taken.cid.is_some() {
                 return taken.cid;
             }
-            let (mut over, until) = taken.wait?;
-            // Waiting leaves the time that a dispatch needs.
-            let now = Instant::now();
-            let until = until.min(now + deadlines.left(now).saturating_sub(deadlines.for_dispatch()));
-            // The end of a fetch drops its side of the channel.
-            let waited = timeout_at(until.into(), over.changed()).await;
+            let waited = timeout_at(until.into(), taken.wait?.ended()).await;
             deadlines.start = Instant::now();
             if waited.is_err() {
                 return None;
@@ -259,7 +261,7 @@ impl Worker {
         let Some(grant) = grant.for_cids() else { return };
         let deadlines = self.setup.deadlines(Instant::now());
         let tenant = grant.tenant().name.as_str();
-        let Ok(payment) = self.pay(&grant, Facts::default(), deadlines.start).await else {
+        let Ok(payment) = self.pay_first(&grant, &deadlines).await else {
             return tracing::warn!(tenant, "no budget for fetching cids: {WITHOUT_CID}");
         };
         let target = format!("{}?count={}&type=push", grant.operation().path, fetch.count);

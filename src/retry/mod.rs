@@ -16,7 +16,7 @@ mod tests;
 pub use delivery::Delivery;
 pub use guard::{Broken, Fingerprint, ResendGuard};
 pub use keys::{Claim, Keys, Turn};
-pub use pool::{CidPool, CidPools, Fetch, Taken};
+pub use pool::{CidPool, CidPools, Fetch, Taken, Waits};
 pub use saved::{Ending, Saved, Watch};
 
 /// SHA-256 of what tells one call, or one key, from another.

@@ -12,8 +12,8 @@ use crate::config::VendorKey;
 
 /// A cid is not handed out when it is older. The vendor knows it for a day (S3): a repeat has the other half.
 const AGE_MAX: Duration = Duration::from_hours(12);
-/// How long pushes wait for one fetch, at most.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Fetches of one pool under way at once, at most.
+const FETCHES_MAX: usize = 16;
 /// After a fetch that brought nothing, the next one waits so long, then twice as long each time.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_mins(1);
@@ -33,7 +33,7 @@ impl CidPools {
     }
 }
 
-/// The cids of one app key. Never more than one fetch and what was left before it.
+/// The cids of one app key: those that are there, and those that are on their way for pushes that wait.
 #[derive(Default)]
 pub struct CidPool(Mutex<Inner>);
 
@@ -41,37 +41,45 @@ pub struct CidPool(Mutex<Inner>);
 struct Inner {
     /// Oldest first, with the time of the fetch.
     cids: VecDeque<(Instant, Cid)>,
-    fetch: Option<UnderWay>,
+    fetches: usize,
+    /// What the fetches under way will bring.
+    coming: usize,
+    /// Pushes that wait for it.
+    waiting: usize,
+    /// Told at the end of each fetch.
+    ended: watch::Sender<()>,
     back_off: Duration,
     not_before: Option<Instant>,
-}
-
-struct UnderWay {
-    since: Instant,
-    over: watch::Receiver<()>,
 }
 
 /// What a push gets.
 pub struct Taken {
     /// A cid, if there is one.
     pub cid: Option<Cid>,
-    /// To be carried out by whoever gets it: the pool is empty or low.
+    /// To be carried out by whoever gets it: soon there will be fewer cids than pushes.
     pub fetch: Option<Fetch>,
-    /// Without a cid: the end of the fetch under way, worth waiting for until then.
-    pub wait: Option<(watch::Receiver<()>, Instant)>,
+    /// Without a cid: one is on its way.
+    pub wait: Option<Waits>,
 }
 
-/// The only fetch of a pool. Dropped without cids, it has failed.
+/// A push that waits for a cid that is on its way.
+pub struct Waits {
+    pool: Arc<CidPool>,
+    ended: watch::Receiver<()>,
+}
+
+/// A fetch for a pool. Dropped without cids, it has failed.
 pub struct Fetch {
     pool: Arc<CidPool>,
     /// How many to ask for.
     pub count: NonZeroU32,
+    since: Instant,
     brought: Vec<(Instant, Cid)>,
-    _over: watch::Sender<()>,
 }
 
 impl CidPool {
-    /// Takes a cid. A quarter of a batch is left for pushes that come while the next one is fetched.
+    /// Takes a cid. The next fetch begins while a quarter of a batch is left, counting what is on its way and those who
+    /// wait for it: so a push that has its slot never waits for a fetch that has none.
     pub fn take(self: &Arc<Self>, now: Instant, batch: NonZeroU32) -> Taken {
         let mut inner = lock(&self.0);
         let is_old = |(since, _): &(Instant, Cid)| now.saturating_duration_since(*since) > AGE_MAX;
@@ -79,16 +87,33 @@ impl CidPool {
             inner.cids.pop_front();
         }
         let cid = inner.cids.pop_front().map(|(_, cid)| cid);
-        let is_low = cid.is_none() || inner.cids.len() < batch.get() as usize / 4;
-        let may_fetch = inner.fetch.is_none() && inner.not_before.is_none_or(|time| now >= time);
+        let (batch_size, wanted) = (batch.get() as usize, inner.waiting + usize::from(cid.is_none()));
+        let is_low = inner.cids.len() + inner.coming < wanted + batch_size / 4;
+        let may_fetch = inner.fetches < FETCHES_MAX && inner.not_before.is_none_or(|time| now >= time);
         let fetch = (is_low && may_fetch).then(|| {
-            let (sender, over) = watch::channel(());
-            inner.fetch = Some(UnderWay { since: now, over });
-            Fetch { pool: Arc::clone(self), count: batch, brought: Vec::new(), _over: sender }
+            inner.fetches += 1;
+            inner.coming += batch_size;
+            Fetch { pool: Arc::clone(self), count: batch, since: now, brought: Vec::new() }
         });
-        let under_way = inner.fetch.as_ref().filter(|_| cid.is_none());
-        let wait = under_way.map(|fetch| (fetch.over.clone(), fetch.since + WAIT_MAX));
-        Taken { cid, fetch, wait: wait.filter(|(_, until)| now < *until) }
+        let waits = (cid.is_none() && inner.coming > 0).then(|| {
+            inner.waiting += 1;
+            Waits { pool: Arc::clone(self), ended: inner.ended.subscribe() }
+        });
+        Taken { cid, fetch, wait: waits }
+    }
+}
+
+impl Waits {
+    /// Waits for the end of a fetch, whatever it brought.
+    pub async fn ended(mut self) {
+        // The sender lives as long as the pool, which this one holds.
+        let _ = self.ended.changed().await;
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        lock(&self.pool.0).waiting -= 1;
     }
 }
 
@@ -103,16 +128,20 @@ impl Fetch {
 impl Drop for Fetch {
     fn drop(&mut self) {
         let mut inner = lock(&self.pool.0);
-        let Some(under_way) = inner.fetch.take() else { return };
-        if self.brought.is_empty() {
-            inner.back_off = (inner.back_off * 2).clamp(BACK_OFF_MIN, BACK_OFF_MAX);
-            // From the start on: a fetch that took long has been waited for long enough.
-            inner.not_before = Some(under_way.since + inner.back_off);
-        } else {
+        inner.fetches -= 1;
+        inner.coming -= self.count.get() as usize;
+        // From the start on: a fetch that took long has been waited for long enough. Of several that fail together the
+        // first alone counts.
+        let is_news = inner.not_before.is_none_or(|time| time <= self.since);
+        if !self.brought.is_empty() {
             inner.back_off = Duration::ZERO;
             inner.not_before = None;
+        } else if is_news {
+            inner.back_off = (inner.back_off * 2).clamp(BACK_OFF_MIN, BACK_OFF_MAX);
+            inner.not_before = Some(self.since + inner.back_off);
         }
         inner.cids.extend(self.brought.drain(..));
+        inner.ended.send_replace(());
     }
 }
 

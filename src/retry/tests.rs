@@ -188,25 +188,40 @@ fn pool() -> Arc<CidPool> {
 const BATCH: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
 
 #[test]
-fn cids_are_fetched_when_there_are_few_and_by_one_alone() {
+fn cids_are_fetched_when_there_are_few_and_for_all_who_wait() {
     let (pool, now) = (pool(), Instant::now());
     let empty = pool.take(now, BATCH);
-    assert!(empty.cid.is_none() && empty.wait.is_some());
-    let fetch = empty.fetch.expect("a fetch");
-    let second = pool.take(now, BATCH);
-    assert!(second.fetch.is_none() && second.wait.is_some(), "it waits for the first one's");
-    assert!(pool.take(now + Duration::from_secs(3), BATCH).wait.is_none(), "not for ever");
-    fetch.bring((0..20).map(cid).collect(), now);
-    for number in 0..6 {
+    assert!(empty.cid.is_none());
+    let (first, mut waits) = (empty.fetch.expect("a fetch"), vec![empty.wait.expect("it waits")]);
+    for number in 1..6 {
         let taken = pool.take(now, BATCH);
-        assert_eq!((taken.cid, taken.fetch.is_none()), (Some(cid(number)), true), "{number}");
+        assert!(taken.fetch.is_none(), "{number}: eight are on their way");
+        waits.push(taken.wait.expect("it waits"));
     }
-    let low = pool.take(now, BATCH);
-    assert_eq!((low.cid, low.wait.is_none()), (Some(cid(6)), true));
-    let fetch = low.fetch.expect("one is left: the next fetch can begin");
-    let last = pool.take(now, BATCH);
-    assert_eq!((last.cid, last.fetch.is_none()), (Some(cid(7)), true), "never more than asked for");
-    drop(fetch);
+    let taken = pool.take(now, BATCH);
+    let second = taken.fetch.expect("seven wait for eight: the next fetch can begin");
+    waits.extend(taken.wait);
+    first.bring((0..20).map(cid).collect(), now);
+    drop(waits);
+    for number in 0..8 {
+        let taken = pool.take(now, BATCH);
+        assert_eq!(
+            (taken.cid, taken.fetch.is_none()),
+            (Some(cid(number)), true),
+            "never more than asked for"
+        );
+    }
+    drop(second);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_of_the_end_of_a_fetch() {
+    let (pool, now) = (pool(), Instant::now());
+    let taken = pool.take(now, BATCH);
+    let ended = taken.wait.expect("it waits").ended();
+    drop(taken.fetch);
+    ended.await;
+    assert!(pool.take(now, BATCH).wait.is_none(), "it failed, and none is on its way");
 }
 
 #[test]

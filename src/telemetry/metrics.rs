@@ -41,6 +41,7 @@ pub struct Metrics {
     vendor_failures: IntCounterVec,
     retries: IntCounterVec,
     replays: IntCounterVec,
+    pushes_without_cid: IntCounterVec,
     vendor_circuit_open: IntGaugeVec,
     budget_limit: IntGaugeVec,
     budget_used: IntGaugeVec,
@@ -141,6 +142,11 @@ impl Metrics {
                 &["operation", "kind"],
             ),
             retries: counter("retries_total", "Second attempts.", &["operation"]),
+            pushes_without_cid: counter(
+                "pushes_without_cid_total",
+                "Pushes that were to have a cid and went without, because none was to be had.",
+                &["tenant"],
+            ),
             replays: counter("replays_total", "Repeated calls that were not sent.", &["operation", "by"]),
             vendor_circuit_open: gauges(
                 "vendor_circuit_open",
@@ -249,6 +255,11 @@ impl Metrics {
     /// A repeated call got the first one's answer.
     pub fn replay(&self, operation: OperationId, by: ReplayedBy) {
         self.replays.with_label_values(&[operation.name, by.as_str()]).inc();
+    }
+
+    /// A push that was to have a cid went without.
+    pub fn push_without_cid(&self, tenant: &str) {
+        self.pushes_without_cid.with_label_values(&[tenant]).inc();
     }
 
     /// A load of the configuration ended.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use jpush_gateway::sandbox::Windows;
+
 use super::*;
 use crate::support::wait_until;
 
@@ -270,4 +272,50 @@ fn cids_of_tenants_are_kept_apart() {
     let journal = vendor.journal();
     let fetched: Vec<_> = journal.iter().filter(|line| line["operation"] == "push-cid").collect();
     assert_eq!((fetched.len(), &fetched[0]["key"]), (1, &Keys::SHOP_APP.into()));
+}
+
+/// Callers who wait keep the budget empty: the fetches that their pushes need go first.
+#[test]
+fn pushes_of_callers_who_wait_have_cids() {
+    let vendor = Simulator::with("push: { limit: 20, window: 1s }", Windows::Sliding);
+    let mut config = Config::new(&vendor.url());
+    config.budgets = "push: { limit: 20, window: 1s }".into();
+    config.shop = "cid: inject".into();
+    config.workers = 2;
+    let gateway = Gateway::start(&config);
+    let (callers, each) = (15, 8);
+    std::thread::scope(|scope| {
+        for _ in 0..callers {
+            scope.spawn(|| {
+                let mut connection = gateway.connect();
+                for _ in 0..each {
+                    assert_eq!(connection.call(&push().header("Prefer", "wait=15")).status, 200);
+                }
+            });
+        }
+    });
+    let series = "jpush_gateway_pushes_without_cid_total{tenant=\"shop\"}";
+    let without = gateway.metric(series);
+    assert!(without * 20.0 <= f64::from(callers * each), "{without} pushes went without a cid");
+    assert_eq!(vendor.counts(Keys::SHOP_APP, "push")["refused"], 0);
+}
+
+#[test]
+fn a_push_under_a_key_is_told_that_it_has_no_cid() {
+    let vendor = Stub::start(|talk| {
+        while let Some(request) = talk.read_request() {
+            if request.line.starts_with("GET") {
+                talk.write(json_answer("500 Internal Server Error", "{}"));
+            } else {
+                answer_number(talk, 1);
+            }
+        }
+    });
+    let gateway = start(&vendor.url(), "");
+    let told = gateway.call(&keyed("one"));
+    assert_eq!((told.status, told.header("X-Jpush-Cid")), (200, Some("none")));
+    assert_eq!(gateway.call(&push()).header("X-Jpush-Cid"), None, "nobody asked for one");
+    assert!((gateway.metric("jpush_gateway_pushes_without_cid_total{tenant=\"shop\"}") - 1.0).abs() < 0.5);
+    let good = Simulator::start();
+    assert_eq!(start(&good.url(), "").call(&keyed("one")).header("X-Jpush-Cid"), None);
 }
