@@ -22,8 +22,10 @@ use crate::vendor::Message;
 /// `X-Request-Id`
 pub const REQUEST_ID: &str = "X-Request-Id";
 /// Headers of a request that travel on, as they are written.
-static FORWARDED: [(Field, &str); 3] =
-    [(Field::Accept, "Accept"), (Field::ContentType, "Content-Type"), (Field::EncryptType, "X-Encrypt-Type")];
+static FORWARDED: [(Field, &str); 2] = [(Field::Accept, "Accept"), (Field::ContentType, "Content-Type")];
+/// And the one that travels on with an encrypted push alone: on any other call it would change how a body that was
+/// checked is read.
+static ENCRYPTION: [(Field, &str); 1] = [(Field::EncryptType, "X-Encrypt-Type")];
 /// And those that travel on where it is wanted.
 static TRACE_CONTEXT: [(Field, &str); 2] =
     [(Field::TraceParent, "Traceparent"), (Field::TraceState, "Tracestate")];
@@ -84,7 +86,8 @@ impl VendorRequest {
             .field("User-Agent", &OUR_AGENT)
             .field("X-Request-Id", inbound.request_id);
         let trace: &[_] = if trace == Trace::Forward { &TRACE_CONTEXT } else { &[] };
-        for (field, written) in FORWARDED.iter().chain(trace) {
+        let encryption: &[_] = if payload.facts().encrypted { &ENCRYPTION } else { &[] };
+        for (field, written) in FORWARDED.iter().chain(encryption).chain(trace) {
             for value in inbound.head.into_iter().flat_map(|head| head.all(*field)) {
                 head = head.field(written, value);
             }

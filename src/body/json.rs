@@ -22,6 +22,14 @@ impl<'a> Value<'a> {
         self.0 == "null"
     }
 
+    pub(super) fn is_false(self) -> bool {
+        self.0 == "false"
+    }
+
+    pub(super) fn is_number(self) -> bool {
+        self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+    }
+
     /// Length of its text.
     pub(super) fn bytes(self) -> usize {
         self.0.len()
@@ -29,6 +37,10 @@ impl<'a> Value<'a> {
 
     pub(super) fn is_object(self) -> bool {
         self.0.starts_with('{')
+    }
+
+    pub(super) fn is_array(self) -> bool {
+        self.0.starts_with('[')
     }
 
     /// The decoded string. Half of a surrogate pair, which no UTF-8 text can hold, becomes U+FFFD.
@@ -59,14 +71,20 @@ impl<'a> Value<'a> {
 
     /// Calls `each` for every item that is not `null`; anything but an array has none.
     pub(super) fn each_item(self, mut each: impl FnMut(Self)) {
-        if self.0.starts_with('[') {
-            let walk = items(self.0, |item| {
-                if !item.is_null() {
-                    each(item);
-                }
-            });
-            debug_assert!(walk.is_ok(), "the text was scanned as part of the body");
+        self.any_item(|item| {
+            each(item);
+            false
+        });
+    }
+
+    /// Whether an item that is not `null` fits, looked for from the first one; anything but an array has none.
+    pub(super) fn any_item(self, mut fits: impl FnMut(Self) -> bool) -> bool {
+        if !self.is_array() {
+            return false;
         }
+        let walk = items(self.0, |item| !item.is_null() && fits(item));
+        debug_assert!(walk.is_ok(), "the text was scanned as part of the body");
+        walk.unwrap_or(false)
     }
 }
 
@@ -112,16 +130,19 @@ fn entries<'a>(text: &'a str, mut each: impl FnMut(&str, Value<'a>)) -> Result<(
     if skim.peek().is_none() { Ok(()) } else { Err(NotJson) }
 }
 
-fn items<'a>(text: &'a str, mut each: impl FnMut(Value<'a>)) -> Result<(), NotJson> {
+/// Walks along the items until one fits.
+fn items<'a>(text: &'a str, mut fits: impl FnMut(Value<'a>) -> bool) -> Result<bool, NotJson> {
     let mut skim = Skim::new(text);
     skim.pass(b'[')?;
     while skim.peek() != Some(b']') {
-        each(Value(skim.value()?));
+        if fits(Value(skim.value()?)) {
+            return Ok(true);
+        }
         if skim.peek() == Some(b',') {
             skim.pass(b',')?;
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Where a text stops being one JSON object: line and column.

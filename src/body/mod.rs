@@ -4,6 +4,7 @@
 //! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
 
 mod ahead;
+mod audience;
 mod byte_mask;
 mod channel;
 mod cid;
@@ -21,13 +22,17 @@ mod schedule;
 mod skim;
 mod target_list;
 mod target_scan;
+mod template;
 #[cfg(test)]
 mod tests;
 
 use crate::config::{Files, Images, Limits};
 use crate::operation::{BodyRule, Family, Verb};
 
+use audience::Takes;
+
 pub use ahead::Ahead;
+pub use audience::Reach;
 pub use channel::{ImageType, UploadChannel};
 pub use cid::Cid;
 pub use json::members;
@@ -51,7 +56,7 @@ pub struct Subject<'a> {
     pub value: Option<&'a str>,
     /// `Content-Type`; tells a form's boundary and nothing else. Bytes: a header may hold any but control ones.
     pub content_type: Option<&'a [u8]>,
-    /// `X-Encrypt-Type` was sent: nothing is refused, and only what stands outside the payload is known.
+    /// The body is an encrypted push: nothing is refused, and only what stands outside the payload is known.
     pub encrypted: bool,
     /// The tenant's app key, which every cid starts with.
     pub app_key: &'a str,
@@ -65,9 +70,9 @@ pub struct Subject<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each asked for by name")]
 pub struct Facts {
-    /// `"audience":"all"`, in any reading of the body.
-    pub broadcast: bool,
-    /// A schedule whose push goes to a target list: draws on the file budget too.
+    /// How far its pushes reach.
+    pub reach: Reach,
+    /// A push goes to a target list, where the operation does not say so already: takes the right and a slot of files.
     pub audience_file: bool,
     /// Uploads a big OPPO picture.
     pub oppo_big: bool,
@@ -77,7 +82,7 @@ pub struct Facts {
     pub has_cid: bool,
     /// The push has a top-level `cid` key, whatever it holds: one written in front of it would lose or clash.
     pub names_cid: bool,
-    /// `X-Encrypt-Type` was sent: what is inside the payload is not known.
+    /// It is an encrypted push: what is inside the payload is not known.
     pub encrypted: bool,
     /// A rule in `report` mode would have refused the body.
     pub reported: Option<Rule>,
@@ -97,8 +102,7 @@ pub struct Defect {
 
 /// Judges a whole body by its operation's rule.
 ///
-/// An encrypted body is never refused, but what can be read of it counts: a readable `audience` decides whether it
-/// is a broadcast. Its cid, if any, is inside the payload, so none is known. A query is no body: it stays readable.
+/// An encrypted push is never refused, but what can be read of it counts: an `audience` beside the payload.
 pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts, Defect> {
     check_rest(rule, subject, body, None)
 }
@@ -111,25 +115,28 @@ pub fn check_rest(
     ahead: Option<&Ahead>,
 ) -> Result<Facts, Defect> {
     let mut facts = Facts::default();
-    let encrypted = subject.encrypted && rule != BodyRule::CidQuery;
+    let own = Some(subject.app_key);
     let verdict = match rule {
+        BodyRule::Push | BodyRule::GroupPush if subject.encrypted => {
+            push::read_encrypted(body, &mut facts);
+            Ok(())
+        }
         BodyRule::None => Ok(()),
         BodyRule::CidQuery => query::check(subject.query.unwrap_or_default()),
-        BodyRule::Json | BodyRule::Batch => json::object(body, |_, _| {}),
-        BodyRule::Push => push::check(push::Kind::Single { app_key: subject.app_key }, body, &mut facts),
-        BodyRule::GroupPush => push::check(push::Kind::Group, body, &mut facts),
-        BodyRule::FilePush => push::check(push::Kind::File { app_key: subject.app_key }, body, &mut facts),
+        BodyRule::Json => json::object(body, |_, _| {}),
+        BodyRule::Batch => push::check_batch(body, &mut facts),
+        BodyRule::Push => push::check(push::Kind { takes: Takes::Devices, cid_of: own }, body, &mut facts),
+        BodyRule::GroupPush => push::check(push::Kind { takes: Takes::Devices, cid_of: None }, body, &mut facts),
+        BodyRule::FilePush => push::check(push::Kind { takes: Takes::File, cid_of: own }, body, &mut facts),
+        BodyRule::GroupFilePush => push::check(push::Kind { takes: Takes::File, cid_of: None }, body, &mut facts),
+        BodyRule::TemplatePush => template::check(body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
         BodyRule::TargetList => target_list::check(subject, body, ahead, &mut facts),
         BodyRule::ImageUrls => image_urls::check(subject, body, &mut facts),
         BodyRule::ImageFiles => image_files::check(subject, body, ahead, &mut facts),
         BodyRule::ImageUrlsV4 => image_urls::check_v4(body, &mut facts),
     };
-    match verdict {
-        Err(fault) if !encrypted => Err(fault.worded_for(subject.family)),
-        _ if encrypted => Ok(Facts { has_cid: false, encrypted, ..facts }),
-        _ => Ok(facts),
-    }
+    verdict.map(|()| facts).map_err(|fault| fault.worded_for(subject.family))
 }
 
 /// How many bytes a body may have before it is not even read. Forms get 64 KiB beyond their files.
@@ -144,6 +151,8 @@ pub fn limit_bytes(rule: BodyRule, limits: &Limits, files: &Files, images: &Imag
         | BodyRule::Push
         | BodyRule::GroupPush
         | BodyRule::FilePush
+        | BodyRule::GroupFilePush
+        | BodyRule::TemplatePush
         | BodyRule::Schedule
         | BodyRule::ImageUrls
         | BodyRule::ImageUrlsV4 => limits.json_body_bytes,

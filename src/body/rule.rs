@@ -106,6 +106,8 @@ rules! {
     FileId = Bad "file_id",
     /// A file push with another kind of audience.
     FileAudience = Bad "file_audience",
+    /// A template's parameters that are no list of objects.
+    TemplateParams = Bad "template_params",
     /// A schedule without name.
     ScheduleNameMissing = Missing "schedule_name_missing",
     /// A schedule's name over its bytes.

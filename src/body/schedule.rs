@@ -2,8 +2,9 @@
 
 use crate::operation::Verb;
 
+use super::audience::Takes;
 use super::json::{self, Value};
-use super::push::{Absent, Kind, Reading, note};
+use super::push::{Absent, Kind, Reading, note, tell_audiences};
 use super::{Facts, Fault, Rule, Verdict};
 
 /// A schedule's name, in bytes of UTF-8.
@@ -48,6 +49,10 @@ impl Schedule {
                 self.push = true;
                 check_push(self.absent, value, facts)
             }
+            _ if key.eq_ignore_ascii_case("push") => {
+                tell_audiences(value, facts);
+                Ok(())
+            }
             _ => Ok(()),
         };
         note(&mut self.fault, verdict);
@@ -73,7 +78,7 @@ fn check_push(absent: Absent, push: Value<'_>, facts: &mut Facts) -> Verdict {
     if !push.is_object() {
         return Err(Fault::new(Rule::SchedulePush, "the schedule's push is not an object"));
     }
-    let mut reading = Reading::new(Kind::Scheduled);
+    let mut reading = Reading::new(Kind { takes: Takes::DevicesOrFile, cid_of: None });
     push.each_entry(|key, value| reading.take(key, value, facts));
     reading.verdict(absent)
 }

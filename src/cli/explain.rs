@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{BAD, Explain, GOOD, complain, print};
-use crate::body::Facts;
+use crate::body::{Facts, Reach};
 use crate::budget::Budgets;
 use crate::config::{self, Region};
-use crate::operation::{self, BodyRule, OPERATIONS, Path};
+use crate::operation::{self, Audience, BodyRule, OPERATIONS, OperationId, Path};
 use crate::outbound::beijing_path;
 use crate::refusal::{Place, Refusal};
 use crate::tenant::{Directory, Grant, Wishes};
@@ -129,12 +129,12 @@ fn draws(grant: &Grant) -> Vec<Draws> {
     let facts = [
         (None, Facts::default()),
         (Some("the push goes to a target list"), Facts { audience_file: true, ..Facts::default() }),
-        (Some("\"audience\":\"all\""), Facts { broadcast: true, ..Facts::default() }),
+        (Some("\"audience\":\"all\""), Facts { reach: Reach::Everybody, ..Facts::default() }),
         (Some("a big OPPO picture"), Facts { oppo_big: true, ..Facts::default() }),
         (Some("an OPPO icon"), Facts { oppo_icon: true, ..Facts::default() }),
     ];
     let mut draws: Vec<Draws> = Vec::new();
-    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation().body, *facts)) {
+    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), facts)) {
         for budget in grant.draw(&facts).iter() {
             let standing = budget.standing(crate::budget::Moment::default());
             if draws.iter().all(|known| known.name != standing.name.as_str()) {
@@ -146,11 +146,13 @@ fn draws(grant: &Grant) -> Vec<Draws> {
     draws
 }
 
-/// Whether a body under this rule can say such things.
-fn can_say(rule: BodyRule, facts: Facts) -> bool {
-    let pictures = matches!(rule, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
-    (!facts.audience_file || rule == BodyRule::Schedule)
-        && (!facts.broadcast || matches!(rule, BodyRule::Push | BodyRule::GroupPush | BodyRule::Schedule))
+/// Whether a body of this operation can say such things.
+fn can_say(operation: OperationId, facts: &Facts) -> bool {
+    let pictures = matches!(operation.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
+    let files = matches!(operation.audience, Audience::Push | Audience::Params);
+    let everybody = files || matches!(operation.body, BodyRule::Push | BodyRule::GroupPush);
+    (!facts.audience_file || files)
+        && (facts.reach < Reach::Everybody || everybody)
         && (!(facts.oppo_big || facts.oppo_icon) || pictures)
 }
 

@@ -14,6 +14,11 @@ use crate::response::Response;
 use crate::telemetry::{Effect, Record};
 use crate::tenant::Wishes;
 
+/// Whether a request says how its body is encrypted. An empty value says nothing.
+pub(super) fn names_encryption(head: &Head) -> bool {
+    head.all(Field::EncryptType).any(|value| !value.bytes().trim_ascii().is_empty())
+}
+
 /// The tenant and the credential a request asks for by header.
 pub(super) fn wishes(head: &Head) -> Result<Wishes<'_>, Refusal> {
     let one = |field, name| {

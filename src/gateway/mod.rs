@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
-use local::{close_record, effect, fresh_request_id, is_probe, ours, probe, refuse, wishes};
+use local::{close_record, effect, fresh_request_id, is_probe, names_encryption, ours, probe, refuse, wishes};
 use repeats::{Before, Mark};
 
 use crate::answer::Reply;
@@ -45,7 +45,7 @@ use crate::setup::Setup;
 use crate::store::{Payment, Store};
 use crate::telemetry::metrics::RuleOutcome;
 use crate::telemetry::{Record, Telemetry};
-use crate::tenant::{Denied, Grant};
+use crate::tenant::Grant;
 use crate::vendor::{Deadlines, Pool};
 use crate::waiting;
 
@@ -293,7 +293,7 @@ impl Worker {
             query: head.uri.query(),
             value: matched.value,
             content_type: head.first(Field::ContentType).map(FieldValue::bytes),
-            encrypted: head.first(Field::EncryptType).is_some(),
+            encrypted: operation.takes_encrypted() && names_encryption(head),
             app_key: grant.app_key(),
             files: &self.setup.files,
             images: &self.setup.images,
@@ -316,9 +316,7 @@ impl Worker {
             let (operation, caller) = (operation.name, grant.caller().name.as_str());
             tracing::info!(rule = rule.as_str(), operation, caller, "a body broke a rule that only reports");
         }
-        if payload.facts().broadcast && !grant.caller().broadcast {
-            return Err(Denied::Forbidden.into());
-        }
+        grant.permit(payload.facts())?;
         Ok(payload)
     }
 

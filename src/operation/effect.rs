@@ -1,20 +1,11 @@
 //! What a call does to people, and whether doing it twice can be undone by the vendor.
 
-use super::{BodyRule, CredentialRule, Operation, Verb};
+use super::{Audience, BodyRule, CredentialRule, Operation, Verb};
 
 impl Operation {
-    /// Whether a push in the body reaches devices: validation sends nothing.
-    pub fn delivers(&self) -> bool {
-        self.path != "/v3/push/validate"
-    }
-
     /// Whether the call sends a push, now or later: made twice, people would get it twice.
     pub fn sends(&self) -> bool {
-        let body =
-            matches!(self.body, BodyRule::Push | BodyRule::GroupPush | BodyRule::FilePush | BodyRule::Batch);
-        (body && self.delivers())
-            || self.path.starts_with("/v3/push/template")
-            || (self.body == BodyRule::Schedule && self.method == Verb::Post)
+        self.audience != Audience::Nobody && self.method == Verb::Post
     }
 
     /// Whether the vendor certainly knows a repeated call by its top-level cid and does not send it again.
@@ -22,9 +13,13 @@ impl Operation {
     /// Documented for pushes and file pushes of one app (S3). A group has no cids of its own to fetch, and a
     /// validation has nothing to repeat.
     pub fn knows_cid(&self) -> bool {
-        self.credential == CredentialRule::App
-            && matches!(self.body, BodyRule::Push | BodyRule::FilePush)
-            && self.delivers()
+        self.credential == CredentialRule::App && self.audience == Audience::Body
+    }
+
+    /// Whether `X-Encrypt-Type` says that the body is encrypted: on pushes, where SDKs send it so. On any other call the
+    /// body stays readable, whatever that header says.
+    pub fn takes_encrypted(&self) -> bool {
+        matches!(self.body, BodyRule::Push | BodyRule::GroupPush) && self.audience == Audience::Body
     }
 }
 
@@ -52,5 +47,20 @@ mod tests {
         ];
         assert_eq!(named(Operation::sends), sends);
         assert_eq!(named(Operation::knows_cid), ["push", "push-file"]);
+        assert_eq!(named(Operation::takes_encrypted), ["push", "group-push"]);
+    }
+
+    /// Whoever adds a row that may deliver says so here as well, or why it does not.
+    #[test]
+    fn calls_of_the_apis_that_deliver_say_whom_they_reach() {
+        let delivering = ["/v3/push", "/v3/grouppush", "/v3/schedules"];
+        let may = |row: &Operation| {
+            matches!(row.method, Verb::Post | Verb::Put)
+                && delivering.iter().any(|start| row.path.starts_with(start))
+        };
+        let silent = named(|row| may(row) && row.audience == Audience::Nobody);
+        // A validation sends nothing, and a plan is a name and a description.
+        assert_eq!(silent, ["push-validate", "push-plan-create", "push-plan-update"]);
+        assert!(OPERATIONS.iter().all(|row| may(row) || row.audience == Audience::Nobody));
     }
 }

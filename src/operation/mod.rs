@@ -3,6 +3,8 @@
 //! [`table::OPERATIONS`] is the whole list; everything that differs between two vendor calls is a column there.
 //! This module holds the column types and [`find`]. It is pure: a method and a path in, a row or a fault out.
 
+mod audience;
+mod body_rule;
 mod effect;
 mod path;
 mod table;
@@ -13,6 +15,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::LazyLock;
 
+pub use audience::Audience;
+pub use body_rule::BodyRule;
 pub use path::{BadPath, Path};
 pub use table::OPERATIONS;
 
@@ -35,6 +39,8 @@ pub struct Operation {
     pub budget: BudgetName,
     /// What a body must look like.
     pub body: BodyRule,
+    /// Where a body says whom the call reaches.
+    pub audience: Audience,
     /// How the vendor words an error here, and so how we do.
     pub envelope: Envelope,
 }
@@ -252,53 +258,6 @@ impl BudgetName {
     /// Whether it is a limit a day on top of a minute's, which the vendor's rate headers say nothing about.
     pub const fn is_daily(self) -> bool {
         matches!(self, Self::Broadcast | Self::OppoBig | Self::OppoIcon)
-    }
-}
-
-/// What a body must look like to be worth a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BodyRule {
-    /// No body: up to 64 KiB are read and dropped.
-    None,
-    /// No body; the query asks for cids.
-    CidQuery,
-    /// One JSON object.
-    Json,
-    /// A push.
-    Push,
-    /// A push on behalf of a group, whose cid is not checked.
-    GroupPush,
-    /// A push to the devices of a target list.
-    FilePush,
-    /// A schedule; on an update only what it contains is judged.
-    Schedule,
-    /// A multipart form with a list of aliases or registration ids.
-    TargetList,
-    /// Addresses of pictures.
-    ImageUrls,
-    /// A multipart form with pictures.
-    ImageFiles,
-    /// Addresses of pictures, `EngageLab` form.
-    ImageUrlsV4,
-    /// Up to 1,000 pushes in one body.
-    Batch,
-}
-
-impl BodyRule {
-    /// Name in `explain` and in the README.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "–",
-            Self::CidQuery => "cid query",
-            Self::Json | Self::Batch => "JSON",
-            Self::Push | Self::GroupPush => "push",
-            Self::FilePush => "file push",
-            Self::Schedule => "schedule",
-            Self::TargetList => "target list",
-            Self::ImageUrls => "image urls",
-            Self::ImageFiles => "image files",
-            Self::ImageUrlsV4 => "v4 urls",
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod cids;
+mod policy;
 mod resolve;
 
 use std::collections::HashMap;
@@ -14,8 +15,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::body::Facts;
-use crate::budget::{Budget, Budgets, Draw, Precedence, Quota, Taker};
+use crate::budget::{Budget, Budgets, Precedence, Quota, Taker};
 use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
@@ -374,21 +374,6 @@ impl Grant {
     /// Where the call goes.
     pub fn origin(&self) -> OriginId {
         self.origin
-    }
-
-    /// The budgets a call draws on: its operation's own, and others as its body says. Those that are off cost nothing.
-    pub fn draw(&self, facts: &Facts) -> Draw {
-        let rows = [
-            (true, self.operation.budget),
-            (facts.audience_file, BudgetName::File),
-            (facts.broadcast && self.operation.delivers(), BudgetName::Broadcast),
-            (facts.oppo_big, BudgetName::OppoBig),
-            (facts.oppo_icon, BudgetName::OppoIcon),
-        ];
-        let mut draw = Draw::default();
-        let names = rows.into_iter().filter_map(|(draws, name)| draws.then_some(name));
-        names.filter_map(|name| self.credential().budget(name)).for_each(|budget| draw.add(budget));
-        draw
     }
 
     /// Who asks the budgets.

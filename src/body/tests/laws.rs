@@ -4,12 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-const RULES: [BodyRule; 11] = [
+const RULES: [BodyRule; 13] = [
     BodyRule::None,
     BodyRule::Json,
     BodyRule::Push,
     BodyRule::GroupPush,
     BodyRule::FilePush,
+    BodyRule::GroupFilePush,
+    BodyRule::TemplatePush,
     BodyRule::Schedule,
     BodyRule::TargetList,
     BodyRule::ImageUrls,
@@ -172,7 +174,7 @@ proptest! {
             match request.check(&body) {
                 Ok(_) => {}
                 Err(defect) => {
-                    prop_assert!(!encrypted);
+                    prop_assert!(!encrypted || !matches!(rule, BodyRule::Push | BodyRule::GroupPush));
                     prop_assert!(defect.message.len() < 300, "{}", defect.message);
                 }
             }
@@ -239,7 +241,9 @@ proptest! {
         let write = |push: &serde_json::Value| {
             if pretty { serde_json::to_string_pretty(push) } else { serde_json::to_string(push) }.unwrap()
         };
-        let facts = Facts { has_cid: true, names_cid: true, ..Facts::default() };
+        let named = tags.iter().chain(&aliases).any(|value| !value.trim().is_empty());
+        let reach = if named { Reach::Named } else { Reach::Open };
+        let facts = Facts { has_cid: true, names_cid: true, reach, ..Facts::default() };
         prop_assert_eq!(request.check(write(&good)), Ok(facts));
         let faults: [(&str, serde_json::Value, Rule); 5] = [
             ("/platform", serde_json::Value::Null, Rule::PlatformMissing),
@@ -254,7 +258,7 @@ proptest! {
         prop_assert_eq!(request.check(write(&bad)).map_err(|defect| defect.rule), Err(*rule));
         let mut broadcast = good;
         broadcast["audience"] = "all".into();
-        prop_assert!(request.check(write(&broadcast)).unwrap().broadcast);
+        prop_assert_eq!(request.check(write(&broadcast)).unwrap().reach, Reach::Everybody);
     }
 
     #[test]

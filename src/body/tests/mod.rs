@@ -5,6 +5,7 @@ mod images;
 mod laws;
 mod lists;
 mod pushes;
+mod reach;
 mod schedules;
 mod urls;
 

@@ -76,25 +76,6 @@ fn platform_and_audience() {
 }
 
 #[test]
-fn broadcasts_are_seen_in_any_reading() {
-    let all = Facts { broadcast: true, ..Facts::default() };
-    for rule in [BodyRule::Push, BodyRule::GroupPush] {
-        let request = push(rule);
-        for audience in
-            [r#""all""#, r#""ALL""#, r#"" all ""#, r#""\u0061ll""#, r#"{"tag":[]},"audience":"all""#]
-        {
-            assert_eq!(request.passes(with_audience(audience)), all, "{audience}");
-        }
-        assert_eq!(request.passes(with_audience(r#""all","audience":{"tag":["a"]}"#)), all);
-        assert_eq!(request.passes(r#"{"platform":1,"a\u0075dience":"all"}"#), all);
-        for audience in ["{}", r#""al""#, r#"["all"]"#, r#"{"tag":["all"]}"#] {
-            assert!(!request.passes(with_audience(audience)).broadcast, "{audience}");
-        }
-        assert!(!request.passes(r#"{"platform":1,"audience":{},"x":{"audience":"all"}}"#).broadcast);
-    }
-}
-
-#[test]
 fn lists_on_both_sides_of_their_limits() {
     let request = push(BodyRule::Push);
     for (key, max) in
@@ -131,36 +112,49 @@ fn files_belong_on_file_pushes() {
         push(rule).refuses(with_audience(file), Rule::AudienceFile, 1003);
         push(rule).passes(with_audience(r#"{"file":null,"tag":["a"]}"#));
     }
-    let request = push(BodyRule::FilePush);
-    assert_eq!(request.passes(with_audience(file)), Facts::default());
-    request.passes(r#"{"audience":{"tag":null,"file":{"file_id":"x","y":1}}}"#);
-    request.refuses("{}", Rule::AudienceMissing, 1002);
-    for missing in ["{}", r#"{"file":null}"#] {
-        request.refuses(with_audience(missing), Rule::FileMissing, 1002);
-    }
-    for missing in [r#"{"file":{}}"#, r#"{"file":{"file_id":null}}"#] {
-        request.refuses(with_audience(missing), Rule::FileIdMissing, 1002);
-    }
-    for bad in
-        [r#"{"file":{"file_id":""}}"#, r#"{"file":{"file_id":7}}"#, r#"{"file":"x"}"#, r#"{"file":[]}"#]
-    {
-        request.refuses(with_audience(bad), Rule::FileId, 1003);
-    }
-    for bad in [r#"{"file":{"file_id":"x"},"tag":["a"]}"#, r#"{"tag":["a"]}"#, r#""all""#, "7"] {
-        request.refuses(with_audience(bad), Rule::FileAudience, 1003);
+    for request in [push(BodyRule::FilePush), push(BodyRule::GroupFilePush)] {
+        // Right and slot of files are the operation's own.
+        let named = Facts { reach: Reach::Named, ..Facts::default() };
+        assert_eq!(request.passes(with_audience(file)), named);
+        request.passes(with_audience(r#"{"tag":null,"file":{"file_id":"x","y":1}}"#));
+        request.refuses("{}", Rule::PlatformMissing, 1002);
+        request.refuses(r#"{"audience":{"file":{"file_id":"x"}}}"#, Rule::PlatformMissing, 1002);
+        request.refuses(r#"{"platform":"all"}"#, Rule::AudienceMissing, 1002);
+        for missing in ["{}", r#"{"file":null}"#] {
+            request.refuses(with_audience(missing), Rule::FileMissing, 1002);
+        }
+        for missing in [r#"{"file":{}}"#, r#"{"file":{"file_id":null}}"#] {
+            request.refuses(with_audience(missing), Rule::FileIdMissing, 1002);
+        }
+        for bad in
+            [r#"{"file":{"file_id":""}}"#, r#"{"file":{"file_id":7}}"#, r#"{"file":"x"}"#, r#"{"file":[]}"#]
+        {
+            request.refuses(with_audience(bad), Rule::FileId, 1003);
+        }
+        for bad in [r#"{"file":{"file_id":"x"},"tag":["a"]}"#, r#"{"tag":["a"]}"#, r#""all""#, "7"] {
+            request.refuses(with_audience(bad), Rule::FileAudience, 1003);
+        }
     }
 }
 
 #[test]
 fn cids_are_the_applications_own() {
-    let with_cid = |cid: &str| format!(r#"{{"cid":{cid},"platform":"all","audience":{{}}}}"#);
-    let request = push(BodyRule::Push);
+    let file = r#"{"file":{"file_id":"x"}}"#;
+    for (rule, group, audience) in
+        [(BodyRule::Push, BodyRule::GroupPush, "{}"), (BodyRule::FilePush, BodyRule::GroupFilePush, file)]
+    {
+        cids_of(&push(rule), &push(group), audience);
+    }
+}
+
+fn cids_of(request: &Request, group: &Request, audience: &str) {
+    let with_cid = |cid: &str| format!(r#"{{"cid":{cid},"platform":"all","audience":{audience}}}"#);
     let own = format!("\"{APP_KEY}-{UUID}\"");
     let facts = request.passes(with_cid(&own));
     assert!(facts.has_cid && facts.names_cid);
     let facts = request.passes(with_cid("null"));
     assert!(!facts.has_cid && facts.names_cid);
-    let facts = request.passes(with_audience("{}"));
+    let facts = request.passes(with_audience(audience));
     assert!(!facts.has_cid && !facts.names_cid);
     let facts = request.passes(with_cid(&format!("{own},\"cid\":null")));
     assert!(!facts.has_cid && facts.names_cid);
@@ -176,21 +170,6 @@ fn cids_are_the_applications_own() {
     {
         request.refuses(with_cid(&cid), Rule::Cid, 1003);
     }
-    assert!(push(BodyRule::GroupPush).passes(with_cid(&foreign)).has_cid);
-    assert!(!push(BodyRule::GroupPush).passes(with_cid("\"\"")).has_cid);
-}
-
-#[test]
-fn encrypted_bodies_are_never_refused() {
-    let facts = |rule, body: &[u8]| Request::encrypted(rule).passes(body);
-    let none = Facts { encrypted: true, ..Facts::default() };
-    let all = Facts { broadcast: true, ..none };
-    let body = br#"{"audience":"all","payload":"bm90IGxvb2tlZCBpbnRv"}"#;
-    assert_eq!(facts(BodyRule::Push, body), all);
-    assert_eq!(facts(BodyRule::GroupPush, body), all);
-    assert_eq!(facts(BodyRule::FilePush, body), all);
-    assert_eq!(facts(BodyRule::Push, br#"{"audience":{"tag":[]},"payload":""}"#), none);
-    assert_eq!(facts(BodyRule::Push, b"\x04\xFFnot JSON"), none);
-    assert_eq!(facts(BodyRule::Push, br#"{"audience":"all","payload":"#), all);
-    assert!(!facts(BodyRule::Push, format!(r#"{{"cid":"{APP_KEY}-{UUID}"}}"#).as_bytes()).has_cid);
+    assert!(group.passes(with_cid(&foreign)).has_cid);
+    assert!(!group.passes(with_cid("\"\"")).has_cid);
 }

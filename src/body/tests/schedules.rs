@@ -97,25 +97,20 @@ fn times_have_their_form() {
 
 #[test]
 fn the_push_inside_is_judged() {
-    let file = r#"{"audience":{"file":{"file_id":"x"}}}"#;
+    let file = r#"{"platform":"all","audience":{"file":{"file_id":"x"}}}"#;
     let with_file = PUSH.replace(r#"{"tag":["a"]}"#, r#"{"file":{"file_id":"x"}}"#);
     assert_eq!(
         create().passes(schedule("\"n\"", SINGLE, &with_file)),
-        Facts { audience_file: true, ..Facts::default() }
+        Facts { reach: Reach::Named, audience_file: true, ..Facts::default() }
     );
     assert!(update().passes(format!(r#"{{"push":{file}}}"#)).audience_file);
-    assert!(
-        create().passes(schedule("\"n\"", SINGLE, &PUSH.replace(r#"{"tag":["a"]}"#, "\"all\""))).broadcast
-    );
-    assert!(update().passes(r#"{"push":{"audience":"all"}}"#).broadcast);
     // The cid inside is ignored by the vendor, and so is not checked.
     create().passes(schedule("\"n\"", SINGLE, &PUSH.replace("{\"platform\"", "{\"cid\":\"x\",\"platform\"")));
     create().refuses(schedule("\"n\"", SINGLE, r#"{"audience":{}}"#), Rule::PlatformMissing, 8100);
     create().refuses(schedule("\"n\"", SINGLE, r#"{"platform":"all"}"#), Rule::AudienceMissing, 8100);
-    // A file push needs no platform; beside any other audience it does.
     assert!(create().passes(schedule("\"n\"", SINGLE, file)).audience_file);
-    let twice = file.replace("}}}", r#"}},"audience":{"tag":["a"]}}"#);
-    create().refuses(schedule("\"n\"", SINGLE, &twice), Rule::PlatformMissing, 8100);
+    let bare = file.replace(r#""platform":"all","#, "");
+    create().refuses(schedule("\"n\"", SINGLE, &bare), Rule::PlatformMissing, 8100);
     for request in [create(), update()] {
         for push in ["7", "[]", "\"all\"", "true"] {
             request.refuses(schedule("\"n\"", SINGLE, push), Rule::SchedulePush, 8100);

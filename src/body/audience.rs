@@ -1,0 +1,218 @@
+//! Audiences: what the vendor certainly refuses of them, and how far they reach.
+//!
+//! Limits are those of the vendor's push documentation (`D/rest_api_v3_push`, S3). The kinds of one audience are
+//! intersected, so one that names somebody is enough to narrow it; `tag_not` names nobody. How far a push reaches is
+//! policy and fails closed: a kind that is not known narrows nothing, and a spelling that some parser would take counts.
+
+use super::json::Value;
+use super::push::note;
+use super::{Facts, Fault, Rule, Verdict};
+
+/// A tag or an alias, in bytes of UTF-8.
+const VALUE_BYTES_MAX: usize = 40;
+
+/// How far a push reaches, in the widest reading of its body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// It says nothing of an audience.
+    #[default]
+    Nobody,
+    /// Whoever is named: tags, aliases, devices, a segment, a target list.
+    Named,
+    /// Nothing in it is known to narrow it: `tag_not` alone, an empty audience, a new kind alone.
+    Open,
+    /// `"all"`; or nobody can see whom it is for, so that everybody is possible.
+    Everybody,
+}
+
+/// What an audience may hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Anything but a target list.
+    Devices,
+    /// A target list and nothing else.
+    File,
+    /// Either.
+    DevicesOrFile,
+}
+
+/// Judges an audience, and tells whom it reaches.
+pub(super) fn check(takes: Takes, audience: Value<'_>, facts: &mut Facts) -> Verdict {
+    let found = Found::of(audience);
+    facts.reach = facts.reach.max(found.reach());
+    facts.audience_file |= found.file && takes != Takes::File;
+    match takes {
+        Takes::File => check_file_audience(audience),
+        Takes::DevicesOrFile if found.has_file => check_file_audience(audience),
+        Takes::Devices if found.has_file => Err(Fault::new(
+            Rule::AudienceFile,
+            "audience.file passes on file pushes only: send this body to the file push of the same API",
+        )),
+        Takes::Devices | Takes::DevicesOrFile => found.fault.map_or(Ok(()), Err),
+    }
+}
+
+/// Tells whom an audience reaches where nothing is refused.
+pub(super) fn tell(audience: Value<'_>, facts: &mut Facts) {
+    let found = Found::of(audience);
+    facts.reach = facts.reach.max(found.reach());
+    facts.audience_file |= found.file;
+}
+
+/// A kind of audience.
+struct Kind {
+    name: &'static str,
+    values_max: usize,
+    /// Each value is bounded in bytes.
+    bounded: bool,
+    narrows: bool,
+}
+
+const fn list(name: &'static str, values_max: usize) -> Kind {
+    Kind { name, values_max, bounded: false, narrows: true }
+}
+
+const KINDS: [Kind; 9] = [
+    Kind { bounded: true, ..list("tag", 20) },
+    Kind { bounded: true, ..list("tag_and", 20) },
+    Kind { bounded: true, narrows: false, ..list("tag_not", 20) },
+    Kind { bounded: true, ..list("alias", 1000) },
+    list("registration_id", 1000),
+    list("segment", 1),
+    list("abtest", 1),
+    // No list of values, so that no limit of theirs holds.
+    list("live_activity_id", usize::MAX),
+    list(FILE, usize::MAX),
+];
+
+const FILE: &str = "file";
+
+/// What stands in an audience.
+#[derive(Default)]
+struct Found {
+    all: bool,
+    /// A target list, or what some parser takes for one.
+    file: bool,
+    /// `file`, spelled so.
+    has_file: bool,
+    /// The kinds that name somebody, a bit each.
+    naming: u16,
+    /// Those of which one entry names nobody: if a key stands twice, that one may count.
+    void: u16,
+    fault: Option<Fault>,
+}
+
+impl Found {
+    fn of(audience: Value<'_>) -> Self {
+        // Blanks and case are forgiven here only: a broadcast must not slip past by a spelling the vendor may take.
+        let all = audience.text().is_some_and(|text| text.trim().eq_ignore_ascii_case("all"));
+        let mut found = Self { all, ..Self::default() };
+        audience.each_entry(|key, value| found.take(key, value));
+        found
+    }
+
+    fn take(&mut self, key: &str, value: Value<'_>) {
+        let is_set = !value.is_null() && !value.is_false();
+        // The Java SDK writes {"all":true,"file":false} beside an encrypted payload.
+        self.all |= is_set && key.eq_ignore_ascii_case("all");
+        let Some(position) = KINDS.iter().position(|kind| kind.name.eq_ignore_ascii_case(key)) else { return };
+        let kind = &KINDS[position];
+        let (is_file, exact) = (kind.name == FILE, kind.name == key);
+        self.file |= is_file && is_set;
+        self.has_file |= is_file && exact && !value.is_null();
+        let names = if is_file { value.is_object() } else { names_somebody(value) };
+        let bits = if exact && names { &mut self.naming } else { &mut self.void };
+        *bits |= u16::from(kind.narrows) << position;
+        if exact {
+            note(&mut self.fault, check_values(kind, value));
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        match (self.all, self.naming & !self.void) {
+            (true, _) => Reach::Everybody,
+            (false, 0) => Reach::Open,
+            (false, _) => Reach::Named,
+        }
+    }
+}
+
+/// A value, or a list with one: what is empty may count as absent.
+fn names_somebody(value: Value<'_>) -> bool {
+    let is_name = |value: Value<'_>| {
+        value.text().map_or_else(|| value.is_number(), |text| !text.trim().is_empty())
+    };
+    is_name(value) || value.any_item(is_name)
+}
+
+fn check_values(kind: &Kind, values: Value<'_>) -> Verdict {
+    let Kind { name, values_max, bounded, .. } = *kind;
+    // Each value takes a byte at least, and a comma: most lists are too short to hold too many.
+    if !bounded && values.bytes() / 2 < values_max {
+        return Ok(());
+    }
+    let (mut count, mut long) = (0, None);
+    values.each_item(|item| {
+        count += 1;
+        let bytes = if bounded { item.text().map_or(0, |text| text.len()) } else { 0 };
+        if bytes > VALUE_BYTES_MAX {
+            long.get_or_insert((count, bytes));
+        }
+    });
+    if count > values_max {
+        let what = format!("audience.{name} has {count} values; up to {values_max} pass");
+        return Err(Fault::new(Rule::AudienceCount, what));
+    }
+    long.map_or(Ok(()), |(number, bytes)| {
+        let what =
+            format!("value {number} of audience.{name} has {bytes} bytes; up to {VALUE_BYTES_MAX} pass");
+        Err(Fault::new(Rule::AudienceValueLength, what))
+    })
+}
+
+fn check_file_audience(audience: Value<'_>) -> Verdict {
+    let (mut any_file, mut any_other) = (false, !audience.is_object());
+    audience.each_entry(|key, value| {
+        if !value.is_null() {
+            any_file |= key == FILE;
+            any_other |= key != FILE;
+        }
+    });
+    if any_other {
+        return Err(Fault::new(
+            Rule::FileAudience,
+            "the audience of a file push takes file and nothing else: {\"file\":{\"file_id\":…}}",
+        ));
+    }
+    if !any_file {
+        return Err(Fault::new(Rule::FileMissing, "the audience of a file push has no file"));
+    }
+    let mut fault = None;
+    audience.each_entry(|_, file| {
+        if !file.is_null() {
+            note(&mut fault, check_file(file));
+        }
+    });
+    fault.map_or(Ok(()), Err)
+}
+
+fn check_file(file: Value<'_>) -> Verdict {
+    if !file.is_object() {
+        return Err(Fault::new(Rule::FileId, "audience.file is not an object; send {\"file_id\":…}"));
+    }
+    let (mut found, mut fault) = (false, None);
+    file.each_entry(|key, id| {
+        if key == "file_id" && !id.is_null() {
+            found = true;
+            if id.text().is_none_or(|id| id.trim().is_empty()) {
+                let what = "audience.file.file_id is empty or no string; send the id an upload answered with";
+                note(&mut fault, Err(Fault::new(Rule::FileId, what)));
+            }
+        }
+    });
+    match fault {
+        Some(fault) => Err(fault),
+        None if !found => Err(Fault::new(Rule::FileIdMissing, "audience.file has no file_id")),
+        None => Ok(()),
+    }
+}

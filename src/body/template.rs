@@ -1,0 +1,50 @@
+//! Pushes made from a template: the template's id, and whom each push is for. Source: the vendor's page of push
+//! templates (2025-03-06).
+
+use super::audience::{self, Reach, Takes};
+use super::json::{self, Value};
+use super::push::{note, tell_audience, tell_audiences};
+use super::{Facts, Fault, Rule, Verdict};
+
+/// Judges a body with the parameters of a template.
+///
+/// The page requires an audience for each push. Where one is absent the template may have its own, which nobody sees
+/// here: everybody is possible.
+pub(super) fn check(body: &[u8], facts: &mut Facts) -> Verdict {
+    let (mut fault, mut pushes, mut unseen) = (None, false, false);
+    json::object(body, |key, value| match key {
+        "params" if value.is_null() => unseen = true,
+        "params" if value.is_array() => value.each_item(|push| {
+            pushes = true;
+            unseen |= !has_audience(push, &mut fault, facts);
+        }),
+        "params" => {
+            note(&mut fault, Err(Fault::new(Rule::TemplateParams, "params is not a list of objects")));
+        }
+        _ if key.eq_ignore_ascii_case("params") => value.each_item(|push| tell_audiences(push, facts)),
+        _ => {}
+    })?;
+    if unseen || !pushes {
+        facts.reach = Reach::Everybody;
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+/// Judges one push of a template; whether it has an audience in every reading.
+fn has_audience(push: Value<'_>, fault: &mut Option<Fault>, facts: &mut Facts) -> bool {
+    if !push.is_object() {
+        note(fault, Err(Fault::new(Rule::TemplateParams, "params holds what is not an object")));
+    }
+    let (mut found, mut absent) = (false, false);
+    push.each_entry(|key, value| match key {
+        "audience" if value.is_null() => absent = true,
+        "audience" => {
+            found = true;
+            note(fault, audience::check(Takes::DevicesOrFile, value, facts));
+        }
+        _ => {
+            tell_audience(key, value, facts);
+        }
+    });
+    found && !absent
+}
