@@ -136,8 +136,10 @@ pub fn judge(
     code: Option<u32>,
     family: Family,
 ) -> Result<(), Refusal> {
-    let bad_file_credential = family == Family::File && code == Some(1101);
-    if status == StatusCode::UNAUTHORIZED || bad_file_credential {
+    // The file API never answers 401, and the quota API has 400 for a key that it does not know (S4, S3).
+    let of_credentials = matches!((family, code), (Family::File, Some(1101)) | (Family::Push, Some(1004)));
+    let bad_credential = status.is_client_error() && of_credentials;
+    if status == StatusCode::UNAUTHORIZED || bad_credential {
         return Err(Refusal::VendorRejectedCredential);
     }
     if status.is_client_error() || status.is_server_error() {
@@ -235,6 +237,10 @@ mod tests {
         assert_eq!(reason(401, json, error, Family::Push), Some("vendor-rejected-credential"));
         assert_eq!(reason(400, json, error, Family::File), Some("vendor-rejected-credential"));
         assert_eq!(reason(400, json, error, Family::Push), None);
+        let flat = r#"{"code":1004,"message":"app_key does not exist"}"#;
+        assert_eq!(reason(400, json, flat, Family::Push), Some("vendor-rejected-credential"));
+        assert_eq!(reason(400, json, flat, Family::File), None);
+        assert_eq!(reason(400, json, &flat.replace("1004", "1003"), Family::Push), None);
         assert_eq!(reason(502, "text/html; charset=utf-8", "oops", Family::Push), Some("vendor-error-page"));
         assert_eq!(reason(404, json, " \n<html>", Family::Push), Some("vendor-error-page"));
         assert_eq!(reason(503, json, "", Family::Push), Some("vendor-error-page"));

@@ -115,7 +115,9 @@ impl Found {
         let is_set = !value.is_null() && !value.is_false();
         // The Java SDK writes {"all":true,"file":false} beside an encrypted payload.
         self.all |= is_set && key.eq_ignore_ascii_case("all");
-        let Some(position) = KINDS.iter().position(|kind| kind.name.eq_ignore_ascii_case(key)) else { return };
+        let Some(position) = KINDS.iter().position(|kind| kind.name.eq_ignore_ascii_case(key)) else {
+            return;
+        };
         let kind = &KINDS[position];
         let (is_file, exact) = (kind.name == FILE, kind.name == key);
         self.file |= is_file && is_set;
@@ -139,9 +141,8 @@ impl Found {
 
 /// A value, or a list with one: what is empty may count as absent.
 fn names_somebody(value: Value<'_>) -> bool {
-    let is_name = |value: Value<'_>| {
-        value.text().map_or_else(|| value.is_number(), |text| !text.trim().is_empty())
-    };
+    let is_name =
+        |value: Value<'_>| value.text().map_or_else(|| value.is_number(), |text| !text.trim().is_empty());
     is_name(value) || value.any_item(is_name)
 }
 

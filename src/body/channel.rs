@@ -61,8 +61,10 @@ impl UploadChannel {
 pub(super) enum UrlForm {
     Http,
     Https,
-    /// A path on the device's card or the name of a drawable: nearly anything without a scheme.
-    Local,
+    /// A path on the device's card, with its suffix: anything but an address of another scheme.
+    Card,
+    /// The path of a drawable, without a suffix: nearly anything, as the full name of one has a colon.
+    Drawable,
     /// A path that starts with `/raw/`.
     Raw,
 }
@@ -72,7 +74,8 @@ impl UrlForm {
         match self {
             Self::Http => has_scheme(url, "http://"),
             Self::Https => has_scheme(url, "https://"),
-            Self::Local => !url.contains("://"),
+            Self::Card => !has_any_scheme(url),
+            Self::Drawable => !url.contains("://"),
             Self::Raw => url.starts_with("/raw/"),
         }
     }
@@ -82,7 +85,8 @@ impl UrlForm {
         match self {
             Self::Http => "http://",
             Self::Https => "https://",
-            Self::Local => "a local name",
+            Self::Card => "a path on the card",
+            Self::Drawable => "the path of a drawable",
             Self::Raw => "a path that starts with /raw/",
         }
     }
@@ -94,16 +98,28 @@ fn has_scheme(url: &str, scheme: &str) -> bool {
         && url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
-/// The forms that the channel of a field takes for a picture type; none: the channel has no such picture, is new,
-/// or the field is the default that others inherit.
-pub(super) fn forms(field: &str, kind: ImageType) -> &'static [UrlForm] {
+/// Whether an address begins with the name of a scheme and a colon (RFC 3986, 3.1). No path on a card does.
+fn has_any_scheme(url: &str) -> bool {
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    url.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.as_bytes().iter().all(inner)
+    })
+}
+
+/// The forms that the channel of a field takes for a picture type: none where the page has a dash. `None`: the channel
+/// is not on the page, or the field is the default that others inherit.
+pub(super) fn forms(field: &str, kind: ImageType) -> Option<&'static [UrlForm]> {
     use ImageType::{Big, Icon, SmallIcon};
-    use UrlForm::{Http, Https, Local, Raw};
-    match (field, kind) {
-        ("jiguang_image_url", _) | ("fcm_image_url", Big | Icon) => &[Http, Https, Local],
+    use UrlForm::{Card, Drawable, Http, Https, Raw};
+    Some(match (field, kind) {
+        ("jiguang_image_url" | "fcm_image_url", Big) => &[Http, Https, Card],
+        ("jiguang_image_url", Icon | SmallIcon) | ("fcm_image_url", Icon) => &[Http, Https, Drawable],
         ("oppo_image_url", Big | Icon) => &[Http, Https],
         ("huawei_image_url" | "honor_image_url", Icon) => &[Https],
         ("huawei_image_url" | "honor_image_url", SmallIcon) => &[Raw],
-        _ => &[],
-    }
+        ("huawei_image_url" | "honor_image_url", Big)
+        | ("oppo_image_url" | "fcm_image_url", SmallIcon)
+        | ("xiaomi_image_url", _) => &[],
+        _ => return None,
+    })
 }

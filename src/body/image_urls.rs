@@ -32,7 +32,9 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Ve
     if fields.urls.is_empty() {
         return Err(Fault::new(Rule::ImageUrlMissing, "no …_image_url is given; send at least one"));
     }
-    fields.urls.iter().try_for_each(|(field, url)| check_url(field, url, &fields.types))
+    fields.urls.iter().try_for_each(|(field, url)| check_url(field, url, &fields.types))?;
+    // An update keeps what a channel had that takes no such picture: it can do nothing, but it does not fail.
+    if subject.method == Verb::Post { fields.check_channels() } else { Ok(()) }
 }
 
 /// What a body says of pictures.
@@ -102,11 +104,22 @@ impl<'a> Fields<'a> {
         }
         Ok(())
     }
+
+    /// Refuses a new picture for channels alone that take none of its type: "the result is all of invalid".
+    fn check_channels(&self) -> Verdict {
+        let takes = |field: &str, kind| channel::forms(field, kind).is_none_or(|forms| !forms.is_empty());
+        let useless = |kind: &ImageType| !self.urls.iter().any(|(field, _)| takes(field, *kind));
+        if self.types.iter().any(useless) {
+            let what = "no channel that is named takes pictures of this image_type; send image_url, or another channel's";
+            return Err(Fault::new(Rule::ImageUrlChannel, what));
+        }
+        Ok(())
+    }
 }
 
 fn check_url(field: &str, url: &str, types: &[ImageType]) -> Verdict {
     for &kind in types {
-        let forms = channel::forms(field, kind);
+        let forms = channel::forms(field, kind).unwrap_or_default();
         if !forms.is_empty() && !forms.iter().any(|form| form.fits(url.trim())) {
             let known = forms.iter().map(|form| form.as_str()).collect::<Vec<_>>().join(", ");
             let what =

@@ -126,9 +126,13 @@ pub fn check_rest(
         BodyRule::Json => json::object(body, |_, _| {}),
         BodyRule::Batch => push::check_batch(body, &mut facts),
         BodyRule::Push => push::check(push::Kind { takes: Takes::Devices, cid_of: own }, body, &mut facts),
-        BodyRule::GroupPush => push::check(push::Kind { takes: Takes::Devices, cid_of: None }, body, &mut facts),
+        BodyRule::GroupPush => {
+            push::check(push::Kind { takes: Takes::Devices, cid_of: None }, body, &mut facts)
+        }
         BodyRule::FilePush => push::check(push::Kind { takes: Takes::File, cid_of: own }, body, &mut facts),
-        BodyRule::GroupFilePush => push::check(push::Kind { takes: Takes::File, cid_of: None }, body, &mut facts),
+        BodyRule::GroupFilePush => {
+            push::check(push::Kind { takes: Takes::File, cid_of: None }, body, &mut facts)
+        }
         BodyRule::TemplatePush => template::check(body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
         BodyRule::TargetList => target_list::check(subject, body, ahead, &mut facts),

@@ -154,6 +154,8 @@ rules! {
     ImageUrlLength = Bad "image_url_length",
     /// An address of a form that its channel does not take.
     ImageUrlForm = Bad "image_url_form",
+    /// No channel that is named takes pictures of the type.
+    ImageUrlChannel = Bad "image_url_channel",
     /// A media id that is none.
     MediaId = Bad "media_id",
     /// No picture in the form.

@@ -148,7 +148,8 @@ fn draws(grant: &Grant) -> Vec<Draws> {
 
 /// Whether a body of this operation can say such things.
 fn can_say(operation: OperationId, facts: &Facts) -> bool {
-    let pictures = matches!(operation.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
+    let pictures =
+        matches!(operation.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
     let files = matches!(operation.audience, Audience::Push | Audience::Params);
     let everybody = files || matches!(operation.body, BodyRule::Push | BodyRule::GroupPush);
     (!facts.audience_file || files)

@@ -21,7 +21,9 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
-use local::{close_record, effect, fresh_request_id, is_probe, names_encryption, ours, probe, refuse, wishes};
+use local::{
+    close_record, effect, fresh_request_id, is_probe, names_encryption, ours, probe, refuse, wishes,
+};
 use repeats::{Before, Mark};
 
 use crate::answer::Reply;

@@ -49,6 +49,14 @@ pub(super) fn check(
     }
 }
 
+/// Checks an audience that may be a target list or not.
+pub(super) fn check_either(call: &Call<'_>, memory: &Memory, audience: &Value) -> Result<(), VendorError> {
+    if audience.get("file").is_some_and(|file| !file.is_null()) {
+        return check_file(call, memory, audience);
+    }
+    check_devices(call.codes(), audience)
+}
+
 fn check_platform(codes: &Codes, push: &Map<String, Value>) -> Result<(), VendorError> {
     let platform = member(push, "platform").ok_or_else(|| codes.missing("Missing parameter: platform"))?;
     let fits = match platform {

@@ -11,7 +11,7 @@ use super::accounts::Account;
 use super::answer::{Codes, VendorError};
 use super::form::{self, Part};
 use super::route::Route;
-use crate::operation::{BodyRule, BudgetName, OperationId};
+use crate::operation::{Audience, BodyRule, BudgetName, OperationId};
 
 /// When a request had been received completely. Tests move it.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +103,8 @@ impl<'a> Call<'a> {
             segments: &route.segments,
             query: request.uri().query().unwrap_or_default(),
             payload,
-            encrypted: request.headers().contains_key("x-encrypt-type"),
+            encrypted: route.operation.takes_encrypted()
+                && request.headers().get("x-encrypt-type").is_some_and(|kind| !kind.is_empty()),
             now,
         }
     }
@@ -153,26 +154,32 @@ impl<'a> Call<'a> {
 /// Budgets a call draws on: those of a minute, its own first, and those of a day.
 pub(super) fn demands(route: &Route, payload: &Payload) -> (Vec<BudgetName>, Vec<BudgetName>) {
     let operation = route.operation;
-    let mut minute = vec![operation.budget];
-    let mut day = Vec::new();
-    let push = match operation.body {
-        BodyRule::Schedule => payload.member("push").and_then(Value::as_object),
-        BodyRule::Push | BodyRule::GroupPush => match payload {
-            Payload::Json(object) => object.as_ref(),
-            _ => None,
-        },
-        _ => None,
-    };
-    if let Some(audience) = push.and_then(|push| member(push, "audience")) {
-        if operation.body == BodyRule::Schedule && audience.get("file").is_some_and(|file| !file.is_null()) {
-            minute.push(BudgetName::File);
-        }
-        if audience == "all" && operation.name != "push-validate" {
-            day.push(BudgetName::Broadcast);
-        }
+    let (mut minute, mut day) = (vec![operation.budget], Vec::new());
+    let audiences = audiences(operation.audience, payload);
+    let is_set = |value: &&Value| !value.is_null() && **value != false;
+    let names = |name: &str| audiences.iter().any(|audience| audience.get(name).filter(is_set).is_some());
+    if matches!(operation.audience, Audience::Push | Audience::Params) && names("file") {
+        minute.push(BudgetName::File);
+    }
+    if names("all") || audiences.iter().any(|audience| **audience == "all") {
+        day.push(BudgetName::Broadcast);
     }
     day.extend(super::images::demands(route, payload));
     (minute, day)
+}
+
+/// The audiences of a call's pushes; none where each goes to one device.
+fn audiences(place: Audience, payload: &Payload) -> Vec<&Value> {
+    let found: Vec<Option<&Value>> = match place {
+        Audience::Nobody | Audience::Targets => Vec::new(),
+        Audience::Body => vec![payload.member("audience")],
+        Audience::Push => vec![payload.member("push").and_then(|push| push.get("audience"))],
+        Audience::Params => {
+            let pushes = payload.member("params").and_then(Value::as_array).into_iter().flatten();
+            pushes.map(|push| push.get("audience")).collect()
+        }
+    };
+    found.into_iter().flatten().filter(|audience| !audience.is_null()).collect()
 }
 
 /// Undoes percent-encoding; what is no encoding stays.

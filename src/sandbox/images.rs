@@ -72,7 +72,7 @@ impl Form {
 /// Channels and what they take of each kind.
 const CHANNELS: &[(&str, [Form; 3])] = &[
     ("jiguang_image_url", [Form::Any; 3]),
-    ("xiaomi_image_url", [Form::Any; 3]),
+    ("xiaomi_image_url", [Form::Never; 3]),
     ("oppo_image_url", [Form::Web, Form::Web, Form::Never]),
     ("huawei_image_url", [Form::Never, Form::Https, Form::Raw]),
     ("honor_image_url", [Form::Never, Form::Https, Form::Raw]),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, VendorError};
+use super::audience;
 use super::call::{Call, member, text};
 use super::memory::{Memory, local_date};
 use super::pushes::message_id;
@@ -50,6 +51,12 @@ fn send(
     let params = member(body, "params").ok_or_else(|| codes.missing("Missing parameter: params"))?;
     let params = params.as_array().filter(|params| !params.is_empty());
     let params = params.ok_or_else(|| codes.bad("The params are no list or an empty one"))?;
+    for param in params {
+        let param = param.as_object().ok_or_else(|| codes.bad("A param is not an object"))?;
+        if let Some(audience) = member(param, "audience") {
+            audience::check_either(call, memory, audience)?;
+        }
+    }
     let mut list = Vec::new();
     for param in params {
         *memory.delivered.entry(call.account.key.clone()).or_default() += 1;

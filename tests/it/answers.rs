@@ -180,6 +180,26 @@ fn a_credential_the_vendor_rejects_is_not_the_callers_fault() {
     let files = gateway.call(&Request::get("/v3/files").bearer(Tokens::ORDERS));
     files.assert_refused(502, "vendor-rejected-credential", 1000);
     assert_eq!(gateway.call(&push()).status, 400, "the code means this in the file API only");
+    // The quota API has 400 and a flat 1004 for a key it does not know, as its like may.
+    let body = r#"{"code":1004,"message":"app_key does not exist"}"#;
+    let bytes = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (gateway, _vendor) = answering(move |talk| talk.write(&bytes));
+    let flat = [
+        ("GET", "/v3/push/quota", ""),
+        ("POST", "/v3/push/template", r#"{"id":"t"}"#),
+        ("POST", "/v3/push_plan/create", r#"{"name":"p"}"#),
+        ("GET", "/v3/push_plan/list", ""),
+    ];
+    for (method, path, body) in flat {
+        let answer = gateway.call(&Request::new(method, path).body(body).bearer(Tokens::ORDERS));
+        assert_eq!((answer.status, answer.reason()), (502, Some("vendor-rejected-credential")), "{path}");
+        assert!(!answer.text().contains("app_key"), "{}", answer.text());
+    }
+    wait_until("the line in the log", || gateway.program.err().contains("ERROR"));
+    assert_eq!(gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 400, "in no other API");
 }
 
 #[test]

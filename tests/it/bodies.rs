@@ -63,6 +63,7 @@ fn pushes(own: &str) -> Vec<Case> {
         &[&file],
         &[
             (r#"{"platform":"all"}"#, 1002, "no audience"),
+            (&broken(r#""platform":"all","#, ""), 1002, "no platform"),
             (&broken(FILE_AUDIENCE, "{}"), 1002, "no file"),
             (&broken(only_file_id, "{}"), 1002, "no file_id"),
             (&broken(only_file_id, r#"{"file_id":""}"#), 1003, "file_id is empty"),
@@ -107,6 +108,17 @@ fn others() -> Vec<Case> {
             (r#"{"image_type":4,"image_url":"https://x.example/y.png"}"#, 1103, "1, 2 or 3"),
             (r#"{"image_type":1,"image_url":""}"#, 1102, "at least one"),
             (r#"{"image_type":2,"huawei_image_url":"http://x.example/y"}"#, 1103, "https://"),
+            (
+                r#"{"image_type":1,"huawei_image_url":"https://x.example/y.png"}"#,
+                1103,
+                "no channel that is named",
+            ),
+            (
+                r#"{"image_type":3,"oppo_image_url":"https://x/y","xiaomi_image_url":"https://x/y"}"#,
+                1103,
+                "no channel",
+            ),
+            (r#"{"image_type":1,"fcm_image_url":"javascript:alert(1)"}"#, 1103, "a path on the card"),
         ],
     );
     let update = Case::new(
@@ -236,25 +248,4 @@ fn a_scheduled_file_push_draws_on_two_budgets_or_none() {
     // Without a list in it, a schedule takes a schedule's slot alone.
     assert_eq!(gateway.call(&update.body(r#"{"name":"n"}"#)).status, 200);
     assert_eq!((used(), vendor.requests().len()), ((3, 2), 3));
-}
-
-#[test]
-fn encrypted_bodies_are_not_looked_into() {
-    let vendor = Stub::good();
-    let mut config = Config::new(&vendor.url());
-    config.orders = "broadcast: false".into();
-    let gateway = Gateway::start(&config);
-    let send = |body: &str| {
-        let request = Request::post("/v3/push", body).bearer(Tokens::ORDERS);
-        gateway.call(&request.header("X-Encrypt-Type", "SM2"))
-    };
-    for body in
-        [r#"{"audience":{"tag":["a"]},"payload":"bm90IGxvb2tlZCBpbnRv"}"#, "neither JSON nor anything"]
-    {
-        assert_eq!(send(body).status, 200);
-        assert_eq!(vendor.requests().last().expect("it was sent").body, body.as_bytes());
-    }
-    // What stands outside the payload counts.
-    send(r#"{"audience":"all","payload":"eA=="}"#).assert_refused(403, "forbidden", 2007);
-    assert_eq!(vendor.requests().len(), 2);
 }

@@ -19,6 +19,7 @@ mod http2;
 mod limits;
 mod operations;
 mod paths;
+mod policy;
 mod proxy;
 mod reload;
 mod repeats;

@@ -93,7 +93,11 @@ fn an_audience_is_narrow_only_if_a_known_kind_names_somebody() {
         assert_eq!(of_audience(&other_case), Reach::Open, "{other_case}");
     }
     assert_eq!(of_audience(r#"{"live_activity_id":"id"}"#), Reach::Named);
-    assert_eq!(of_audience(r#"{"tag":[],"alias":["a"]}"#), Reach::Named, "an empty kind beside one that names");
+    assert_eq!(
+        of_audience(r#"{"tag":[],"alias":["a"]}"#),
+        Reach::Named,
+        "an empty kind beside one that names"
+    );
     for open in ["{}", r#"{"tag_not":["a"]}"#, r#"{"new":["a"]}"#, r#""al""#, r#"["all"]"#, "7", "false"] {
         assert_eq!(of_audience(open), Reach::Open, "{open}");
     }
@@ -107,7 +111,8 @@ fn what_stands_beside_an_encrypted_payload_counts_and_is_never_refused() {
             assert!(facts.encrypted && !facts.has_cid);
             (facts.reach, facts.audience_file)
         };
-        let beside = |audience: &str| read(format!(r#"{{"audience":{audience},"payload":"AAAA"}}"#).as_bytes());
+        let beside =
+            |audience: &str| read(format!(r#"{{"audience":{audience},"payload":"AAAA"}}"#).as_bytes());
         assert_eq!(beside(r#""all""#), (Reach::Everybody, false));
         assert_eq!(beside(r#"{"all":true,"file":false}"#), (Reach::Everybody, false));
         assert_eq!(beside(r#"{"tag":["a"]}"#), (Reach::Named, false));

@@ -42,38 +42,69 @@ fn lengths_on_both_sides() {
     }
 }
 
-/// The vendor's table of 2024-08-13, channel by channel: what each form of address comes to for types 1, 2, 3.
+/// The vendor's table of 2024-08-13, channel by channel: what each form of address comes to for types 1, 2, 3; `?` where
+/// the page has a dash: a new picture for that channel alone is refused, an update keeps what was there.
 #[test]
 fn forms_by_channel() {
-    let forms = ["http://x/y", "https://x/y", "dir/pic.png", "ic_name", "/raw/pic", "ftp://x/y", "HTTPS://x"];
+    let forms = [
+        "http://x/y",
+        "https://x/y",
+        "dir/a:b.png",
+        "ic_name",
+        "/raw/pic",
+        "ftp://x/y",
+        "HTTPS://x",
+        "javascript:x",
+    ];
     let table: [(&str, [&str; 3]); 9] = [
-        ("jiguang_image_url", ["+++++-+", "+++++-+", "+++++-+"]),
-        ("fcm_image_url", ["+++++-+", "+++++-+", "+++++++"]),
-        ("oppo_image_url", ["++----+", "++----+", "+++++++"]),
-        ("xiaomi_image_url", ["+++++++", "+++++++", "+++++++"]),
-        ("huawei_image_url", ["+++++++", "-+----+", "----+--"]),
-        ("honor_image_url", ["+++++++", "-+----+", "----+--"]),
-        ("hmos_image_url", ["+++++++", "+++++++", "+++++++"]),
-        ("vivo_image_url", ["+++++++", "+++++++", "+++++++"]),
-        ("image_url", ["+++++++", "+++++++", "+++++++"]),
+        ("jiguang_image_url", ["+++++-+-", "+++++-++", "+++++-++"]),
+        ("fcm_image_url", ["+++++-+-", "+++++-++", "????????"]),
+        ("oppo_image_url", ["++----+-", "++----+-", "????????"]),
+        ("xiaomi_image_url", ["????????", "????????", "????????"]),
+        ("huawei_image_url", ["????????", "-+----+-", "----+---"]),
+        ("honor_image_url", ["????????", "-+----+-", "----+---"]),
+        ("hmos_image_url", ["++++++++", "++++++++", "++++++++"]),
+        ("vivo_image_url", ["++++++++", "++++++++", "++++++++"]),
+        ("image_url", ["++++++++", "++++++++", "++++++++"]),
     ];
     let ids = [
         "jgmedia-1-14b23451-0001-41ce-89d9-987b465122da",
         ICON,
         "jgmedia-3-14b23451-0001-41ce-89d9-987b465122da",
     ];
+    let refused =
+        |request: &Request, body: &str| request.check(body).err().map(|defect| (defect.rule, defect.code));
     for (field, types) in table {
         for (kind, (marks, id)) in types.into_iter().zip(ids).enumerate() {
             for (form, mark) in forms.into_iter().zip(marks.chars()) {
                 let body = urls(&(kind + 1).to_string(), &format!(r#""{field}":"{form}""#));
-                for request in [create(), Request::update(BodyRule::ImageUrls, id)] {
-                    let refused = request.check(&body).err().map(|defect| (defect.rule, defect.code));
-                    let expected = (mark == '-').then_some((Rule::ImageUrlForm, 1103));
-                    assert_eq!(refused, expected, "{field} {form} {}", kind + 1);
-                }
+                let (new, kept) = match mark {
+                    '-' => (Some((Rule::ImageUrlForm, 1103)), Some((Rule::ImageUrlForm, 1103))),
+                    '?' => (Some((Rule::ImageUrlChannel, 1103)), None),
+                    _ => (None, None),
+                };
+                assert_eq!(refused(&create(), &body), new, "{field} {form} {}", kind + 1);
+                assert_eq!(
+                    refused(&Request::update(BodyRule::ImageUrls, id), &body),
+                    kept,
+                    "{field} {form} {}",
+                    kind + 1
+                );
+                // Beside one that takes it, a channel that does not is left out.
+                let beside = body.replacen('{', r#"{"jiguang_image_url":"http://x","#, 1);
+                assert_eq!(refused(&create(), &beside), kept, "{field} {form} {}", kind + 1);
             }
         }
     }
+    for beside in [r#""image_url":"x""#, r#""new_image_url":"x""#] {
+        create()
+            .passes(urls("1", &format!(r#""huawei_image_url":"https://x","honor_image_url":"x",{beside}"#)));
+    }
+    create().refuses(
+        urls("1", r#""huawei_image_url":"https://x","honor_image_url":"x""#),
+        Rule::ImageUrlChannel,
+        1103,
+    );
     create().refuses(urls("2", r#""oppo_image_url":7"#), Rule::ImageUrlForm, 1103);
     create().refuses(urls("2", r#""oppo_image_url":"https://""#), Rule::ImageUrlForm, 1103);
     // The inherited address is judged by length alone, though Huawei takes no http.
@@ -113,7 +144,8 @@ fn oppo_pictures_are_counted() {
     ] {
         assert_eq!(drawn("1", rest), (true, false), "{rest}");
         assert_eq!(drawn("2", rest), (false, true), "{rest}");
-        assert_eq!(drawn("3", rest), (false, false), "{rest}");
+        let beside = format!(r#"{rest},"jiguang_image_url":"http://x""#);
+        assert_eq!(drawn("3", &beside), (false, false), "{rest}");
     }
     assert_eq!(drawn("1", r#""jiguang_image_url":"http://x","oppo_image_url":"""#), (false, false));
     assert_eq!(drawn("1", r#""image_type":2,"oppo_image_url":"http://x""#), (true, true));

@@ -115,6 +115,40 @@ fn a_schedule_for_a_file_draws_on_both_budgets_or_none() {
 }
 
 #[test]
+fn everybody_is_counted_wherever_a_call_names_everybody() {
+    let bench = Bench::with(settings(&[(BudgetName::Broadcast, 100), (BudgetName::File, 100)]));
+    let file =
+        json!({ "file": { "file_id": "004f2b2c3d8fc649fa60ad2c-15563487-577d-4bb0-806b-56f1a19e06c1" } });
+    let template = |audience: &Value| json!({ "id": "t", "params": [{}, { "audience": audience }] });
+    let encrypted = |audience: Value| {
+        let headers = [("authorization", &*basic(APP, SECRET)), ("x-encrypt-type", "SM2")];
+        let body = json!({ "audience": audience, "payload": "b64" }).to_string();
+        bench.send("POST", "/v3/push", &headers, body.as_bytes());
+    };
+    let counted = || {
+        let counts = bench.send("GET", "/_sandbox/counts", &[], b"").json();
+        ["broadcast", "file"].map(|name| counts[APP][name]["total"].as_u64().unwrap_or_default())
+    };
+    let batch = json!({ "pushlist": { "c": { "platform": "all", "target": "all" } } });
+    for (path, body, expected) in [
+        ("/v3/push", push(&json!({})), [1, 0]),
+        ("/v3/push", push(&json!({ "audience": { "tag_not": ["t"] } })), [1, 0]),
+        ("/v3/push/validate", push(&json!({})), [1, 0]),
+        ("/v3/push/batch/alias/single", batch, [1, 0]),
+        ("/v3/push/template", template(&json!("all")), [2, 0]),
+        ("/v3/push/template/schedule", template(&json!("all")), [3, 0]),
+        ("/v3/push/template", template(&file), [3, 1]),
+        ("/v3/schedules", schedule(), [4, 1]),
+    ] {
+        bench.post(path, &body);
+        assert_eq!(counted(), expected, "{path} {body}");
+    }
+    encrypted(json!({ "all": true, "file": false }));
+    encrypted(json!({ "all": false, "file": false, "targets": [] }));
+    assert_eq!(counted(), [5, 1]);
+}
+
+#[test]
 fn oppo_pictures_have_a_day() {
     let bench = Bench::with(settings(&[(BudgetName::OppoBig, 2), (BudgetName::OppoIcon, 1)]));
     let by_urls = |kind: u8, field: &str| {

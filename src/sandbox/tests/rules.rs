@@ -211,4 +211,29 @@ fn of_an_encrypted_push_only_the_audience_is_seen() {
         let seen = bench.send("POST", "/v3/push", &headers, body.to_string().as_bytes());
         assert_eq!(seen.status, status, "{body}");
     }
+    // Elsewhere the header says nothing.
+    let body = json!({ "audience": { "file": { "file_id": format!("{APP}-{UUID}") } }, "payload": "b64" });
+    for path in ["/v3/push/validate", "/v3/push/file", "/v3/schedules"] {
+        assert_eq!(bench.send("POST", path, &headers, body.to_string().as_bytes()).status, 400, "{path}");
+    }
+}
+
+#[test]
+fn pushes_of_templates_have_audiences() {
+    let bench = Bench::new();
+    let file = json!({ "file": { "file_id": format!("004f2b2c3d8fc649fa60ad2c-{UUID}") } });
+    for (audience, code) in [
+        (json!("all"), Some(0)),
+        (json!({ "registration_id": ["a"] }), Some(0)),
+        (json!(null), Some(0)),
+        (file, Some(0)),
+        (json!({ "tag": [] }), Some(1003)),
+        (json!({ "file": {} }), Some(1002)),
+    ] {
+        let body = json!({ "id": "t", "params": [{ "audience": audience }] });
+        for path in ["/v3/push/template", "/v3/push/template/schedule"] {
+            assert_eq!(bench.post(path, &body).code(), code, "{path} {body}");
+        }
+    }
+    assert_eq!(bench.post("/v3/push/template", &json!({ "id": "t", "params": [1] })).code(), Some(1003));
 }
