@@ -10,7 +10,7 @@ use jpush_gateway::body::Rule;
 use jpush_gateway::budget::{Budgets, Exhausted, Moment};
 use jpush_gateway::config;
 use jpush_gateway::operation::{
-    BadPath, BodyRule, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
+    Audience, BadPath, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
 };
 use jpush_gateway::refusal::Refusal;
 use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
@@ -53,7 +53,7 @@ fn operations_are_those_of_the_table() {
             CredentialRule::Group => "group",
         };
         let mut budget = operation.budget.as_str().to_owned();
-        if operation.body == BodyRule::Schedule {
+        if matches!(operation.audience, Audience::Push | Audience::Params) {
             budget.push_str(", file¹");
         }
         vec![
