@@ -122,11 +122,12 @@ impl Found {
         let (is_file, exact) = (kind.name == FILE, kind.name == key);
         self.file |= is_file && is_set;
         self.has_file |= is_file && exact && !value.is_null();
-        let names = if is_file { value.is_object() } else { names_somebody(value) };
-        let bits = if exact && names { &mut self.naming } else { &mut self.void };
+        let mut values = Values::of(kind, value);
+        values.names |= is_file && value.is_object();
+        let bits = if exact && values.names { &mut self.naming } else { &mut self.void };
         *bits |= u16::from(kind.narrows) << position;
         if exact {
-            note(&mut self.fault, check_values(kind, value));
+            note(&mut self.fault, values.verdict(kind));
         }
     }
 
@@ -139,36 +140,49 @@ impl Found {
     }
 }
 
-/// A value, or a list with one: what is empty may count as absent.
-fn names_somebody(value: Value<'_>) -> bool {
-    let is_name =
-        |value: Value<'_>| value.text().map_or_else(|| value.is_number(), |text| !text.trim().is_empty());
-    is_name(value) || value.any_item(is_name)
+/// The values of one kind.
+struct Values {
+    /// One of them names somebody: what is empty may count as absent.
+    names: bool,
+    count: usize,
+    /// The first one that is too long: its number and its bytes.
+    long: Option<(usize, usize)>,
 }
 
-fn check_values(kind: &Kind, values: Value<'_>) -> Verdict {
-    let Kind { name, values_max, bounded, .. } = *kind;
-    // Each value takes a byte at least, and a comma: most lists are too short to hold too many.
-    if !bounded && values.bytes() / 2 < values_max {
-        return Ok(());
+impl Values {
+    fn of(kind: &Kind, values: Value<'_>) -> Self {
+        let mut found = Self { names: names_somebody(values), count: 0, long: None };
+        // Each value takes a byte at least, and a comma: most lists are too short to hold too many.
+        let counts = kind.bounded || values.bytes() / 2 >= kind.values_max;
+        values.any_item(|item| {
+            found.names = found.names || names_somebody(item);
+            found.count += 1;
+            let bytes = if kind.bounded { item.text().map_or(0, |text| text.len()) } else { 0 };
+            if bytes > VALUE_BYTES_MAX {
+                found.long.get_or_insert((found.count, bytes));
+            }
+            found.names && !counts
+        });
+        found
     }
-    let (mut count, mut long) = (0, None);
-    values.each_item(|item| {
-        count += 1;
-        let bytes = if bounded { item.text().map_or(0, |text| text.len()) } else { 0 };
-        if bytes > VALUE_BYTES_MAX {
-            long.get_or_insert((count, bytes));
+
+    fn verdict(&self, kind: &Kind) -> Verdict {
+        let Kind { name, values_max, .. } = kind;
+        if self.count > *values_max {
+            let what = format!("audience.{name} has {} values; up to {values_max} pass", self.count);
+            return Err(Fault::new(Rule::AudienceCount, what));
         }
-    });
-    if count > values_max {
-        let what = format!("audience.{name} has {count} values; up to {values_max} pass");
-        return Err(Fault::new(Rule::AudienceCount, what));
+        self.long.map_or(Ok(()), |(number, bytes)| {
+            let what =
+                format!("value {number} of audience.{name} has {bytes} bytes; up to {VALUE_BYTES_MAX} pass");
+            Err(Fault::new(Rule::AudienceValueLength, what))
+        })
     }
-    long.map_or(Ok(()), |(number, bytes)| {
-        let what =
-            format!("value {number} of audience.{name} has {bytes} bytes; up to {VALUE_BYTES_MAX} pass");
-        Err(Fault::new(Rule::AudienceValueLength, what))
-    })
+}
+
+/// Whether one value names somebody.
+fn names_somebody(value: Value<'_>) -> bool {
+    value.text().map_or_else(|| value.is_number(), |text| !text.trim().is_empty())
 }
 
 fn check_file_audience(audience: Value<'_>) -> Verdict {

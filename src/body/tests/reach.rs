@@ -203,4 +203,40 @@ proptest::proptest! {
         let facts = Request::encrypted(BodyRule::Push).passes(format!(r#"{{"audience":{audience}}}"#));
         proptest::prop_assert_eq!(facts.reach, Reach::Everybody, "{}", audience);
     }
+
+    /// The law of policy: what passes as narrow is so for a parser that keeps the first of two equal keys, and for one that
+    /// keeps the last.
+    #[test]
+    fn what_passes_as_narrow_is_narrow_for_any_parser(
+        kinds in proptest::collection::vec("(tag|tag_not|alias|segment|live_activity_id|new|all|ALIAS)", 0..5),
+        values in proptest::collection::vec(r#"(\[\]|\["a"\]|\[null,""\]|\[" ","b"\]|"a"|" "|null|true|false|\{\}|7)"#, 5),
+    ) {
+        let entries: Vec<_> =
+            kinds.iter().zip(&values).map(|(kind, value)| format!(r#""{kind}":{value}"#)).collect();
+        let audience = format!("{{{}}}", entries.join(","));
+        // Encrypted: a list that is too long would be refused before anybody asks.
+        let facts = Request::encrypted(BodyRule::Push).passes(format!(r#"{{"audience":{audience}}}"#));
+        if facts.reach == Reach::Named {
+            for entries in [entries.clone(), entries.into_iter().rev().collect()] {
+                let read: serde_json::Value = serde_json::from_str(&format!("{{{}}}", entries.join(","))).expect("JSON");
+                proptest::prop_assert!(is_narrow(&read), "{} read as {}", audience, read);
+            }
+        }
+    }
+}
+
+/// By a parser of its own.
+fn is_narrow(audience: &serde_json::Value) -> bool {
+    let names = |value: &serde_json::Value| {
+        value.is_number() || value.as_str().is_some_and(|text| !text.trim().is_empty())
+    };
+    let set = |name: &str| audience.get(name).filter(|value| !value.is_null());
+    let all = set("all").is_some_and(|all| all != false);
+    !all && ["tag", "tag_and", "alias", "registration_id", "segment", "abtest", "live_activity_id"]
+        .iter()
+        .any(|kind| {
+            set(kind).is_some_and(|value| {
+                names(value) || value.as_array().is_some_and(|list| list.iter().any(names))
+            })
+        })
 }
