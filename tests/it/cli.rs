@@ -128,6 +128,29 @@ fn explain_tells_what_would_become_of_a_call() {
 }
 
 #[test]
+fn explain_names_the_budgets_that_an_audience_draws_on() {
+    let mut config = Config::new("http://127.0.0.1:1");
+    config.budgets = "broadcast: { limit: 10, window: 24h }".into();
+    let drawn = |method: &str, path: &str| {
+        let output = run_with(&config.yaml(), &["explain", method, path, "--as", "orders", "--json"]);
+        let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let budgets = json["budgets"].as_array().expect("an array").clone();
+        budgets.iter().map(|budget| budget["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    for (method, path, expected) in [
+        ("POST", "/v3/push", &["push", "broadcast"][..]),
+        ("POST", "/v3/push/validate", &["push"]),
+        ("POST", "/v3/push/template", &["push", "file", "broadcast"]),
+        ("POST", "/v3/push/template/schedule", &["push", "file", "broadcast"]),
+        ("POST", "/v3/push/file", &["file"]),
+        ("PUT", "/v3/schedules/1", &["schedule", "file", "broadcast"]),
+        ("POST", "/v3/push_plan/create", &["push"]),
+    ] {
+        assert_eq!(drawn(method, path), expected, "{path}");
+    }
+}
+
+#[test]
 fn explain_tells_the_refusal_that_a_caller_would_get() {
     let rows: [(&[&str], &str, u64, u64); 7] = [
         (&["GET", "/v3/nothing", "--as", "orders"], "unknown-endpoint", 404, 1001),
