@@ -134,7 +134,7 @@ fn draws(grant: &Grant) -> Vec<Draws> {
         (Some("an OPPO icon"), Facts { oppo_icon: true, ..Facts::default() }),
     ];
     let mut draws: Vec<Draws> = Vec::new();
-    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), facts)) {
+    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), *facts)) {
         for budget in grant.draw(&facts).iter() {
             let standing = budget.standing(crate::budget::Moment::default());
             if draws.iter().all(|known| known.name != standing.name.as_str()) {
@@ -147,7 +147,7 @@ fn draws(grant: &Grant) -> Vec<Draws> {
 }
 
 /// Whether a body of this operation can say such things.
-fn can_say(operation: OperationId, facts: &Facts) -> bool {
+fn can_say(operation: OperationId, facts: Facts) -> bool {
     let pictures =
         matches!(operation.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
     let files = matches!(operation.audience, Audience::Push | Audience::Params);

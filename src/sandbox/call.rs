@@ -156,8 +156,10 @@ pub(super) fn demands(route: &Route, payload: &Payload) -> (Vec<BudgetName>, Vec
     let operation = route.operation;
     let (mut minute, mut day) = (vec![operation.budget], Vec::new());
     let audiences = audiences(operation.audience, payload);
-    let is_set = |value: &&Value| !value.is_null() && **value != false;
-    let names = |name: &str| audiences.iter().any(|audience| audience.get(name).filter(is_set).is_some());
+    let names = |name: &str| {
+        let is_set = |value: &Value| !value.is_null() && *value != false;
+        audiences.iter().any(|audience| audience.get(name).is_some_and(is_set))
+    };
     if matches!(operation.audience, Audience::Push | Audience::Params) && names("file") {
         minute.push(BudgetName::File);
     }

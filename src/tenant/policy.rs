@@ -13,7 +13,7 @@ impl Grant {
     /// Without the right to reach everybody: whatever is not known to reach fewer, and an encrypted push, whose audience
     /// nobody can see. Without the scope of files: a target list.
     pub fn permit(&self, facts: &Facts) -> Result<(), Denied> {
-        let narrow = self.reach(facts) <= Reach::Named && !facts.encrypted;
+        let narrow = self.reached(facts.reach) <= Reach::Named && !facts.encrypted;
         let caller = self.caller();
         if (narrow || caller.broadcast) && (!facts.audience_file || caller.may(Scope::File)) {
             return Ok(());
@@ -26,7 +26,7 @@ impl Grant {
         let rows = [
             (true, self.operation.budget),
             (facts.audience_file, BudgetName::File),
-            (self.reach(facts) == Reach::Everybody, BudgetName::Broadcast),
+            (self.reached(facts.reach) == Reach::Everybody, BudgetName::Broadcast),
             (facts.oppo_big, BudgetName::OppoBig),
             (facts.oppo_icon, BudgetName::OppoIcon),
         ];
@@ -37,7 +37,7 @@ impl Grant {
     }
 
     /// A call that delivers nothing reaches nobody, whatever its body says.
-    fn reach(&self, facts: &Facts) -> Reach {
-        if self.operation.audience == Audience::Nobody { Reach::Nobody } else { facts.reach }
+    fn reached(&self, said: Reach) -> Reach {
+        if self.operation.audience == Audience::Nobody { Reach::Nobody } else { said }
     }
 }
