@@ -152,6 +152,9 @@ pub(super) fn create_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Ans
     let kind = member(body, "image_type").ok_or_else(|| codes.missing("Missing parameter: image_type"))?;
     let kind = kind_of(kind).ok_or_else(|| codes.bad("The image_type is not 1, 2 or 3"))?;
     let adapted = adapt(codes, body, kind, memory)?;
+    if adapted.values().all(Value::is_null) {
+        return Err(codes.bad("the result is all of invalid"));
+    }
     let id = format!("jgmedia-{}-{}", kind.number(), Uuid::new_v4());
     Ok(keep(call, memory, id, Map::new(), adapted))
 }
@@ -193,9 +196,6 @@ fn adapt(
             (_, address) => Value::from(address),
         };
         adapted.insert((*name).to_owned(), value);
-    }
-    if adapted.values().all(Value::is_null) {
-        return Err(codes.bad("the result is all of invalid"));
     }
     Ok(adapted)
 }

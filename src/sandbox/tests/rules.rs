@@ -177,6 +177,13 @@ fn pictures_are_judged_as_documented() {
     );
     assert_eq!(bench.put("/v3/images/byurls/x", &json!({ "fcm_image_url": url })).code(), Some(1103));
     assert_eq!(bench.put(&path, &json!({})).code(), Some(1102));
+    // A new picture for channels without such pictures is none; an update leaves what was there.
+    for (kind, field) in [(1, "huawei"), (1, "honor"), (3, "oppo"), (3, "fcm"), (2, "xiaomi")] {
+        let body = json!({ "image_type": kind, format!("{field}_image_url"): url });
+        assert_eq!(bench.post("/v3/images/byurls", &body).code(), Some(1103), "{body}");
+    }
+    let idle = bench.put(&path, &json!({ "oppo_image_url": url }));
+    assert_eq!((idle.status, &idle.json()["huawei_image_url"]), (200, &json!("/raw/a")));
     let large = vec![0; 2 * 1024 * 1024 + 1];
     let (big, kind) = (png(984, 369), ("image_type", None, b"1" as &[u8]));
     let rows: &[(Parts<'_>, u64)] = &[
