@@ -126,12 +126,13 @@ fn forwarded(directory: &Directory, grant: &Grant, path: &Path<'_>) -> Forwarded
 
 /// The operation's own budget, and those that a body can add.
 fn draws(grant: &Grant) -> Vec<Draws> {
+    let plain = Facts { reach: Reach::Named, ..Facts::default() };
     let facts = [
-        (None, Facts::default()),
-        (Some("the push goes to a target list"), Facts { audience_file: true, ..Facts::default() }),
-        (Some("\"audience\":\"all\""), Facts { reach: Reach::Everybody, ..Facts::default() }),
-        (Some("a big OPPO picture"), Facts { oppo_big: true, ..Facts::default() }),
-        (Some("an OPPO icon"), Facts { oppo_icon: true, ..Facts::default() }),
+        (None, plain),
+        (Some("the push goes to a target list"), Facts { audience_file: true, ..plain }),
+        (Some("\"audience\":\"all\""), Facts { reach: Reach::Everybody, ..plain }),
+        (Some("a big OPPO picture"), Facts { oppo_big: true, ..plain }),
+        (Some("an OPPO icon"), Facts { oppo_icon: true, ..plain }),
     ];
     let mut draws: Vec<Draws> = Vec::new();
     for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), *facts)) {

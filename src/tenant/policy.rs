@@ -36,8 +36,66 @@ impl Grant {
         draw
     }
 
-    /// A call that delivers nothing reaches nobody, whatever its body says.
+    /// Whom the call reaches, as far as anybody can tell: nobody where it delivers nothing, whatever its body says, and
+    /// perhaps everybody where it sends a push and its rule read no audience.
     fn reached(&self, said: Reach) -> Reach {
-        if self.operation.audience == Audience::Nobody { Reach::Nobody } else { said }
+        match (self.operation.audience, said) {
+            (Audience::Nobody, _) => Reach::Nobody,
+            (_, Reach::Nobody) if self.operation.sends() => Reach::Everybody,
+            _ => said,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::budget::Budgets;
+    use crate::config;
+    use crate::operation::OperationId;
+    use crate::tenant::{Directory, Wishes};
+
+    /// Each row, and whether a caller without the right to broadcast and the scope of files may make its call.
+    fn permitted(facts: Facts) -> impl Iterator<Item = (OperationId, bool)> {
+        let scopes = "[ push, group, schedule, image, device, report ], broadcast: false }";
+        let narrow = format!(
+            "  narrow: {{ tokens: [ {{ sha256: {:064x} }} ], tenants: [ shop ], allow: {scopes}\n",
+            1
+        );
+        let yaml = include_str!("../../config/demo.yaml").to_owned() + &narrow;
+        let config = config::parse(&yaml, Path::new("."), &config::System).expect("a good configuration");
+        let directory = Arc::new(Directory::new(&config, &Budgets::default()));
+        OperationId::all().filter_map(move |id| {
+            let caller = directory.principal_named("narrow", None).expect("the caller");
+            let grant = directory.authorize(caller, id, Wishes::default()).ok()?;
+            Some((id, grant.permit(&facts).is_ok()))
+        })
+    }
+
+    #[test]
+    fn every_row_that_delivers_takes_the_rights_that_its_audience_asks_for() {
+        let with = |reach| Facts { reach, ..Facts::default() };
+        for (id, may) in permitted(with(Reach::Named)) {
+            assert!(may, "{}", id.name);
+        }
+        for reach in [Reach::Open, Reach::Everybody] {
+            for (id, may) in permitted(with(reach)) {
+                assert_eq!(may, id.audience == Audience::Nobody, "{} {reach:?}", id.name);
+            }
+        }
+        for (id, may) in permitted(Facts { audience_file: true, ..with(Reach::Named) }) {
+            assert!(!may, "{}", id.name);
+        }
+    }
+
+    /// A row whose rule reads no audience does not slip past.
+    #[test]
+    fn what_sends_and_says_of_nobody_whom_it_reaches_may_reach_everybody() {
+        for (id, may) in permitted(Facts::default()) {
+            assert_eq!(may, !id.sends(), "{}", id.name);
+        }
     }
 }
