@@ -151,14 +151,15 @@ struct Values {
 
 impl Values {
     fn of(kind: &Kind, values: Value<'_>) -> Self {
-        let mut found = Self { names: names_somebody(values), count: 0, long: None };
+        let mut found = Self { names: is_name(values, values.text().as_deref()), count: 0, long: None };
         // Each value takes a byte at least, and a comma: most lists are too short to hold too many.
         let counts = kind.bounded || values.bytes() / 2 >= kind.values_max;
         values.any_item(|item| {
-            found.names = found.names || names_somebody(item);
+            let text = item.text();
+            found.names = found.names || is_name(item, text.as_deref());
             found.count += 1;
-            let bytes = if kind.bounded { item.text().map_or(0, |text| text.len()) } else { 0 };
-            if bytes > VALUE_BYTES_MAX {
+            let bytes = text.map_or(0, |text| text.len());
+            if kind.bounded && bytes > VALUE_BYTES_MAX {
                 found.long.get_or_insert((found.count, bytes));
             }
             found.names && !counts
@@ -180,9 +181,9 @@ impl Values {
     }
 }
 
-/// Whether one value names somebody.
-fn names_somebody(value: Value<'_>) -> bool {
-    value.text().map_or_else(|| value.is_number(), |text| !text.trim().is_empty())
+/// Whether one value names somebody: text that is not blank, or a number.
+fn is_name(value: Value<'_>, text: Option<&str>) -> bool {
+    text.map_or_else(|| value.is_number(), |text| text.chars().any(|letter| !letter.is_whitespace()))
 }
 
 fn check_file_audience(audience: Value<'_>) -> Verdict {
