@@ -2,6 +2,7 @@
 
 use super::dice::each_seed;
 use super::*;
+use crate::config::Shares;
 
 #[test]
 fn no_window_of_the_vendors_ever_counts_too_many() {
@@ -25,6 +26,39 @@ fn no_window_of_the_vendors_ever_counts_too_many() {
         let Effort { looks, changes } = world.effort;
         assert!(looks <= 6 * changes, "{looks} decisions over {changes} changes");
         // Every slot comes back, and nobody is left in a queue.
+        world.move_to(world.now + 600 * SECOND);
+        for budget in world.budgets {
+            let standing = budget.standing(world.moment());
+            assert_eq!((standing.used, standing.waiting), (0, 0), "{:?}", standing.name);
+        }
+    });
+}
+
+/// One of several replicas over what they share: whatever the others take, and whenever the store is away, the vendor
+/// counts no more, and nobody is left waiting for what is free.
+#[test]
+fn with_a_store_no_window_counts_too_many_and_everybody_comes_to_an_end() {
+    each_seed(60, |seed| {
+        let mut world = World::new(seed, true);
+        let replicas = NonZeroU32::new(2).expect("not zero");
+        let local_percent = [0, 20, 50][usize::try_from(world.dice.within(0..=2)).expect("small")];
+        world.registry = Budgets::shared(Some(Shares { local_percent, replicas }));
+        world.budgets = open(&world.registry, world.limits, world.horizon);
+        keep(world.budgets, &world.kept);
+        (world.store, world.state) = (Some(Store::default()), None);
+        let length = world.dice.within(10..=200) * SECOND;
+        for _ in 0..world.dice.within(10..=150) {
+            let at = world.dice.within(0..=length);
+            let event = if world.dice.percent(60) { Event::Arrives } else { Event::ForeignCall };
+            world.plan(at, event);
+        }
+        for _ in 0..2 * world.dice.within(0..=2) {
+            let at = world.dice.within(0..=length);
+            world.plan(at, Event::StoreTurns);
+        }
+        world.play_until(u64::MAX);
+        world.judge();
+        assert!(world.requests.is_empty());
         world.move_to(world.now + 600 * SECOND);
         for budget in world.budgets {
             let standing = budget.standing(world.moment());

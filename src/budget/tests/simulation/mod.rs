@@ -5,6 +5,7 @@
 
 mod dice;
 mod laws;
+mod store;
 mod windows;
 
 use std::cmp::Reverse;
@@ -13,6 +14,7 @@ use std::ops::RangeInclusive;
 use std::task::{Context, Waker};
 
 use dice::Dice;
+use store::Store;
 use windows::{Counted, Vendor, fixed, from_first_call, sliding};
 
 use super::*;
@@ -34,6 +36,11 @@ enum Event {
     Ends(u64),
     Reloads,
     Restarts,
+    /// Another replica makes a call, and its answer is there: its slot is held for a window more.
+    ForeignCall,
+    ForeignEnds(u64, u64),
+    /// The store is away, or back.
+    StoreTurns,
 }
 
 /// A request that asks for a slot.
@@ -44,6 +51,9 @@ struct Request {
     turn: Option<Box<Turn>>,
     /// When it looks without being told.
     wakes: u64,
+    /// When it asks the store again, whenever it looks if not set; and its slots there, by the numbers it asked under.
+    asks: Option<u64>,
+    slots: Vec<u64>,
 }
 
 /// A call that is paid for.
@@ -55,6 +65,7 @@ struct Call {
     order: u64,
     stage: CallStage,
     fate: Fate,
+    slots: Vec<u64>,
 }
 
 enum CallStage {
@@ -90,6 +101,8 @@ struct World {
     faults: bool,
     /// New requests take the place of those served.
     refill: bool,
+    /// What replicas share, if they do.
+    store: Option<Store>,
     /// What a state file would know: how the calls on each budget ended.
     state: Option<Vec<(usize, Ended)>>,
     run: u32,
@@ -109,6 +122,10 @@ struct Effort {
     looks: u64,
     /// Slots that were taken or came back, requests that came or went, reloads.
     changes: u64,
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).expect("short")
 }
 
 fn limit(limit: u64, window: u64, burst: Option<u32>) -> BudgetLimit {
@@ -163,6 +180,7 @@ impl World {
             latency: 0..=slowest,
             faults,
             refill: false,
+            store: None,
             state: dice.percent(50).then(Vec::new),
             run: 0,
             next: 0,
@@ -218,12 +236,20 @@ impl World {
             }
             Event::HangsUp(request) => {
                 self.effort.changes += 1;
-                drop(self.requests.remove(&request));
+                let left = self.requests.remove(&request);
+                self.release(left.map(|left| left.slots).unwrap_or_default(), None);
             }
             Event::Dispatches(call) => self.dispatch(call),
             Event::Ends(call) => self.end(call),
             Event::Reloads => self.reload(),
             Event::Restarts => self.restart(),
+            Event::ForeignCall => self.foreign_call(),
+            Event::ForeignEnds(call, window) => self.release(vec![call], Some(window)),
+            Event::StoreTurns => {
+                if let Some(store) = &mut self.store {
+                    store.is_away = !store.is_away;
+                }
+            }
         }
     }
 
@@ -256,10 +282,10 @@ impl World {
 
     fn could_pass(&self, request: &Request) -> bool {
         let (taker, now) = (&self.takers[request.caller], self.moment());
+        // In the store others take what is free, and nobody tells us: only what is our own counts.
         let has_room = |place: &usize| {
-            let budget = self.budgets[*place];
-            let paced = lock(&budget.inner).until_paced(now);
-            budget.standing_for(taker.caller, now).remaining > 0 && paced.is_zero()
+            let mut inner = lock(&self.budgets[*place].inner);
+            inner.free(now) > inner.kept_from_taker(taker, now).now && inner.until_paced(now).is_zero()
         };
         let has_share = |quota: &Arc<Quota>| lock(&quota.inner).pace.until_free(now).is_zero();
         request.draws_on.iter().all(has_room) && taker.quota.as_ref().is_none_or(has_share)
@@ -287,7 +313,8 @@ impl World {
         let until = Moment::from_micros(self.now + patience);
         self.next += 1;
         let request = self.next;
-        self.requests.insert(request, Request { caller, draws_on, until, turn: None, wakes: self.now });
+        let (wakes, asks, slots) = (self.now, None, Vec::new());
+        self.requests.insert(request, Request { caller, draws_on, until, turn: None, wakes, asks, slots });
         if self.faults && self.dice.percent(20) {
             let hangs_up = self.now + self.dice.within(0..=patience);
             self.plan(hangs_up, Event::HangsUp(request));
@@ -306,13 +333,33 @@ impl World {
         self.effort.looks += 1;
         let draw = self.draw(&request.draws_on);
         let patience = if request.until > now { Patience::Until(request.until) } else { Patience::None };
+        let gates = request.turn.as_ref().map(|turn| turn.gates());
         let turn = request.turn.take();
-        match decide(&draw, &self.takers[request.caller], (Clock::start(), now), turn, patience) {
-            Decision::Paid(permit) => self.paid(permit, request.caller, request.draws_on),
-            Decision::Refused(_) => self.effort.changes += 1,
+        let (granted, asked) = self.ask_store(&mut request, turn.as_deref());
+        let taker = &self.takers[request.caller];
+        match decide_with(&draw, taker, (Clock::start(), now), turn, (patience, granted)) {
+            Decision::Paid(permit) => {
+                request.slots.extend(asked);
+                self.paid(permit, request);
+            }
+            Decision::Refused(_) => {
+                self.effort.changes += 1;
+                request.slots.extend(asked);
+                self.release(request.slots, None);
+            }
             Decision::Wait { turn, look_at } => {
                 assert!(look_at.is_none_or(|at| at > now), "a look in the past would be repeated for ever");
-                request.wakes = look_at.map_or(request.until, |at| at.min(request.until)).as_micros();
+                if gates == Some(turn.gates()) || gates.is_none() {
+                    self.release(asked.into_iter().collect(), None);
+                } else {
+                    request.slots.extend(asked);
+                }
+                if gates != Some(turn.gates()) && (gates.is_some() || turn.gates() > 1) {
+                    request.asks = Some(self.now + 1);
+                }
+                let looks = look_at.map_or(u64::MAX, Moment::as_micros);
+                let asks = request.asks.filter(|_| self.store.is_some());
+                request.wakes = looks.min(asks.unwrap_or(u64::MAX)).min(request.until.as_micros());
                 self.plan(request.wakes, Event::Looks(number));
                 request.turn = Some(turn);
                 self.requests.insert(number, request);
@@ -320,7 +367,64 @@ impl World {
         }
     }
 
-    fn paid(&mut self, permit: Permit, caller: usize, draws_on: Vec<usize>) {
+    /// As a call that waits asks the store: for all it draws on at first, then for one budget after the other.
+    fn ask_store(&mut self, request: &mut Request, turn: Option<&Turn>) -> (Granted, Option<u64>) {
+        let (now, nothing) = (self.moment(), (Granted::default(), None));
+        let draw = turn.map_or_else(|| self.draw(&request.draws_on), Turn::asks);
+        let Some(store) = self.store.as_mut().filter(|_| request.asks.is_none_or(|at| at <= self.now)) else {
+            return nothing;
+        };
+        request.asks = None;
+        let Some(wants) = wants(&draw, &self.takers[request.caller], turn, now) else { return nothing };
+        self.next += 1;
+        let (guard, window) = (self.horizon.guard, wants.iter().map(|want| want.window).max());
+        let hold = ATTEMPT + micros(guard + window.unwrap_or_default());
+        let (granted, told) = store.take(self.next, &wants, self.now, hold);
+        crate::budget::hear(&draw, &told);
+        if granted.is_empty() {
+            let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
+            let soonest = full.map(|(told, want)| told.next.min(now + want.window).as_micros()).max();
+            request.asks = Some(soonest.unwrap_or(self.now + SECOND / 4));
+            return nothing;
+        }
+        (granted, Some(self.next))
+    }
+
+    /// Slots in the store are held for this long, or not at all.
+    fn release(&mut self, slots: Vec<u64>, keep: Option<u64>) {
+        let Some(store) = &mut self.store else { return };
+        for call in slots {
+            store.release(call, keep.map(|keep| self.now + keep));
+        }
+    }
+
+    /// Another replica makes a call, if the store lets it.
+    fn foreign_call(&mut self) {
+        let place = usize::try_from(self.dice.roll()).expect("64 bits") % COUNT;
+        let everybody = Taker { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
+        let Some(wants) = wants(&self.draw(&[place]), &everybody, None, self.moment()) else { return };
+        let Some(store) = &mut self.store else { return };
+        self.next += 1;
+        let (call, window) = (self.next, self.vendors[place].window);
+        if !store.take(call, &wants, self.now, ATTEMPT + window).0.is_empty() {
+            let lasts = self.dice.within(self.latency.clone());
+            let at = self.now + self.dice.within(0..=lasts);
+            self.taken += 1;
+            let (order, limit, run) = (self.taken, self.limits[place].limit.get(), self.run);
+            self.counted[place].push(Counted { at, order, limit, run });
+            self.plan(self.now + lasts, Event::ForeignEnds(call, window));
+        }
+    }
+
+    fn paid(&mut self, permit: Permit, request: Request) {
+        let Request { caller, draws_on, slots, .. } = request;
+        let hold = self.vendors.iter().map(|vendor| ATTEMPT + vendor.guard + vendor.window).max();
+        let (now, hold) = (self.now, hold.unwrap_or_default());
+        if let Some(store) = &mut self.store
+            && !slots.iter().all(|call| store.renew(*call, now, hold))
+        {
+            return self.release(slots, None);
+        }
         self.taken += 1;
         *self.served.entry(caller).or_default() += 1;
         self.effort.changes += 1;
@@ -339,7 +443,8 @@ impl World {
         let (order, stage) = (self.taken, CallStage::Paid(permit));
         self.next += 1;
         let call = self.next;
-        self.calls.insert(call, Call { caller, draws_on: draws_on.clone(), limits, order, stage, fate });
+        self.calls
+            .insert(call, Call { caller, draws_on: draws_on.clone(), limits, order, stage, fate, slots });
         let delay = if self.faults { self.dice.within(0..=SECOND / 100) } else { 0 };
         self.plan(self.now + delay, Event::Dispatches(call));
         if self.refill {
@@ -352,6 +457,7 @@ impl World {
         let CallStage::Paid(permit) = call.stage else { panic!("dispatched once") };
         if call.fate == Fate::Cancelled {
             self.effort.changes += 1;
+            self.release(call.slots, None);
             return drop(permit);
         }
         call.stage = CallStage::UnderWay(permit.dispatch());
@@ -388,19 +494,28 @@ impl World {
                     if self.faults && self.dice.percent(10) { self.hearsay() } else { Said::default() };
                 self.note(&call.draws_on, Ended::Answered(self.moment()));
                 dispatched.settle(self.moment(), said);
+                let window = call.draws_on.iter().map(|place| self.vendors[*place].window).max();
+                self.release(call.slots, window);
             }
             Fate::GivenUp => {
                 self.note(&call.draws_on, Ended::GivenUp(self.moment()));
                 drop(dispatched);
+                let ends = |place: &usize| self.vendors[*place].guard + self.vendors[*place].window;
+                let keep = call.draws_on.iter().map(ends).max();
+                self.release(call.slots, keep);
             }
             Fate::NotSent => {
                 dispatched.refund();
+                self.release(call.slots, None);
                 // The second attempt, which pays for itself and does not wait.
                 if self.dice.percent(50) {
                     let draw = self.draw(&call.draws_on);
                     let again = take(&draw, &self.takers[call.caller], Clock::start(), self.moment());
                     if let Ok(permit) = again {
-                        self.paid(permit, call.caller, call.draws_on);
+                        let Call { caller, draws_on, .. } = call;
+                        let (until, turn, slots) = (self.moment(), None, Vec::new());
+                        let (wakes, asks) = (self.now, None);
+                        self.paid(permit, Request { caller, draws_on, until, turn, wakes, asks, slots });
                     }
                 }
             }
