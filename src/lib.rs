@@ -11,7 +11,7 @@
 //! whatever happened. What they pass on is a [`request`] and a [`response`], made of [`fields`] and [`framing`], which know
 //! HTTP and nothing else. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
 //! [`reload`] puts one in the place of another, [`ledger`] keeps the budgets over restarts, [`app`] ties it all
-//! together, and [`sandbox`] is a vendor to try it against.
+//! together, [`x509`] tells how long certificates hold, and [`sandbox`] is a vendor to try it against.
 //!
 //! # Invariants
 //!
@@ -62,3 +62,4 @@ pub mod telemetry;
 pub mod tenant;
 pub mod vendor;
 pub mod waiting;
+pub mod x509;
