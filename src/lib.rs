@@ -11,7 +11,7 @@
 //! whatever happened. What they pass on is a [`request`] and a [`response`], made of [`fields`] and [`framing`], which know
 //! HTTP and nothing else. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
 //! [`reload`] puts one in the place of another, [`ledger`] keeps the budgets over restarts, [`app`] ties it all
-//! together, [`x509`] tells how long certificates hold, and [`sandbox`] is a vendor to try it against.
+//! together, [`pem`] and [`x509`] read certificates, and [`sandbox`] is a vendor to try it against.
 //!
 //! # Invariants
 //!
@@ -48,6 +48,7 @@ pub mod load;
 pub mod operation;
 pub mod outbound;
 pub mod payload;
+pub mod pem;
 pub mod refusal;
 pub mod reload;
 pub mod request;

@@ -137,6 +137,6 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, Fault> {
     if bytes.len() > BYTES_MAX {
         return Err(document::too_long());
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| refuse(&SourceError::NotText))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| refuse(&SourceError::of_no_text(&bytes)))?;
     Ok(Zeroizing::new(text.to_owned()))
 }

@@ -34,6 +34,9 @@ pub enum SourceError {
     /// The content is no text.
     #[error("is not UTF-8")]
     NotText,
+    /// The content is text as PowerShell writes it unless told otherwise.
+    #[error("is UTF-16; save it as UTF-8")]
+    Utf16,
     /// More than [`SECRET_FILE_BYTES_MAX`].
     #[error("is larger than 64 KiB")]
     TooLarge,
@@ -43,6 +46,17 @@ pub enum SourceError {
     /// The system refused.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
+}
+
+impl SourceError {
+    /// Of a content that is no UTF-8.
+    pub(super) fn of_no_text(bytes: &[u8]) -> Self {
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            Self::Utf16
+        } else {
+            Self::NotText
+        }
+    }
 }
 
 /// The environment of the process and the file system.
@@ -129,10 +143,8 @@ impl Outside<'_> {
     fn resolve_file(&self, secret: &Value<'_>, path: &Value<'_>) -> Option<Zeroizing<String>> {
         let path = self.base.join(path.text()?);
         let content = self.sources.secret_file(&path).and_then(|mut content| {
-            let text = String::from_utf8(std::mem::take(&mut *content)).map_err(|error| {
-                drop(Zeroizing::new(error.into_bytes()));
-                SourceError::NotText
-            })?;
+            let text = String::from_utf8(std::mem::take(&mut *content))
+                .map_err(|error| SourceError::of_no_text(&Zeroizing::new(error.into_bytes())))?;
             Ok(Zeroizing::new(text))
         });
         content.map_err(|error| secret.fault(format!("the file {error}"))).ok()

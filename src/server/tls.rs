@@ -8,8 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -20,6 +19,7 @@ use webpki::EndEntityCert;
 use super::Listeners;
 use crate::auth::ClientCertificate;
 use crate::config::{CertificateFiles, Listener, ListenerTls};
+use crate::pem::{self, PemError};
 
 /// A client certificate with more names than this identifies nobody.
 const CLIENT_NAMES_MAX: usize = 64;
@@ -34,7 +34,7 @@ pub enum CertificateError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: Option<rustls::pki_types::pem::Error>,
+        source: PemError,
     },
     /// The key cannot be read.
     #[error("no private key can be read from {path}")]
@@ -43,16 +43,16 @@ pub enum CertificateError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: rustls::pki_types::pem::Error,
+        source: PemError,
     },
     /// Those who sign client certificates cannot be read.
     #[error("no certificate can be read from {path}")]
     ClientCa {
         /// The file.
         path: PathBuf,
-        /// Why; `None`: there is none in it.
+        /// Why.
         #[source]
-        source: Option<rustls::pki_types::pem::Error>,
+        source: PemError,
     },
     /// They cannot be used.
     #[error("the certificates of {path} cannot be trust roots for clients")]
@@ -143,12 +143,7 @@ fn client_verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
     let unreadable = |source| CertificateError::ClientCa { path: path.to_owned(), source };
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|source| unreadable(Some(source)))?;
-    if certificates.is_empty() {
-        return Err(unreadable(None));
-    }
+    let certificates = pem::certificates(path).map_err(unreadable)?;
     let unusable = |source| CertificateError::ClientRoots { path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
@@ -179,12 +174,10 @@ struct Certificate {
 impl Certificate {
     fn load(files: &CertificateFiles) -> Result<Self, CertificateError> {
         let path = || files.certificate.clone();
-        let chain: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
-            .and_then(Iterator::collect)
-            .map_err(|source| CertificateError::Chain { path: path(), source: Some(source) })?;
-        let leaf =
-            chain.first().cloned().ok_or_else(|| CertificateError::Chain { path: path(), source: None })?;
-        let key = PrivateKeyDer::from_pem_file(&files.private_key)
+        let chain = pem::certificates(&files.certificate)
+            .map_err(|source| CertificateError::Chain { path: path(), source })?;
+        let leaf = chain[0].clone();
+        let key = pem::private_key(&files.private_key)
             .map_err(|source| CertificateError::Key { path: files.private_key.clone(), source })?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
             .map_err(|source| CertificateError::Unusable { path: path(), source })?;

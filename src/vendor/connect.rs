@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, TrustAnchor};
+use rustls::pki_types::{InvalidDnsNameError, ServerName, TrustAnchor};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -16,6 +15,7 @@ use super::connection::Connection;
 use super::proxy::{ProxyError, open_tunnel};
 use super::socket::{Socket, Stream};
 use crate::config::BaseUrl;
+use crate::pem::{self, PemError};
 use crate::tenant::OriginId;
 
 /// Opens connections to the configured base URLs and nowhere else.
@@ -81,7 +81,7 @@ impl ConnectorError {
 pub enum TlsSetupError {
     /// The extra trust roots cannot be read.
     #[error("vendor.ca: no certificate can be read from this file")]
-    Ca(#[source] rustls::pki_types::pem::Error),
+    Ca(#[source] PemError),
     /// An extra trust root is no usable certificate.
     #[error("vendor.ca: a certificate in this file cannot be a trust root")]
     Root(#[source] rustls::Error),
@@ -212,8 +212,8 @@ fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = extra_roots {
-        for certificate in CertificateDer::pem_file_iter(path).map_err(TlsSetupError::Ca)? {
-            roots.add(certificate.map_err(TlsSetupError::Ca)?).map_err(TlsSetupError::Root)?;
+        for certificate in pem::certificates(path).map_err(TlsSetupError::Ca)? {
+            roots.add(certificate).map_err(TlsSetupError::Root)?;
         }
     }
     let trusted = roots.roots.clone();

@@ -194,3 +194,61 @@ fn a_vendor_is_trusted_by_its_authority_and_name_only() {
         );
     }
 }
+
+/// As editors on Windows save them, and as `cat` puts them together then.
+#[test]
+fn files_with_byte_order_marks_are_read_whole() {
+    let (authority, clients, vendor_side) = (Authority::new(), Authority::new(), Authority::new());
+    let (certificate, key) = vendor_side.sign(&["localhost"]);
+    let vendor = tls_vendor(&certificate, &key);
+    let folder = Folder::new();
+    let mark = "\u{feff}";
+    let (certificate, key) = authority.sign(&["localhost"]);
+    let leaf = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM").to_vec();
+    folder.write("tls.crt", [mark, &certificate, mark, &authority.pem()].concat());
+    folder.write("tls.key", [mark, &key].concat());
+    folder.write("clients.pem", [mark, &Authority::new().pem(), mark, &clients.pem()].concat());
+    folder.write("vendor.pem", [mark, &vendor_side.pem()].concat());
+    let mut config = Config::new(&format!("https://localhost:{}", vendor.port()));
+    config.vendor = "ca: vendor.pem".into();
+    config.listeners = "{ address: \"127.0.0.1:0\", tls: { certificates: [ { certificate: tls.crt, \
+                        private_key: tls.key } ], client_ca: clients.pem } }"
+        .into();
+    config.orders = "certificates: [ orders.corp ]".into();
+    let gateway = Gateway::start_in(folder, &config);
+    gateway.write_config(&[mark, &config.yaml()].concat());
+    assert_eq!(gateway.reload().status, 200);
+    let params = rcgen::CertificateParams::new(vec!["orders.corp".to_owned()]).expect("a good name");
+    let identity = clients.sign_client(&params);
+    let client = authority.client_as(Some(&identity), &[], rustls::ALL_VERSIONS);
+    let mut tls = tls_connect(&client, gateway.address(), "localhost").expect("a handshake");
+    assert_eq!(tls.leaf, Some(leaf));
+    assert_eq!(tls.connection.call(&Request::get("/v3/tags")).status, 200);
+}
+
+#[test]
+fn an_encrypted_key_is_told_as_such() {
+    let (certificate, key) = Authority::new().sign(&["localhost"]);
+    let body: String = key.lines().filter(|line| !line.starts_with("-----")).collect::<Vec<_>>().join("\n");
+    let section =
+        |label: &str, head: &str| format!("-----BEGIN {label}-----\n{head}{body}\n-----END {label}-----\n");
+    let legacy = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F\n\n";
+    let rows = [
+        (section("ENCRYPTED PRIVATE KEY", ""), "encrypted"),
+        (section("EC PRIVATE KEY", legacy), "encrypted"),
+        (section("OPENSSH PRIVATE KEY", ""), "OpenSSH"),
+        (section("PRIVATE KEY", "").replace('\n', " "), "line breaks are gone"),
+    ];
+    for (key, expected) in rows {
+        let folder = Folder::new();
+        folder.write("tls.crt", &certificate);
+        folder.write("tls.key", key);
+        let mut config = Config::new("http://127.0.0.1:1");
+        config.listeners =
+            "{ address: \"127.0.0.1:0\", tls: { certificates: [ { certificate: tls.crt, private_key: tls.key } ] } }"
+                .into();
+        let (code, said) = start_failing(&folder, &config);
+        assert!(code == 1 && said.contains("tls.key") && said.contains(expected), "{expected}: {said}");
+        assert!(body.lines().all(|line| !said.contains(line)), "{said}");
+    }
+}

@@ -126,6 +126,7 @@ fn files_that_are_no_text_or_too_long_are_faults() {
     let folder = Folder::new("bytes");
     let rows = [
         (folder.write("binary", b"a: \xff"), "is not UTF-8"),
+        (folder.write("wide", b"\xff\xfea\0:\0"), "is UTF-16; save it as UTF-8"),
         (folder.write("long", vec![b'\n'; BYTES_MAX + 1]), "the configuration is longer than 4 MiB"),
         (folder.write("cut", "é".repeat(BYTES_MAX)), "the configuration is longer than 4 MiB"),
         (folder.0.join("none"), "cannot be read"),

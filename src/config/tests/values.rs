@@ -299,3 +299,10 @@ fn pushes_can_be_kept_from_going_out_twice() {
     let on = repeats(", cid: inject, cid_batch: 1000, resend_guard: 0s");
     assert_eq!((on.cid, on.cid_batch.get(), on.resend_guard), (CidPolicy::Inject, 1000, Duration::ZERO));
 }
+
+#[test]
+fn a_byte_order_mark_in_front_is_no_part_of_the_text() {
+    let marked = format!("\u{feff}{}", top(""));
+    assert_eq!(good(&marked).tenants[0].name, "shop");
+    assert!(bad(&format!("\u{feff}{}", top("colour: red"))).starts_with("colour: unknown key"));
+}
