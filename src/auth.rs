@@ -37,20 +37,28 @@ pub enum Unidentified {
         "the client certificate is another caller's than the credentials, or lists names of several callers"
     )]
     OtherCaller,
+    /// A certificate that was good when its connection was opened.
+    #[error(
+        "the client certificate of this connection has expired, or those who signed it are no longer trusted; open a new connection with a good one"
+    )]
+    Ended,
 }
 
 /// Names in the client certificate of a connection; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ClientCertificate(Arc<[Box<str>]>);
+pub struct ClientCertificate(Option<Arc<[Box<str>]>>);
 
 impl ClientCertificate {
+    /// One that is good no more: it says nothing.
+    pub const ENDED: Self = Self(None);
+
     /// From the names of a certificate that was found to be good.
     pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        Self(names.into_iter().map(Box::from).collect())
+        Self(Some(names.into_iter().map(Box::from).collect()))
     }
 
     fn holder<'d>(&self, directory: &'d Directory) -> Holder<'d> {
-        directory.certified(self.0.iter().map(|name| &**name))
+        directory.certified(self.0.iter().flat_map(|names| names.iter()).map(|name| &**name))
     }
 }
 
@@ -64,6 +72,9 @@ pub fn identify<'d>(
         head.first(Field::Authorization).map(|header| by_credentials(directory, &header)).transpose()?;
     let holder = certificate.map_or(Holder::Nobody, |certificate| certificate.holder(directory));
     match (credentials, holder) {
+        (None, Holder::Nobody) if certificate.is_some_and(|certificate| certificate.0.is_none()) => {
+            Err(Unidentified::Ended)
+        }
         (None, Holder::Nobody) => Err(Unidentified::Missing),
         (Some(principal), Holder::Nobody) | (None, Holder::One(principal)) => Ok(principal),
         (Some(principal), Holder::One(holder)) if holder.caller() == principal.caller() => Ok(principal),

@@ -204,7 +204,11 @@ impl Refusal {
         match (self, family) {
             (Self::Unauthenticated(_), Family::File) => 1101,
             (Self::Unauthenticated(_) | Self::Denied(Denied::Forbidden), Family::V4) => 23001,
-            (Self::Unauthenticated(Unidentified::Missing) | Self::Denied(Denied::TenantRequired), _) => 1002,
+            (
+                Self::Unauthenticated(Unidentified::Missing | Unidentified::Ended)
+                | Self::Denied(Denied::TenantRequired),
+                _,
+            ) => 1002,
             (Self::Unauthenticated(Unidentified::Wrong | Unidentified::OtherCaller), _) => 1004,
             (Self::Denied(Denied::Forbidden), Family::File) => 1105,
             (Self::Denied(Denied::Forbidden), _) => 2007,
@@ -384,6 +388,7 @@ mod tests {
             (Unidentified::Missing.into(), "push", 401, 1002),
             (Unidentified::Wrong.into(), "push", 401, 1004),
             (Unidentified::OtherCaller.into(), "push", 401, 1004),
+            (Unidentified::Ended.into(), "push", 401, 1002),
             (Unidentified::Wrong.into(), "file-list", 401, 1101),
             (Unidentified::Missing.into(), "image-v4-oppo", 401, 23001),
             (Denied::Forbidden.into(), "push", 403, 2007),

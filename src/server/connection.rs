@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::pulse::{Order, Pulse};
 use super::{Seat, http1, http2};
 
+use super::clients::Shown;
 use crate::auth::ClientCertificate;
 use crate::gateway::Handled;
 use crate::intake::Source;
@@ -27,7 +28,7 @@ pub(super) struct Opening {
     /// What it speaks.
     pub(super) protocol: Protocol,
     /// Who opened it, if that was shown.
-    pub(super) certificate: Option<ClientCertificate>,
+    pub(super) certificate: Option<Shown>,
 }
 
 /// Serves a connection until it is done, late, or told to stop.
@@ -47,14 +48,21 @@ where
 pub(super) struct Requests {
     worker: Arc<Seat>,
     pub(super) pulse: Arc<Pulse>,
-    certificate: Option<ClientCertificate>,
+    certificate: Option<Shown>,
 }
 
 impl Requests {
     /// Answers a request; `None` if its caller went away.
     pub(super) async fn answer(&self, head: &Head, source: &mut dyn Source) -> Option<Handled> {
         let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
-        let answer = worker.handle(head, self.certificate.as_ref(), source).await;
+        let certificate = self.certificate.as_ref().map(|shown| {
+            shown.names().unwrap_or_else(|| {
+                // The next connection brings a better one.
+                self.pulse.finish();
+                &ClientCertificate::ENDED
+            })
+        });
+        let answer = worker.handle(head, certificate, source).await;
         drop(serving);
         answer
     }

@@ -148,6 +148,11 @@ impl Pulse {
         self.order.load(Relaxed) != Order::Serve as u8
     }
 
+    /// Tells the connection to end when it can.
+    pub(super) fn finish(&self) {
+        self.tell(Order::Finish);
+    }
+
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Relaxed);
         self.waker.wake();

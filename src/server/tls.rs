@@ -6,23 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::RootCertStore;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConnection};
 use tokio_rustls::TlsAcceptor;
-use webpki::EndEntityCert;
 
 use super::Listeners;
-use crate::auth::ClientCertificate;
+use super::clients::Clients;
 use crate::config::{CertificateFiles, Listener, ListenerTls};
 use crate::pem::{self, PemError};
-
-/// A client certificate with more names than this identifies nobody.
-const CLIENT_NAMES_MAX: usize = 64;
 
 /// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +74,17 @@ pub enum CertificateError {
 }
 
 /// How a listener shakes hands; a reload puts another in its place.
-pub(super) type Tls = ArcSwap<TlsAcceptor>;
+pub(super) type Tls = ArcSwap<Acceptor>;
+
+/// Handshakes as one configuration has them.
+pub(super) struct Acceptor {
+    pub(super) tls: TlsAcceptor,
+    /// If clients are asked for certificates.
+    pub(super) clients: Option<Clients>,
+}
 
 /// TLS of a configuration's listeners, read and ready to be used.
-pub struct Certificates(Vec<(SocketAddr, Option<TlsAcceptor>)>);
+pub struct Certificates(Vec<(SocketAddr, Option<Acceptor>)>);
 
 impl Certificates {
     /// Reads what the listeners name; the first fault of each.
@@ -113,54 +116,61 @@ impl Handshakes {
             // In order, so that listeners whose port the system chose do not get each other's.
             let Some(found) = new.iter().position(|(known, _)| known == address) else { continue };
             if let (Some(in_use), (_, Some(new))) = (in_use, new.remove(found)) {
+                let new = new.after(&in_use.load());
                 in_use.store(Arc::new(new));
             }
         }
     }
 }
 
+impl Acceptor {
+    fn after(mut self, previous: &Self) -> Self {
+        if let (Some(new), Some(old)) = (self.clients.take(), &previous.clients) {
+            self.clients = Some(new.after(old));
+        }
+        self
+    }
+}
+
 /// Prepares the handshakes of a listener: TLS 1.2 and 1.3.
-pub(super) fn acceptor(tls: &ListenerTls) -> Result<TlsAcceptor, CertificateError> {
+pub(super) fn acceptor(tls: &ListenerTls) -> Result<Acceptor, CertificateError> {
     let certificates = tls.certificates.iter().map(Certificate::load).collect::<Result<Vec<_>, _>>()?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let clients = match &tls.client_ca {
-        Some(path) => client_verifier(path, &provider)?,
-        None => WebPkiClientVerifier::no_client_auth(),
+    let (verifier, clients) = match &tls.client_ca {
+        Some(path) => {
+            let (verifier, clients) = client_verifier(path, &provider)?;
+            (verifier, Some(clients))
+        }
+        None => (WebPkiClientVerifier::no_client_auth(), None),
     };
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(CertificateError::Settings)?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(ByName(certificates)));
     config.alpn_protocols =
         if tls.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    if let Some(clients) = &clients {
+        config.session_storage = clients.sessions();
+    }
+    Ok(Acceptor { tls: TlsAcceptor::from(Arc::new(config)), clients })
 }
 
 /// Takes clients without a certificate and those with one that these signed, for clients, and that holds now.
 fn client_verifier(
     path: &Path,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+) -> Result<(Arc<dyn ClientCertVerifier>, Clients), CertificateError> {
     let unreadable = |source| CertificateError::ClientCa { path: path.to_owned(), source };
     let certificates = pem::certificates(path).map_err(unreadable)?;
     let unusable = |source| CertificateError::ClientRoots { path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots.add(certificate).map_err(unusable)?;
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(unusable)?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    Ok(verifier.allow_unauthenticated().build().expect("there are roots and no revocation lists"))
-}
-
-/// The names in the certificate of a client, if it showed one; it was verified in the handshake, this one or the one
-/// that this one resumes.
-pub(super) fn client_certificate(connection: &ServerConnection) -> Option<ClientCertificate> {
-    let leaf = EndEntityCert::try_from(connection.peer_certificates()?.first()?).ok()?;
-    // Without its colon, a URI would pass for a DNS name.
-    let uris = leaf.valid_uri_names().filter(|name| name.contains(':'));
-    let names: Vec<_> = leaf.valid_dns_names().chain(uris).take(CLIENT_NAMES_MAX + 1).collect();
-    (names.len() <= CLIENT_NAMES_MAX).then(|| ClientCertificate::new(names))
+    let verifier = verifier.allow_unauthenticated().build().expect("there are roots and no revocation lists");
+    Ok((verifier, Clients::signed_by(certificates)))
 }
 
 /// The first certificate that is valid for the name; the first of all for clients that name none, or another.

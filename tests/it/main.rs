@@ -12,6 +12,7 @@ mod circuit;
 mod cli;
 mod demo;
 mod drain;
+mod expiry;
 mod failures;
 mod forwarding;
 mod framing;

@@ -20,7 +20,7 @@ pub(crate) use gateway::{Gateway, Program, start_failing};
 pub(crate) use redis::{Redis, Wire};
 pub(crate) use sandbox::Simulator;
 pub(crate) use stub::{ClosedPort, GOOD, Received, Stub, Talk, json_answer};
-pub(crate) use tls::{Authority, Identity, h2_get, tls_connect, tls_vendor};
+pub(crate) use tls::{Authority, Identity, Tls, Wallet, h2_get, tls_connect, tls_vendor};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_jpush-gateway");

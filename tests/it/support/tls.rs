@@ -2,13 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SignatureScheme, StreamOwned,
+    SupportedProtocolVersion,
 };
 
 use super::{Connection, PATIENCE};
@@ -63,21 +66,56 @@ impl Authority {
         alpn: &[&str],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Arc<ClientConfig> {
+        self.client_with(&Wallet::new(identity), alpn, versions)
+    }
+
+    /// A client whose certificate another can take the place of.
+    pub(crate) fn client_with(
+        &self,
+        wallet: &Arc<Wallet>,
+        alpn: &[&str],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::clone(self.0.der())).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let wallet = Arc::clone(wallet);
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .expect("versions")
-            .with_root_certificates(roots);
-        let mut config = match identity {
-            None => builder.with_no_client_auth(),
-            Some((leaf, key)) => {
-                builder.with_client_auth_cert(vec![leaf.clone()], key.clone_key()).expect("a certificate")
-            }
-        };
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(wallet);
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+}
+
+/// Where a client has its certificate, if it has one.
+#[derive(Debug)]
+pub(crate) struct Wallet(Mutex<Option<Arc<CertifiedKey>>>);
+
+impl Wallet {
+    pub(crate) fn new(identity: Option<&Identity>) -> Arc<Self> {
+        let wallet = Self(Mutex::default());
+        identity.into_iter().for_each(|identity| wallet.renew(identity));
+        Arc::new(wallet)
+    }
+
+    /// Handshakes from now on have this one; sessions of before can be resumed still.
+    pub(crate) fn renew(&self, (leaf, key): &Identity) {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let key = CertifiedKey::from_der(vec![leaf.clone()], key.clone_key(), &provider);
+        *self.0.lock().expect("no test panics here") = Some(Arc::new(key.expect("a certificate")));
+    }
+}
+
+impl ResolvesClientCert for Wallet {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.lock().expect("no test panics here").clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

@@ -1,0 +1,250 @@
+//! Client certificates after the handshake that brought them: for how long one may tell who calls.
+//!
+//! Only a full handshake judges a certificate. A connection that is kept and a session that is resumed would carry it
+//! on for ever, so what they carry ends with the certificate, and with the trust in those who signed it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConnection;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
+use tokio::sync::watch;
+use webpki::EndEntityCert;
+
+use crate::auth::ClientCertificate;
+use crate::x509::Validity;
+
+/// A client certificate with more names than this identifies nobody.
+const NAMES_MAX: usize = 64;
+/// Sessions that are kept, as many as the library keeps by itself.
+const SESSIONS_MAX: usize = 256;
+/// How often the clock is looked at while a certificate holds: somebody may have put it forward.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
+
+/// What a listener knows of the certificates of its clients.
+#[derive(Clone)]
+pub(super) struct Clients {
+    /// Who signs for clients.
+    roots: Arc<[CertificateDer<'static>]>,
+    sessions: Arc<Sessions>,
+    /// Dropped when one of the roots is trusted no more.
+    trust: Arc<watch::Sender<()>>,
+}
+
+impl Clients {
+    pub(super) fn signed_by(roots: Vec<CertificateDer<'static>>) -> Self {
+        Self { roots: roots.into(), sessions: Arc::default(), trust: Arc::new(watch::Sender::new(())) }
+    }
+
+    /// Sessions for the handshakes of the listener.
+    pub(super) fn sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.sessions)
+    }
+
+    /// What follows another one in a reload: connections of before go on if all who signed for them still may.
+    #[must_use]
+    pub(super) fn after(self, previous: &Self) -> Self {
+        let all_stay = previous.roots.iter().all(|root| self.roots.contains(root));
+        if all_stay { Self { trust: Arc::clone(&previous.trust), ..self } } else { self }
+    }
+
+    /// The certificate that a handshake brought, this one or the one that this one resumes. `None` if there is none,
+    /// or none that tells its names and its end.
+    pub(super) fn shown(&self, connection: &ServerConnection) -> Option<Shown> {
+        let chain = connection.peer_certificates()?;
+        let until = holds_until(chain, SystemTime::now())?;
+        self.sessions.keep_until(until);
+        let names = names(chain.first()?)?;
+        Some(Shown { names, until, trust: self.trust.subscribe() })
+    }
+}
+
+/// When a chain that was just found to be good is good no more: at the end of its leaf or of one of those between,
+/// but for those that were over already, which cannot have been needed.
+fn holds_until(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<SystemTime> {
+    // The last second is one of those in which it holds (RFC 5280, 4.1.2.5).
+    let end = |certificate| Some(Validity::of(certificate)?.not_after + Duration::from_secs(1));
+    let (leaf, between) = chain.split_first()?;
+    let ahead = between.iter().filter_map(|certificate| end(certificate)).filter(|end| *end > now);
+    ahead.chain([end(leaf)?]).min()
+}
+
+fn names(leaf: &CertificateDer<'_>) -> Option<ClientCertificate> {
+    let leaf = EndEntityCert::try_from(leaf).ok()?;
+    // Without its colon, a URI would pass for a DNS name.
+    let uris = leaf.valid_uri_names().filter(|name| name.contains(':'));
+    let names: Vec<_> = leaf.valid_dns_names().chain(uris).take(NAMES_MAX + 1).collect();
+    (names.len() <= NAMES_MAX).then(|| ClientCertificate::new(names))
+}
+
+/// A client certificate on its connection.
+pub(super) struct Shown {
+    names: ClientCertificate,
+    /// The first moment at which it holds no more.
+    until: SystemTime,
+    trust: watch::Receiver<()>,
+}
+
+impl Shown {
+    /// Its names while it holds.
+    pub(super) fn names(&self) -> Option<&ClientCertificate> {
+        (SystemTime::now() < self.until && self.trust.has_changed().is_ok()).then_some(&self.names)
+    }
+
+    /// Ends when it holds no more. Boxed: few connections have one.
+    pub(super) fn end(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (until, mut trust) = (self.until, self.trust.clone());
+        Box::pin(async move {
+            while let Ok(left) = until.duration_since(SystemTime::now()) {
+                tokio::select! {
+                    () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
+                    // Nothing is ever sent: it was dropped.
+                    _ = trust.changed() => return,
+                }
+            }
+        })
+    }
+}
+
+/// Sessions that clients can resume. All are forgotten when the first certificate among them ends: what comes then is a
+/// full handshake, which judges the certificate that the client has by then.
+#[derive(Default)]
+pub(super) struct Sessions(Mutex<Kept>);
+
+struct Kept {
+    sessions: Arc<ServerSessionMemoryCache>,
+    until: Option<SystemTime>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { sessions: ServerSessionMemoryCache::new(SESSIONS_MAX), until: None }
+    }
+}
+
+impl Sessions {
+    /// The session of this certificate was kept, and may be until then.
+    fn keep_until(&self, until: SystemTime) {
+        let mut kept = self.lock();
+        kept.until = Some(kept.until.map_or(until, |known| known.min(until)));
+    }
+
+    fn kept_at(&self, now: SystemTime) -> Arc<ServerSessionMemoryCache> {
+        let mut kept = self.lock();
+        if kept.until.is_some_and(|until| until <= now) {
+            *kept = Kept::default();
+        }
+        Arc::clone(&kept.sessions)
+    }
+
+    fn kept(&self) -> Arc<ServerSessionMemoryCache> {
+        self.kept_at(SystemTime::now())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StoresServerSessions for Sessions {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.kept().put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.kept().get(key)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.kept().take(key)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sessions")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn certificate(not_after: u64) -> CertificateDer<'static> {
+        let mut params = rcgen::CertificateParams::new(["orders.corp".to_owned()]).expect("a good name");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(not_after);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        params.self_signed(&key).expect("a certificate").der().clone()
+    }
+
+    #[test]
+    fn a_chain_holds_as_long_as_all_of_it_that_was_needed() {
+        let now = at(1_000_000_000);
+        let until = |ends: &[u64]| {
+            let chain: Vec<_> = ends.iter().map(|end| certificate(1_000_000_000 + end)).collect();
+            holds_until(&chain, now)
+                .and_then(|until| until.duration_since(now).ok())
+                .map(|left| left.as_secs())
+        };
+        assert_eq!(until(&[50]), Some(51), "its last second is one of its own");
+        assert_eq!(until(&[50, 90, 20]), Some(21));
+        assert_eq!(until(&[50, 0]), Some(1));
+        let over = [certificate(1_000_000_050), certificate(999_999_000)];
+        assert_eq!(holds_until(&over, now), Some(now + 51 * SECOND), "one that nobody needed");
+        assert_eq!(holds_until(&[certificate(5)], now), Some(at(6)), "a leaf counts in any case");
+        assert_eq!(holds_until(&[], now), None);
+        assert_eq!(holds_until(&[CertificateDer::from(vec![1, 2, 3])], now), None);
+    }
+
+    #[test]
+    fn sessions_end_with_the_first_certificate_among_them() {
+        let sessions = Sessions::default();
+        let is_kept = |now| sessions.kept_at(now).get(b"key").is_some();
+        let keep = || sessions.kept_at(at(0)).put(b"key".into(), b"value".into());
+        keep();
+        assert!(is_kept(at(1_000)), "without a certificate there is no end");
+        sessions.keep_until(at(20));
+        sessions.keep_until(at(10));
+        sessions.keep_until(at(30));
+        assert!(is_kept(at(9)) && !is_kept(at(10)));
+        keep();
+        assert!(is_kept(at(1_000)), "the ends of before are forgotten too");
+    }
+
+    #[test]
+    fn a_certificate_holds_as_long_as_those_who_signed_it_are_trusted() {
+        let roots = |ends: &[u64]| ends.iter().map(|end| certificate(*end)).collect::<Vec<_>>();
+        let (one, two) = (roots(&[10]), roots(&[10, 20]));
+        let both = [one.clone(), two.clone()].concat();
+        let shown = |clients: &Clients, until| Shown {
+            names: ClientCertificate::new(["orders.corp"]),
+            until,
+            trust: clients.trust.subscribe(),
+        };
+        let later = SystemTime::now() + Duration::from_hours(1);
+        let first = Clients::signed_by(one);
+        let old = shown(&first, later);
+        assert!(old.names().is_some());
+        assert!(shown(&first, SystemTime::now()).names().is_none(), "its end has come");
+        let second = Clients::signed_by(both).after(&first);
+        drop(first);
+        assert!(old.names().is_some(), "another root came, none went");
+        let third = Clients::signed_by(two).after(&second);
+        let new = shown(&third, later);
+        drop(second);
+        assert!(old.names().is_none() && new.names().is_some());
+    }
+}
