@@ -12,7 +12,7 @@ pub(super) fn read(file: &mut Section<'_>, base: &Path) -> Option<Audit> {
         return Some(Audit::Stderr);
     }
     if !value.is_section() {
-        return value.refuse("expected stderr or { file: PATH }");
+        return value.refuse(format!("expected stderr or {{ file: PATH }}{}", value.not_this()));
     }
     let path = value.section().required("file")?.text()?;
     Some(Audit::File(base.join(path)))

@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::fault::shown;
 use super::reader::{Section, Value, Zero};
 use super::values::{BudgetLimit, Caller, Tenant, Token, VendorKey};
-use super::{budgets, digests};
+use super::{budgets, digests, words};
 use crate::operation::{BudgetName, Scope};
 use crate::secret::TokenDigest;
 
@@ -180,7 +179,11 @@ impl Known<'_> {
             match item.text() {
                 Some(name) if granted.iter().any(|known| known == name) => item.fault("stands twice"),
                 Some(name) if self.tenants.contains(name) => granted.push(name.to_owned()),
-                Some(name) => item.fault(format!("there is no tenant {}", shown(name))),
+                Some(name) => {
+                    let quoted = words::quoted(name).unwrap_or_else(|| "of this name".to_owned());
+                    let hint = words::hint(name, self.tenants.iter().copied());
+                    item.fault(format!("there is no tenant {quoted}{hint}"));
+                }
                 None => {}
             }
         }

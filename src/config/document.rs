@@ -24,9 +24,6 @@ const TEXT_BYTES_MAX: usize = 2 * BYTES_MAX;
 /// How deep lists and mappings may nest. The schema needs seven.
 const DEPTH_MAX: usize = 64;
 
-/// What editors on Windows put in front of a text.
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
 /// A value of the document.
 pub(super) enum Node {
     Null,
@@ -47,8 +44,6 @@ pub(super) fn read(text: &str) -> Result<Node, Fault> {
     if text.len() > BYTES_MAX {
         return Err(too_long());
     }
-    // The library takes the mark for a document of its own.
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     refuse_slow_text(text)?;
     let bounds = Bounds {
         nodes: Cell::new(NODES_MAX),

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use super::lines::Lines;
+
 /// One thing that is wrong. Never holds a secret, a token or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -10,27 +12,38 @@ pub struct Fault {
     path: String,
     /// What is wrong and, where it is not obvious, what would pass.
     message: String,
+    /// The line of the key, counted from 1, where it is known.
+    line: Option<usize>,
 }
 
 impl Fault {
     /// A fault of the file as a whole.
     pub(super) fn of_file(message: String) -> Self {
-        Self { path: String::new(), message }
+        Self { path: String::new(), message, line: None }
+    }
+
+    fn at(self, lines: &Lines<'_>) -> Self {
+        Self { line: lines.find(&self.path), ..self }
     }
 
     /// The path of the key; empty if it is the file as a whole.
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// The line of the key, counted from 1, where it is known.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
         }
+        f.write_str(&self.message)?;
+        self.line.map_or(Ok(()), |line| write!(f, " (line {line})"))
     }
 }
 
@@ -67,26 +80,28 @@ impl fmt::Display for Faults {
 #[derive(Default)]
 pub(super) struct Report {
     faults: RefCell<Vec<Fault>>,
-    warnings: RefCell<Vec<String>>,
+    warnings: RefCell<Vec<Fault>>,
 }
 
 impl Report {
     pub(super) fn fault(&self, path: &str, message: impl Into<String>) {
-        self.faults.borrow_mut().push(Fault { path: path.to_owned(), message: message.into() });
+        let fault = Fault { path: path.to_owned(), message: message.into(), line: None };
+        self.faults.borrow_mut().push(fault);
     }
 
     pub(super) fn warning(&self, path: &str, message: &str) {
-        let warning = Fault { path: path.to_owned(), message: message.to_owned() };
-        self.warnings.borrow_mut().push(warning.to_string());
+        let warning = Fault { path: path.to_owned(), message: message.to_owned(), line: None };
+        self.warnings.borrow_mut().push(warning);
     }
 
-    pub(super) fn warnings(&self) -> Vec<String> {
-        self.warnings.borrow().clone()
+    /// The warnings, with the lines of their keys.
+    pub(super) fn warnings(&self, lines: &Lines<'_>) -> Vec<String> {
+        self.warnings.borrow_mut().drain(..).map(|warning| warning.at(lines).to_string()).collect()
     }
 
-    /// The faults, if there are any.
-    pub(super) fn into_faults(self) -> Option<Faults> {
-        let faults = self.faults.into_inner();
+    /// The faults with the lines of their keys, if there are any.
+    pub(super) fn into_faults(self, lines: &Lines<'_>) -> Option<Faults> {
+        let faults: Vec<_> = self.faults.into_inner().into_iter().map(|fault| fault.at(lines)).collect();
         (!faults.is_empty()).then_some(Faults(faults))
     }
 }

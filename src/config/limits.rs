@@ -105,7 +105,9 @@ fn read_rule(oppo: &mut Section<'_>, key: &'static str, default: ImageRule) -> I
 
 fn read_pixels(value: &Value<'_>) -> Option<(u32, u32)> {
     let pixels = super::units::pixels(value.text()?);
-    pixels.or_else(|| value.refuse("expected width x height in pixels, such as 984x369"))
+    pixels.or_else(|| {
+        value.refuse(format!("expected width x height in pixels, such as 984x369{}", value.not_this()))
+    })
 }
 
 fn read_mode(value: &Value<'_>) -> Option<Mode> {

@@ -64,7 +64,10 @@ fn read_admin(file: &mut Section<'_>, taken: &mut HashSet<SocketAddr>) -> Admin 
 /// Reads an address that no other listener has. Port 0 lets the system choose and collides with nothing.
 fn read_address(value: &Value<'_>, taken: &mut HashSet<SocketAddr>) -> Option<SocketAddr> {
     let Ok(address) = value.text()?.parse::<SocketAddr>() else {
-        return value.refuse("expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080");
+        return value.refuse(format!(
+            "expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080{}",
+            value.not_this()
+        ));
     };
     if address.port() != 0 && !taken.insert(address) {
         return value.refuse("another listener has this address");

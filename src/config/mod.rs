@@ -10,8 +10,10 @@ mod digests;
 mod document;
 mod fault;
 mod limits;
+mod lines;
 mod listeners;
 mod reader;
+mod secrets;
 mod shared;
 mod sources;
 mod tenants;
@@ -21,6 +23,7 @@ mod units;
 mod urls;
 mod values;
 mod vendor;
+mod words;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -38,10 +41,14 @@ pub use values::*;
 
 use document::BYTES_MAX;
 use fault::{Report, shown};
+use lines::Lines;
 use reader::{Section, Value, Zero};
 use sources::Outside;
 
 use crate::secret::TokenDigest;
+
+/// What editors on Windows put in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The most threads that can be asked for.
 const WORKERS_MAX: u32 = 1024;
@@ -60,7 +67,9 @@ pub fn load_with(path: &Path, sources: &dyn SecretSources) -> Result<Config, Fau
 
 /// Checks a text. Relative paths in it start from `base`; secrets come from `sources`.
 pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, Faults> {
-    let document = document::read(text)?;
+    // The YAML library takes a byte-order mark for a document of its own.
+    let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let (document, lines) = (document::read(unmarked)?, Lines::of(unmarked));
     let report = Report::default();
     let config = {
         let root = Value::root(&document, &report);
@@ -68,11 +77,11 @@ pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Con
         if let Some(config) = &mut config {
             // No token, but the same SHA-256 in the same digits.
             config.digest = TokenDigest::of(text.as_bytes()).to_hex();
-            config.warnings = report.warnings();
+            config.warnings = report.warnings(&lines);
         }
         config
     };
-    match report.into_faults() {
+    match report.into_faults(&lines) {
         Some(faults) => Err(faults),
         None => Ok(config.expect("what could not be read was reported")),
     }

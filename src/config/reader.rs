@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::document::Node;
 use super::fault::{Report, shown};
-use super::units;
+use super::{units, words};
 
 /// Whether a duration of zero has a meaning.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl<'n> Value<'n> {
     pub(super) fn flag(&self) -> Option<bool> {
         match self.node {
             Node::Bool(flag) => Some(*flag),
-            _ => self.refuse("expected true or false"),
+            _ => self.refuse(format!("expected true or false{}", self.not_this())),
         }
     }
 
@@ -78,7 +78,7 @@ impl<'n> Value<'n> {
                 Ok(number) if range.contains(&number) => Some(number),
                 _ => self.refuse(format!("{number} is not within {low} and {high}")),
             },
-            _ => self.refuse(format!("expected an integer from {low} to {high}")),
+            _ => self.refuse(format!("expected an integer from {low} to {high}{}", self.not_this())),
         }
     }
 
@@ -96,7 +96,7 @@ impl<'n> Value<'n> {
             _ => return self.refuse("expected a duration such as 500ms, 10s, 1m30s or 24h"),
         };
         match (units::duration(text), zero) {
-            (Err(problem), _) => self.refuse(problem),
+            (Err(problem), _) => self.refuse(format!("{problem}{}", self.not_this())),
             (Ok(Duration::ZERO), Zero::Refused) => self.refuse("must be longer than 0"),
             (Ok(duration), _) => Some(duration),
         }
@@ -110,7 +110,10 @@ impl<'n> Value<'n> {
             _ => None,
         };
         match bytes {
-            None => self.refuse("expected a size such as 50KiB, 10MiB or a number of bytes"),
+            None => self.refuse(format!(
+                "expected a size such as 50KiB, 10MiB or a number of bytes{}",
+                self.not_this()
+            )),
             Some(0) => self.refuse("must be more than 0"),
             Some(bytes) if bytes > max => self.refuse(format!("must be at most {max} bytes")),
             Some(bytes) => {
@@ -121,12 +124,27 @@ impl<'n> Value<'n> {
 
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
-        let chosen = match self.node {
-            Node::Text(text) => choices.iter().find(|(word, _)| *word == text.as_str()),
+        let text = if let Node::Text(text) = self.node { text.as_str() } else { "" };
+        let chosen = choices.iter().find(|(word, _)| *word == text);
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        chosen.map(|(_, choice)| *choice).or_else(|| {
+            let (known, hint) = (words.join(", "), words::hint(text, words.iter().copied()));
+            let written = self.written().map_or_else(String::new, |text| format!("; {text} is none of them"));
+            self.refuse(format!("expected one of: {known}{written}{hint}"))
+        })
+    }
+
+    /// `, not "soon"`: what was written, where it can be shown.
+    pub(super) fn not_this(&self) -> String {
+        self.written().map_or_else(String::new, |text| format!(", not {text}"))
+    }
+
+    /// What was written, where it is a text and cannot be a secret.
+    fn written(&self) -> Option<String> {
+        match self.node {
+            Node::Text(text) if !text.is_empty() => words::quoted(text),
             _ => None,
-        };
-        let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        chosen.map(|(_, choice)| *choice).or_else(|| self.refuse(format!("expected one of: {}", words())))
+        }
     }
 
     /// The items of a list that is not empty. An item that is `null` is one too.
@@ -251,8 +269,7 @@ impl<'n> Section<'n> {
 
     fn refuse_unknown(&self, name: &str, node: &'n Node) {
         let value = self.child(node, &segment(name));
-        let near = self.known.iter().find(|known| is_near(known, name));
-        let hint = near.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+        let hint = words::hint(name, self.known.iter().copied());
         if self.private {
             self.value.fault(format!("an unknown key, not shown because it may be a secret{hint}"));
         } else {
@@ -272,26 +289,9 @@ impl Drop for Section<'_> {
 }
 
 /// A key as it stands in a path: as written, or quoted where that would be misread.
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     const PLAIN_LEN_MAX: usize = 64;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let as_written = matches!(name.len(), 1..=PLAIN_LEN_MAX) && name.bytes().all(plain);
     if as_written { name.to_owned() } else { shown(name) }
-}
-
-/// Equal after one letter is changed, added, left out, or swapped with the next.
-fn is_near(known: &str, written: &str) -> bool {
-    let (known, written) = (known.as_bytes(), written.as_bytes());
-    if known.len() < 3 || known.len().abs_diff(written.len()) > 1 {
-        return false;
-    }
-    let same = |(a, b): &(&u8, &u8)| a.eq_ignore_ascii_case(b);
-    let front = known.iter().zip(written).take_while(same).count();
-    let back = known.iter().rev().zip(written.iter().rev()).take_while(same).count();
-    let differing = known.len().max(written.len()).saturating_sub(front + back);
-    let swapped = known.len() == written.len()
-        && differing == 2
-        && known[front] == written[front + 1]
-        && known[front + 1] == written[front];
-    differing <= 1 || swapped
 }

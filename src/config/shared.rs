@@ -57,7 +57,7 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Shar
 /// A URL as a text or as a secret. No part of it is ever quoted: it may hold a password.
 fn read_url(value: &Value<'_>, outside: &Outside<'_>) -> Option<Secret> {
     let url = if value.is_section() {
-        outside.secret(value)?
+        outside.secret(value)?.0
     } else {
         let text = Zeroizing::new(value.text()?.to_owned());
         if text.contains('@') {
@@ -79,5 +79,10 @@ fn read_url(value: &Value<'_>, outside: &Outside<'_>) -> Option<Secret> {
 
 fn read_percent(value: &Value<'_>) -> Option<u8> {
     let percent = value.text()?.strip_suffix('%').and_then(units::percent);
-    percent.or_else(|| value.refuse("expected a share of the limits such as 20%, from 0% to 100%"))
+    percent.or_else(|| {
+        value.refuse(format!(
+            "expected a share of the limits such as 20%, from 0% to 100%{}",
+            value.not_this()
+        ))
+    })
 }

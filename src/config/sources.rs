@@ -8,10 +8,15 @@ use zeroize::Zeroizing;
 
 use super::fault::shown;
 use super::reader::Value;
+use super::secrets::{self, Origin};
+use super::words;
 use crate::secret::Secret;
 
 /// The longest secret file that is read.
 pub const SECRET_FILE_BYTES_MAX: usize = 64 << 10;
+
+/// The origin of a secret that stands in the configuration itself.
+const INLINE: &str = "the secret";
 
 /// What a configuration refers to. The system's own is [`System`]; tests bring theirs.
 pub trait SecretSources {
@@ -110,53 +115,67 @@ impl Outside<'_> {
         }
     }
 
-    /// A secret: `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`. No part of it is ever quoted.
-    pub(super) fn secret(&self, value: &Value<'_>) -> Option<Secret> {
+    /// A secret: `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`, and where it comes from. No part of it is ever
+    /// quoted.
+    pub(super) fn secret(&self, value: &Value<'_>) -> Option<(Secret, Origin)> {
         const FORMS: &str = "expected one of { env: NAME }, { file: PATH }, { value: TEXT }";
         if !value.is_section() {
             return value.refuse(FORMS);
         }
         let mut section = value.section().private();
         let forms = (section.get("env"), section.get("file"), section.get("value"));
-        let text = match forms {
-            (Some(name), None, None) => self.resolve_variable(value, &name)?,
-            (None, Some(path), None) => self.resolve_file(value, &path)?,
+        let (text, origin) = match forms {
+            (Some(name), None, None) => self.resolve_variable(value, name.text()?)?,
+            (None, Some(path), None) => self.resolve_file(value, path.text()?)?,
             (None, None, Some(text)) => {
                 value.warning("the secret stands in the configuration itself; env or file keeps it apart");
-                Zeroizing::new(text.text()?.to_owned())
+                (Zeroizing::new(text.text()?.to_owned()), INLINE.to_owned())
             }
             _ => return value.refuse(FORMS),
         };
-        check(value, text)
+        check(value, text, Origin(origin))
     }
 
-    fn resolve_variable(&self, secret: &Value<'_>, name: &Value<'_>) -> Option<Zeroizing<String>> {
-        let name = name.text()?;
+    fn resolve_variable(&self, secret: &Value<'_>, name: &str) -> Option<(Zeroizing<String>, String)> {
         // A secret written where its variable's name belongs must not be repeated in the message.
-        let is_name = !name.starts_with(|first: char| first.is_ascii_digit())
-            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-        let name_shown =
-            if is_name && name.len() <= 64 { format!("the variable {name}") } else { "the variable".into() };
-        self.sources.variable(name).map_err(|error| secret.fault(format!("{name_shown} {error}"))).ok()
+        let origin = match words::quoted(name) {
+            Some(_) if secrets::is_name(name) => format!("the variable {name}"),
+            _ => "the variable".to_owned(),
+        };
+        let bare = name.trim_start_matches(['$', '{']).trim_end_matches('}');
+        if bare != name && secrets::is_name(bare) {
+            return secret.refuse("env takes the name of a variable alone, without $ and braces");
+        }
+        match self.sources.variable(name) {
+            Ok(text) => Some((text, origin)),
+            Err(error) => secret.refuse(format!("{origin} {error}")),
+        }
     }
 
-    fn resolve_file(&self, secret: &Value<'_>, path: &Value<'_>) -> Option<Zeroizing<String>> {
-        let path = self.base.join(path.text()?);
+    fn resolve_file(&self, secret: &Value<'_>, written: &str) -> Option<(Zeroizing<String>, String)> {
+        let path = self.base.join(written);
+        let quoted = words::quoted(written).map(|_| shown(&path.to_string_lossy()));
+        let origin = quoted.map_or_else(|| "the file".to_owned(), |path| format!("the file {path}"));
         let content = self.sources.secret_file(&path).and_then(|mut content| {
             let text = String::from_utf8(std::mem::take(&mut *content))
                 .map_err(|error| SourceError::of_no_text(&Zeroizing::new(error.into_bytes())))?;
             Ok(Zeroizing::new(text))
         });
-        content.map_err(|error| secret.fault(format!("the file {error}"))).ok()
+        match content {
+            Ok(text) => Some((text, origin)),
+            Err(error) => secret.refuse(format!("{origin} {error}")),
+        }
     }
 }
 
-fn check(value: &Value<'_>, mut text: Zeroizing<String>) -> Option<Secret> {
+fn check(value: &Value<'_>, mut text: Zeroizing<String>, origin: Origin) -> Option<(Secret, Origin)> {
+    let place = if origin.0 == INLINE { String::new() } else { format!("; it comes from {}", origin.0) };
     let Some(secret) = Secret::new(std::mem::take(&mut *text)) else {
-        return value.refuse("the secret is empty");
+        return value.refuse(format!("the secret is empty{place}"));
     };
     if secret.expose().chars().any(|c| c.is_control() || c == '\u{feff}') {
-        return value.refuse("the secret contains control characters, a line break or a byte-order mark");
+        let problem = "the secret contains control characters, a line break or a byte-order mark";
+        return value.refuse(format!("{problem}{place}"));
     }
-    Some(secret)
+    Some((secret, origin))
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::budgets;
 use super::reader::{Section, Value, Zero};
 use super::sources::Outside;
 use super::values::{BaseUrls, BudgetLimits, CidPolicy, Credential, Region, Repeats, Tenant, VendorKey};
 use super::vendor::Defaults;
+use super::{budgets, secrets};
 use crate::secret::Secret;
 
 /// What the name of a group key carries on the wire.
@@ -116,7 +116,10 @@ fn check_name(name: &str, value: &Value<'_>) {
 fn read_credential<'n>(kind: Kind, value: &Value<'n>, outside: &Outside<'_>) -> Option<DraftCredential<'n>> {
     let mut section = value.section().private();
     let key = section.required("key");
-    let secret = section.required("secret").and_then(|value| outside.secret(&value));
+    let secret = section.required("secret").and_then(|value| {
+        let (secret, origin) = outside.secret(&value)?;
+        secrets::judge(&value, &origin, secret.expose()).map(|()| secret)
+    });
     let value = key?;
     let key = read_key(kind, &value)?;
     Some(DraftCredential { kind, value, key, secret })
@@ -127,6 +130,7 @@ fn read_key(kind: Kind, value: &Value<'_>) -> Option<VendorKey> {
     if text.starts_with(GROUP_PREFIX) {
         return value.refuse("written without group-; only a group key is sent with it");
     }
+    secrets::judge_key(value, text)?;
     let text = if kind == Kind::Group { format!("{GROUP_PREFIX}{text}") } else { text.to_owned() };
     VendorKey::new(text)
         .or_else(|| value.refuse("expected a key of visible ASCII characters without a colon"))

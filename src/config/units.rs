@@ -17,7 +17,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
         return Err(EXPECTED);
     }
     let duration = humantime::parse_duration(text).map_err(|_| EXPECTED)?;
-    if duration > DURATION_MAX { Err("more than 31 days") } else { Ok(duration) }
+    if duration > DURATION_MAX { Err("expected at most 31 days") } else { Ok(duration) }
 }
 
 /// Reads `256MiB`, `50KiB` or a plain number of bytes.

@@ -68,6 +68,74 @@ fn check_names_every_fault_in_one_run() {
 }
 
 #[test]
+fn check_tells_the_line_what_was_written_and_what_was_meant() {
+    let faulty = good()
+        .replace("guard: 10s", "guard: soon")
+        .replace("env: SHOP_APP_SECRET", "env: NOT_SET_ANYWHERE_1")
+        .replace("file: shop-dev", "file: not-there")
+        .replace("allow: [ push ]", "allow: [ pusch ]")
+        .replace("tenants: [ shop ], allow", "tenants: [ shpo ], allow")
+        .replace("workers: 1", "worker: 1");
+    let output = run_with(&faulty, &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    let rows = [
+        ("guard", "soon", "\"soon\""),
+        ("tenants.shop.app.secret", "NOT_SET", "the variable NOT_SET_ANYWHERE_1 is not set"),
+        ("tenants.shop.dev.secret", "not-there", "not-there\" cannot be read"),
+        ("callers.pusher.allow[0]", "pusch ]", "did you mean push?"),
+        ("callers.pusher.tenants[0]", "pusch ]", "\"shpo\"; did you mean shop?"),
+        ("worker", "worker: 1", "did you mean workers?"),
+    ];
+    assert_eq!(said.lines().count(), rows.len(), "{said}");
+    for (key, written, expected) in rows {
+        let number = 1 + faulty.lines().position(|line| line.contains(written)).expect("it was written");
+        let line = said.lines().find(|line| line.starts_with(&format!("{key}: "))).expect(key);
+        assert!(line.contains(expected) && line.ends_with(&format!(" (line {number})")), "{key}: {said}");
+    }
+}
+
+#[test]
+fn a_secret_that_nobody_filled_in_stops_the_start() {
+    let with = |secret: &str| {
+        let folder = Folder::new();
+        folder.write("shop-dev", Keys::SHOP_DEV_SECRET);
+        let path = folder.write("gateway.yaml", good());
+        let mut command = Command::new(PROGRAM);
+        command.arg("check").arg("--config").arg(path).env("SHOP_APP_SECRET", secret);
+        let output = command.output().expect("the program starts");
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    for secret in
+        ["${SHOP_SECRET}", "{{ shop_secret }}", "changeme", "replace-me\n", "<secret>", "your-master-secret"]
+    {
+        let (code, said) = with(secret);
+        assert_eq!(code, Some(1), "{secret}: {said}");
+        assert!(said.contains("tenants.shop.app.secret: the variable SHOP_APP_SECRET holds"), "{said}");
+        assert!(!said.contains(secret.trim()), "{said}");
+    }
+    let good = Keys::SHOP_APP_SECRET;
+    let doubtful = [
+        (format!(" {good}"), "blanks"),
+        (format!("\"{good}\""), "quotes"),
+        (format!("SHOP_APP_SECRET={good}"), "NAME=value"),
+        (good[1..].to_owned(), "24 letters and digits"),
+    ];
+    for (secret, expected) in doubtful {
+        let (code, said) = with(&secret);
+        assert_eq!(code, Some(0), "{said}");
+        let warning = said
+            .lines()
+            .find(|line| line.starts_with("warning: tenants.shop.app.secret: "))
+            .expect("a warning");
+        assert!(warning.contains("the variable SHOP_APP_SECRET") && warning.contains(expected), "{warning}");
+        assert!(!said.contains(good), "{said}");
+    }
+    let (code, said) = with(good);
+    assert!(code == Some(0) && !said.contains("warning: tenants.shop.app"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_read_is_refused() {
     let output = run(&["check", "--config", "/nonexistent/gateway.yaml"]);
     assert_eq!(output.status.code(), Some(1));

@@ -44,18 +44,41 @@ fn secrets() {
     let control = "tenants.shop.dev.secret: the secret contains control characters…";
     let forms = "tenants.shop.dev.secret: expected one of { env: NAME }, { file: PATH }, { value: TEXT }";
     let rows = [
-        ("{ env: EMPTY }", "tenants.shop.dev.secret: the secret is empty"),
-        ("{ env: NEWLINES }", "tenants.shop.dev.secret: the secret is empty"),
+        ("{ env: EMPTY }", "tenants.shop.dev.secret: the secret is empty; it comes from the variable EMPTY"),
+        (
+            "{ env: NEWLINES }",
+            "tenants.shop.dev.secret: the secret is empty; it comes from the variable NEWLINES",
+        ),
         ("{ env: TWO_LINES }", control),
         ("{ env: TAB }", control),
         ("{ env: NOWHERE }", "tenants.shop.dev.secret: the variable NOWHERE is not set"),
         ("{ env: a5e987ac6d2e04d95a9d8f0d1 }", "tenants.shop.dev.secret: the variable is not set"),
         ("{ env: '' }", "tenants.shop.dev.secret.env: empty"),
-        ("{ file: /run/nowhere }", "tenants.shop.dev.secret: the file cannot be read: entity not found"),
-        ("{ file: /run/blank }", "tenants.shop.dev.secret: the secret is empty"),
-        ("{ file: /run/binary }", "tenants.shop.dev.secret: the file is not UTF-8"),
+        (
+            "{ file: /run/nowhere }",
+            "tenants.shop.dev.secret: the file \"/run/nowhere\" cannot be read: entity not found",
+        ),
+        (
+            "{ file: run/nowhere }",
+            "tenants.shop.dev.secret: the file \"/etc/gateway/run/nowhere\" cannot be read: entity not found",
+        ),
+        (
+            "{ file: 5e987ac6d2e04d95a9d8f0d1 }",
+            "tenants.shop.dev.secret: the file cannot be read: entity not found",
+        ),
+        ("{ env: shop_secret }", "tenants.shop.dev.secret: the variable shop_secret is not set"),
+        ("{ env: '${OTHER_SECRET}' }", "tenants.shop.dev.secret: env takes the name of a variable alone…"),
+        (
+            "{ file: /run/blank }",
+            "tenants.shop.dev.secret: the secret is empty; it comes from the file \"/run/blank\"",
+        ),
+        ("{ file: /run/binary }", "tenants.shop.dev.secret: the file \"/run/binary\" is not UTF-8"),
+        (
+            "{ file: /run/wide }",
+            "tenants.shop.dev.secret: the file \"/run/wide\" is UTF-16; save it as UTF-8",
+        ),
         ("{ file: /run/marked }", control),
-        ("{ file: /run/large }", "tenants.shop.dev.secret: the file is larger than 64 KiB"),
+        ("{ file: /run/large }", "tenants.shop.dev.secret: the file \"/run/large\" is larger than 64 KiB"),
         ("{ value: '' }", "tenants.shop.dev.secret.value: empty"),
         ("{ value: \"\\n\" }", "tenants.shop.dev.secret: the secret is empty"),
         ("{ value: \"a\\0b\" }", control),
@@ -75,6 +98,44 @@ fn secrets() {
     }));
     let forgotten_colon = bad(&tenant(", dev: { key: devkey, secret: { 5e987ac6d2e04d95a9d8f0d1 } }"));
     assert_eq!(forgotten_colon.lines().count(), 2, "{forgotten_colon}");
+}
+
+/// Nothing is ever forwarded with a placeholder, and what was probably not meant is told.
+#[test]
+fn secrets_that_nobody_filled_in() {
+    let dev = |key: &str, secret: &str| tenant(&format!(", dev: {{ key: {key}, secret: {secret} }}"));
+    let key = "115cc609860982ede0e3bdd4";
+    let rows = [
+        ("{ env: TEMPLATE }", "the variable TEMPLATE holds a template that was not filled in…"),
+        ("{ env: UNEXPANDED }", "the variable UNEXPANDED holds the name of a variable…"),
+        ("{ env: CHANGE_ME }", "the variable CHANGE_ME holds a placeholder in place of a secret"),
+        ("{ file: /run/replace }", "the file \"/run/replace\" holds a placeholder in place of a secret"),
+        ("{ value: <secret> }", "the secret holds a placeholder in angle brackets in place of a secret"),
+    ];
+    for (secret, expected) in rows {
+        check(&[(dev(key, secret), &*format!("tenants.shop.dev.secret: {expected}"))]);
+    }
+    check(&[
+        (dev("'{{ key }}'", "{ env: OTHER_SECRET }"), "tenants.shop.dev.key: this is a template…"),
+        (dev("your-dev-key", "{ env: OTHER_SECRET }"), "tenants.shop.dev.key: this is a placeholder…"),
+    ]);
+    let rows = [
+        ("{ env: BLANKS }", "the variable BLANKS has blanks around the secret"),
+        ("{ env: QUOTES }", "the variable QUOTES has quotes around the secret"),
+        ("{ env: LINE }", "the variable LINE holds NAME=value"),
+        ("{ file: /run/secret }", "the file \"/run/secret\" holds no 24 letters and digits"),
+    ];
+    for (secret, expected) in rows {
+        let config = good(&dev(key, secret));
+        let warned: Vec<_> =
+            config.warnings.iter().filter(|warning| warning.starts_with("tenants.shop.dev")).collect();
+        assert!(warned.len() == 1 && warned[0].contains(expected), "{secret}: {warned:?}");
+        assert!(SECRETS.iter().all(|secret| !warned[0].contains(secret)), "{warned:?}");
+    }
+    let config = good(&dev("devkey", "{ env: SHOP_MASTER_SECRET }"));
+    let expected =
+        "tenants.shop.dev.key: the key is not 24 letters and digits, as those of the vendor are (line 3)";
+    assert!(config.warnings.iter().any(|warning| warning == expected), "{:?}", config.warnings);
 }
 
 #[test]
@@ -125,7 +186,7 @@ fn tenants() {
         ("app: { key: b1 }", "app.secret: missing"),
         ("app: b1", "app: expected a section"),
         ("dev: null", "app: missing"),
-        ("APP, region: peking", "region: expected one of: default, beijing"),
+        ("APP, region: peking", "region: expected one of: default, beijing; \"peking\" is none of them"),
         ("APP, budgets: { broadcast: { window: 24h } }", "budgets.broadcast.limit: missing"),
         ("APP, budgets: { push: { limit: 0 } }", "budgets.push.limit: 0 is not within 1 and 4294967295"),
         ("APP, vendor: { ca: x }", "vendor.ca: unknown key"),
@@ -134,7 +195,7 @@ fn tenants() {
         check(&[(second(fields), &*format!("tenants.b.{expected}"))]);
     }
     check(&[(
-        second(&format!("app: {{ key: {}, SECRET }}", "k".repeat(129))),
+        second(&format!("app: {{ key: {}, SECRET }}", "k1".repeat(65))),
         "tenants.b.app.key: expected a key…",
     )]);
 }
@@ -200,7 +261,10 @@ fn callers() {
         ("TOKEN, tenants: [ shop ], allow: [ push ], broadcast: 1", "broadcast: expected true or false"),
         ("TOKEN, tenants: [ shop ], allow: [ push ], reserve: 5", "reserve: expected…"),
         ("TOKEN, tenants: [ shop ], allow: [ push ], reserve: { push: 0 }", "reserve.push: 0 is not…"),
-        ("TOKEN, tenants: [ shop ], allow: [ push ], reserve: { pushes: 5 }", "reserve.pushes: …"),
+        (
+            "TOKEN, tenants: [ shop ], allow: [ push ], reserve: { pushes: 5 }",
+            "reserve.pushes: unknown key; did you mean push?",
+        ),
         (
             "TOKEN, tenants: [ shop ], allow: [ push ], reserve: { broadcast: 5 }",
             "reserve.broadcast: none of this caller's tenants has this budget",

@@ -21,7 +21,7 @@ callers:
 "
     );
     let expected = "\
-listeners[0].address: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080
+listeners[0].address: expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080, not \"here\"
 listeners[1].address: missing
 listeners[1].adress: unknown key; did you mean address?
 admin.address: must be a loopback address such as 127.0.0.1:9090, or admin.token must be given
@@ -29,18 +29,18 @@ vendor.api: expected https://host or https://host:port
 vendor.connect_timeout: must be longer than 0
 budgets.push.limit: 0 is not within 1 and 4294967295
 budgets.broadcast.window: missing
-guard: expected a duration such as 500ms, 10s, 1m30s or 24h
-limits.in_flight: expected an integer from 1 to 1000000
+guard: expected a duration such as 500ms, 10s, 1m30s or 24h, not \"soon\"
+limits.in_flight: expected an integer from 1 to 1000000, not \"many\"
 limits.json_body: must be more than 0
 tenants.Shop: a tenant's name is 1 to 63 of a-z, 0-9 and -, and does not begin with -
 tenants.Shop.app.secret: the variable NOT_SET is not set
 tenants.group-a: a tenant's name does not begin with group-: callers write that to mean its group key
 tenants.group-a.app: missing
-tenants.group-a.dev.secret: the file cannot be read: entity not found
+tenants.group-a.dev.secret: the file \"/etc/gateway/nowhere\" cannot be read: entity not found
 tenants.group-a.dev.key: expected a text; write it in quotes
 callers.orders.tokens[0].sha256: expected the 64 hexadecimal digits that `jpush-gateway token new` prints
-callers.orders.tenants[0]: there is no tenant \"shop\"
-callers.orders.allow[0]: expected one of: push, file, group, schedule, image, device, report
+callers.orders.tenants[0]: there is no tenant \"shop\"; did you mean Shop?
+callers.orders.allow[0]: expected one of: push, file, group, schedule, image, device, report; \"pushes\" is none of them; did you mean push?
 callers.orders.weight: 0 is not within 1 and 1000
 callers.other.tenants: must not be empty
 callers.other.state_file: unknown key
@@ -70,12 +70,12 @@ fn values_out_of_bounds() {
     let rows = [
         ("workers: 0", "workers: 0 is not within 1 and 1024"),
         ("workers: 1025", "workers: 1025 is not within 1 and 1024"),
-        ("workers: '2'", "workers: expected an integer from 1 to 1024"),
+        ("workers: '2'", "workers: expected an integer from 1 to 1024, not \"2\""),
         ("guard: 5", "guard: a duration needs a unit, such as 500ms, 10s or 24h"),
         ("guard: -5s", "guard: expected a duration…"),
         ("guard: ''", "guard: expected a duration…"),
-        ("guard: 31d 1ns", "guard: more than 31 days"),
-        ("guard: 9999999999s", "guard: more than 31 days"),
+        ("guard: 31d 1ns", "guard: expected at most 31 days, not…"),
+        ("guard: 9999999999s", "guard: expected at most 31 days, not…"),
         ("guard: 18446744073709551615s1000ms", "guard: expected a duration…"),
         ("guard: [ 5s ]", "guard: expected a duration…"),
         ("drain: { deadline: 0s }", "drain.deadline: must be longer than 0"),
@@ -149,13 +149,13 @@ fn faults_of_shared_budgets() {
 #[test]
 fn values_out_of_bounds_after_the_limits() {
     let rows = [
-        ("audit: on", "audit: expected stderr or { file: PATH }"),
+        ("audit: on", "audit: expected stderr or { file: PATH }, not \"on\""),
         ("audit: {}", "audit.file: missing"),
         ("audit: { file: x, path: y }", "audit.path: unknown key"),
         ("audit: { file: '' }", "audit.file: empty"),
         ("files: { max: 0 }", "files.max: must be more than 0"),
         ("files: { line_bytes: 0 }", "files.line_bytes: must be more than 0"),
-        ("files: { txt: maybe }", "files.txt: expected one of: enforce, report"),
+        ("files: { txt: maybe }", "files.txt: expected one of: enforce, report; \"maybe\" is none of them"),
         ("files: { txt: true }", "files.txt: expected one of: enforce, report"),
         ("images: { max: 0 }", "images.max: must be more than 0"),
         ("images: { oppo: { big: { sizes: [] } } }", "images.oppo.big.sizes: must not be empty"),
@@ -167,19 +167,19 @@ fn values_out_of_bounds_after_the_limits() {
         ("images: { oppo: { icon: { sizes: 5x5 } } }", "images.oppo.icon.sizes: expected a list"),
         (
             "images: { oppo: { icon: { mode: on } } }",
-            "images.oppo.icon.mode: expected one of: enforce, report",
+            "images.oppo.icon.mode: expected one of: enforce, report; \"on\" is none of them",
         ),
         ("budgets: { push: { limit: 4294967296 } }", "budgets.push.limit: 4294967296 is not within…"),
         ("budgets: { push: { limit: 1e3 } }", "budgets.push.limit: expected an integer…"),
         ("budgets: { push: { window: 999us } }", "budgets.push.window: must be at least 1ms"),
         ("budgets: { push: { window: 0s } }", "budgets.push.window: must be longer than 0"),
-        ("budgets: { push: { window: 32d } }", "budgets.push.window: more than 31 days"),
+        ("budgets: { push: { window: 32d } }", "budgets.push.window: expected at most 31 days, not \"32d\""),
         ("budgets: { push: { burst: 0 } }", "budgets.push.burst: 0 is not within 1 and 4294967295"),
         (
             "budgets: { push: { burst: 601 } }",
             "budgets.push: a burst of 601 can never be had within a limit of 600",
         ),
-        ("budgets: { pushes: { limit: 1 } }", "budgets.pushes: unknown key"),
+        ("budgets: { pushes: { limit: 1 } }", "budgets.pushes: unknown key; did you mean push?"),
         ("admin: { address: 192.0.2.1:9090 }", "admin.address: must be a loopback address…"),
         ("admin: { token: { sha256: x } }", "admin.token.sha256: expected the 64 hexadecimal digits…"),
         ("admin: { token: {} }", "admin.token.sha256: …"),
@@ -195,7 +195,7 @@ fn values_out_of_bounds_after_the_limits() {
             "vendor.proxy: a user or a password has no place here",
         ),
         ("vendor: { proxy: 'http://proxy:3128/path' }", "vendor.proxy: it ends with the host or the port…"),
-        ("vendor: { forward_trace: yes }", "vendor.forward_trace: expected true or false"),
+        ("vendor: { forward_trace: yes }", "vendor.forward_trace: expected true or false, not \"yes\""),
         ("vendor: { response_timeout: 0s }", "vendor.response_timeout: must be longer than 0"),
         ("\"a\\nb\": 1", "\"a\\nb\": unknown key"),
         ("Guard: 5s", "Guard: unknown key; did you mean guard?"),
@@ -238,10 +238,103 @@ fn listeners() {
 /// Texts for every key that is still to come: one that switches it on, one of a wrong type.
 #[test]
 fn cids_and_the_guard_have_their_forms() {
-    assert_eq!(bad(&tenant(", cid: on")), "tenants.shop.cid: expected one of: off, inject");
+    assert_eq!(
+        bad(&tenant(", cid: on")),
+        "tenants.shop.cid: expected one of: off, inject; \"on\" is none of them"
+    );
     assert_eq!(bad(&tenant(", cid_batch: 0")), "tenants.shop.cid_batch: 0 is not within 1 and 1000");
     assert_eq!(bad(&tenant(", cid_batch: 1001")), "tenants.shop.cid_batch: 1001 is not within 1 and 1000");
     assert!(
         bad(&tenant(", resend_guard: 2")).starts_with("tenants.shop.resend_guard: a duration needs a unit")
     );
+}
+
+/// What was written, and what was probably meant: every place that takes one of a few words.
+#[test]
+fn words_that_are_not_known() {
+    let rows = [
+        (top("limit: {}"), "limit: unknown key; did you mean limits?"),
+        (top("limits: { jsonBody: 1MiB }"), "limits.jsonBody: unknown key; did you mean json_body?"),
+        (
+            top("budgets: { brodcast: { limit: 1, window: 1s } }"),
+            "budgets.brodcast: unknown key; did you mean broadcast?",
+        ),
+        (top("vendor: { time_out: 1s }"), "vendor.time_out: unknown key"),
+        (
+            tenant(", budgets: { fiel: { limit: 1 } }"),
+            "tenants.shop.budgets.fiel: unknown key; did you mean file?",
+        ),
+        (
+            tenant(", cid: injekt"),
+            "tenants.shop.cid: expected one of: off, inject; \"injekt\" is none of them; did you mean inject?",
+        ),
+        (
+            tenant(", region: Beijing"),
+            "tenants.shop.region: expected one of: default, beijing; \"Beijing\" is none of them; did you mean beijing?",
+        ),
+        (
+            top("files: { txt: enforced }"),
+            "files.txt: expected one of: enforce, report; \"enforced\" is none of them; did you mean enforce?",
+        ),
+        (
+            top("").replace("[ shop ]", "[ shpo ]"),
+            "callers.orders.tenants[0]: there is no tenant \"shpo\"; did you mean shop?",
+        ),
+        (top("").replace("[ shop ]", "[ news ]"), "callers.orders.tenants[0]: there is no tenant \"news\""),
+        (
+            top("").replace("[ push ]", "[ pusch ]"),
+            "callers.orders.allow[0]: expected one of: push, file, group, schedule, image, device, report; \
+             \"pusch\" is none of them; did you mean push?",
+        ),
+        (
+            caller(", reserve: { devise: 5 }"),
+            "callers.orders.reserve.devise: unknown key; did you mean device?",
+        ),
+        (caller(", broadcast: no"), "callers.orders.broadcast: expected true or false, not \"no\""),
+        (
+            top("limits: { json_body: 1MB }"),
+            "limits.json_body: expected a size such as 50KiB, 10MiB or a number of bytes, not \"1MB\"",
+        ),
+        (top("audit: stdout"), "audit: expected stderr or { file: PATH }, not \"stdout\""),
+        // What may be a secret is not repeated.
+        (tenant(&format!(", cid: {}", SECRETS[0])), "tenants.shop.cid: expected one of: off, inject"),
+        (
+            top("").replace("[ shop ]", &format!("[ {} ]", SECRETS[0])),
+            "callers.orders.tenants[0]: there is no tenant of this name",
+        ),
+        (
+            tenant(", dev: { key: devkey, secret: { flie: x } }"),
+            "tenants.shop.dev.secret: expected one of { env: NAME }, { file: PATH }, { value: TEXT }\n\
+             tenants.shop.dev.secret: an unknown key, not shown because it may be a secret; did you mean file?",
+        ),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(bad(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn faults_name_the_line_of_their_key() {
+    let text = format!(
+        "listeners:\n- address: here\nguard: soon\ntenants:\n  shop:\n    app:\n      key: appkey\n      secret:\n        env: NOT_SET\n    colour: red\n\
+         callers:\n  orders:\n    tokens:\n    - sha256: {DIGEST}\n    tenants:\n    - shpo\n    allow: [ push,\n      pusch ]\n  news: {{}}\n"
+    );
+    let faults = read(&text).err().expect("bad");
+    let places: Vec<_> = faults.iter().map(|fault| (fault.path(), fault.line())).collect();
+    let expected = [
+        ("listeners[0].address", Some(2)),
+        ("guard", Some(3)),
+        ("tenants.shop.app.secret", Some(8)),
+        ("tenants.shop.colour", Some(10)),
+        ("callers.orders.tenants[0]", Some(16)),
+        ("callers.orders.allow[1]", Some(18)),
+        ("callers.news.tokens", Some(19)),
+        ("callers.news.tenants", Some(19)),
+        ("callers.news.allow", Some(19)),
+    ];
+    assert_eq!(places, expected);
+    let first = faults.iter().next().expect("a fault").to_string();
+    assert!(first.starts_with("listeners[0].address: expected") && first.ends_with(" (line 2)"), "{first}");
+    let marked = read(&format!("\u{feff}{text}")).err().expect("bad");
+    assert_eq!(marked, faults);
 }

@@ -37,11 +37,18 @@ impl Default for Fixture {
                 ("NEWLINES", "\r\n\n"),
                 ("TWO_LINES", "hunter2-from-file\nhunter2-from-file\n"),
                 ("TAB", "hunter2-from-file\thunter2-from-file"),
+                ("BLANKS", " 5e987ac6d2e04d95a9d8f0d1"),
+                ("QUOTES", "\"5e987ac6d2e04d95a9d8f0d1\""),
+                ("LINE", "SHOP_SECRET=5e987ac6d2e04d95a9d8f0d1"),
+                ("TEMPLATE", "{{ shop_master_secret }}"),
+                ("UNEXPANDED", "${SHOP_MASTER_SECRET}"),
+                ("CHANGE_ME", "change-me"),
             ]),
             files: HashMap::from([
                 ("/etc/gateway/secret", b"hunter2-from-file\r\n".to_vec()),
                 ("/run/secret", b"hunter2-from-file".to_vec()),
                 ("/run/blank", b"\n".to_vec()),
+                ("/run/replace", b"replace-me\n".to_vec()),
                 ("/run/binary", vec![0xff, 0xff]),
                 ("/run/wide", vec![0xff, 0xfe, b'x', 0]),
                 ("/run/marked", "\u{feff}hunter2-from-file".into()),
@@ -136,10 +143,23 @@ pub(super) fn good(text: &str) -> Config {
     read(text).unwrap_or_else(|faults| panic!("{text}\n{faults}"))
 }
 
+/// The warnings but those of the short keys and secrets of the tests.
+pub(super) fn warnings(config: &Config) -> Vec<&str> {
+    let warnings = config.warnings.iter().map(String::as_str);
+    warnings.filter(|warning| !warning.contains("24 letters and digits")).collect()
+}
+
 /// The faults of a text, one a line.
 #[track_caller]
 pub(super) fn bad(text: &str) -> String {
-    read(text).err().unwrap_or_else(|| panic!("good:\n{text}")).to_string()
+    let faults = read(text).err().unwrap_or_else(|| panic!("good:\n{text}"));
+    faults.iter().map(without_line).collect::<Vec<_>>().join("\n")
+}
+
+fn without_line(fault: &Fault) -> String {
+    let said = fault.to_string();
+    let place = fault.line().map_or_else(String::new, |line| format!(" (line {line})"));
+    said.strip_suffix(&place).unwrap_or_else(|| panic!("no line in: {said}")).to_owned()
 }
 
 /// Each text gives exactly this one fault, or one that begins with it where it ends with `…`.

@@ -110,15 +110,16 @@ fn files_are_loaded_with_what_they_refer_to() {
             .map_err(|faults| faults.to_string())
     };
     assert_eq!(with("{ file: secret }"), Ok("from a file".to_owned()));
-    let at = |problem: &str| Err(format!("tenants.shop.app.secret: {problem}"));
-    assert_eq!(with("{ file: large }"), at("the file is larger than 64 KiB"));
-    assert_eq!(with("{ file: folder }"), at("the file is not a regular file"));
+    let at = |problem: &str| Err(format!("tenants.shop.app.secret: {problem} (line 3)"));
+    let file = |name: &str| format!("the file {:?}", folder.0.join(name));
+    assert_eq!(with("{ file: large }"), at(&format!("{} is larger than 64 KiB", file("large"))));
+    assert_eq!(with("{ file: folder }"), at(&format!("{} is not a regular file", file("folder"))));
     assert_eq!(
         with("{ env: JPUSH_GATEWAY_TEST_NOT_SET }"),
         at("the variable JPUSH_GATEWAY_TEST_NOT_SET is not set")
     );
     assert!(with("{ env: PATH }").is_ok_and(|path| !path.is_empty()));
-    assert!(with("{ file: none }").is_err_and(|faults| faults.contains("the file cannot be read")));
+    assert!(with("{ file: none }").is_err_and(|faults| faults.contains(&file("none"))));
 }
 
 #[test]

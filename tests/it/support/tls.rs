@@ -97,7 +97,9 @@ pub(crate) struct Wallet(Mutex<Option<Arc<CertifiedKey>>>);
 impl Wallet {
     pub(crate) fn new(identity: Option<&Identity>) -> Arc<Self> {
         let wallet = Self(Mutex::default());
-        identity.into_iter().for_each(|identity| wallet.renew(identity));
+        if let Some(identity) = identity {
+            wallet.renew(identity);
+        }
         Arc::new(wallet)
     }
 

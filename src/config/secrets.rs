@@ -1,0 +1,219 @@
+//! Secrets and keys as they were filled in: a placeholder that nobody replaced is a fault, and what was probably not meant
+//! is a warning. No part of them is quoted.
+
+use super::reader::Value;
+
+/// Where a secret comes from, as a message names it: `the variable SHOP_SECRET`.
+pub(super) struct Origin(pub(super) String);
+
+/// Judges a secret that is not empty. `None`: it is certainly no secret, which is reported.
+pub(super) fn judge(value: &Value<'_>, Origin(origin): &Origin, text: &str) -> Option<()> {
+    if let Some(placeholder) = placeholder(text) {
+        return value.refuse(format!("{origin} holds {placeholder} in place of a secret"));
+    }
+    if let Some(slip) = slip(text) {
+        value.warning(&format!("{origin} {slip}"));
+    }
+    Some(())
+}
+
+/// Judges a key in the same way.
+pub(super) fn judge_key(value: &Value<'_>, text: &str) -> Option<()> {
+    if let Some(placeholder) = placeholder(text) {
+        return value.refuse(format!("this is {placeholder} in place of a key"));
+    }
+    if !has_vendor_form(text) {
+        value.warning("the key is not 24 letters and digits, as those of the vendor are");
+    }
+    Some(())
+}
+
+/// What a text is that certainly nobody got from the vendor.
+fn placeholder(text: &str) -> Option<&'static str> {
+    let text = text.trim_matches(|letter: char| letter.is_whitespace() || "\"'`".contains(letter));
+    // Of `NAME=value` it is the value.
+    let text = text.split_once('=').filter(|(name, _)| is_name(name)).map_or(text, |(_, value)| value);
+    let between =
+        |open: &str, close: &str| text.split_once(open).is_some_and(|(_, behind)| behind.contains(close));
+    let is_variable = text.strip_prefix('$').is_some_and(is_name);
+    if is_variable || between("${", "}") || between("$(", ")") || is_windows_variable(text) {
+        return Some("the name of a variable that nothing was put in for");
+    }
+    if between("{{", "}}") || between("<%", "%>") || between("#{", "}") {
+        return Some("a template that was not filled in");
+    }
+    if text.starts_with('<') && text.ends_with('>') {
+        return Some("a placeholder in angle brackets");
+    }
+    if text.starts_with("vault:") || text.starts_with("op://") || text.starts_with("arn:aws:secretsmanager:")
+    {
+        return Some("a reference that nothing was put in for");
+    }
+    is_placeholder_word(text).then_some("a placeholder")
+}
+
+/// `changeme`, `REPLACE-ME`, `your_master_secret`, `xxxxxx`: letters alone count.
+fn is_placeholder_word(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "changeit",
+        "dummy",
+        "fixme",
+        "insecure",
+        "mastersecret",
+        "none",
+        "null",
+        "placeholder",
+        "redacted",
+        "secret",
+        "tbd",
+        "todo",
+        "undefined",
+    ];
+    const BEGINNINGS: &[&str] = &[
+        "changeme",
+        "changethis",
+        "insertyour",
+        "putyour",
+        "replaceme",
+        "replacethis",
+        "replacewith",
+        "todochange",
+    ];
+    let letters: String =
+        text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
+    let is_yours = || {
+        letters.starts_with("your")
+            && ["secret", "key", "here", "value"].iter().any(|end| letters.ends_with(end))
+    };
+    let is_one_letter = || {
+        let mut all = text.chars();
+        let first = all.next();
+        text.len() > 2 && all.all(|letter| Some(letter) == first)
+    };
+    WORDS.contains(&letters.as_str())
+        || BEGINNINGS.iter().any(|beginning| letters.starts_with(beginning))
+        || is_yours()
+        || is_one_letter()
+}
+
+/// What is probably not meant in a secret that may be one.
+fn slip(text: &str) -> Option<&'static str> {
+    if text.trim() != text {
+        return Some("has blanks around the secret; they are sent as part of it");
+    }
+    if ["\"", "'", "`"].iter().any(|quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote))
+    {
+        return Some("has quotes around the secret; they are sent as part of it");
+    }
+    if text.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.is_empty()) {
+        return Some("holds NAME=value; only what stands behind the equals sign is probably meant");
+    }
+    (!has_vendor_form(text)).then_some("holds no 24 letters and digits, as the secrets of the vendor are")
+}
+
+/// Keys and secrets of the vendor are 24 letters and digits; its older SDKs accept nothing else.
+fn has_vendor_form(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// A name as shells and `.env` files have them.
+pub(super) fn is_name(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.bytes().all(letter) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
+/// `%NAME%`
+fn is_windows_variable(text: &str) -> bool {
+    text.strip_prefix('%').and_then(|text| text.strip_suffix('%')).is_some_and(is_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_told_from_secrets() {
+        for text in [
+            "${SHOP_SECRET}",
+            "$SHOP_SECRET",
+            "${file:shop}",
+            "$(cat secret)",
+            "%SHOP_SECRET%",
+            "{{ shop_secret }}",
+            "prefix-{{.Values.secret}}",
+            "<%= secret %>",
+            "#{secret}",
+            "<secret>",
+            "<your master secret>",
+            "<no value>",
+            "changeme",
+            "CHANGE-ME",
+            "change_me_please",
+            "replace-me",
+            "ReplaceMe",
+            "REPLACE_WITH_SECRET",
+            "your-secret",
+            "YOUR_MASTER_SECRET",
+            "your-secret-here",
+            "\"changeme\"",
+            " ${X} ",
+            "SECRET=${X}",
+            "SECRET=changeme",
+            "xxx",
+            "xxxxxxxxxxxxxxxxxxxxxxxx",
+            "************",
+            "000000",
+            "...",
+            "todo",
+            "TBD",
+            "placeholder",
+            "null",
+            "None",
+            "undefined",
+            "master_secret",
+            "vault:secret/data/shop#key",
+            "op://vault/shop/secret",
+        ] {
+            assert!(placeholder(text).is_some(), "{text}");
+        }
+        for text in [
+            "5e987ac6d2e04d95a9d8f0d1",
+            "hunter2-from-file",
+            "odd/secret+of=market&26 1",
+            "$1$abc$xyz",
+            "a<b>c",
+            "{abc}",
+            "yourself",
+            "x",
+            "xx",
+            "100%",
+            "secret7",
+            "p$ssw{rd}",
+            "nextSecretOfShop20261122",
+        ] {
+            assert_eq!(placeholder(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn slips_are_warned_of() {
+        let rows = [
+            ("5e987ac6d2e04d95a9d8f0d1", None),
+            (" 5e987ac6d2e04d95a9d8f0d1", Some("blanks")),
+            ("5e987ac6d2e04d95a9d8f0d1\u{a0}", Some("blanks")),
+            ("\"5e987ac6d2e04d95a9d8f0d1\"", Some("quotes")),
+            ("'5e987ac6d2e04d95a9d8f0d1'", Some("quotes")),
+            ("SHOP_SECRET=5e987ac6d2e04d95a9d8f0d1", Some("NAME=value")),
+            ("5e987ac6d2e04d95a9d8f0d", Some("24")),
+            ("5e987ac6d2e04d95a9d8f0d11", Some("24")),
+            ("5e987ac6-2e04-d95a9d8f0d", Some("24")),
+            ("odd/secret+of=market&26 1", Some("24")),
+            ("AAAAAAAAAAAAAAAAAAAAAAA=", Some("24")),
+        ];
+        for (text, expected) in rows {
+            let said = slip(text);
+            assert_eq!(said.is_some(), expected.is_some(), "{text}: {said:?}");
+            assert!(said.unwrap_or_default().contains(expected.unwrap_or_default()), "{text}: {said:?}");
+        }
+    }
+}
