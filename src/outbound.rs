@@ -79,7 +79,7 @@ impl VendorRequest {
         trace: Trace,
         payload: Payload,
     ) -> Self {
-        let target = target(grant.tenant().region, grant.operation().host, inbound);
+        let target = target(grant, inbound);
         let mut head = Message::to(grant.operation().method, &target, payload.len())
             .field("Host", host)
             .field("Authorization", grant.credential().authorization())
@@ -112,8 +112,9 @@ impl VendorRequest {
     }
 }
 
-/// The target as it was matched, with the query as it came.
-fn target<'t>(region: Region, host: Host, inbound: &'t Inbound<'_>) -> Cow<'t, str> {
+/// The target as the vendor sees it: the path as it was matched, with the query as it came.
+pub fn target<'t>(grant: &Grant, inbound: &'t Inbound<'_>) -> Cow<'t, str> {
+    let (region, host) = (grant.tenant().region, grant.operation().host);
     if let (true, Region::Default, Some(target)) =
         (inbound.path.is_as_sent(), region, inbound.uri.path_and_query())
     {
@@ -138,7 +139,7 @@ const BEIJING_PATHS: [(&str, &str); 4] = [
 ];
 
 /// The path the Beijing data centre uses for a call.
-pub fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
+fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
     if host == Host::Report {
         return Cow::Owned(format!("/v3/report{}", path.trim_start_matches("/v3")));
     }

@@ -120,7 +120,7 @@ impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::HostOff => Self::UnknownEndpoint,
-            Denied::Forbidden | Denied::TenantRequired => Self::Denied(denied),
+            Denied::Forbidden(_) | Denied::TenantRequired => Self::Denied(denied),
         }
     }
 }
@@ -139,7 +139,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unauthenticated(_) => "unauthenticated",
-            Self::Denied(Denied::Forbidden) => "forbidden",
+            Self::Denied(Denied::Forbidden(_)) => "forbidden",
             Self::Denied(Denied::TenantRequired) => "tenant-required",
             Self::BadPath(_) => "bad-path",
             Self::BadRequest(_) | Self::Unroutable(_) => "bad-request",
@@ -169,7 +169,7 @@ impl Refusal {
     pub fn status(&self, family: Family) -> StatusCode {
         match self {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
-            Self::Denied(Denied::Forbidden) => StatusCode::FORBIDDEN,
+            Self::Denied(Denied::Forbidden(_)) => StatusCode::FORBIDDEN,
             Self::UnknownEndpoint | Self::Denied(Denied::HostOff) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             // The file and image APIs answer an oversize upload with 400 and 1103.
@@ -203,15 +203,15 @@ impl Refusal {
     pub fn code(&self, family: Family) -> u32 {
         match (self, family) {
             (Self::Unauthenticated(_), Family::File) => 1101,
-            (Self::Unauthenticated(_) | Self::Denied(Denied::Forbidden), Family::V4) => 23001,
+            (Self::Unauthenticated(_) | Self::Denied(Denied::Forbidden(_)), Family::V4) => 23001,
             (
                 Self::Unauthenticated(Unidentified::Missing | Unidentified::Ended)
                 | Self::Denied(Denied::TenantRequired),
                 _,
             ) => 1002,
             (Self::Unauthenticated(Unidentified::Wrong | Unidentified::OtherCaller), _) => 1004,
-            (Self::Denied(Denied::Forbidden), Family::File) => 1105,
-            (Self::Denied(Denied::Forbidden), _) => 2007,
+            (Self::Denied(Denied::Forbidden(_)), Family::File) => 1105,
+            (Self::Denied(Denied::Forbidden(_)), _) => 2007,
             (
                 Self::UnknownEndpoint | Self::Denied(Denied::HostOff) | Self::MethodNotAllowed { .. },
                 Family::V4,
@@ -364,6 +364,7 @@ impl Envelope {
 mod tests {
     use super::*;
     use crate::body::Rule;
+    use crate::tenant::Lack;
 
     fn place(name: &str) -> Place {
         Place::Known(OperationId::named(name).expect("an operation"))
@@ -391,9 +392,9 @@ mod tests {
             (Unidentified::Ended.into(), "push", 401, 1002),
             (Unidentified::Wrong.into(), "file-list", 401, 1101),
             (Unidentified::Missing.into(), "image-v4-oppo", 401, 23001),
-            (Denied::Forbidden.into(), "push", 403, 2007),
-            (Denied::Forbidden.into(), "file-get", 403, 1105),
-            (Denied::Forbidden.into(), "image-v4-oppo", 403, 23001),
+            (Denied::Forbidden(Lack::Tenant).into(), "push", 403, 2007),
+            (Denied::Forbidden(Lack::Tenant).into(), "file-get", 403, 1105),
+            (Denied::Forbidden(Lack::Tenant).into(), "image-v4-oppo", 403, 23001),
             (Denied::TenantRequired.into(), "push", 400, 1002),
             (Denied::HostOff.into(), "image-v4-oppo", 404, 21001),
             (BadPath::Escape.into(), "push", 400, 1003),

@@ -14,7 +14,7 @@ use jpush_gateway::operation::{
 };
 use jpush_gateway::refusal::Refusal;
 use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
-use jpush_gateway::tenant::{Denied, Directory};
+use jpush_gateway::tenant::{Denied, Directory, Lack};
 use jpush_gateway::vendor::{CircuitOpen, Standing};
 use serde_yaml::Value;
 
@@ -121,7 +121,7 @@ fn refusals() -> Vec<Refusal> {
         Unidentified::Missing.into(),
         Unidentified::Wrong.into(),
         Unidentified::OtherCaller.into(),
-        Denied::Forbidden.into(),
+        Denied::Forbidden(Lack::Tenant).into(),
         Denied::TenantRequired.into(),
         BadPath::Escape.into(),
         Refusal::BadRequest("".into()),

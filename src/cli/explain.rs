@@ -1,38 +1,55 @@
 //! `explain`: what would become of a call, without making it.
+//!
+//! The stages are the gateway's own, in its order: reading the head, finding the operation, authorizing, judging what
+//! needs no body. Only who calls is taken at its word, because the configuration holds no token.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use serde::Serialize;
 
 use super::{BAD, Explain, GOOD, complain, print};
-use crate::body::{Facts, Reach};
-use crate::budget::Budgets;
-use crate::config::{self, Region};
-use crate::operation::{self, Audience, BodyRule, OPERATIONS, OperationId, Path};
-use crate::outbound::beijing_path;
+use crate::auth::Unidentified;
+use crate::body::{self, Facts, Reach, Subject};
+use crate::budget::{Budgets, Moment};
+use crate::config::{self, Config};
+use crate::gateway::{Reading, read};
+use crate::operation::{self, Audience, BodyRule, OperationId, Path};
+use crate::outbound::{Inbound, target};
 use crate::refusal::{Place, Refusal};
-use crate::tenant::{Directory, Grant, Wishes};
+use crate::request::Head;
+use crate::tenant::{Denied, Directory, Grant, Lack, Wishes};
 
 pub(super) fn run(arguments: &Explain) -> ExitCode {
     let config = match config::load(&arguments.file.config) {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
     };
-    let directory = Arc::new(Directory::new(&config, &Budgets::default()));
-    match decide(&directory, arguments) {
-        Ok(forwarded) => {
-            print(&forwarded.render(arguments.json));
-            GOOD
-        }
-        Err(refused) => {
-            print(&refused.render(arguments.json));
-            ExitCode::from(BAD)
-        }
-    }
+    let outcome = Question { config: &config, arguments }.decide();
+    print(&if arguments.json { to_json(&outcome) } else { outcome.render() });
+    if matches!(outcome, Outcome::Refused(_)) { ExitCode::from(BAD) } else { GOOD }
 }
 
-/// A call that would be forwarded.
+/// What would become of a call.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    /// It would be answered by the gateway itself, and not refused.
+    Local(Answered),
+    /// It would be forwarded.
+    Forwarded(Forwarded),
+    /// It would be refused.
+    Refused(Refused),
+}
+
+#[derive(Serialize)]
+struct Answered {
+    local: bool,
+    status: u16,
+    message: &'static str,
+}
+
 #[derive(Serialize)]
 struct Forwarded {
     operation: &'static str,
@@ -42,6 +59,7 @@ struct Forwarded {
     key: String,
     scope: &'static str,
     budgets: Vec<Draws>,
+    refused_if: Vec<RefusedIf>,
     quota: Option<String>,
     body_rule: &'static str,
     vendor_url: String,
@@ -56,95 +74,200 @@ struct Draws {
     when: Option<&'static str>,
 }
 
-/// A call that would be refused.
+/// What in the body makes that the call is refused.
+#[derive(Serialize)]
+struct RefusedIf {
+    when: &'static str,
+    #[serde(flatten)]
+    refused: Refused,
+}
+
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "the names are keys of the JSON")]
 struct Refused {
     refused: bool,
     status: u16,
-    reason: &'static str,
-    code: u32,
+    /// Not of what is no request at all: its answer has a status and nothing else.
+    reason: Option<&'static str>,
+    code: Option<u32>,
     message: String,
+    /// What a forbidden call would need: tenant, scope, credential or broadcast. No answer tells it.
+    lacks: Option<&'static str>,
+    why: Option<String>,
 }
 
-impl Refused {
-    fn of(refusal: &Refusal, place: Place) -> Self {
-        let (status, code) = refusal.outcome(place);
-        let (reason, message) = (refusal.reason(), refusal.to_string());
-        Self { refused: true, status: status.as_u16(), reason, code, message }
-    }
+struct Question<'q> {
+    config: &'q Config,
+    arguments: &'q Explain,
+}
 
-    fn render(&self, json: bool) -> String {
-        if json {
-            return to_json(self);
+impl Question<'_> {
+    fn decide(&self) -> Outcome {
+        let Some(head) = head_of(self.arguments) else {
+            let message =
+                "this is no request of HTTP that can be read; its answer is a status alone".to_owned();
+            let refused = Refused {
+                refused: true,
+                status: 400,
+                reason: None,
+                code: None,
+                message,
+                lacks: None,
+                why: None,
+            };
+            return Outcome::Refused(refused);
+        };
+        let unknown = Place::of_path(head.uri.path());
+        match read(&head) {
+            Err(refusal) => Outcome::Refused(self.refused(&refusal, unknown)),
+            Ok(Reading::Probe) => Outcome::Local(Answered {
+                local: true,
+                status: 200,
+                message: "answered here, without credentials: a question whether anybody is here",
+            }),
+            Ok(Reading::Call(path)) => match self.call(&head, path.as_ref().map_err(|bad| *bad)) {
+                Ok(forwarded) => Outcome::Forwarded(forwarded),
+                Err((refusal, place)) => Outcome::Refused(self.refused(&refusal, place.unwrap_or(unknown))),
+            },
         }
-        let Self { status, reason, code, message, .. } = self;
-        format!("refused:    {status} {reason}, code {code}\nmessage:    {message}\n")
     }
-}
 
-fn decide(directory: &Arc<Directory>, arguments: &Explain) -> Result<Forwarded, Refused> {
-    let raw = arguments.path.split_once('?').map_or(arguments.path.as_str(), |(path, _)| path);
-    let unknown = Place::of_path(raw);
-    let refused = |refusal: Refusal, place| Refused::of(&refusal, place);
-    let principal =
-        directory.principal_named(&arguments.caller, arguments.tenant.as_deref()).ok_or_else(|| {
-            let message = format!("no caller is called {:?} in this configuration", arguments.caller);
-            Refused { refused: true, status: 401, reason: "unauthenticated", code: 1004, message }
-        })?;
-    let path = Path::parse(raw).map_err(|bad| refused(bad.into(), unknown))?;
-    let matched = operation::find(&arguments.method, &path).map_err(|none| refused(none.into(), unknown))?;
-    let grant = directory
-        .authorize(principal, matched.operation, Wishes::default())
-        .map_err(|denied| refused(denied.into(), Place::Known(matched.operation)))?;
-    Ok(forwarded(directory, &grant, &path))
-}
-
-fn forwarded(directory: &Directory, grant: &Grant, path: &Path<'_>) -> Forwarded {
-    let operation = &OPERATIONS[grant.operation().index()];
-    let path = match grant.tenant().region {
-        Region::Default => path.as_str().into(),
-        Region::Beijing => beijing_path(operation.host, path.as_str()),
-    };
-    let quota = grant.caller().quota().map(|quota| {
-        let limit = quota.limit();
-        format!("{} in {}", limit.limit, humantime::format_duration(limit.window))
-    });
-    Forwarded {
-        operation: operation.name,
-        caller: grant.caller().name.clone(),
-        tenant: grant.tenant().name.clone(),
-        credential: grant.credential_kind().as_str(),
-        key: grant.credential().key.as_str().to_owned(),
-        scope: operation.scope.as_str(),
-        budgets: draws(grant),
-        quota,
-        body_rule: operation.body.as_str(),
-        vendor_url: format!("{}{path}", directory.origins[grant.origin().0].origin()),
+    fn call(
+        &self,
+        head: &Head,
+        path: Result<&Path<'_>, operation::BadPath>,
+    ) -> Result<Forwarded, (Refusal, Option<Place>)> {
+        let directory = Arc::new(Directory::new(self.config, &Budgets::default()));
+        let (caller, user) = (&self.arguments.caller, self.arguments.tenant.as_deref());
+        let principal = directory.principal_named(caller, user);
+        let principal = principal.ok_or((Refusal::Unauthenticated(Unidentified::Wrong), None))?;
+        let path = path.map_err(|bad| (bad.into(), None))?;
+        let matched = operation::find(head.method.as_str(), path).map_err(|none| (none.into(), None))?;
+        let at = |refusal| (refusal, Some(Place::Known(matched.operation)));
+        let grant = directory.authorize(principal, matched.operation, Wishes::default());
+        let grant = grant.map_err(|denied| at(denied.into()))?;
+        let operation = grant.operation();
+        if matches!(operation.body, BodyRule::None | BodyRule::CidQuery) {
+            let subject = Subject {
+                method: operation.method,
+                family: operation.family(),
+                query: head.uri.query(),
+                value: matched.value,
+                content_type: None,
+                encrypted: false,
+                app_key: grant.app_key(),
+                files: &self.config.files,
+                images: &self.config.images,
+            };
+            body::check(operation.body, &subject, b"").map_err(|defect| at(defect.into()))?;
+        }
+        Ok(self.forwarded(&directory, &grant, (head, path)))
     }
-}
 
-/// The operation's own budget, and those that a body can add.
-fn draws(grant: &Grant) -> Vec<Draws> {
-    let plain = Facts { reach: Reach::Named, ..Facts::default() };
-    let facts = [
-        (None, plain),
-        (Some("the push goes to a target list"), Facts { audience_file: true, ..plain }),
-        (Some("\"audience\":\"all\""), Facts { reach: Reach::Everybody, ..plain }),
-        (Some("a big OPPO picture"), Facts { oppo_big: true, ..plain }),
-        (Some("an OPPO icon"), Facts { oppo_icon: true, ..plain }),
-    ];
-    let mut draws: Vec<Draws> = Vec::new();
-    for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), *facts)) {
-        for budget in grant.draw(&facts).iter() {
-            let standing = budget.standing(crate::budget::Moment::default());
-            if draws.iter().all(|known| known.name != standing.name.as_str()) {
-                let window = humantime::format_duration(standing.window).to_string();
-                draws.push(Draws { name: standing.name.as_str(), limit: standing.limit, window, when });
+    fn forwarded(&self, directory: &Directory, grant: &Grant, (head, path): (&Head, &Path<'_>)) -> Forwarded {
+        let operation = grant.operation();
+        let request_id = HeaderValue::from_static("explain");
+        let inbound = Inbound { head: None, uri: &head.uri, path, request_id: &request_id };
+        let quota = grant.caller().quota().map(|quota| {
+            let limit = quota.limit();
+            format!("{} in {}", limit.limit, humantime::format_duration(limit.window))
+        });
+        let (budgets, refused_if) = self.bodies(grant);
+        Forwarded {
+            operation: operation.name,
+            caller: grant.caller().name.clone(),
+            tenant: grant.tenant().name.clone(),
+            credential: grant.credential_kind().as_str(),
+            key: grant.credential().key.as_str().to_owned(),
+            scope: operation.scope.as_str(),
+            budgets,
+            refused_if,
+            quota,
+            body_rule: operation.body.as_str(),
+            vendor_url: format!(
+                "{}{}",
+                directory.origins[grant.origin().0].origin(),
+                target(grant, &inbound)
+            ),
+        }
+    }
+
+    /// What bodies can make of the call: the operation's own budget and those that they add, and refusals.
+    fn bodies(&self, grant: &Grant) -> (Vec<Draws>, Vec<RefusedIf>) {
+        let plain = Facts { reach: Reach::Named, ..Facts::default() };
+        let facts = [
+            (None, plain),
+            (Some("the push goes to a target list"), Facts { audience_file: true, ..plain }),
+            (Some("\"audience\":\"all\""), Facts { reach: Reach::Everybody, ..plain }),
+            (Some("an encrypted push"), Facts { reach: Reach::Everybody, encrypted: true, ..plain }),
+            (Some("a big OPPO picture"), Facts { oppo_big: true, ..plain }),
+            (Some("an OPPO icon"), Facts { oppo_icon: true, ..plain }),
+        ];
+        let (mut draws, mut refused_if): (Vec<Draws>, _) = (Vec::new(), Vec::new());
+        for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), *facts)) {
+            if let (Some(when), Err(denied)) = (when, grant.permit(&facts)) {
+                let refused = self.refused(&denied.into(), Place::Known(grant.operation()));
+                refused_if.push(RefusedIf { when, refused });
+                continue;
+            }
+            for budget in grant.draw(&facts).iter() {
+                let standing = budget.standing(Moment::default());
+                if draws.iter().all(|known| known.name != standing.name.as_str()) {
+                    let window = humantime::format_duration(standing.window).to_string();
+                    draws.push(Draws { name: standing.name.as_str(), limit: standing.limit, window, when });
+                }
             }
         }
+        (draws, refused_if)
     }
-    draws
+
+    fn refused(&self, refusal: &Refusal, place: Place) -> Refused {
+        let (status, code) = refusal.outcome(place);
+        let (lacks, why) = self.why(refusal).unzip();
+        Refused {
+            refused: true,
+            status: status.as_u16(),
+            reason: Some(refusal.reason()),
+            code: Some(code),
+            message: refusal.to_string(),
+            lacks: lacks.flatten(),
+            why,
+        }
+    }
+
+    /// What the answer leaves unsaid.
+    fn why(&self, refusal: &Refusal) -> Option<(Option<&'static str>, String)> {
+        let Explain { caller, tenant, .. } = self.arguments;
+        let known = self.config.callers.iter().find(|known| known.name == *caller);
+        let Some(known) = known else {
+            let hint = config::hint(caller, self.config.callers.iter().map(|known| known.name.as_str()));
+            return Some((None, format!("no caller is called {caller:?} in this configuration{hint}")));
+        };
+        let Refusal::Denied(Denied::Forbidden(lack)) = refusal else { return None };
+        Some(match lack {
+            Lack::Tenant => {
+                let written = tenant.as_deref().unwrap_or_default();
+                let hint = config::hint(written, known.tenants.iter().map(String::as_str));
+                let tenants = known.tenants.join(", ");
+                (
+                    Some("tenant"),
+                    format!("{caller} has no tenant that goes by {written:?}; it has: {tenants}{hint}"),
+                )
+            }
+            Lack::Scope(scope) => (Some("scope"), format!("{caller} lacks the scope {}", scope.as_str())),
+            Lack::Credential(kind) => {
+                (Some("credential"), format!("the tenant has no {} credential", kind.as_str()))
+            }
+            Lack::Broadcast => (Some("broadcast"), format!("{caller} has broadcast: false")),
+        })
+    }
+}
+
+/// The head that a call has on its connection; `None` if there would be none.
+fn head_of(Explain { method, path, .. }: &Explain) -> Option<Head> {
+    let parts = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    let bytes = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\n\r\n");
+    (parts(method) && parts(path)).then(|| Head::parse(bytes.as_bytes()).ok())?
 }
 
 /// Whether a body of this operation can say such things.
@@ -155,23 +278,51 @@ fn can_say(operation: OperationId, facts: Facts) -> bool {
     let everybody = files || matches!(operation.body, BodyRule::Push | BodyRule::GroupPush);
     (!facts.audience_file || files)
         && (facts.reach < Reach::Everybody || everybody)
+        && (!facts.encrypted || operation.takes_encrypted())
         && (!(facts.oppo_big || facts.oppo_icon) || pictures)
 }
 
-impl Forwarded {
-    fn render(&self, json: bool) -> String {
-        if json {
-            return to_json(self);
+impl Outcome {
+    fn render(&self) -> String {
+        match self {
+            Self::Local(local) => {
+                format!("answered:   {} by the gateway itself\nmessage:    {}\n", local.status, local.message)
+            }
+            Self::Forwarded(forwarded) => forwarded.render(),
+            Self::Refused(refused) => refused.render(),
         }
+    }
+}
+
+impl Refused {
+    fn render(&self) -> String {
+        let line = |name: &str, text: &str| format!("{name:<12}{text}\n");
+        let outcome = match (self.reason, self.code) {
+            (Some(reason), Some(code)) => format!("{} {reason}, code {code}", self.status),
+            _ => self.status.to_string(),
+        };
+        let lacks = self.lacks.map(|lacks| line("lacks:", lacks)).unwrap_or_default();
+        let why = self.why.as_deref().map(|why| line("why:", why)).unwrap_or_default();
+        format!("{}{}{lacks}{why}", line("refused:", &outcome), line("message:", &self.message))
+    }
+}
+
+impl Forwarded {
+    fn render(&self) -> String {
         let budget = |draws: &Draws| {
             let when = draws.when.map(|when| format!(", if {when}")).unwrap_or_default();
             format!("budget:     {} ({} in {}{when})\n", draws.name, draws.limit, draws.window)
         };
         let budgets: String = self.budgets.iter().map(budget).collect();
+        let refused = |RefusedIf { when, refused }: &RefusedIf| {
+            let why = refused.why.as_deref().unwrap_or(&refused.message);
+            format!("refused if: {when} ({} {}: {why})\n", refused.status, refused.reason.unwrap_or_default())
+        };
+        let refused_if: String = self.refused_if.iter().map(refused).collect();
         let quota = self.quota.as_deref().unwrap_or("none");
         format!(
-            "operation:  {}\ncaller:     {}\ntenant:     {}\ncredential: {} {}\nscope:      {}\n{budgets}quota:      {quota}\n\
-             body rule:  {}\nvendor URL: {}\n",
+            "operation:  {}\ncaller:     {}\ntenant:     {}\ncredential: {} {}\nscope:      {}\n{budgets}{refused_if}\
+             quota:      {quota}\nbody rule:  {}\nvendor URL: {}\n",
             self.operation,
             self.caller,
             self.tenant,

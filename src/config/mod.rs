@@ -38,6 +38,7 @@ pub use fault::{Fault, Faults};
 pub use shared::{SharedBudgets, Shares};
 pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use values::*;
+pub use words::hint;
 
 use document::BYTES_MAX;
 use fault::{Report, shown};

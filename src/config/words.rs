@@ -25,7 +25,7 @@ pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str
 }
 
 /// `; did you mean push?`, or nothing.
-pub(super) fn hint<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+pub fn hint<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     nearest(written, known).map_or_else(String::new, |known| format!("; did you mean {known}?"))
 }
 

@@ -5,8 +5,9 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::answer::Reply;
 use crate::body;
+use crate::edge;
 use crate::fields::{Fields, Part};
-use crate::operation::OperationId;
+use crate::operation::{BadPath, OperationId, Path};
 use crate::outbound::{REQUEST_ID, VendorRequest};
 use crate::refusal::{Place, Refusal};
 use crate::request::{Field, Head};
@@ -36,8 +37,25 @@ pub(super) fn wishes(head: &Head) -> Result<Wishes<'_>, Refusal> {
     Ok(Wishes { tenant: one(Field::JpushTenant, "x-jpush-tenant")?, as_dev })
 }
 
+/// What a request is, once it is known that it can be read in one way only.
+pub enum Reading<'h> {
+    /// A question whether anybody is here.
+    Probe,
+    /// A call, if its path is one. Who calls is asked before that is told.
+    Call(Result<Path<'h>, BadPath>),
+}
+
+/// Reads a head: the first of what is decided about a request, and of what `explain` tells.
+pub fn read(head: &Head) -> Result<Reading<'_>, Refusal> {
+    edge::check(head)?;
+    if is_probe(head) {
+        return Ok(Reading::Probe);
+    }
+    Ok(Reading::Call(Path::parse(head.uri.path())))
+}
+
 /// An SDK asks for `/` before its first call: no credentials, no budget, no vendor.
-pub(super) fn is_probe(head: &Head) -> bool {
+fn is_probe(head: &Head) -> bool {
     head.uri.path() == "/" && (head.method == Method::GET || head.method == Method::HEAD)
 }
 

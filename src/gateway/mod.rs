@@ -21,9 +21,8 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
-use local::{
-    close_record, effect, fresh_request_id, is_probe, names_encryption, ours, probe, refuse, wishes,
-};
+pub use local::{Reading, read};
+use local::{close_record, effect, fresh_request_id, names_encryption, ours, probe, refuse, wishes};
 use repeats::{Before, Mark};
 
 use crate::answer::Reply;
@@ -31,7 +30,6 @@ use crate::auth::{self, ClientCertificate};
 use crate::body::{Ahead, Subject};
 use crate::budget::{Clock, Standing};
 use crate::detach::FinishAnyway;
-use crate::edge;
 use crate::fields::{FieldValue, Fields, Part};
 use crate::intake::{self, Source, SpareBuffers, unless_gone};
 use crate::ledger::Ledger;
@@ -171,12 +169,9 @@ impl Worker {
         source: &mut dyn Source,
         mut record: Box<Record>,
     ) -> Option<Handled> {
-        let checked = edge::check(head);
-        if checked.is_ok() && is_probe(head) {
-            return Some(probe(&mut record).into());
-        }
-        let path = match checked.map(|()| Path::parse(head.uri.path())) {
-            Ok(path) => path,
+        let path = match read(head) {
+            Ok(Reading::Probe) => return Some(probe(&mut record).into()),
+            Ok(Reading::Call(path)) => path,
             Err(refusal) => return Some(refuse(&refusal, Place::of_path(head.uri.path()), record).into()),
         };
         let admitted = match self.admit(head, certificate, &path, &mut record) {

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod cids;
+mod denied;
 mod policy;
 mod resolve;
 
@@ -21,6 +22,7 @@ use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
 
 pub use certificates::Holder;
+pub use denied::{Denied, Lack};
 pub use resolve::origins;
 
 /// One vendor application, ready to be called.
@@ -202,22 +204,6 @@ pub struct Wishes<'r> {
     pub as_dev: bool,
 }
 
-/// Why a known caller may not make this call.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// All alike, so that a caller learns nothing about what it may not use.
-    #[error(
-        "this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant"
-    )]
-    Forbidden,
-    /// Several tenants fit.
-    #[error("several tenants fit; name one in the header X-JPush-Tenant")]
-    TenantRequired,
-    /// The tenant has no base URL for this host.
-    #[error("unknown endpoint")]
-    HostOff,
-}
-
 impl Directory {
     /// Resolves a checked configuration, finding the budgets of known keys again.
     pub fn new(config: &Config, budgets: &Budgets) -> Self {
@@ -282,7 +268,7 @@ impl Directory {
         let caller = &self.callers[principal.caller];
         let Named { tenant, as_dev } = self.pick(caller, principal.wanted, wishes)?;
         if !caller.may(operation.scope) {
-            return Err(Denied::Forbidden);
+            return Err(Denied::Forbidden(Lack::Scope(operation.scope)));
         }
         let kind = match operation.credential {
             CredentialRule::App => CredentialKind::App,
@@ -290,10 +276,10 @@ impl Directory {
             CredentialRule::AppOrDev if !as_dev && !wishes.as_dev => CredentialKind::App,
             // A dev key reaches every app of the account, so it needs the wider right as well.
             CredentialRule::AppOrDev if caller.may(Scope::Group) => CredentialKind::Dev,
-            CredentialRule::AppOrDev => return Err(Denied::Forbidden),
+            CredentialRule::AppOrDev => return Err(Denied::Forbidden(Lack::Scope(Scope::Group))),
         };
         if self.tenants[tenant].credential(kind).is_none() {
-            return Err(Denied::Forbidden);
+            return Err(Denied::Forbidden(Lack::Credential(kind)));
         }
         let origin = self.tenants[tenant].origin(operation.host).ok_or(Denied::HostOff)?;
         Ok(Grant { directory: Arc::clone(self), caller: principal.caller, tenant, kind, operation, origin })
@@ -312,7 +298,7 @@ impl Directory {
             Wanted::Unnamed => unnamed().filter(|named| by_header(named.tenant)).collect(),
         };
         match fits[..] {
-            [] => Err(Denied::Forbidden),
+            [] => Err(Denied::Forbidden(Lack::Tenant)),
             [only] => Ok(only),
             [..] => Err(Denied::TenantRequired),
         }

@@ -1,6 +1,6 @@
 //! What a body makes of a call: whether its caller may reach whom it names, and what that costs.
 
-use super::{Denied, Grant};
+use super::{Denied, Grant, Lack};
 use crate::body::{Facts, Reach};
 use crate::budget::Draw;
 use crate::operation::{Audience, BudgetName, Scope};
@@ -15,10 +15,13 @@ impl Grant {
     pub fn permit(&self, facts: &Facts) -> Result<(), Denied> {
         let narrow = self.reached(facts.reach) <= Reach::Named && !facts.encrypted;
         let caller = self.caller();
-        if (narrow || caller.broadcast) && (!facts.audience_file || caller.may(Scope::File)) {
-            return Ok(());
+        if !narrow && !caller.broadcast {
+            return Err(Denied::Forbidden(Lack::Broadcast));
         }
-        Err(Denied::Forbidden)
+        if facts.audience_file && !caller.may(Scope::File) {
+            return Err(Denied::Forbidden(Lack::Scope(Scope::File)));
+        }
+        Ok(())
     }
 
     /// The budgets a call draws on: its operation's own, and others as its body says. Those that are off cost nothing.

@@ -13,6 +13,7 @@ mod cli;
 mod demo;
 mod drain;
 mod expiry;
+mod explain;
 mod failures;
 mod forwarding;
 mod framing;
