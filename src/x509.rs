@@ -18,7 +18,7 @@ pub struct Validity {
 impl Validity {
     /// Reads that of a certificate in DER; `None` if this is no certificate of RFC 5280, or one of before 1970.
     pub fn of(der: &[u8]) -> Option<Self> {
-        let validity = Certificate::from_der(der).ok()?.tbs_certificate().validity().clone();
+        let validity = *Certificate::from_der(der).ok()?.tbs_certificate().validity();
         let instant = |time: Time| SystemTime::UNIX_EPOCH.checked_add(time.to_unix_duration());
         Some(Self { not_before: instant(validity.not_before)?, not_after: instant(validity.not_after)? })
     }
