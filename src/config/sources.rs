@@ -138,10 +138,8 @@ impl Outside<'_> {
 
     fn resolve_variable(&self, secret: &Value<'_>, name: &str) -> Option<(Zeroizing<String>, String)> {
         // A secret written where its variable's name belongs must not be repeated in the message.
-        let origin = match words::quoted(name) {
-            Some(_) if secrets::is_name(name) => format!("the variable {name}"),
-            _ => "the variable".to_owned(),
-        };
+        let is_shown = secrets::is_name(name) && (name.contains('_') || !words::may_be_secret(name));
+        let origin = if is_shown { format!("the variable {name}") } else { "the variable".to_owned() };
         let bare = name.trim_start_matches(['$', '{']).trim_end_matches('}');
         if bare != name && secrets::is_name(bare) {
             return secret.refuse("env takes the name of a variable alone, without $ and braces");
@@ -154,8 +152,12 @@ impl Outside<'_> {
 
     fn resolve_file(&self, secret: &Value<'_>, written: &str) -> Option<(Zeroizing<String>, String)> {
         let path = self.base.join(written);
-        let quoted = words::quoted(written).map(|_| shown(&path.to_string_lossy()));
-        let origin = quoted.map_or_else(|| "the file".to_owned(), |path| format!("the file {path}"));
+        let is_shown = written.contains('/') || !words::may_be_secret(written);
+        let origin = if is_shown {
+            format!("the file {}", shown(&path.to_string_lossy()))
+        } else {
+            "the file".to_owned()
+        };
         let content = self.sources.secret_file(&path).and_then(|mut content| {
             let text = String::from_utf8(std::mem::take(&mut *content))
                 .map_err(|error| SourceError::of_no_text(&Zeroizing::new(error.into_bytes())))?;

@@ -34,13 +34,15 @@ pub(super) fn quoted(written: &str) -> Option<String> {
     (!may_be_secret(written)).then(|| shown(written))
 }
 
-/// Whether a text has the form of keys, secrets, tokens and digests: a long run of letters and digits and nothing else.
+/// Whether a text has the form of keys, secrets, tokens and digests: a long run of letters and digits in it.
 /// Names in capitals are the operating system's.
 pub(super) fn may_be_secret(text: &str) -> bool {
     const RUN_MIN: usize = 16;
+    // Of letters alone it may be a long word, up to here.
+    const LETTERS_MIN: usize = 20;
     let is_run = |run: &str| {
-        run.len() >= RUN_MIN
-            && run.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        let has_digit = run.bytes().any(|byte| byte.is_ascii_digit());
+        run.len() >= if has_digit { RUN_MIN } else { LETTERS_MIN }
             && !run.bytes().all(|byte| byte.is_ascii_uppercase())
     };
     // Whatever stands around it: quotes, blanks, an equals sign.
@@ -98,6 +100,7 @@ mod tests {
             "SHOPMASTERSECRET",
             "/run/secrets/shop-dev",
             "group-of-many-tenants",
+            "shopmastersecret",
         ] {
             assert!(quoted(name).is_some(), "{name}");
         }

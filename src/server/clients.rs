@@ -30,13 +30,13 @@ pub(super) struct Clients {
     /// Who signs for clients.
     roots: Arc<[CertificateDer<'static>]>,
     sessions: Arc<Sessions>,
-    /// Dropped when one of the roots is trusted no more.
-    trust: Arc<watch::Sender<()>>,
+    /// Whether the roots are trusted still.
+    trust: Arc<watch::Sender<bool>>,
 }
 
 impl Clients {
     pub(super) fn signed_by(roots: Vec<CertificateDer<'static>>) -> Self {
-        Self { roots: roots.into(), sessions: Arc::default(), trust: Arc::new(watch::Sender::new(())) }
+        Self { roots: roots.into(), sessions: Arc::default(), trust: Arc::new(watch::Sender::new(true)) }
     }
 
     /// Sessions for the handshakes of the listener.
@@ -47,8 +47,16 @@ impl Clients {
     /// What follows another one in a reload: connections of before go on if all who signed for them still may.
     #[must_use]
     pub(super) fn after(self, previous: &Self) -> Self {
-        let all_stay = previous.roots.iter().all(|root| self.roots.contains(root));
-        if all_stay { Self { trust: Arc::clone(&previous.trust), ..self } } else { self }
+        if previous.roots.iter().all(|root| self.roots.contains(root)) {
+            return Self { trust: Arc::clone(&previous.trust), ..self };
+        }
+        previous.withdraw();
+        self
+    }
+
+    /// Connections with certificates end: the listener takes none any more, or none of the same authorities.
+    pub(super) fn withdraw(&self) {
+        self.trust.send_replace(false);
     }
 
     /// The certificate that a handshake brought, this one or the one that this one resumes. `None` if there is none,
@@ -85,13 +93,13 @@ pub(super) struct Shown {
     names: ClientCertificate,
     /// The first moment at which it holds no more.
     until: SystemTime,
-    trust: watch::Receiver<()>,
+    trust: watch::Receiver<bool>,
 }
 
 impl Shown {
     /// Its names while it holds.
     pub(super) fn names(&self) -> Option<&ClientCertificate> {
-        (SystemTime::now() < self.until && self.trust.has_changed().is_ok()).then_some(&self.names)
+        (SystemTime::now() < self.until && *self.trust.borrow()).then_some(&self.names)
     }
 
     /// Ends when it holds no more. Boxed: few connections have one.
@@ -99,10 +107,9 @@ impl Shown {
         let (until, mut trust) = (self.until, self.trust.clone());
         Box::pin(async move {
             while let Ok(left) = until.duration_since(SystemTime::now()) {
-                tokio::select! {
-                    () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
-                    // Nothing is ever sent: it was dropped.
-                    _ = trust.changed() => return,
+                let look = tokio::time::timeout(left.min(LOOK_EVERY), trust.wait_for(|trusted| !trusted));
+                if look.await.is_ok() {
+                    return;
                 }
             }
         })
@@ -240,11 +247,11 @@ mod tests {
         assert!(old.names().is_some());
         assert!(shown(&first, SystemTime::now()).names().is_none(), "its end has come");
         let second = Clients::signed_by(both).after(&first);
-        drop(first);
         assert!(old.names().is_some(), "another root came, none went");
         let third = Clients::signed_by(two).after(&second);
         let new = shown(&third, later);
-        drop(second);
         assert!(old.names().is_none() && new.names().is_some());
+        third.withdraw();
+        assert!(new.names().is_none(), "no certificates are taken any more");
     }
 }

@@ -302,7 +302,6 @@ impl Core {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            // What is known of clients goes: it holds the trust in those who signed for them.
             let certificate = clients.and_then(|clients| clients.shown(stream.get_ref().1));
             let end = certificate.as_ref().map(Shown::end);
             let pulse = pulses.add();

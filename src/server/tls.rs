@@ -125,8 +125,10 @@ impl Handshakes {
 
 impl Acceptor {
     fn after(mut self, previous: &Self) -> Self {
-        if let (Some(new), Some(old)) = (self.clients.take(), &previous.clients) {
-            self.clients = Some(new.after(old));
+        match (self.clients.take(), &previous.clients) {
+            (Some(new), Some(old)) => self.clients = Some(new.after(old)),
+            (None, Some(old)) => old.withdraw(),
+            (new, None) => self.clients = new,
         }
         self
     }

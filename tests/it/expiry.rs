@@ -221,6 +221,22 @@ fn a_kept_connection_ends_when_those_who_signed_are_trusted_no_more() {
 }
 
 #[test]
+fn a_kept_connection_ends_when_certificates_are_taken_no_more() {
+    let world = World::start();
+    let (identity, _) = world.sign(Duration::from_hours(1));
+    let client = world.servers.client_as(Some(&identity), &[], ALL_VERSIONS);
+    let mut idle = world.connect(&client).connection;
+    assert_eq!(idle.call(&push()).status, 200);
+    let yaml = world.config.yaml().replace("client_ca: clients.pem, ", "");
+    world.gateway.write_config(&yaml);
+    let answer = world.gateway.reload();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(idle.ends());
+    let (answer, _) = world.call(&client).expect("a handshake");
+    answer.assert_refused(401, "unauthenticated", 1002);
+}
+
+#[test]
 fn a_certificate_of_the_future_is_none() {
     let world = World::start();
     let mut params = CertificateParams::new(vec!["orders.corp".to_owned()]).expect("a good name");
