@@ -181,7 +181,10 @@ impl Known<'_> {
                 Some(name) if self.tenants.contains(name) => granted.push(name.to_owned()),
                 Some(name) => {
                     let quoted = words::quoted(name).unwrap_or_else(|| "of this name".to_owned());
-                    let hint = words::hint(name, self.tenants.iter().copied());
+                    let hint = match self.budgets.iter().find(|tenant| tenant.has_key(name)) {
+                        Some(tenant) => format!("; it is a key of {}", tenant.name),
+                        None => words::hint(name, self.tenants.iter().copied()),
+                    };
                     item.fault(format!("there is no tenant {quoted}{hint}"));
                 }
                 None => {}

@@ -150,6 +150,14 @@ fn bare(key: &VendorKey) -> &str {
     key.as_str().strip_prefix(GROUP_PREFIX).unwrap_or(key.as_str())
 }
 
+impl Tenant {
+    /// Whether one of its keys is written so.
+    pub(super) fn has_key(&self, written: &str) -> bool {
+        let credentials = [Some(&self.app), self.dev.as_ref(), self.group.as_ref()];
+        credentials.into_iter().flatten().any(|credential| bare(&credential.key) == written)
+    }
+}
+
 /// Whoever shares a key shares its budgets, so everything that belongs to the key must be the same.
 fn check_shared_keys(drafts: &[Draft<'_>]) {
     let mut first_uses = HashMap::new();

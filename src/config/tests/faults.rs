@@ -282,6 +282,10 @@ fn words_that_are_not_known() {
         ),
         (top("").replace("[ shop ]", "[ news ]"), "callers.orders.tenants[0]: there is no tenant \"news\""),
         (
+            top("").replace("[ shop ]", "[ appkey ]"),
+            "callers.orders.tenants[0]: there is no tenant \"appkey\"; it is a key of shop",
+        ),
+        (
             top("").replace("[ push ]", "[ pusch ]"),
             "callers.orders.allow[0]: expected one of: push, file, group, schedule, image, device, report; \
              \"pusch\" is none of them; did you mean push?",
