@@ -206,5 +206,9 @@ fn start_log() {
 
 /// The runtime of the main thread: signals and admin pages. The workers have their own.
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, std::io::Error> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(future);
+    // Not dropped, which would wait for blocking calls such as the system's resolver.
+    runtime.shutdown_background();
+    Ok(outcome)
 }

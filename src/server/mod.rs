@@ -170,7 +170,11 @@ impl Serving {
                 .map_err(StartError::Thread)?;
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || runtime.block_on(core.run(sockets, patience)))
+                .spawn(move || {
+                    runtime.block_on(core.run(sockets, patience));
+                    // Not dropped: that would wait for the system's resolver, which can hang for minutes.
+                    runtime.shutdown_background();
+                })
                 .map_err(StartError::Thread)
         };
         let workers = workers.into_iter().zip(sockets).enumerate().map(start).collect::<Result<_, _>>()?;
