@@ -12,6 +12,7 @@ mod fault;
 mod limits;
 mod lines;
 mod listeners;
+mod proxy;
 mod reader;
 mod secrets;
 mod shared;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use fault::{Fault, Faults};
+pub use proxy::{Proxy, ProxyLogin};
 pub use shared::{SharedBudgets, Shares};
 pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use values::*;

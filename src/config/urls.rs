@@ -31,6 +31,12 @@ pub(super) fn read(value: &Value<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
 /// Reads `http://host:port` of a proxy. Never quoted, as above.
 pub(super) fn read_proxy(value: &Value<'_>) -> Option<BaseUrl> {
     let text = value.text()?;
+    if text.contains('@') {
+        return value.refuse(
+            "a user or a password has no place in the URL, which is shown and logged; write \
+             proxy: { url: \"http://host:port\", user: NAME, password: { file: PATH } }, or { env: NAME }",
+        );
+    }
     if !text.starts_with("http://") {
         return value.refuse("expected http://host:port; TLS is spoken to the vendor, not to the proxy");
     }

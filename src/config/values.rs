@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::proxy::Proxy;
 use super::shared::SharedBudgets;
 use crate::operation::{BudgetName, Host, Scope};
 use crate::secret::{Secret, TokenDigest};
@@ -97,7 +98,7 @@ pub struct Vendor {
     /// PEM bundle of extra trust roots.
     pub ca: Option<PathBuf>,
     /// HTTP proxy that tunnels to every base URL but those of this machine; spoken to in plain text.
-    pub proxy: Option<BaseUrl>,
+    pub proxy: Option<Proxy>,
     /// Sends `traceparent` and `tracestate` on.
     pub forward_trace: bool,
     /// DNS, TCP, the proxy and TLS together.

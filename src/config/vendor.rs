@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::proxy;
 use super::reader::{Section, Zero};
 use super::sources::Outside;
 use super::urls::{self, Plaintext};
@@ -57,7 +58,7 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> (Vendor, De
     });
     let vendor = Vendor {
         ca: section.get("ca").and_then(|value| outside.file(&value)),
-        proxy: section.get("proxy").and_then(|value| urls::read_proxy(&value)),
+        proxy: section.get("proxy").and_then(|value| proxy::read(&value, outside)),
         forward_trace: section.flag("forward_trace", false),
         connect_timeout: section.duration("connect_timeout", Zero::Refused, Duration::from_secs(3)),
         response_timeout: section.duration("response_timeout", Zero::Refused, Duration::from_secs(25)),

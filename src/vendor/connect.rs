@@ -12,9 +12,9 @@ use tokio_rustls::TlsConnector;
 
 use super::circuit::{Circuit, Standing};
 use super::connection::Connection;
-use super::proxy::{ProxyError, open_tunnel};
+use super::proxy::{ProxyError, Tunnel};
 use super::socket::{Socket, Stream};
-use crate::config::BaseUrl;
+use crate::config::{BaseUrl, Proxy};
 use crate::pem::{self, PemError};
 use crate::tenant::OriginId;
 
@@ -35,7 +35,7 @@ struct Tls {
 pub struct Origin {
     url: BaseUrl,
     /// What its connections go through.
-    proxy: Option<BaseUrl>,
+    tunnel: Option<Tunnel>,
     server_name: ServerName<'static>,
     /// The `Host` header of its requests.
     pub host: HeaderValue,
@@ -98,7 +98,7 @@ impl Connector {
     pub fn new(
         urls: &[BaseUrl],
         extra_roots: Option<&Path>,
-        proxy: Option<&BaseUrl>,
+        proxy: Option<&Proxy>,
         timeout: Duration,
     ) -> Result<Self, TlsSetupError> {
         let origins = urls.iter().map(|url| Origin::new(url, proxy)).collect::<Result<Vec<_>, _>>()?;
@@ -136,7 +136,7 @@ impl Connector {
 
     /// The base URL of another connector whose open connections are as good as new ones of this one.
     pub(super) fn same_origin(&self, origin: &Origin, other: &Self) -> Option<OriginId> {
-        let is_same = |known: &Origin| known.url == origin.url && known.proxy == origin.proxy;
+        let is_same = |known: &Origin| known.url == origin.url && known.tunnel == origin.tunnel;
         let known = other.origins.iter().position(is_same)?;
         (!origin.url.tls || self.roots() == other.roots()).then_some(OriginId(known))
     }
@@ -153,9 +153,13 @@ impl Connector {
     /// Opens a connection.
     pub(super) async fn connect(&self, origin: OriginId) -> Result<Connection, ConnectorError> {
         let origin = &self.origins[origin.0];
-        let stream = match &origin.proxy {
+        let stream = match &origin.tunnel {
             None => dial(&origin.url).await?,
-            Some(proxy) => dial_through(proxy, &origin.url).await?,
+            Some(tunnel) => {
+                let mut stream = dial(tunnel.url()).await.map_err(of_proxy)?;
+                tunnel.open(&mut stream, &origin.url.host_and_port()).await?;
+                stream
+            }
         };
         let socket = Socket::new(stream);
         let stream = match &self.tls {
@@ -170,13 +174,13 @@ impl Connector {
 }
 
 impl Origin {
-    fn new(url: &BaseUrl, proxy: Option<&BaseUrl>) -> Result<Self, TlsSetupError> {
+    fn new(url: &BaseUrl, proxy: Option<&Proxy>) -> Result<Self, TlsSetupError> {
         let server_name = ServerName::try_from(url.host.clone()).map_err(TlsSetupError::Name)?;
         let host = HeaderValue::from_str(&url.authority()).expect("a checked base URL is visible ASCII");
         let circuit = Arc::new(Circuit::new(url.authority()));
         // The proxy's loopback is another machine's.
-        let proxy = proxy.filter(|_| !url.is_loopback()).cloned();
-        Ok(Self { url: url.clone(), proxy, server_name, host, circuit })
+        let tunnel = proxy.filter(|_| !url.is_loopback()).map(Tunnel::through);
+        Ok(Self { url: url.clone(), tunnel, server_name, host, circuit })
     }
 }
 
@@ -196,15 +200,14 @@ async fn dial(url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
     Err(ConnectorError::Connect(failure))
 }
 
-async fn dial_through(proxy: &BaseUrl, url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
-    let mut stream = dial(proxy).await.map_err(|error| match error {
+/// Why the proxy cannot be reached.
+fn of_proxy(error: ConnectorError) -> ConnectorError {
+    match error {
         ConnectorError::Resolve(error) | ConnectorError::Connect(error) => {
             ProxyError::Unreachable(error).into()
         }
         other => other,
-    })?;
-    open_tunnel(&mut stream, &url.host_and_port()).await?;
-    Ok(stream)
+    }
 }
 
 fn tls(extra_roots: Option<&Path>) -> Result<Tls, TlsSetupError> {

@@ -5,7 +5,13 @@
 
 use std::io;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use crate::config::{BaseUrl, Proxy, ProxyLogin};
+use crate::secret::Secret;
 
 /// Longest head of a proxy's answer, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -22,21 +28,86 @@ pub enum ProxyError {
     /// It answered that there is no tunnel.
     #[error("the proxy refused the tunnel with status {0}")]
     Refused(u16),
+    /// It wants to know who asks, or does not take what it was told.
+    #[error("the proxy refused the tunnel with status 407: it asks for a user and a password, and {0}")]
+    Credentials(&'static str),
     /// Its answer is no HTTP, is longer than 8 KiB, or goes on after its head, where only the vendor may speak.
     #[error("the proxy's answer cannot be understood")]
     Unclear,
 }
 
-/// Makes a fresh connection to a proxy one to `target`, a host and a port.
-pub(super) async fn open_tunnel<S>(stream: &mut S, target: &str) -> Result<(), ProxyError>
+/// The way through a proxy.
+#[derive(PartialEq, Eq)]
+pub(super) struct Tunnel {
+    url: BaseUrl,
+    login: Option<Login>,
+}
+
+impl Tunnel {
+    pub(super) fn through(proxy: &Proxy) -> Self {
+        Self { url: proxy.url.clone(), login: proxy.login.as_ref().map(Login::new) }
+    }
+
+    /// The proxy.
+    pub(super) fn url(&self) -> &BaseUrl {
+        &self.url
+    }
+
+    /// Makes a fresh connection to the proxy one to `target`, a host and a port.
+    pub(super) async fn open<S>(&self, stream: &mut S, target: &str) -> Result<(), ProxyError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let request = self.request(target);
+        stream.write_all(request.as_bytes()).await.map_err(ProxyError::Broken)?;
+        drop(request);
+        let refused_login = match &self.login {
+            None => "vendor.proxy names none",
+            Some(_) => "it does not take those of vendor.proxy",
+        };
+        match read_answer(stream).await? {
+            200 => Ok(()),
+            407 => Err(ProxyError::Credentials(refused_login)),
+            status => Err(ProxyError::Refused(status)),
+        }
+    }
+
+    /// It may hold a password, so it is wiped when it goes.
+    fn request(&self, target: &str) -> Zeroizing<String> {
+        let version = env!("CARGO_PKG_VERSION");
+        let (name, login, end) = match &self.login {
+            None => ("", "", ""),
+            Some(Login(basic)) => ("Proxy-Authorization: Basic ", basic.expose(), "\r\n"),
+        };
+        Zeroizing::new(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{name}{login}{end}User-Agent: jpush-gateway/{version}\r\n\r\n"
+        ))
+    }
+}
+
+/// A user and a password as Basic carries them (RFC 7617).
+struct Login(Secret);
+
+impl Login {
+    fn new(login: &ProxyLogin) -> Self {
+        let pair = Zeroizing::new([&login.user, ":", login.password.expose()].concat());
+        Self(Secret::new(STANDARD.encode(pair.as_bytes())).expect("a pair with its colon is not empty"))
+    }
+}
+
+impl PartialEq for Login {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.is_same_as(&other.0)
+    }
+}
+
+impl Eq for Login {}
+
+/// Reads the head of a proxy's answer; its status.
+async fn read_answer<S>(stream: &mut S) -> Result<u16, ProxyError>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Unpin,
 {
-    let request = format!(
-        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: jpush-gateway/{}\r\n\r\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    stream.write_all(request.as_bytes()).await.map_err(ProxyError::Broken)?;
     let mut head = [0; HEAD_BYTES_MAX];
     let mut length = 0;
     loop {
@@ -57,11 +128,10 @@ where
 }
 
 /// What came, with a head that ends at `end`. A tunnel's first bytes are ours to send: more than a head is a fault.
-fn judge(received: &[u8], end: usize) -> Result<(), ProxyError> {
+fn judge(received: &[u8], end: usize) -> Result<u16, ProxyError> {
     match status(received).ok_or(ProxyError::Unclear)? {
-        200 if received.len() == end => Ok(()),
-        200 => Err(ProxyError::Unclear),
-        status => Err(ProxyError::Refused(status)),
+        200 if received.len() > end => Err(ProxyError::Unclear),
+        status => Ok(status),
     }
 }
 
@@ -78,15 +148,53 @@ fn status(head: &[u8]) -> Option<u16> {
 mod tests {
     use super::*;
 
+    fn tunnel(login: Option<(&str, &str)>) -> Tunnel {
+        let login = login.map(|(user, password)| ProxyLogin {
+            user: user.to_owned(),
+            password: Secret::new(password.to_owned()).expect("not empty"),
+        });
+        let url = BaseUrl { tls: false, host: "proxy.example".into(), port: 3128 };
+        Tunnel::through(&Proxy { url, login })
+    }
+
     #[test]
-    fn only_a_plain_200_is_a_tunnel() {
-        let rows: [(&[u8], Result<(), &str>); 14] = [
-            (b"HTTP/1.1 200 Connection established\r\n\r\n", Ok(())),
-            (b"HTTP/1.0 200\r\nVia: proxy\r\nContent-Length: 5\r\n\r\n", Ok(())),
+    fn a_user_and_a_password_are_told_to_the_proxy() {
+        // The pairs of RFC 7617, sections 2 and 2.1.
+        let rows = [
+            (("Aladdin", "open sesame"), "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            (("test", "123\u{a3}"), "dGVzdDoxMjPCow=="),
+        ];
+        for (login, basic) in rows {
+            let request = tunnel(Some(login)).request("vendor.example:443");
+            let line = format!("\r\nProxy-Authorization: Basic {basic}\r\nUser-Agent: ");
+            assert!(request.contains(&line), "{}", *request);
+            assert!(tunnel(Some(login)) == tunnel(Some(login)) && tunnel(Some(login)) != tunnel(None));
+        }
+        assert!(tunnel(Some(("a", "b"))) != tunnel(Some(("a", "c"))));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_the_credentials_is_told() {
+        for (login, expected) in
+            [(None, "names none"), (Some(("a", "b")), "does not take those of vendor.proxy")]
+        {
+            let (mut ours, mut theirs) = tokio::io::duplex(1024);
+            theirs.write_all(b"HTTP/1.1 407 No\r\n\r\n").await.expect("the tunnel reads");
+            let error = tunnel(login).open(&mut ours, "vendor.example:443").await.expect_err("no tunnel");
+            let said = error.to_string();
+            assert!(said.contains("407") && said.ends_with(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_head_and_nothing_else_is_an_answer() {
+        let rows: [(&[u8], Result<u16, &str>); 14] = [
+            (b"HTTP/1.1 200 Connection established\r\n\r\n", Ok(200)),
+            (b"HTTP/1.0 200\r\nVia: proxy\r\nContent-Length: 5\r\n\r\n", Ok(200)),
             (b"HTTP/1.1 200 OK\r\n\r\nmore", Err("Unclear")),
-            (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", Err("Refused(407)")),
-            (b"HTTP/1.1 503 \r\n\r\n<html>", Err("Refused(503)")),
-            (b"HTTP/1.1 204 No Content\r\n\r\n", Err("Refused(204)")),
+            (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", Ok(407)),
+            (b"HTTP/1.1 503 \r\n\r\n<html>", Ok(503)),
+            (b"HTTP/1.1 204 No Content\r\n\r\n", Ok(204)),
             (b"HTTP/1.1 2000 OK\r\n\r\n", Err("Unclear")),
             (b"HTTP/1.1 20\r\n\r\n", Err("Unclear")),
             (b"HTTP/1.1 2 00\r\n\r\n", Err("Unclear")),
@@ -117,7 +225,8 @@ mod tests {
                 let length = theirs.read(&mut request).await.expect("a request");
                 String::from_utf8_lossy(&request[..length]).into_owned()
             };
-            let (tunnel, request) = tokio::join!(open_tunnel(&mut ours, "[::1]:443"), proxy);
+            let way = tunnel(None);
+            let (tunnel, request) = tokio::join!(way.open(&mut ours, "[::1]:443"), proxy);
             assert!(tunnel.is_ok(), "cut at {cut}");
             assert!(request.starts_with("CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n"), "{request}");
             assert!(request.ends_with("\r\n\r\n"));
@@ -128,7 +237,7 @@ mod tests {
     async fn a_head_that_does_not_end_is_given_up() {
         let (mut ours, mut theirs) = tokio::io::duplex(1024);
         let endless = async move { while theirs.write_all(b"HTTP/1.1 200 OK and so on ").await.is_ok() {} };
-        let tunnel = async move { open_tunnel(&mut ours, "vendor.example:443").await };
+        let tunnel = async move { tunnel(None).open(&mut ours, "vendor.example:443").await };
         let (tunnel, ()) = tokio::join!(tunnel, endless);
         assert!(matches!(tunnel, Err(ProxyError::Unclear)));
     }

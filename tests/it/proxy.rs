@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::support::{
-    Authority, ClosedPort, Config, Folder, Gateway, PUSH, Request, Stub, Talk, Tokens, tls_vendor,
+    Authority, ClosedPort, Config, Folder, Gateway, PUSH, Request, Stub, Talk, Tokens, basic, start_failing,
+    tls_vendor,
 };
 
 fn tags() -> Request {
@@ -115,6 +116,61 @@ fn nothing_is_sent_without_a_tunnel() {
         assert_eq!(asked.len(), 2, "{what}: {asked:?}");
         assert!(asked.iter().all(|request| request.line.starts_with("CONNECT ")), "{what}: {asked:?}");
     }
+}
+
+#[test]
+fn a_user_and_a_password_open_the_tunnel_and_are_never_shown() {
+    const PASSWORD: &str = "proxyPasswordForTests2026";
+    let vendor = Stub::good();
+    let (behind, authorization) = (vendor.address, basic("gateway", PASSWORD));
+    let proxy = Stub::start(move |talk| {
+        let asked = talk.read_request();
+        if asked.is_some_and(|asked| asked.header("Proxy-Authorization") == Some(&*authorization)) {
+            return talk.tunnel_to(behind);
+        }
+        talk.write("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+        talk.wait_for_end();
+    });
+    let url = format!("url: \"http://{}\"", proxy.address);
+    let folder = Folder::new();
+    folder.write("proxy-password", format!("{PASSWORD}\n"));
+    let mut config = Config::new("http://vendor.example:8081");
+    config.log = "trace";
+    let with = |config: &mut Config, proxy: &str| {
+        config.vendor = format!("allow_plaintext: true, proxy: {{ {url}{proxy} }}");
+    };
+    with(&mut config, ", user: gateway, password: { file: proxy-password }");
+    let gateway = Gateway::start_in(folder, &config);
+    assert_eq!(gateway.call(&tags()).status, 200);
+    assert_eq!(vendor.only().header("Proxy-Authorization"), None);
+    // Without them, and with others, there is no tunnel.
+    let reload = |config: &Config| {
+        gateway.write_config(&config.yaml());
+        let answer = gateway.reload();
+        assert_eq!((answer.status, &answer.json()["changed"][0]), (200, &"vendor changed".into()));
+    };
+    with(&mut config, "");
+    reload(&config);
+    gateway.call(&tags()).assert_refused(502, "vendor-unreachable", 1030);
+    with(&mut config, ", user: gateway, password: { value: other }");
+    reload(&config);
+    gateway.call(&tags()).assert_refused(502, "vendor-unreachable", 1030);
+    // A rotated password is read again, and is used.
+    with(&mut config, ", user: gateway, password: { file: proxy-password }");
+    reload(&config);
+    assert_eq!(gateway.call(&tags()).status, 200);
+    let shown = [gateway.program.err(), gateway.program.out(), gateway.status().to_string()].concat();
+    assert!(!shown.contains(PASSWORD) && !shown.contains(&basic("gateway", PASSWORD)[6..]), "{shown}");
+}
+
+#[test]
+fn credentials_in_the_url_are_refused_with_the_form_that_is_right() {
+    let mut config = Config::new("http://vendor.example:8081");
+    config.vendor = "allow_plaintext: true, proxy: \"http://gateway:hunter2@127.0.0.1:3128\"".into();
+    let (code, said) = start_failing(&Folder::new(), &config);
+    assert_eq!(code, 1);
+    assert!(said.contains("vendor.proxy: ") && said.contains("user: NAME, password: {"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
 }
 
 #[test]

@@ -147,6 +147,52 @@ fn faults_of_shared_budgets() {
 }
 
 #[test]
+fn proxies() {
+    let rows = [
+        ("vendor: { proxy: off }", "vendor.proxy: expected http://host:port;…"),
+        ("vendor: { proxy: 'http://proxy' }", "vendor.proxy: the port is missing"),
+        ("vendor: { proxy: 'http://10.0.0.1' }", "vendor.proxy: the port is missing"),
+        ("vendor: { proxy: 'https://proxy:3128' }", "vendor.proxy: expected http://host:port;…"),
+        (
+            "vendor: { proxy: 'http://me:hunter2@proxy:3128' }",
+            "vendor.proxy: a user or a password has no place in the URL, which is shown and logged; write proxy: { url: \
+             \"http://host:port\", user: NAME, password: { file: PATH } }…",
+        ),
+        (
+            "vendor: { proxy: { url: 'http://me:hunter2-from-file@proxy:3128' } }",
+            "vendor.proxy.url: a user or a password has no place in the URL…",
+        ),
+        ("vendor: { proxy: {} }", "vendor.proxy.url: missing"),
+        (
+            "vendor: { proxy: { url: 'http://p:1', user: me } }",
+            "vendor.proxy: user is given without password",
+        ),
+        (
+            "vendor: { proxy: { url: 'http://p:1', password: { env: OTHER_SECRET } } }",
+            "vendor.proxy: password is given without user",
+        ),
+        (
+            "vendor: { proxy: { url: 'http://p:1', user: me, password: hunter2-from-file } }",
+            "vendor.proxy.password: expected one of { env: NAME }…",
+        ),
+        (
+            "vendor: { proxy: { url: 'http://p:1', user: 'a:b', password: { env: OTHER_SECRET } } }",
+            "vendor.proxy.user: a colon or a control character…",
+        ),
+        (
+            "vendor: { proxy: { url: 'http://p:1', user: me, password: { env: EMPTY } } }",
+            "vendor.proxy.password: the secret is empty…",
+        ),
+        (
+            "vendor: { proxy: { url: 'http://p:1', hunter2-from-file: 1 } }",
+            "vendor.proxy: an unknown key, not shown…",
+        ),
+        ("vendor: { proxy: 'http://proxy:3128/path' }", "vendor.proxy: it ends with the host or the port…"),
+    ];
+    check(&rows.map(|(row, expected)| (top(row), expected)));
+}
+
+#[test]
 fn values_out_of_bounds_after_the_limits() {
     let rows = [
         ("audit: on", "audit: expected stderr or { file: PATH }, not \"on\""),
@@ -186,15 +232,6 @@ fn values_out_of_bounds_after_the_limits() {
         ("admin: { address: localhost:9090 }", "admin.address: expected an IP address with a port…"),
         ("admin: { address: 127.0.0.1:8080 }", "admin.address: another listener has this address"),
         ("vendor: { ca: nowhere.pem }", "vendor.ca: the file \"/etc/gateway/nowhere.pem\" cannot be read…"),
-        ("vendor: { proxy: off }", "vendor.proxy: expected http://host:port;…"),
-        ("vendor: { proxy: 'http://proxy' }", "vendor.proxy: the port is missing"),
-        ("vendor: { proxy: 'http://10.0.0.1' }", "vendor.proxy: the port is missing"),
-        ("vendor: { proxy: 'https://proxy:3128' }", "vendor.proxy: expected http://host:port;…"),
-        (
-            "vendor: { proxy: 'http://me:hunter2@proxy:3128' }",
-            "vendor.proxy: a user or a password has no place here",
-        ),
-        ("vendor: { proxy: 'http://proxy:3128/path' }", "vendor.proxy: it ends with the host or the port…"),
         ("vendor: { forward_trace: yes }", "vendor.forward_trace: expected true or false, not \"yes\""),
         ("vendor: { response_timeout: 0s }", "vendor.response_timeout: must be longer than 0"),
         ("\"a\\nb\": 1", "\"a\\nb\": unknown key"),

@@ -164,6 +164,19 @@ fn the_digest_is_that_of_the_text() {
 }
 
 #[test]
+fn a_proxy_has_a_url_and_perhaps_a_user() {
+    let proxy =
+        |written: &str| good(&top(&format!("vendor: {{ proxy: {written} }}"))).vendor.proxy.expect("a proxy");
+    for written in ["'http://Proxy.example:3128'", "{ url: 'http://proxy.example:3128/' }"] {
+        let proxy = proxy(written);
+        assert_eq!((proxy.url.origin().as_str(), proxy.login.is_none()), ("http://proxy.example:3128", true));
+    }
+    let login =
+        proxy("{ url: 'http://p:1', user: gateway, password: { file: secret } }").login.expect("a user");
+    assert_eq!((login.user.as_str(), login.password.expose()), ("gateway", "hunter2-from-file"));
+}
+
+#[test]
 fn secrets_come_from_variables_files_and_the_text() {
     let config = good(&tenant(
         ", dev: { key: devkey, secret: { file: secret } }, group: { key: groupkey, secret: { value: given } }",

@@ -1,0 +1,62 @@
+//! `vendor.proxy`: the way to the vendor where there is no direct one.
+
+use super::reader::Value;
+use super::sources::Outside;
+use super::urls;
+use super::values::BaseUrl;
+use crate::secret::Secret;
+
+/// An HTTP proxy.
+#[derive(PartialEq, Eq)]
+pub struct Proxy {
+    /// Where it is; without TLS.
+    pub url: BaseUrl,
+    /// Who asks it; `None`: nobody in particular.
+    pub login: Option<ProxyLogin>,
+}
+
+/// A user of a proxy.
+pub struct ProxyLogin {
+    /// Without a colon, which Basic authentication cannot carry.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+impl PartialEq for ProxyLogin {
+    fn eq(&self, other: &Self) -> bool {
+        self.user == other.user && self.password.is_same_as(&other.password)
+    }
+}
+
+impl Eq for ProxyLogin {}
+
+/// Reads `http://host:port`, or the same with a user and a password.
+pub(super) fn read(value: &Value<'_>, outside: &Outside<'_>) -> Option<Proxy> {
+    if !value.is_section() {
+        return Some(Proxy { url: urls::read_proxy(value)?, login: None });
+    }
+    let mut section = value.section().private();
+    let url = section.required("url").and_then(|url| urls::read_proxy(&url));
+    let (user, password) = (section.get("user"), section.get("password"));
+    let login = match (user, password) {
+        (None, None) => None,
+        (Some(user), Some(password)) => {
+            // A password of somebody's choice may be any word, unlike the vendor's secrets.
+            let (user, secret) = (read_user(&user), outside.secret(&password));
+            Some(ProxyLogin { user: user?, password: secret?.0 })
+        }
+        (Some(_), None) => return value.refuse("user is given without password"),
+        (None, Some(_)) => return value.refuse("password is given without user"),
+    };
+    Some(Proxy { url: url?, login })
+}
+
+/// What Basic authentication can carry (RFC 7617, 2).
+fn read_user(value: &Value<'_>) -> Option<String> {
+    let user = value.text()?;
+    if user.contains(|letter: char| letter == ':' || letter.is_control()) {
+        return value.refuse("a colon or a control character, which Basic authentication cannot carry");
+    }
+    Some(user.to_owned())
+}
