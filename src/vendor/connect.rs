@@ -3,15 +3,15 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use rustls::pki_types::{InvalidDnsNameError, ServerName, TrustAnchor};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::circuit::{Circuit, Standing};
 use super::connection::Connection;
+use super::dial::{self, dial};
 use super::proxy::{ProxyError, Tunnel};
 use super::socket::{Socket, Stream};
 use crate::config::{BaseUrl, Proxy};
@@ -41,6 +41,8 @@ pub struct Origin {
     pub host: HeaderValue,
     /// Shared with the same base URL of the configuration before.
     pub(super) circuit: Arc<Circuit>,
+    /// So is this.
+    addresses: Arc<dial::Memory>,
 }
 
 /// Why there is no connection. No byte of a request was written.
@@ -116,20 +118,22 @@ impl Connector {
         self.origins.iter().map(|origin| (origin.url.authority(), origin.circuit.standing()))
     }
 
-    /// The connector after another one: hosts that are down are not forgotten.
+    /// The connector after another one: hosts that are down are not forgotten, nor are addresses that did not do.
     #[must_use]
     pub fn after(mut self, previous: Option<&Self>) -> Self {
-        let circuits: Vec<_> = self
+        let known: Vec<_> = self
             .origins
             .iter()
             .map(|origin| {
-                let known =
-                    previous.and_then(|previous| Some((previous, self.same_origin(origin, previous)?)));
-                known.map(|(previous, known)| Arc::clone(&previous.origins[known.0].circuit))
+                let previous = previous?;
+                let known = &previous.origins[self.same_origin(origin, previous)?.0];
+                Some((Arc::clone(&known.circuit), Arc::clone(&known.addresses)))
             })
             .collect();
-        for (origin, circuit) in self.origins.iter_mut().zip(circuits) {
-            origin.circuit = circuit.unwrap_or_else(|| Arc::clone(&origin.circuit));
+        for (origin, known) in self.origins.iter_mut().zip(known) {
+            if let Some(known) = known {
+                (origin.circuit, origin.addresses) = known;
+            }
         }
         self
     }
@@ -153,12 +157,13 @@ impl Connector {
     /// Opens a connection.
     pub(super) async fn connect(&self, origin: OriginId) -> Result<Connection, ConnectorError> {
         let origin = &self.origins[origin.0];
-        let stream = match &origin.tunnel {
-            None => dial(&origin.url).await?,
+        let (stream, trial) = match &origin.tunnel {
+            None => dial(&origin.url, &origin.addresses, self.timeout).await?,
             Some(tunnel) => {
-                let mut stream = dial(tunnel.url()).await.map_err(of_proxy)?;
+                let dialled = dial(tunnel.url(), &origin.addresses, self.timeout).await;
+                let (mut stream, trial) = dialled.map_err(of_proxy)?;
                 tunnel.open(&mut stream, &origin.url.host_and_port()).await?;
-                stream
+                (stream, trial)
             }
         };
         let socket = Socket::new(stream);
@@ -169,7 +174,8 @@ impl Connector {
             }
             _ => Stream::Plain(socket),
         };
-        Ok(Connection::new(stream))
+        trial.passed();
+        Ok(Connection::new(stream, Instant::now()))
     }
 }
 
@@ -180,24 +186,8 @@ impl Origin {
         let circuit = Arc::new(Circuit::new(url.authority()));
         // The proxy's loopback is another machine's.
         let tunnel = proxy.filter(|_| !url.is_loopback()).map(Tunnel::through);
-        Ok(Self { url: url.clone(), tunnel, server_name, host, circuit })
+        Ok(Self { url: url.clone(), tunnel, server_name, host, circuit, addresses: Arc::default() })
     }
-}
-
-async fn dial(url: &BaseUrl) -> Result<TcpStream, ConnectorError> {
-    let addresses =
-        tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(ConnectorError::Resolve)?;
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(ConnectorError::Connect)?;
-                return Ok(stream);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(ConnectorError::Connect(failure))
 }
 
 /// Why the proxy cannot be reached.

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -26,9 +26,17 @@ const READ_BYTES: usize = 4 * 1024;
 /// And for long bodies.
 const READ_BYTES_LONG: usize = 64 * 1024;
 
+/// A connection of this age makes place for a new one after its call. A busy one would never close otherwise, and the
+/// gateway would go on with an address that the vendor's name has long left.
+const AGE_MIN: Duration = Duration::from_mins(4);
+/// Up to this much later, so that connections that were opened together do not all end at once.
+const AGE_JITTER: Duration = Duration::from_mins(1);
+
 /// An open connection. Dropped, it is closed; reset, if a call on it was given up.
 pub(super) struct Connection {
     stream: Stream,
+    /// From then on it is not kept for another call.
+    retires: Instant,
     buffer: BytesMut,
     timer: Timer,
     /// Whether the next call would find it as a new one.
@@ -67,8 +75,15 @@ pub(super) struct Answered {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, buffer: BytesMut::new(), timer: Timer::default(), clean: true }
+    /// One that was opened now.
+    pub(super) fn new(stream: Stream, now: Instant) -> Self {
+        let retires = now + age(uuid::Uuid::new_v4().as_fields().0);
+        Self { stream, retires, buffer: BytesMut::new(), timer: Timer::default(), clean: true }
+    }
+
+    /// Whether it is old enough to make place for a new one.
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        now >= self.retires
     }
 
     /// Whether a call can still be made on it: it is open, and nothing came that nobody asked for.
@@ -164,6 +179,11 @@ impl Connection {
     }
 }
 
+/// How old a connection gets by a throw of the dice.
+fn age(dice: u32) -> Duration {
+    AGE_MIN + AGE_JITTER.mul_f64(f64::from(dice) / f64::from(u32::MAX))
+}
+
 /// Reads once into a buffer, making room first.
 fn poll_fill(
     stream: &mut Stream,
@@ -243,5 +263,21 @@ impl Timer {
             sleep.as_mut().reset(due.into());
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Connection {
+        pub(in super::super) fn grow_old(&mut self) {
+            self.retires = Instant::now();
+        }
+    }
+
+    #[test]
+    fn connections_grow_four_to_five_minutes_old() {
+        assert_eq!([0, u32::MAX].map(age), [Duration::from_mins(4), Duration::from_mins(5)]);
     }
 }

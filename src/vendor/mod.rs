@@ -6,9 +6,12 @@
 mod circuit;
 mod connect;
 mod connection;
+mod dial;
 mod message;
 mod proxy;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod wire;
 #[cfg(test)]
 mod wire_tests;
@@ -184,7 +187,8 @@ impl Lease {
 
     /// The answer is whole.
     fn release(mut self) {
-        if let Some(connection) = self.connection.take().filter(Connection::finish) {
+        let is_good = |connection: &Connection| connection.finish() && !connection.is_old(self.heard);
+        if let Some(connection) = self.connection.take().filter(is_good) {
             self.pool.checkin(self.origin, connection, self.heard);
         }
     }
@@ -302,7 +306,10 @@ impl Pool {
         for idle in &self.idle {
             // The oldest stand first: what is returned last is used first.
             let mut idle = lock(idle);
-            idle.retain_mut(|idle| now.duration_since(idle.since) < IDLE_MAX && idle.connection.is_usable());
+            idle.retain_mut(|idle| {
+                let is_fresh = now.duration_since(idle.since) < IDLE_MAX && !idle.connection.is_old(now);
+                is_fresh && idle.connection.is_usable()
+            });
         }
     }
 }

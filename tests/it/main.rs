@@ -1,6 +1,7 @@
 //! The built binary, driven from outside over real sockets: what the gateway promises to those around it.
 
 mod access;
+mod addresses;
 mod admin;
 mod answers;
 mod audit;

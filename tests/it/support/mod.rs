@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod folder;
 mod gateway;
+mod names;
 mod redis;
 mod sandbox;
 mod stub;
@@ -17,10 +18,11 @@ pub(crate) use client::{Answer, Connection, Request, basic};
 pub(crate) use config::{Config, Keys, Tokens, sha256_hex};
 pub(crate) use folder::Folder;
 pub(crate) use gateway::{Gateway, Program, start_failing};
+pub(crate) use names::{Names, SilentPort};
 pub(crate) use redis::{Redis, Wire};
 pub(crate) use sandbox::Simulator;
 pub(crate) use stub::{ClosedPort, GOOD, Received, Stub, Talk, json_answer};
-pub(crate) use tls::{Authority, Identity, Tls, Wallet, h2_get, tls_connect, tls_vendor};
+pub(crate) use tls::{Authority, Identity, Tls, Wallet, h2_get, tls_connect, tls_vendor, tls_vendor_on};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_jpush-gateway");

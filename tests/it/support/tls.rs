@@ -180,6 +180,11 @@ pub(crate) fn h2_get(
 
 /// A vendor over TLS that answers every request with `{}`.
 pub(crate) fn tls_vendor(certificate: &str, key: &str) -> SocketAddr {
+    tls_vendor_on(TcpListener::bind("127.0.0.1:0").expect("a port"), certificate, key)
+}
+
+/// The same on a listener of the test's.
+pub(crate) fn tls_vendor_on(listener: TcpListener, certificate: &str, key: &str) -> SocketAddr {
     let chain = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -190,7 +195,6 @@ pub(crate) fn tls_vendor(certificate: &str, key: &str) -> SocketAddr {
         .with_single_cert(vec![chain], key)
         .expect("a certificate");
     let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

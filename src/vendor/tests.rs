@@ -1,0 +1,64 @@
+//! Connections that are kept, and for how long.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::BaseUrl;
+use crate::operation::Verb;
+
+/// Accepts one connection after the other and answers everything on them; their number so far is its address's.
+async fn vendor() -> (BaseUrl, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let accepted = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            *lock(&count) += 1;
+            tokio::spawn(async move {
+                let mut buffer = [0; 1024];
+                while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                    stream.write_all(answer).await.expect("the gateway reads");
+                }
+            });
+        }
+    });
+    (BaseUrl { tls: false, host: "127.0.0.1".into(), port }, accepted)
+}
+
+async fn call(pool: &Arc<Pool>) {
+    let host = http::HeaderValue::from_static("vendor");
+    let message = Message::to(Verb::Get, "/v3/tags", 0).field("Host", &host).body(Bytes::new());
+    let (start, whole) = (Instant::now(), Duration::from_secs(20));
+    let deadlines = Deadlines { start, call: start + whole, whole, response: whole };
+    let answer = pool.send(OriginId(0), &message, Choice::Any, deadlines).await.expect("an answer");
+    let mut body = answer.response.body;
+    while std::future::poll_fn(|cx| body.poll_next(cx)).await.expect("whole").is_some() {}
+}
+
+#[tokio::test]
+async fn a_busy_connection_makes_place_for_a_new_one_when_it_is_old() {
+    let (url, accepted) = vendor().await;
+    let connector =
+        Connector::new(&[url], None, None, Duration::from_secs(3)).expect("no TLS, no trust roots");
+    let pool = Pool::new(Arc::new(connector));
+    for _ in 0..3 {
+        call(&pool).await;
+    }
+    assert_eq!((*lock(&accepted), lock(&pool.idle[0]).len()), (1, 1), "kept while it is young");
+    lock(&pool.idle[0])[0].connection.grow_old();
+    // The call that finds it so still uses it, and the next one a new one.
+    call(&pool).await;
+    assert_eq!((*lock(&accepted), lock(&pool.idle[0]).len()), (1, 0));
+    call(&pool).await;
+    assert_eq!((*lock(&accepted), lock(&pool.idle[0]).len()), (2, 1));
+    // Nor does it wait for its idle time.
+    lock(&pool.idle[0])[0].connection.grow_old();
+    pool.trim(Instant::now());
+    assert!(lock(&pool.idle[0]).is_empty());
+}
