@@ -17,7 +17,7 @@ use crate::intake::SpareBuffers;
 use crate::ledger::{Ledger, LedgerError};
 use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
-use crate::server::{self, Handshakes, Listeners, Seat, Serving, StartError};
+use crate::server::{self, Certificates, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
@@ -184,7 +184,10 @@ impl App {
 }
 
 fn listen(config: &Config, workers: usize) -> Result<(Listeners, TcpListener), RunError> {
-    let listeners = Listeners::bind(&config.listeners, workers)?;
+    let certificates = Certificates::read(&config.listeners);
+    // The configuration was found good with all of them a moment ago: more than one fault is no case of its own.
+    let certificates = certificates.map_err(|mut faults| StartError::from(faults.swap_remove(0)))?;
+    let listeners = Listeners::bind(&config.listeners, certificates, workers)?;
     let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
     listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");

@@ -11,7 +11,7 @@
 //! whatever happened. What they pass on is a [`request`] and a [`response`], made of [`fields`] and [`framing`], which know
 //! HTTP and nothing else. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
 //! [`reload`] puts one in the place of another, [`ledger`] keeps the budgets over restarts, [`app`] ties it all
-//! together, [`pem`] and [`x509`] read certificates, and [`sandbox`] is a vendor to try it against.
+//! together, [`identity`], [`pem`] and [`x509`] read certificates, and [`sandbox`] is a vendor to try it against.
 //!
 //! # Invariants
 //!
@@ -42,6 +42,7 @@ pub mod edge;
 pub mod fields;
 pub mod framing;
 pub mod gateway;
+pub mod identity;
 pub mod intake;
 pub mod ledger;
 pub mod load;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The modules in the order of their dependencies: a line may use lines above it, and nothing beside or below.
 const ORDER: &[&[&str]] = &[
     &["detach", "fields", "framing", "operation", "pem", "secret", "x509"],
-    &["request", "response"],
+    &["identity", "request", "response"],
     &["config"],
     &["body", "budget", "sandbox"],
     &["store", "tenant"],

@@ -109,6 +109,8 @@ fn rendered_metrics() -> String {
     metrics.push_without_cid("shop");
     metrics.replay(push, ReplayedBy::IdempotencyKey);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
+    metrics.tls.certificates([("0.0.0.0:8443", "gateway.example", 1)]);
+    metrics.tls.handshake_failed("0.0.0.0:8443", "not-tls");
     metrics.vendor_circuits([("api.jpush.cn".to_owned(), Standing::Closed)]);
     metrics.render(&Arc::new(directory), Moment::default())
 }

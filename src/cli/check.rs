@@ -3,18 +3,20 @@
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use super::{GOOD, complain, print};
 use crate::budget::Budgets;
-use crate::config::{self, Audit, Config};
+use crate::config::{Audit, Config};
 use crate::ledger::Ledger;
 use crate::operation::BudgetName;
+use crate::reload::Source;
 use crate::server::Certificates;
 use crate::setup::Setup;
 use crate::telemetry::audit;
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    let config = match config::load(path) {
+    let config = match Source::inspect(path) {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
     };
@@ -22,20 +24,21 @@ pub(super) fn run(path: &Path) -> ExitCode {
     if let Err(error) = Setup::new(&config, &Budgets::default()) {
         return complain(&error);
     }
-    if let Err(faults) = Certificates::read(&config.listeners) {
-        return faults.iter().fold(GOOD, |_, fault| complain(fault));
-    }
+    let certificates = match Certificates::read(&config.listeners) {
+        Ok(certificates) => certificates,
+        Err(faults) => return faults.iter().fold(GOOD, |_, fault| complain(fault)),
+    };
     if let Some(Err(error)) = config.audit.as_ref().map(audit::probe) {
         return complain(&error);
     }
     if let Some(Err(error)) = config.state_file.as_deref().map(Ledger::check) {
         return complain(&error);
     }
-    print(&summary(&config));
+    print(&summary(&config, &certificates));
     GOOD
 }
 
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, certificates: &Certificates) -> String {
     let mut text = format!("good: configuration {}\n", config.digest);
     let mut line = |arguments: std::fmt::Arguments<'_>| {
         text.write_fmt(arguments).expect("writing to a String cannot fail");
@@ -43,6 +46,9 @@ fn summary(config: &Config) -> String {
     };
     for warning in &config.warnings {
         line(format_args!("warning: {warning}"));
+    }
+    for notice in certificates.notices(SystemTime::now()) {
+        line(format_args!("warning: {}", notice.text));
     }
     for listener in &config.listeners {
         line(format_args!(

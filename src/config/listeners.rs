@@ -28,7 +28,7 @@ fn read_one(value: &Value<'_>, outside: &Outside<'_>, taken: &mut HashSet<Socket
 fn read_tls(value: &Value<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {
     let mut section = value.section();
     let http2 = section.flag("http2", false);
-    let client_ca = section.get("client_ca").map(|value| outside.file(&value));
+    let client_ca = section.get("client_ca").map(|value| outside.roots(&value));
     let items = section.required("certificates")?.items();
     let certificates = items.iter().filter_map(|item| read_certificate(item, outside)).collect();
     Some(ListenerTls { certificates, client_ca: client_ca.map_or(Some(None), |file| file.map(Some))?, http2 })
@@ -36,9 +36,8 @@ fn read_tls(value: &Value<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {
 
 fn read_certificate(value: &Value<'_>, outside: &Outside<'_>) -> Option<CertificateFiles> {
     let mut section = value.section();
-    let certificate = section.required("certificate").and_then(|value| outside.file(&value));
-    let private_key = section.required("private_key").and_then(|value| outside.file(&value));
-    Some(CertificateFiles { certificate: certificate?, private_key: private_key? })
+    let (certificate, private_key) = (section.required("certificate"), section.required("private_key"));
+    outside.identity(certificate.as_ref(), private_key.as_ref())
 }
 
 fn read_admin(file: &mut Section<'_>, taken: &mut HashSet<SocketAddr>) -> Admin {

@@ -6,6 +6,7 @@
 mod audit;
 mod budgets;
 mod callers;
+mod certificates;
 mod digests;
 mod document;
 mod fault;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
@@ -10,6 +11,7 @@ use super::fault::shown;
 use super::reader::Value;
 use super::secrets::{self, Origin};
 use super::words;
+use crate::identity::{self, IdentityError, RootsError};
 use crate::secret::Secret;
 
 /// The longest secret file that is read.
@@ -28,6 +30,19 @@ pub trait SecretSources {
 
     /// Whether a file can be opened for reading.
     fn readable(&self, path: &Path) -> Result<(), SourceError>;
+
+    /// What is wrong with a certificate chain and its key, as far as their files can be opened. Dates are left to those
+    /// who serve it.
+    fn identity_faults(&self, certificate: Option<&Path>, private_key: Option<&Path>) -> Vec<IdentityError> {
+        let mut faults = identity::faults(certificate, private_key, SystemTime::now());
+        faults.retain(|fault| !matches!(fault, IdentityError::NotNow(_)));
+        faults
+    }
+
+    /// What is wrong with a file of trust roots.
+    fn roots_fault(&self, path: &Path) -> Option<RootsError> {
+        identity::read_roots(path).err()
+    }
 }
 
 /// Why a source gives nothing.

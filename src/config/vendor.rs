@@ -57,7 +57,7 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> (Vendor, De
         written.or_else(|| documented(host).map(builtin))
     });
     let vendor = Vendor {
-        ca: section.get("ca").and_then(|value| outside.file(&value)),
+        ca: section.get("ca").and_then(|value| outside.roots(&value)),
         proxy: section.get("proxy").and_then(|value| proxy::read(&value, outside)),
         forward_trace: section.flag("forward_trace", false),
         connect_timeout: section.duration("connect_timeout", Zero::Refused, Duration::from_secs(3)),

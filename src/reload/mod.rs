@@ -9,7 +9,7 @@ mod source;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
@@ -30,6 +30,8 @@ use crate::telemetry::metrics::Metrics;
 /// How often files are looked at. A change is taken up when two looks in a row agree on it, so that no file is read
 /// while it is being written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often operators are told of certificates that are about to end.
+const REMIND_EVERY: Duration = Duration::from_hours(24);
 
 /// The configuration in use, for those who tell about it.
 pub struct Current {
@@ -102,7 +104,10 @@ impl Reloads {
         let (orders, taken) = channel();
         let current = Arc::new(ArcSwap::from_pointee(current));
         let fixed = Fixed::of(&source.config);
-        let reloader = Reloader { source, fixed, parts, current: Arc::clone(&current), settling: None };
+        let reminded = Instant::now();
+        let reloader =
+            Reloader { source, fixed, parts, current: Arc::clone(&current), settling: None, reminded };
+        reloader.tell_of_certificates();
         std::thread::Builder::new().name("reload".into()).spawn(move || reloader.run(&taken))?;
         Ok(Self { orders, current })
     }
@@ -129,6 +134,8 @@ struct Reloader {
     current: Arc<ArcSwap<Current>>,
     /// What the last look saw, if it was new.
     settling: Option<Seen>,
+    /// When operators were last told of certificates.
+    reminded: Instant,
 }
 
 impl Reloader {
@@ -140,8 +147,33 @@ impl Reloader {
                     // Who asked may have gone; the log has it too.
                     let _ = order.reply.send(outcome);
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    self.remind(Instant::now());
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn remind(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.reminded) >= REMIND_EVERY {
+            self.reminded = now;
+            self.tell_of_certificates();
+        }
+    }
+
+    /// When the certificates in use end, as a metric, and in the log where that is soon.
+    fn tell_of_certificates(&self) {
+        let handshakes = &self.parts.handshakes;
+        let in_use = handshakes.in_use();
+        let ends = in_use.iter().map(|one| (&*one.listener, &*one.name, one.not_after_seconds));
+        self.parts.metrics.tls.certificates(ends);
+        for notice in handshakes.notices(SystemTime::now()) {
+            if notice.is_urgent {
+                tracing::error!("{}", notice.text);
+            } else {
+                tracing::warn!("{}", notice.text);
             }
         }
     }
@@ -172,6 +204,7 @@ impl Reloader {
                 for warning in &self.source.config.warnings {
                     tracing::warn!("{warning}");
                 }
+                self.tell_of_certificates();
             }
             Outcome::Failure { faults } => {
                 self.parts.metrics.reloaded(Err(()));
@@ -223,8 +256,7 @@ impl Reloader {
         self.current.store(Arc::new(Current::new(&config, setup)));
         let changed = changes::between((&self.source.config, &self.source.seen), (&config, &seen));
         let needs_restart = self.fixed.changed_in(&config);
-        self.source.config = config;
-        self.source.seen = seen;
+        self.source.take_in_use(config, seen);
         Ok((changed, needs_restart))
     }
 }

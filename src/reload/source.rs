@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Faults, SecretSources, SourceError, System};
+use crate::identity::{self, IdentityError};
 
 /// More of a file is not looked at; nothing that long is read.
 const LOOK_BYTES_MAX: u64 = 4 << 20;
@@ -26,6 +28,8 @@ pub struct Source {
     path: Option<PathBuf>,
     /// The files as they were last read.
     pub(super) seen: Seen,
+    /// The same for the configuration in use.
+    in_use: Seen,
 }
 
 /// A configuration that was read and is not in use yet, or its faults.
@@ -37,13 +41,18 @@ pub(super) struct Attempt {
 impl Source {
     /// Loads a file.
     pub fn open(path: &Path) -> Result<Self, Faults> {
-        let (config, seen) = load(path);
-        Ok(Self { config: config?, path: Some(path.to_owned()), seen })
+        let (config, seen) = load(path, Dates::LeftAlone);
+        Ok(Self { config: config?, path: Some(path.to_owned()), in_use: seen.clone(), seen })
+    }
+
+    /// Judges a file as a reload would that finds nothing of it in use.
+    pub fn inspect(path: &Path) -> Result<Config, Faults> {
+        load(path, Dates::Judged(&Seen::new())).0
     }
 
     /// A configuration without a file; it cannot be reloaded.
     pub fn built_in(config: Config) -> Self {
-        Self { config, path: None, seen: Seen::new() }
+        Self { config, path: None, seen: Seen::new(), in_use: Seen::new() }
     }
 
     /// What is in the files now.
@@ -58,7 +67,7 @@ impl Source {
             return Err(vec!["the configuration is built in; there is no file to reload".to_owned()]);
         };
         let before = self.look().unwrap_or_default();
-        let (config, mut seen) = load(path);
+        let (config, mut seen) = load(path, Dates::Judged(&self.in_use));
         let config = config.map_err(|faults| faults.iter().map(ToString::to_string).collect());
         if config.is_err() {
             // Files that this attempt did not come to are still those of the configuration in use.
@@ -68,13 +77,19 @@ impl Source {
         }
         Ok(Attempt { config, seen })
     }
+
+    /// What was read is the configuration in use from now on.
+    pub(super) fn take_in_use(&mut self, config: Config, seen: Seen) {
+        self.in_use.clone_from(&seen);
+        (self.config, self.seen) = (config, seen);
+    }
 }
 
-fn load(path: &Path) -> (Result<Config, Faults>, Seen) {
-    let recorder = Recorder::default();
+fn load(path: &Path, dates: Dates<'_>) -> (Result<Config, Faults>, Seen) {
+    let recorder = Recorder { seen: RefCell::default(), dates };
     recorder.note(path);
     let config = config::load_with(path, &recorder);
-    (config, recorder.0.into_inner())
+    (config, recorder.seen.into_inner())
 }
 
 fn look_at(path: &Path) -> Option<[u8; 32]> {
@@ -89,17 +104,37 @@ fn look_at(path: &Path) -> Option<[u8; 32]> {
     digest(&SHA256, &content).as_ref().try_into().ok()
 }
 
-/// The system's sources, with a note of every file that is asked for. What it notes is never newer than what is used.
-#[derive(Default)]
-struct Recorder(RefCell<Seen>);
+/// Whether a certificate that clients refuse now is a fault.
+#[derive(Clone, Copy)]
+enum Dates<'s> {
+    /// No: a process that starts serves what it can.
+    LeftAlone,
+    /// Yes, unless it is the one in use: what else is in the file must not wait for another one.
+    Judged(&'s Seen),
+}
 
-impl Recorder {
+/// The system's sources, with a note of every file that is asked for. What it notes is never newer than what is used.
+struct Recorder<'s> {
+    seen: RefCell<Seen>,
+    dates: Dates<'s>,
+}
+
+impl Recorder<'_> {
     fn note(&self, path: &Path) {
-        self.0.borrow_mut().insert(path.to_owned(), look_at(path));
+        self.seen.borrow_mut().insert(path.to_owned(), look_at(path));
+    }
+
+    fn may_be_refused(&self, certificate: Option<&Path>) -> bool {
+        match (self.dates, certificate) {
+            (Dates::LeftAlone, _) | (_, None) => true,
+            (Dates::Judged(in_use), Some(path)) => {
+                in_use.contains_key(path) && in_use.get(path) == self.seen.borrow().get(path)
+            }
+        }
     }
 }
 
-impl SecretSources for Recorder {
+impl SecretSources for Recorder<'_> {
     fn variable(&self, name: &str) -> Result<Zeroizing<String>, SourceError> {
         System.variable(name)
     }
@@ -112,5 +147,13 @@ impl SecretSources for Recorder {
     fn readable(&self, path: &Path) -> Result<(), SourceError> {
         self.note(path);
         System.readable(path)
+    }
+
+    fn identity_faults(&self, certificate: Option<&Path>, private_key: Option<&Path>) -> Vec<IdentityError> {
+        if self.may_be_refused(certificate) {
+            System.identity_faults(certificate, private_key)
+        } else {
+            identity::faults(certificate, private_key, SystemTime::now())
+        }
     }
 }

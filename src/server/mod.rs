@@ -7,6 +7,7 @@
 mod clients;
 mod connection;
 mod drain;
+mod handshake;
 mod http1;
 mod http2;
 mod pulse;
@@ -20,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use clients::Shown;
+use clients::{Clients, Shown};
 use connection::{Opening, Protocol};
 use pulse::{Order, Patience, Pulses};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
@@ -29,9 +30,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout_at};
+use tokio_rustls::server::TlsStream;
 
-use tls::{Acceptor, Tls};
-pub use tls::{CertificateError, Certificates, Handshakes};
+use handshake::Handshake;
+use tls::Tls;
+pub use tls::{CertificateError, Certificates, Handshakes, InUse};
 
 use crate::config::{Limits, Listener};
 use crate::gateway::Worker;
@@ -61,7 +64,7 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// TLS of a listener.
+    /// TLS of a listener. Its files changed since the configuration was read, mostly.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// A thread or its runtime.
@@ -83,11 +86,13 @@ pub struct Listeners(Vec<Bound>);
 pub type Seat = ArcSwap<Worker>;
 
 impl Listeners {
-    /// Binds every listener once for each worker.
-    pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, StartError> {
-        let bind = |listener: &Listener| {
-            let tls = listener.tls.as_ref().map(tls::acceptor).transpose()?;
-            let tls = tls.map(|tls| Arc::new(Tls::from_pointee(tls)));
+    /// Binds every listener once for each worker. The certificates are those of the same listeners.
+    pub fn bind(
+        listeners: &[Listener],
+        certificates: Certificates,
+        workers: usize,
+    ) -> Result<Self, StartError> {
+        let bind = |(listener, acceptor): (&Listener, Option<_>)| {
             let first = listen(listener.address)?;
             let address = first
                 .local_addr()
@@ -95,9 +100,10 @@ impl Listeners {
             // The first socket settles the port where the configuration leaves it open.
             let others = (1..workers).map(|_| listen(address));
             let sockets = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
+            let tls = acceptor.map(|acceptor| Arc::new(Tls::new(address, acceptor)));
             Ok(Bound { address, sockets, tls })
         };
-        listeners.iter().map(bind).collect::<Result<_, StartError>>().map(Self)
+        listeners.iter().zip(certificates.into_acceptors()).map(bind).collect::<Result<_, _>>().map(Self)
     }
 
     fn tls(&self) -> impl Iterator<Item = Option<&Arc<Tls>>> {
@@ -246,7 +252,7 @@ impl Core {
                 accepted = listener.accept() => accepted,
                 _ = stages.wait_for(|stage| *stage != Stage::Serve) => break,
             };
-            self.admit(accepted, tls.as_deref()).await;
+            self.admit(accepted, tls.as_ref()).await;
         }
         // Connections in the kernel's queue, and those about to get there, are reset when the listener closes.
         if let Err(error) = drain::take_no_more(&listener) {
@@ -254,14 +260,14 @@ impl Core {
         }
         let closes = tokio::time::Instant::now() + ON_THE_WAY;
         while let Ok(accepted) = timeout_at(closes, listener.accept()).await {
-            self.admit(accepted, tls.as_deref()).await;
+            self.admit(accepted, tls.as_ref()).await;
         }
         while let Some(accepted) = futures_util::FutureExt::now_or_never(listener.accept()) {
-            self.admit(accepted, tls.as_deref()).await;
+            self.admit(accepted, tls.as_ref()).await;
         }
     }
 
-    async fn admit(&self, accepted: io::Result<(TcpStream, SocketAddr)>, tls: Option<&Tls>) {
+    async fn admit(&self, accepted: io::Result<(TcpStream, SocketAddr)>, tls: Option<&Arc<Tls>>) {
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -271,10 +277,12 @@ impl Core {
             }
         };
         let _ = stream.set_nodelay(true);
-        let Some(place) = self.worker.load().load.connections.enter() else { return turn_away(stream, tls) };
+        let Some(place) = self.worker.load().load.connections.enter() else {
+            return turn_away(stream, tls.map(Arc::as_ref));
+        };
         match tls {
             None => drop(tokio::spawn(self.serve(stream, place))),
-            Some(tls) => drop(tokio::spawn(self.handshake(stream, &tls.load(), place))),
+            Some(tls) => drop(tokio::spawn(self.handshake(stream, Arc::clone(tls), place))),
         }
     }
 
@@ -293,19 +301,18 @@ impl Core {
     fn handshake(
         &self,
         stream: TcpStream,
-        acceptor: &Acceptor,
+        tls: Arc<Tls>,
         place: Place,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (worker, pulses) = (Arc::clone(&self.worker), Arc::clone(&self.pulses));
-        let limit = worker.load().setup.limits.header_timeout;
-        let (accepted, clients) =
-            (tokio::time::timeout(limit, acceptor.tls.accept(stream)), acceptor.clients.clone());
         async move {
-            let Ok(Ok(stream)) = accepted.await else { return };
+            let Some((stream, clients)) = shake_hands(&tls, &worker, stream).await else { return };
+            drop(tls);
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
+            // What is known of clients goes: it holds the trust in those who signed for them.
             let certificate = clients.and_then(|clients| clients.shown(stream.get_ref().1));
             let end = certificate.as_ref().map(Shown::end);
             let pulse = pulses.add();
@@ -338,6 +345,19 @@ impl Core {
             }
         }
     }
+}
+
+/// The stream of a good handshake, and what the listener knows of clients.
+async fn shake_hands(
+    tls: &Tls,
+    worker: &Seat,
+    stream: TcpStream,
+) -> Option<(TlsStream<TcpStream>, Option<Clients>)> {
+    let (worker, acceptor) = (worker.load_full(), tls.acceptor.load_full());
+    let limit = worker.setup.limits.header_timeout;
+    let handshake = Handshake { listener: &tls.listener, failures: &tls.failures, limit };
+    let stream = handshake.run(&acceptor.tls, stream, &worker.telemetry.metrics.tls).await?;
+    Some((stream, acceptor.clients.clone()))
 }
 
 /// Over the limit: a plain connection is told so without waiting for it, one with TLS is closed.

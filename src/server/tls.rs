@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::RootCertStore;
@@ -17,90 +17,89 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Listeners;
 use super::clients::Clients;
-use crate::config::{CertificateFiles, Listener, ListenerTls};
-use crate::pem::{self, PemError};
+use super::handshake::Failures;
+use crate::config::{Listener, ListenerTls};
+use crate::identity::{Identity, IdentityError, Notice, RootsError, read_roots};
 
 /// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// The chain cannot be read.
-    #[error("no certificate can be read from {path}")]
-    Chain {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: PemError,
-    },
-    /// The key cannot be read.
-    #[error("no private key can be read from {path}")]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: PemError,
-    },
-    /// Those who sign client certificates cannot be read.
-    #[error("no certificate can be read from {path}")]
-    ClientCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: PemError,
-    },
-    /// They cannot be used.
-    #[error("the certificates of {path} cannot be trust roots for clients")]
-    ClientRoots {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: rustls::Error,
-    },
-    /// They do not fit, or the library does not take them.
-    #[error("the certificate of {path} cannot be used with its key")]
-    Unusable {
-        /// The chain's file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: rustls::Error,
-    },
+    /// A chain or its key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Those who sign client certificates.
+    #[error(transparent)]
+    ClientCa(#[from] RootsError),
     /// The TLS library refused its settings.
     #[error("TLS cannot be set up")]
     Settings(#[source] rustls::Error),
 }
 
-/// How a listener shakes hands; a reload puts another in its place.
-pub(super) type Tls = ArcSwap<Acceptor>;
+/// How a listener shakes hands.
+pub(super) struct Tls {
+    /// Its address, as it is shown.
+    pub(super) listener: String,
+    /// A reload puts another in its place.
+    pub(super) acceptor: ArcSwap<Acceptor>,
+    /// What was told of handshakes that failed.
+    pub(super) failures: Failures,
+}
+
+impl Tls {
+    pub(super) fn new(address: SocketAddr, acceptor: Acceptor) -> Self {
+        let acceptor = ArcSwap::from_pointee(acceptor);
+        Self { listener: address.to_string(), acceptor, failures: Failures::default() }
+    }
+}
 
 /// Handshakes as one configuration has them.
 pub(super) struct Acceptor {
     pub(super) tls: TlsAcceptor,
     /// If clients are asked for certificates.
     pub(super) clients: Option<Clients>,
+    identities: Arc<[Identity]>,
 }
 
 /// TLS of a configuration's listeners, read and ready to be used.
 pub struct Certificates(Vec<(SocketAddr, Option<Acceptor>)>);
 
 impl Certificates {
-    /// Reads what the listeners name; the first fault of each.
+    /// Reads what the listeners name; all that is wrong with it.
     pub fn read(listeners: &[Listener]) -> Result<Self, Vec<CertificateError>> {
-        let read = |listener: &Listener| {
-            let tls = listener.tls.as_ref().map(acceptor).transpose()?;
-            Ok((listener.address, tls))
-        };
-        let (good, bad): (Vec<_>, Vec<_>) = listeners.iter().map(read).partition(Result::is_ok);
-        let faults: Vec<_> = bad.into_iter().filter_map(Result::err).collect();
-        if faults.is_empty() { Ok(Self(good.into_iter().flatten().collect())) } else { Err(faults) }
+        let (mut read, mut faults) = (Vec::new(), Vec::new());
+        for listener in listeners {
+            match listener.tls.as_ref().map(acceptor).transpose() {
+                Ok(acceptor) => read.push((listener.address, acceptor)),
+                Err(more) => faults.extend(more),
+            }
+        }
+        if faults.is_empty() { Ok(Self(read)) } else { Err(faults) }
+    }
+
+    /// What operators have to know about the dates of the certificates.
+    pub fn notices(&self, now: SystemTime) -> Vec<Notice> {
+        let with_tls = self.0.iter().filter_map(|(address, acceptor)| Some((address, acceptor.as_ref()?)));
+        with_tls.flat_map(|(address, acceptor)| acceptor.notices(address, now)).collect()
+    }
+
+    /// One for each listener, in their order.
+    pub(super) fn into_acceptors(self) -> impl Iterator<Item = Option<Acceptor>> {
+        self.0.into_iter().map(|(_, acceptor)| acceptor)
     }
 }
 
 /// TLS of the listeners that are being served.
 pub struct Handshakes(Vec<(SocketAddr, Option<Arc<Tls>>)>);
+
+/// One certificate that is in use.
+pub struct InUse {
+    /// The address of the listener that shows it.
+    pub listener: String,
+    /// What it is called.
+    pub name: String,
+    /// Its last second.
+    pub not_after_seconds: i64,
+}
 
 impl Handshakes {
     /// TLS of listeners as configured and bound.
@@ -116,10 +115,32 @@ impl Handshakes {
             // In order, so that listeners whose port the system chose do not get each other's.
             let Some(found) = new.iter().position(|(known, _)| known == address) else { continue };
             if let (Some(in_use), (_, Some(new))) = (in_use, new.remove(found)) {
-                let new = new.after(&in_use.load());
-                in_use.store(Arc::new(new));
+                let new = new.after(&in_use.acceptor.load());
+                in_use.acceptor.store(Arc::new(new));
             }
         }
+    }
+
+    /// The certificates that new connections are offered.
+    pub fn in_use(&self) -> Vec<InUse> {
+        let end = |tls: &Tls, identity: &Identity| {
+            let not_after_seconds = identity.validity?.not_after_seconds();
+            Some(InUse { listener: tls.listener.clone(), name: identity.name.clone(), not_after_seconds })
+        };
+        let of_listener = |tls: &Tls| {
+            let acceptor = tls.acceptor.load();
+            acceptor.identities.iter().filter_map(|identity| end(tls, identity)).collect::<Vec<_>>()
+        };
+        self.tls().flat_map(of_listener).collect()
+    }
+
+    /// What operators have to know about their dates.
+    pub fn notices(&self, now: SystemTime) -> Vec<Notice> {
+        self.tls().flat_map(|tls| tls.acceptor.load().notices(&tls.listener, now)).collect()
+    }
+
+    fn tls(&self) -> impl Iterator<Item = &Tls> {
+        self.0.iter().filter_map(|(_, tls)| tls.as_deref())
     }
 }
 
@@ -132,80 +153,82 @@ impl Acceptor {
         }
         self
     }
+
+    fn notices(&self, listener: impl fmt::Display, now: SystemTime) -> Vec<Notice> {
+        let notices = self.identities.iter().filter_map(|identity| identity.notice(now));
+        let named =
+            |notice: Notice| Notice { text: format!("listener {listener}: {}", notice.text), ..notice };
+        notices.map(named).collect()
+    }
 }
 
 /// Prepares the handshakes of a listener: TLS 1.2 and 1.3.
-pub(super) fn acceptor(tls: &ListenerTls) -> Result<Acceptor, CertificateError> {
-    let certificates = tls.certificates.iter().map(Certificate::load).collect::<Result<Vec<_>, _>>()?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let (verifier, clients) = match &tls.client_ca {
-        Some(path) => {
-            let (verifier, clients) = client_verifier(path, &provider)?;
-            (verifier, Some(clients))
+fn acceptor(tls: &ListenerTls) -> Result<Acceptor, Vec<CertificateError>> {
+    let (mut identities, mut faults) = (Vec::new(), Vec::new());
+    for files in &tls.certificates {
+        match Identity::read(&files.certificate, &files.private_key) {
+            Ok(identity) => identities.push(identity),
+            Err(more) => faults.extend(more.into_iter().map(CertificateError::from)),
         }
-        None => (WebPkiClientVerifier::no_client_auth(), None),
+    }
+    let roots = tls.client_ca.as_deref().map(read_roots).transpose();
+    match roots {
+        Ok(roots) if faults.is_empty() => set_up(tls, identities.into(), roots).map_err(|fault| vec![fault]),
+        roots => {
+            faults.extend(roots.err().map(CertificateError::from));
+            Err(faults)
+        }
+    }
+}
+
+fn set_up(
+    tls: &ListenerTls,
+    identities: Arc<[Identity]>,
+    roots: Option<Vec<CertificateDer<'static>>>,
+) -> Result<Acceptor, CertificateError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = match &roots {
+        Some(roots) => client_verifier(roots, &provider),
+        None => WebPkiClientVerifier::no_client_auth(),
     };
+    let clients = roots.map(Clients::signed_by);
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(CertificateError::Settings)?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(ByName(certificates)));
+        .with_cert_resolver(Arc::new(ByName(Arc::clone(&identities))));
     config.alpn_protocols =
         if tls.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     if let Some(clients) = &clients {
         config.session_storage = clients.sessions();
     }
-    Ok(Acceptor { tls: TlsAcceptor::from(Arc::new(config)), clients })
+    Ok(Acceptor { tls: TlsAcceptor::from(Arc::new(config)), clients, identities })
 }
 
 /// Takes clients without a certificate and those with one that these signed, for clients, and that holds now.
 fn client_verifier(
-    path: &Path,
+    signers: &[CertificateDer<'static>],
     provider: &Arc<CryptoProvider>,
-) -> Result<(Arc<dyn ClientCertVerifier>, Clients), CertificateError> {
-    let unreadable = |source| CertificateError::ClientCa { path: path.to_owned(), source };
-    let certificates = pem::certificates(path).map_err(unreadable)?;
-    let unusable = |source| CertificateError::ClientRoots { path: path.to_owned(), source };
+) -> Arc<dyn ClientCertVerifier> {
     let mut roots = RootCertStore::empty();
-    for certificate in &certificates {
-        roots.add(certificate.clone()).map_err(unusable)?;
-    }
+    roots.add_parsable_certificates(signers.iter().cloned());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    let verifier = verifier.allow_unauthenticated().build().expect("there are roots and no revocation lists");
-    Ok((verifier, Clients::signed_by(certificates)))
+    verifier.allow_unauthenticated().build().expect("there are roots and no revocation lists")
 }
 
 /// The first certificate that is valid for the name; the first of all for clients that name none, or another.
-struct ByName(Vec<Certificate>);
+struct ByName(Arc<[Identity]>);
 
-struct Certificate {
-    key: Arc<CertifiedKey>,
-    leaf: CertificateDer<'static>,
-}
-
-impl Certificate {
-    fn load(files: &CertificateFiles) -> Result<Self, CertificateError> {
-        let path = || files.certificate.clone();
-        let chain = pem::certificates(&files.certificate)
-            .map_err(|source| CertificateError::Chain { path: path(), source })?;
-        let leaf = chain[0].clone();
-        let key = pem::private_key(&files.private_key)
-            .map_err(|source| CertificateError::Key { path: files.private_key.clone(), source })?;
-        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-            .map_err(|source| CertificateError::Unusable { path: path(), source })?;
-        Ok(Self { key: Arc::new(key), leaf })
-    }
-
-    fn is_valid_for(&self, name: &ServerName<'_>) -> bool {
-        ParsedCertificate::try_from(&self.leaf).is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
-    }
+fn is_valid_for(identity: &Identity, name: &ServerName<'_>) -> bool {
+    ParsedCertificate::try_from(&identity.key.cert[0])
+        .is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let named = name.and_then(|name| self.0.iter().find(|certificate| certificate.is_valid_for(&name)));
-        named.or(self.0.first()).map(|certificate| Arc::clone(&certificate.key))
+        let named = name.and_then(|name| self.0.iter().find(|identity| is_valid_for(identity, &name)));
+        named.or(self.0.first()).map(|identity| Arc::clone(&identity.key))
     }
 }
 

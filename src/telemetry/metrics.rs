@@ -10,6 +10,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::tls_metrics::TlsMetrics;
 use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::{CredentialKind, Directory};
@@ -51,6 +52,8 @@ pub struct Metrics {
     store_up: IntGaugeVec,
     reloads: IntCounterVec,
     last_reload_success: IntGauge,
+    /// Of the listeners with TLS.
+    pub tls: TlsMetrics,
     /// Requests being served.
     pub in_flight: IntGauge,
     /// Open connections.
@@ -170,6 +173,7 @@ impl Metrics {
             store_up: gauges("store_up", "Whether the store of shared budgets answers.", &[]),
             reloads,
             last_reload_success,
+            tls: TlsMetrics::new(counter, gauges),
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),

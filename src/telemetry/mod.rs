@@ -8,6 +8,7 @@ pub mod lines;
 pub mod metrics;
 pub mod recent;
 mod record;
+pub mod tls_metrics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -19,6 +19,7 @@ mod failures;
 mod forwarding;
 mod framing;
 mod http2;
+mod identities;
 mod limits;
 mod operations;
 mod paths;

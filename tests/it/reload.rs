@@ -143,7 +143,7 @@ fn unreadable_trust_roots_and_certificates_change_nothing() {
     gateway.write_config(&config.yaml());
     let answer = gateway.reload();
     assert_eq!(answer.status, 422);
-    assert_eq!(answer.json()["faults"].as_array().map(Vec::len), Some(2), "{}", answer.text());
+    assert_eq!(answer.json()["faults"].as_array().map(Vec::len), Some(3), "{}", answer.text());
     assert_eq!(gateway.call(&push(Tokens::ORDERS)).number("X-Rate-Limit-Limit"), 600);
 }
 

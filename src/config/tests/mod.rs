@@ -13,6 +13,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::identity::{IdentityError, RootsError};
 
 /// Digests of tokens no one knows.
 pub(super) const DIGEST: &str = "85c7f0f1d1ec7c6a1d0d7de62b5bfb0d5ba4a8e0a2a2f6b0a3b1c6e5d4f3a2b1";
@@ -79,6 +80,14 @@ impl SecretSources for Fixture {
     fn readable(&self, path: &Path) -> Result<(), SourceError> {
         let known = path.to_str().is_some_and(|path| self.files.contains_key(path));
         if known { Ok(()) } else { Err(SourceError::Io(io::ErrorKind::NotFound.into())) }
+    }
+
+    fn identity_faults(&self, _: Option<&Path>, _: Option<&Path>) -> Vec<IdentityError> {
+        Vec::new()
+    }
+
+    fn roots_fault(&self, _: &Path) -> Option<RootsError> {
+        None
     }
 }
 

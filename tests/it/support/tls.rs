@@ -3,12 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SignatureScheme, StreamOwned,
     SupportedProtocolVersion,
@@ -38,8 +40,12 @@ impl Authority {
     /// A certificate for these names, and its key, as PEM.
     pub(crate) fn sign(&self, names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.sign_with(&CertificateParams::new(names).expect("good names"))
+    }
+
+    /// A certificate as these parameters say, and its key, as PEM.
+    pub(crate) fn sign_with(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("good names");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     }
@@ -57,6 +63,13 @@ impl Authority {
     /// A client that trusts it alone.
     pub(crate) fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         self.client_as(None, alpn, rustls::ALL_VERSIONS)
+    }
+
+    /// The same client, whose clock shows what it showed a day ago.
+    pub(crate) fn client_of_yesterday(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.client(&[]));
+        config.time_provider = Arc::new(Yesterday);
+        Arc::new(config)
     }
 
     /// A client with a certificate of its own, and with versions of the test's choice.
@@ -87,6 +100,15 @@ impl Authority {
             .with_client_cert_resolver(wallet);
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+}
+
+#[derive(Debug)]
+struct Yesterday;
+
+impl TimeProvider for Yesterday {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() - 86_400)))
     }
 }
 

@@ -1,0 +1,41 @@
+//! Certificates and keys that the configuration names: each fault stands at the key of the file it is in.
+
+use std::error::Error;
+use std::iter::successors;
+use std::path::PathBuf;
+
+use super::reader::Value;
+use super::sources::Outside;
+use super::values::CertificateFiles;
+
+impl Outside<'_> {
+    /// A chain with its key.
+    pub(super) fn identity(
+        &self,
+        certificate: Option<&Value<'_>>,
+        private_key: Option<&Value<'_>>,
+    ) -> Option<CertificateFiles> {
+        let chain_file = certificate.and_then(|value| self.file(value));
+        let key_file = private_key.and_then(|value| self.file(value));
+        for fault in self.sources.identity_faults(chain_file.as_deref(), key_file.as_deref()) {
+            let value = if fault.is_of_key() { private_key } else { certificate };
+            value.expect("a fault is in a file that was written").fault(line(&fault));
+        }
+        Some(CertificateFiles { certificate: chain_file?, private_key: key_file? })
+    }
+
+    /// A file with those who sign for others.
+    pub(super) fn roots(&self, value: &Value<'_>) -> Option<PathBuf> {
+        let path = self.file(value)?;
+        match self.sources.roots_fault(&path) {
+            None => Some(path),
+            Some(fault) => value.refuse(line(&fault)),
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+fn line(error: &(dyn Error + 'static)) -> String {
+    let causes = successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,154 @@
+//! The TLS handshake of one connection, and what is told of one that fails.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::telemetry::tls_metrics::TlsMetrics;
+
+/// After a line about handshakes of a kind, others of this kind are only counted for this long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How a handshake can fail: the label of its metric, and what is said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The client said too little for too long.
+    Late,
+    /// It went away without a word, as a balancer's probe does.
+    Closed,
+    /// What came is no TLS.
+    NotTls,
+    /// No version, suite or protocol in common.
+    Incompatible,
+    /// The client told why: it does not trust our certificate, mostly.
+    Alert,
+    /// Its own certificate is not good.
+    ClientCertificate,
+    /// Something else was wrong with what it sent.
+    Other,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Late,
+        Self::Closed,
+        Self::NotTls,
+        Self::Incompatible,
+        Self::Alert,
+        Self::ClientCertificate,
+        Self::Other,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "timeout",
+            Self::Closed => "closed",
+            Self::NotTls => "not-tls",
+            Self::Incompatible => "incompatible",
+            Self::Alert => "alert",
+            Self::ClientCertificate => "client-certificate",
+            Self::Other => "other",
+        }
+    }
+
+    fn of(error: &io::Error) -> Self {
+        let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
+            return Self::Closed;
+        };
+        match error {
+            Error::InvalidMessage(_) => Self::NotTls,
+            Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Self::Incompatible,
+            Error::AlertReceived(_) => Self::Alert,
+            Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Self::ClientCertificate,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Handshakes of one listener.
+pub(super) struct Handshake<'h> {
+    pub(super) listener: &'h str,
+    pub(super) failures: &'h Failures,
+    pub(super) limit: Duration,
+}
+
+impl Handshake<'_> {
+    /// Shakes hands. `None` if that failed, which is counted and told.
+    pub(super) async fn run(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: TcpStream,
+        metrics: &TlsMetrics,
+    ) -> Option<TlsStream<TcpStream>> {
+        let peer = stream.peer_addr().ok();
+        let (kind, why) = match timeout(self.limit, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => (Kind::of(&error), error),
+            Err(_) => (Kind::Late, io::ErrorKind::TimedOut.into()),
+        };
+        metrics.handshake_failed(self.listener, kind.as_str());
+        if let Some(suppressed) = self.failures.admit(kind, Instant::now()) {
+            self.tell(kind, &why, peer, suppressed);
+        }
+        None
+    }
+
+    fn tell(&self, kind: Kind, why: &io::Error, peer: Option<SocketAddr>, suppressed: u64) {
+        let (listener, kind_word) = (self.listener, kind.as_str());
+        let peer = peer.map(|peer| peer.ip().to_string());
+        // Probes of balancers come for ever and mean nothing.
+        if kind == Kind::Closed {
+            tracing::debug!(listener, kind = kind_word, peer, error = %why, suppressed, "a TLS handshake failed");
+        } else {
+            tracing::warn!(listener, kind = kind_word, peer, error = %why, suppressed, "a TLS handshake failed");
+        }
+    }
+}
+
+/// When failures of each kind were last told of.
+#[derive(Default)]
+pub(super) struct Failures(Mutex<[Told; Kind::ALL.len()]>);
+
+#[derive(Clone, Copy, Default)]
+struct Told {
+    at: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Failures {
+    /// Whether one is to be told of now, with the number of those that were not since the last one of its kind.
+    fn admit(&self, kind: Kind, now: Instant) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = &mut told[kind as usize];
+        if told.at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
+            told.suppressed += 1;
+            return None;
+        }
+        told.at = Some(now);
+        Some(std::mem::take(&mut told.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_of_each_kind_counts_the_others() {
+        let (failures, start) = (Failures::default(), Instant::now());
+        let at = |kind, millis| failures.admit(kind, start + Duration::from_millis(millis));
+        assert_eq!([at(Kind::Alert, 0), at(Kind::Alert, 1), at(Kind::Alert, 999)], [Some(0), None, None]);
+        assert_eq!(at(Kind::NotTls, 500), Some(0), "a kind of its own");
+        assert_eq!([at(Kind::Alert, 1_000), at(Kind::Alert, 2_000)], [Some(2), Some(0)]);
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{kind:?}");
+        }
+    }
+}
