@@ -104,9 +104,9 @@ impl Reloads {
         let (orders, taken) = channel();
         let current = Arc::new(ArcSwap::from_pointee(current));
         let fixed = Fixed::of(&source.config);
-        let reminded = Instant::now();
+        let daily = Daily::after(Instant::now());
         let reloader =
-            Reloader { source, fixed, parts, current: Arc::clone(&current), settling: None, reminded };
+            Reloader { source, fixed, parts, current: Arc::clone(&current), settling: None, daily };
         reloader.tell_of_certificates();
         std::thread::Builder::new().name("reload".into()).spawn(move || reloader.run(&taken))?;
         Ok(Self { orders, current })
@@ -134,8 +134,8 @@ struct Reloader {
     current: Arc<ArcSwap<Current>>,
     /// What the last look saw, if it was new.
     settling: Option<Seen>,
-    /// When operators were last told of certificates.
-    reminded: Instant,
+    /// When operators are told of certificates again.
+    daily: Daily,
 }
 
 impl Reloader {
@@ -149,17 +149,12 @@ impl Reloader {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look();
-                    self.remind(Instant::now());
+                    if self.daily.is_due(Instant::now()) {
+                        self.tell_of_certificates();
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-        }
-    }
-
-    fn remind(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.reminded) >= REMIND_EVERY {
-            self.reminded = now;
-            self.tell_of_certificates();
         }
     }
 
@@ -261,8 +256,42 @@ impl Reloader {
     }
 }
 
+/// Once a day.
+struct Daily {
+    next: Instant,
+}
+
+impl Daily {
+    fn after(now: Instant) -> Self {
+        Self { next: now + REMIND_EVERY }
+    }
+
+    /// Whether it is time, which it then is not for another day.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.next;
+        if due {
+            *self = Self::after(now);
+        }
+        due
+    }
+}
+
 /// An error with its causes, on one line.
 fn line(error: &impl std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_told_of_once_a_day() {
+        let start = Instant::now();
+        let mut daily = Daily::after(start);
+        let hours = |hours| start + Duration::from_hours(hours);
+        let due = [1, 23, 24, 25, 47, 48, 49, 100, 123, 124].map(|hour| daily.is_due(hours(hour)));
+        assert_eq!(due, [false, false, true, false, false, true, false, true, false, true]);
+    }
 }
