@@ -28,7 +28,7 @@ impl Ahead {
         let is_form = is_list || rule == BodyRule::ImageFiles;
         Self {
             seen: 0,
-            delimiters: is_form.then(|| Delimiters::of(subject.content_type)).flatten(),
+            delimiters: is_form.then(|| Delimiters::of(subject.content_type).ok()).flatten(),
             lines: is_list.then_some(Lines { bytes_max: subject.files.line_bytes, good: 0..0, over: false }),
         }
     }

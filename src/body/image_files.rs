@@ -27,7 +27,8 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
     }
     let mut found = false;
     for channel in UploadChannel::ALL {
-        if let Some(file) = form.part(channel.part())? {
+        // A browser sends an empty part for a file that was not chosen.
+        if let Some(file) = form.part(channel.part())?.filter(|file| !file.content.is_empty()) {
             found = true;
             let reported = check_picture(file.content, channel, known, subject.images)?;
             facts.reported = facts.reported.or(reported.map(|fault| fault.rule));
@@ -36,13 +37,13 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
     if found {
         return Ok(());
     }
-    let what = "the form has no part named oppo_file or xiaomi_file; send at least one";
+    let what = "the form has no part named oppo_file or xiaomi_file that is not empty; send at least one";
     Err(Fault::new(Rule::PictureMissing, what))
 }
 
 /// OPPO counts big pictures and icons a day. A type that is not known may be either, so it counts as both.
 fn tell(form: &Form<'_>, known: Option<ImageType>, facts: &mut Facts) {
-    if form.has(UploadChannel::Oppo.part()) {
+    if form.fills(UploadChannel::Oppo.part()) {
         facts.oppo_big = matches!(known, None | Some(ImageType::Big));
         facts.oppo_icon = matches!(known, None | Some(ImageType::Icon));
     }

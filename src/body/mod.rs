@@ -14,6 +14,8 @@ mod image_urls;
 mod json;
 mod media_id;
 mod newlines;
+mod parameters;
+mod part_head;
 mod picture;
 mod push;
 mod query;
@@ -54,7 +56,8 @@ pub struct Subject<'a> {
     pub query: Option<&'a str>,
     /// The last `{…}` of the path, as sent: an upload's type, a picture's media id.
     pub value: Option<&'a str>,
-    /// `Content-Type`; tells a form's boundary and nothing else. Bytes: a header may hold any but control ones.
+    /// `Content-Type`, if it was sent once; tells a form's boundary and nothing else. Bytes: a header may hold any but
+    /// control ones.
     pub content_type: Option<&'a [u8]>,
     /// The body is an encrypted push: nothing is refused, and only what stands outside the payload is known.
     pub encrypted: bool,

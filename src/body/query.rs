@@ -40,23 +40,29 @@ pub(super) fn decode(value: &str) -> Cow<'_, str> {
     if memchr::memchr2(b'%', b'+', value.as_bytes()).is_none() {
         return Cow::Borrowed(value);
     }
+    Cow::Owned(String::from_utf8_lossy(&unescape(value.as_bytes(), b'%', b'+')).into_owned())
+}
+
+/// Undoes an encoding of bytes as an escape and two hexadecimal digits, in which something stands for the space. What is
+/// no encoding stays.
+pub(super) fn unescape(value: &[u8], escape: u8, space: u8) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
+    let mut rest = value;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        match (byte, tail) {
-            (b'%', &[high, low, ref behind @ ..]) => match (hex(high), hex(low)) {
+        match tail {
+            &[high, low, ref behind @ ..] if byte == escape => match (hex(high), hex(low)) {
                 (Some(high), Some(low)) => {
                     bytes.push(high << 4 | low);
                     rest = behind;
                 }
                 _ => bytes.push(byte),
             },
-            (b'+', _) => bytes.push(b' '),
+            _ if byte == space => bytes.push(b' '),
             _ => bytes.push(byte),
         }
     }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    bytes
 }
 
 fn hex(digit: u8) -> Option<u8> {

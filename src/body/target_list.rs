@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::config::{Files, Mode};
 
-use super::form::{Form, ends_in_txt};
+use super::form::Form;
+use super::part_head::ends_in_txt;
 use super::{Ahead, Facts, Fault, Rule, Subject, TargetScan, Verdict};
 
 /// How long a list can be kept, in hours.
@@ -24,7 +25,7 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
     if let Some(ttl) = form.part("ttl")? {
         check_ttl(ttl.content)?;
     }
-    let named = check_ending(list.names_txt);
+    let named = check_ending(list.head.names_txt);
     match subject.files.txt {
         Mode::Enforce => named?,
         Mode::Report => facts.reported = named.err().map(|fault| fault.rule),

@@ -289,7 +289,7 @@ impl Worker {
             family: operation.family(),
             query: head.uri.query(),
             value: matched.value,
-            content_type: head.first(Field::ContentType).map(FieldValue::bytes),
+            content_type: head.one(Field::ContentType).ok().flatten().map(FieldValue::bytes),
             encrypted: operation.takes_encrypted() && names_encryption(head),
             app_key: grant.app_key(),
             files: &self.setup.files,

@@ -120,7 +120,7 @@ fn pictures_that_break_a_rule_cost_nothing() {
         (form(&[part("image_type", None, b"1")]), 1102, &["oppo_file or xiaomi_file"]),
         (form(&[part("oppo_file", Some("x.png"), &big)]), 1102, &["image_type"]),
         (picture("oppo_file", "4", &big), 1103, &["1, 2 or 3"]),
-        (picture("oppo_file", "1", b""), 1103, &["empty"]),
+        (picture("oppo_file", "1", b""), 1102, &["oppo_file or xiaomi_file", "empty"]),
         (picture("oppo_file", "1", b"GIF89a"), 1103, &["neither PNG nor JPEG"]),
         (picture("xiaomi_file", "1", &big[..20]), 1103, &["breaks off"]),
         (picture("oppo_file", "1", &icon), 1103, &["144x144 pixels", "984x369 and 876x324"]),

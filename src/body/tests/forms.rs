@@ -25,11 +25,10 @@ fn forms_as_clients_write_them() {
         format!("{LIST}{}", TTL.trim_end()),
         format!("{LIST}--xyz"),
         // What is in front of the first boundary and behind the last is no part.
-        format!("preamble\r\n{LIST}--xyz--\r\nepilogue\r\n{LIST}"),
-        format!("{LIST}--xyz  \t\r\nX-Nothing: 1\r\n\r\nunnamed\r\n--xyz--"),
-        format!("{LIST}--xyz\r\n\r\nno head\r\n--xyz--"),
-        // A longer line is content.
-        LIST.replace("a\n", "a\r\n--xyzz\r\n") + "--xyz--",
+        format!("preamble\r\n{LIST}--xyz--\r\nepilogue\r\n"),
+        format!("{LIST}--xyz\r\nX-Nothing: 1\r\n\r\nunnamed\r\n--xyz-- \t\r\n"),
+        // As Python's email writes heads.
+        LIST.replace("; filename", ";\r\n filename") + "--xyz--\n",
     ];
     for body in bodies {
         assert_eq!(upload().passes(&body), Facts::default(), "{body}");
@@ -42,7 +41,8 @@ fn boundaries_come_from_the_content_type() {
     let good = [
         "multipart/form-data; boundary=xyz",
         "Multipart/Form-Data;charset=utf-8;BOUNDARY=\"xyz\"",
-        "multipart/form-data; a; boundary = xyz ;b",
+        "multipart/form-data; ; boundary = xyz ;",
+        "multipart/form-data; charset=\"a, b\"; boundary=xyz",
     ];
     for content_type in good {
         Request { content_type: Some(content_type.as_bytes()), ..upload() }.passes(&body);
@@ -59,6 +59,13 @@ fn boundaries_come_from_the_content_type() {
         &*long.leak(),
         "application/json; boundary=xyz",
         "multipart/form-data; xboundary=xyz",
+        "multipart/form-data; boundary=xyz; boundary=xyz",
+        "multipart/form-data; boundary*=utf-8''xyz",
+        "multipart/form-data, boundary=xyz",
+        "multipart/form-data; boundary=xyz, text/plain",
+        "multipart/form-data; boundary=\"xyz \"",
+        "multipart/form-data; boundary=xyz; x=\"\\\"\"",
+        "multipart/form-data; boundary=xyz text",
     ]) {
         Request { content_type: Some(content_type.as_bytes()), ..upload() }.refuses(&body, Rule::Form, 1103);
     }
@@ -79,17 +86,26 @@ fn dispositions_as_clients_write_them() {
         "form-data; name=\"filename\"; filename=\"a\\\"b.txt\"",
         "form-data; name=\"filename\"; filename*=utf-8''%E5%90%8D%2Etxt",
         "form-data; name=\"filename\"; filename=\"x\"; filename*=UTF-8''l.txt",
-        "form-data; name=\"filename\"; filename=\"l.txt ",
+        "form-data; name=\"filename\"; filename=\"l.txt \";",
+        // As Spring's RestTemplate 4 and Python's email write names beyond ASCII.
+        "form-data; name=\"filename\"; filename=\"=?UTF-8?Q?=E5=90=8D=2Etxt?=\"",
+        "form-data; name=\"filename\"; filename=\"=?utf-8?b?5ZCN?=\r\n =?utf-8?b?LnRYVA==?=\"",
+        "form-data; name=\"filename\"; filename=\"=?UTF-8?Q?no_word\"",
+        "form-data; name=\"filename\"; filename=\"=?utf-16?B?AC4AdAB4AHQ=?=\"",
+        "form-data; name=\"filename\";\r\n\tfilename*0*=utf-8''%E5%90%8D%2E;\r\n filename*1=txt",
     ];
     for disposition in good {
         upload().passes(disposed(disposition));
     }
-    for disposition in
-        ["form-data; name=\"filename \"; filename=\"l.txt\"", "form-data; filename=\"l.txt\"", "form-data"]
-    {
+    for disposition in ["form-data; name=\"Filename\"; filename=\"l.txt\"", "form-data; filename=\"l.txt\"", "form-data"] {
         upload().refuses(disposed(disposition), Rule::ListMissing, 1102);
     }
-    for disposition in ["form-data; name=\"filename\"", "form-data; name=\"filename\"; filename=\"txt\""] {
+    for disposition in [
+        "form-data; name=\"filename\"",
+        "form-data; name=\"filename\"; filename=\"txt\"",
+        "form-data; name=\"filename\"; filename=\"=?UTF-8?Q?a.csv?=\"",
+        "form-data; name=\"filename\"; filename=\"=?UTF-8?B?YS5jc3Y=?=\"",
+    ] {
         upload().refuses(disposed(disposition), Rule::ListName, 1103);
     }
 }
@@ -103,12 +119,20 @@ fn ambiguous_forms_are_refused() {
         Rule::Form,
         1103,
     );
+    for disposition in [
+        "form-data; name=\"filename \"; filename=\"l.txt\"",
+        "attachment; name=\"filename\"; filename=\"l.txt\"",
+        "form-data; name=\"filename\"; filename=\"l.txt",
+    ] {
+        upload().refuses(disposed(disposition), Rule::Form, 1103);
+    }
     let second =
         "form-data; name=\"filename\"; filename=\"l.txt\"\r\nContent-Disposition: form-data; name=\"x\"";
     upload().refuses(disposed(second), Rule::Form, 1103);
     let headless = format!("--xyz\r\nContent-Disposition: form-data; name=\"ttl\"\r\n{LIST}--xyz--");
     upload().refuses(headless, Rule::Form, 1103);
     upload().refuses("--xyz\r\n--xyz--", Rule::Form, 1103);
+    upload().refuses(format!("{LIST}--xyz--\r\nepilogue\r\n{LIST}"), Rule::Form, 1103);
 }
 
 #[test]

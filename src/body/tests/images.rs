@@ -131,6 +131,19 @@ fn forms_with_pictures() {
 }
 
 #[test]
+fn an_empty_file_beside_a_good_one_was_not_chosen() {
+    let big = picture("oppo-big.jpg");
+    let send = |oppo: &[u8], xiaomi: &[u8], kind: &[u8]| {
+        form(&[("oppo_file", oppo), ("xiaomi_file", xiaomi), ("image_type", kind)])
+    };
+    assert_eq!(create().passes(send(b"", &big, b"1")), Facts::default());
+    assert_eq!(create().passes(send(b"", &big, b"3")), Facts::default());
+    assert!(create().passes(send(&big, b"", b"1")).oppo_big);
+    create().refuses(send(b"", b"", b"1"), Rule::PictureMissing, 1102);
+    create().refuses(send(b"", b"GIF89a", b"1"), Rule::PictureFormat, 1103);
+}
+
+#[test]
 fn updates_have_their_type_in_the_media_id() {
     let update = |id| Request::update(BodyRule::ImageFiles, id);
     let (big, icon) = (picture("oppo-big.jpg"), picture("oppo-icon.png"));
@@ -150,7 +163,7 @@ fn updates_have_their_type_in_the_media_id() {
 fn files_on_both_sides_of_their_limits() {
     let send = |part, file: &[u8], kind: &[u8]| form(&[(part, file), ("image_type", kind)]);
     for part in ["oppo_file", "xiaomi_file"] {
-        create().refuses(send(part, b"", b"1"), Rule::PictureEmpty, 1103);
+        create().refuses(send(part, b"", b"1"), Rule::PictureMissing, 1102);
         let over = padded(picture("oppo-big.jpg"), 2 * 1024 * 1024 + 1);
         create().refuses(send(part, &over, b"1"), Rule::PictureSize, 1103);
         for renamed in [

@@ -6,6 +6,7 @@ mod laws;
 mod lists;
 mod pushes;
 mod reach;
+mod readings;
 mod schedules;
 mod urls;
 
