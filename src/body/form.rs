@@ -183,7 +183,8 @@ impl Delimiters {
 
 /// The boundary that a `Content-Type` of a multipart body tells.
 fn boundary(content_type: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
-    const WANTED: &str = "Content-Type does not tell one boundary plainly; send multipart/form-data; boundary=…";
+    const WANTED: &str =
+        "Content-Type does not tell one boundary plainly; send multipart/form-data; boundary=…";
     let (kind, parameters) = split(content_type);
     let is_multipart = kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"));
     // Some readers split at commas if one comes first; a backslash may hide what is behind it.

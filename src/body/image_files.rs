@@ -4,7 +4,7 @@ use crate::operation::Verb;
 
 use super::channel::{ImageType, UploadChannel};
 use super::form::{Form, Part};
-use super::{Ahead, Facts, Fault, Rule, Subject, Verdict, check_picture, media_id};
+use super::{Ahead, Facts, Fault, Rule, Subject, Verdict, check_picture, media_id, query};
 
 /// Judges the pictures of a new or updated resource. An update has its type in the media id.
 pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, facts: &mut Facts) -> Verdict {
@@ -24,6 +24,13 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
         }
         Some(None) => return Err(Fault::new(Rule::ImageType, "image_type is not 1, 2 or 3")),
         None | Some(Some(_)) => {}
+    }
+    if !update
+        && query::values(subject.query, "image_type").any(|value| ImageType::parse(value.trim()) != known)
+    {
+        // Java's `getParameter` finds it in front of the form's, and the day budget hangs on it.
+        let what = "the query has another image_type than the form; send it in the form alone";
+        return Err(Fault::new(Rule::ImageType, what));
     }
     let mut found = false;
     for channel in UploadChannel::ALL {

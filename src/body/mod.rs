@@ -11,6 +11,7 @@ mod cid;
 mod form;
 mod image_files;
 mod image_urls;
+mod jpeg;
 mod json;
 mod media_id;
 mod newlines;

@@ -27,7 +27,8 @@ impl PartHead {
         const LINES: &str = "a line of a part's head is not NAME: VALUE and CRLF";
         let mut found = None;
         for line in lines(head).ok_or(LINES)? {
-            let (field, value) = split_at_byte(&line, b':').filter(|(field, _)| is_token(field)).ok_or(LINES)?;
+            let (field, value) =
+                split_at_byte(&line, b':').filter(|(field, _)| is_token(field)).ok_or(LINES)?;
             let value = value.trim_ascii();
             if field.eq_ignore_ascii_case(b"content-disposition") {
                 if found.replace(Self::of_disposition(value)?).is_some() {
@@ -41,25 +42,26 @@ impl PartHead {
     }
 
     fn of_disposition(disposition: &[u8]) -> Result<Self, &'static str> {
-        if may_hide_a_name(disposition) {
-            return Err("a part's name stands behind a backslash");
-        }
         let (kind, parameters) = split(disposition);
         if !kind.eq_ignore_ascii_case(b"form-data") {
             return Err("a part's Content-Disposition is not form-data");
         }
         let (mut name, mut file) = (None, FileName::default());
         for parameter in parameters {
-            let (key, value) = parameter
-                .map_err(|Unclear| "a Content-Disposition has quotes or blanks that are not around a value")?;
+            let (key, value) = parameter.map_err(
+                |Unclear| "a Content-Disposition has quotes or blanks that are not around a value",
+            )?;
             let key = key.to_ascii_lowercase();
             if key.starts_with(b"name*") || (key == b"name" && !is_plain(&value)) {
                 return Err("a part's name is encoded or has blanks around it");
             }
             file.take(&key, &value);
-            if key == b"name" && name.replace(value).is_some() {
-                return Err("a part has two names");
+            if key == b"name" {
+                name = Some(value);
             }
+        }
+        if count_names(disposition) != usize::from(name.is_some()) {
+            return Err("a Content-Disposition says name= twice, or inside of quotes");
         }
         Ok(Self { name: name.unwrap_or_default().into_owned(), names_txt: file.is_txt() })
     }
@@ -89,15 +91,15 @@ fn is_multipart(content_type: &[u8]) -> bool {
     content_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
 }
 
-/// Some readers take the quote behind a backslash for the end of a value and some do not, so that behind the first one
-/// they find different parameters. Names of files have backslashes; the part's own name must stand in front of them.
-fn may_hide_a_name(disposition: &[u8]) -> bool {
-    let Some(at) = memchr::memchr(b'\\', disposition) else { return false };
-    let behind = disposition[at..].to_ascii_lowercase();
-    memmem::find_iter(&behind, b"name").any(|at| {
-        let next = behind[at + b"name".len()..].trim_ascii_start().first();
-        !behind[..at].ends_with(b"file") && matches!(next, Some(b'=' | b'*'))
-    })
+/// How often a text looks like the name of a part. Readers find different parameters behind a backslash in quotes, and
+/// some do not care about quotes at all; but none finds a name where there is no such text.
+fn count_names(disposition: &[u8]) -> usize {
+    let text = disposition.to_ascii_lowercase();
+    let looks_like_one = |&at: &usize| {
+        let next = text[at + b"name".len()..].trim_ascii_start().first();
+        matches!(text[..at].last(), Some(b';' | b' ' | b'\t')) && matches!(next, Some(b'=' | b'*'))
+    };
+    memmem::find_iter(&text, b"name").filter(looks_like_one).count()
 }
 
 /// Whether a name is the same for readers that trim it and for those that undo some encoding.

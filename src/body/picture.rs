@@ -3,7 +3,7 @@
 use crate::config::{ImageRule, Images, Mode};
 
 use super::channel::{ImageType, UploadChannel};
-use super::{Fault, Rule, Verdict};
+use super::{Fault, Rule, Verdict, jpeg};
 
 /// What JPEG can say at most; a PNG that says more is no picture for a notification, and exhausts who decodes it.
 const SIDE_PIXELS_MAX: usize = 65_535;
@@ -13,7 +13,8 @@ const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 const PNG_FIRST_CHUNK: &[u8] = b"\0\0\0\x0dIHDR";
 /// Signature, and the first chunk with its checksum.
 const PNG_HEADER_BYTES: usize = 33;
-const JPEG_SIGNATURE: &[u8] = b"\xFF\xD8\xFF";
+/// The start of a picture. Most have the next marker behind it, but libjpeg passes over what stands between.
+const JPEG_SIGNATURE: &[u8] = b"\xFF\xD8";
 
 /// `Ok` with the fault that a rule in `report` mode found, or the fault that refuses the picture.
 pub type PictureVerdict = Result<Option<Fault>, Fault>;
@@ -62,9 +63,8 @@ fn dimensions(file: &[u8], part: &str) -> Result<(usize, usize), Fault> {
         let what = format!("{part} is neither PNG nor JPEG by its first bytes, whatever its name says");
         return Err(Fault::new(Rule::PictureFormat, what));
     }
-    let whole = !png || (file.len() >= PNG_HEADER_BYTES && file[8..].starts_with(PNG_FIRST_CHUNK));
-    let size = imagesize::blob_size(file).ok().filter(|_| whole);
-    let Some(imagesize::ImageSize { width, height }) = size else {
+    let size = if png { png_dimensions(file) } else { jpeg::dimensions(file) };
+    let Some((width, height)) = size else {
         let what = format!("the header of {part} breaks off or makes no sense");
         return Err(Fault::new(Rule::PictureHeader, what));
     };
@@ -74,6 +74,14 @@ fn dimensions(file: &[u8], part: &str) -> Result<(usize, usize), Fault> {
         return Err(Fault::new(Rule::PictureDimensions, what));
     }
     Ok((width, height))
+}
+
+/// Width and height in the first chunk, which must be whole.
+fn png_dimensions(file: &[u8]) -> Option<(usize, usize)> {
+    let header = file.get(..PNG_HEADER_BYTES)?.strip_prefix(PNG_SIGNATURE)?.strip_prefix(PNG_FIRST_CHUNK)?;
+    let (width, rest) = header.split_first_chunk()?;
+    let side = |bytes: &[u8; 4]| usize::try_from(u32::from_be_bytes(*bytes)).ok();
+    Some((side(width)?, side(rest.first_chunk()?)?))
 }
 
 fn check_rule(rule: &ImageRule, bytes: usize, (width, height): (usize, usize)) -> Verdict {

@@ -20,6 +20,13 @@ pub(super) fn check(query: &str) -> Verdict {
     Ok(())
 }
 
+/// The values of a parameter of a query.
+pub(super) fn values<'q>(query: Option<&'q str>, name: &str) -> impl Iterator<Item = Cow<'q, str>> {
+    let pairs = query.into_iter().flat_map(|query| query.split('&'));
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(move |(key, _)| decode(key) == name).map(|(_, value)| decode(value))
+}
+
 fn check_count(value: &str) -> Verdict {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse() {

@@ -82,7 +82,8 @@ fn dispositions_as_clients_write_them() {
         "form-data; name=\"filename\"; filename=\"名单.TXT\"",
         "form-data;name=filename;filename=l.txt",
         "FORM-DATA; NAME=\"filename\"; FILENAME=\"C:\\dir\\l.txt\"",
-        "form-data; filename=\"a;name=x.txt\"; name=\"filename\"",
+        "form-data; filename=\"a;b=x.txt\"; name=\"filename\"",
+        "form-data; name=\"filename\"; filename=\"x.php?name=l.txt\"",
         "form-data; name=\"filename\"; filename=\"a\\\"b.txt\"",
         "form-data; name=\"filename\"; filename*=utf-8''%E5%90%8D%2Etxt",
         "form-data; name=\"filename\"; filename=\"x\"; filename*=UTF-8''l.txt",
@@ -97,7 +98,9 @@ fn dispositions_as_clients_write_them() {
     for disposition in good {
         upload().passes(disposed(disposition));
     }
-    for disposition in ["form-data; name=\"Filename\"; filename=\"l.txt\"", "form-data; filename=\"l.txt\"", "form-data"] {
+    for disposition in
+        ["form-data; name=\"Filename\"; filename=\"l.txt\"", "form-data; filename=\"l.txt\"", "form-data"]
+    {
         upload().refuses(disposed(disposition), Rule::ListMissing, 1102);
     }
     for disposition in [
@@ -122,6 +125,7 @@ fn ambiguous_forms_are_refused() {
     for disposition in [
         "form-data; name=\"filename \"; filename=\"l.txt\"",
         "attachment; name=\"filename\"; filename=\"l.txt\"",
+        "form-data; filename=\"a;name=x.txt\"; name=\"filename\"",
         "form-data; name=\"filename\"; filename=\"l.txt",
     ] {
         upload().refuses(disposed(disposition), Rule::Form, 1103);

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 macro_rules! corpus {
@@ -8,12 +10,17 @@ macro_rules! corpus {
 
 /// Pictures by several tools; see the folder's README.
 const CORPUS: &[(&str, &[u8], (u32, u32))] = corpus![
+    "cjpeg-arithmetic-stray.jpg" 40 x 24,
     "cjpeg-arithmetic.jpg" 40 x 24,
     "cjpeg-gray.jpg" 40 x 24,
+    "cjpeg-progressive-fill-stray.jpg" 40 x 24,
+    "cjpeg-progressive-fill.jpg" 40 x 24,
     "cjpeg-progressive.jpg" 40 x 24,
     "jpegtran-arithmetic.jpg" 40 x 24,
     "jpegtran-rotated.jpg" 24 x 40,
     "magick-16bit.png" 40 x 24,
+    "magick-420-stray-first.jpg" 40 x 24,
+    "magick-420-tem.jpg" 40 x 24,
     "magick-420.jpg" 40 x 24,
     "magick-cmyk.jpg" 40 x 24,
     "magick-interlaced.png" 40 x 24,
@@ -23,15 +30,19 @@ const CORPUS: &[(&str, &[u8], (u32, u32))] = corpus![
     "oppo-big.jpg" 984 x 369,
     "oppo-icon.png" 144 x 144,
     "optipng-interlaced.png" 40 x 24,
+    "pillow-baseline-fill.jpg" 40 x 24,
     "pillow-baseline.jpg" 40 x 24,
     "pillow-bilevel.png" 40 x 24,
     "pillow-cmyk.jpg" 40 x 24,
     "pillow-comment.jpg" 40 x 24,
+    "pillow-exif-fill-stray.jpg" 40 x 24,
+    "pillow-exif-restart.jpg" 40 x 24,
     "pillow-exif-rotated.jpg" 40 x 24,
     "pillow-gray.jpg" 40 x 24,
     "pillow-gray.png" 40 x 24,
     "pillow-gray16.png" 40 x 24,
     "pillow-palette.png" 40 x 24,
+    "pillow-progressive-stuffed.jpg" 40 x 24,
     "pillow-progressive.jpg" 40 x 24,
     "pillow-restart.jpg" 40 x 24,
     "pillow-rgb.png" 40 x 24,
@@ -106,6 +117,94 @@ fn truncated_headers_are_refused() {
     }
 }
 
+/// The first bytes of a JPEG, its segments up to the pixels, and the rest.
+fn segments(file: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let (mut segments, mut rest) = (vec![&file[..2]], &file[2..]);
+    while rest[1] != 0xDA {
+        let length = 2 + usize::from(u16::from_be_bytes([rest[2], rest[3]]));
+        segments.push(&rest[..length]);
+        rest = &rest[length..];
+    }
+    (segments, rest)
+}
+
+/// What standard decoders pass over between segments.
+fn fillers() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        (0..20_usize).prop_map(|count| vec![0xFF; count]),
+        Just(vec![0xFF, 0x01]),
+        Just(vec![0xFF, 0x00]),
+        (0xD0..=0xD7_u8).prop_map(|marker| vec![0xFF, marker]),
+    ];
+    // Stray bytes come first: behind a fill byte they are a marker.
+    let stray = proptest::collection::vec(0..0xFF_u8, 0..20);
+    (stray, proptest::collection::vec(piece, 0..4))
+        .prop_map(|(stray, pieces)| [stray, pieces.concat()].concat())
+}
+
+proptest! {
+    #[test]
+    fn what_stands_between_the_segments_of_a_jpeg_changes_nothing(
+        fillers in proptest::collection::vec(fillers(), 20),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let jpegs: Vec<_> = CORPUS.iter().filter(|(name, ..)| is_plain_jpeg(name)).collect();
+        let (name, file, size) = jpegs[at.index(jpegs.len())];
+        let (segments, rest) = segments(file);
+        let filled: Vec<_> = segments.iter().zip(&fillers).map(|(segment, filler)| [segment, &filler[..]].concat()).collect();
+        let filled = [&filled.concat()[..], rest].concat();
+        prop_assert_eq!(dimensions_are(&filled, *size), Ok(None), "{}", name);
+        let read = jpeg::dimensions(&filled);
+        for end in 0..filled.len() {
+            let early = jpeg::dimensions(&filled[..end]);
+            prop_assert!(early.is_none() || early == read);
+        }
+    }
+}
+
+/// By an encoder, without anything put in.
+fn is_plain_jpeg(name: &str) -> bool {
+    name.ends_with(".jpg")
+        && !["-fill", "-stray", "-tem.", "-exif-restart", "-stuffed"].iter().any(|part| name.contains(part))
+}
+
+#[test]
+fn another_crate_reads_the_same_dimensions() {
+    for (name, file, (width, height)) in
+        CORPUS.iter().filter(|(name, ..)| is_plain_jpeg(name) || name.ends_with("png"))
+    {
+        let size = imagesize::blob_size(file).expect(name);
+        assert_eq!((size.width, size.height), (*width as usize, *height as usize), "{name}");
+    }
+}
+
+#[test]
+fn jpegs_that_no_decoder_reads_are_refused() {
+    let frame = b"\xFF\xC0\0\x0B\x08\0\x18\0\x28\x01\x01\x11\0";
+    let file = |pieces: &[&[u8]]| [&[&b"\xFF\xD8"[..]], pieces].concat().concat();
+    assert_eq!(jpeg::dimensions(&file(&[frame])), Some((40, 24)));
+    // A segment that says it is shorter than its length is skipped as libjpeg does.
+    assert_eq!(jpeg::dimensions(&file(&[b"\xFF\xE0\0\0", frame])), Some((40, 24)));
+    assert_eq!(jpeg::dimensions(&file(&[b"\xFF\xE0\0\x09\xFF\xC0\0\x0B\x08\0\0", frame])), Some((40, 24)));
+    let bad: [&[&[u8]]; 7] = [
+        &[],
+        &[b"\xFF\xFF\xFF"],
+        &[&frame[..12]],
+        // Pixels in front of the frame.
+        &[b"\xFF\xDA\0\x02", frame],
+        // Another segment swallows it.
+        &[b"\xFF\xE0\xFF\xFF", frame],
+        // Tables are no frame.
+        &[b"\xFF\xC4\0\x08\0\0\0\0\0\0"],
+        &[b"\xFF\xC0\0\x06\0\0\0\0\0\0"],
+    ];
+    for pieces in bad {
+        assert_eq!(jpeg::dimensions(&file(pieces)), None, "{pieces:?}");
+        let rule = dimensions_are(&file(pieces), (40, 24)).unwrap_err().rule;
+        assert_eq!(rule, Rule::PictureHeader, "{pieces:?}");
+    }
+}
+
 #[test]
 fn forms_with_pictures() {
     let big = picture("oppo-big.jpg");
@@ -141,6 +240,20 @@ fn an_empty_file_beside_a_good_one_was_not_chosen() {
     assert!(create().passes(send(&big, b"", b"1")).oppo_big);
     create().refuses(send(b"", b"", b"1"), Rule::PictureMissing, 1102);
     create().refuses(send(b"", b"GIF89a", b"1"), Rule::PictureFormat, 1103);
+}
+
+#[test]
+fn the_query_cannot_change_the_type() {
+    let body = form(&[("oppo_file", &picture("oppo-big.jpg")), ("image_type", b"1")]);
+    let ask = |query| Request { query: Some(query), ..create() };
+    for query in ["", "image_type=1", "x=y&image_type=%31&image", "Image_type=2"] {
+        assert!(ask(query).passes(&body).oppo_big, "{query}");
+    }
+    for query in ["image_type=2", "image_type", "a&image%5ftype=2", "image_type=1&image_type=2"] {
+        ask(query).refuses(&body, Rule::ImageType, 1103);
+    }
+    let update = Request { query: Some("image_type=2"), ..Request::update(BodyRule::ImageFiles, BIG_ID) };
+    assert!(update.passes(&body).oppo_big);
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn images() -> Images {
 struct Request {
     rule: BodyRule,
     method: Verb,
+    query: Option<&'static str>,
     value: Option<&'static str>,
     content_type: Option<&'static [u8]>,
     encrypted: bool,
@@ -47,6 +48,7 @@ impl Request {
         Self {
             rule,
             method: Verb::Post,
+            query: None,
             value: (rule == BodyRule::TargetList).then_some("alias"),
             content_type: Some(FORM),
             encrypted: false,
@@ -73,7 +75,7 @@ impl Request {
         let subject = Subject {
             method: self.method,
             family: row.map_or(Family::Push, Operation::family),
-            query: None,
+            query: self.query,
             value: self.value,
             content_type: self.content_type,
             encrypted: self.encrypted,
