@@ -38,10 +38,12 @@ pub(super) fn check(
     target: Target,
 ) -> Result<(), VendorError> {
     let codes = call.codes();
-    if !call.encrypted {
-        check_platform(codes, push)?;
-        check_options(codes, push)?;
+    if call.encrypted {
+        // What SDKs write beside the payload is of several forms; the audience that counts is inside.
+        return text(push, "payload").map(|_| ()).ok_or_else(|| codes.missing("Missing parameter: payload"));
     }
+    check_platform(codes, push)?;
+    check_options(codes, push)?;
     let audience = member(push, "audience").ok_or_else(|| codes.missing("Missing parameter: audience"))?;
     match target {
         Target::Devices => check_devices(codes, audience),

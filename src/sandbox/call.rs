@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::accounts::Account;
 use super::answer::{Codes, VendorError};
 use super::form::{self, Part};
+use super::json;
 use super::route::Route;
 use crate::operation::{Audience, BodyRule, BudgetName, OperationId};
 
@@ -44,7 +45,7 @@ impl Payload {
                 let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
                 Self::Form(content_type.and_then(|content_type| form::read(content_type, body)))
             }
-            _ => Self::Json(serde_json::from_slice(body).ok()),
+            _ => Self::Json(json::object(body)),
         }
     }
 
@@ -54,6 +55,11 @@ impl Payload {
             Self::Json(Some(object)) => member(object, name),
             _ => None,
         }
+    }
+
+    /// A file of a form that is there: a browser sends an empty part for one that was not chosen.
+    pub(super) fn file(&self, name: &str) -> Option<&Part> {
+        self.part(name).filter(|part| !part.data.is_empty())
     }
 
     /// A part of a form.

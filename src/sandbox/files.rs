@@ -19,6 +19,8 @@ pub(super) struct StoredFile {
     name: String,
     created: SystemTime,
     expires: SystemTime,
+    /// The upload said how long it is kept: only then the vendor tells when that ends.
+    has_ttl: bool,
 }
 
 const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -36,7 +38,8 @@ pub(super) fn upload(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
     call.parts()?;
     let part = call.payload.part("filename").ok_or_else(|| codes.missing("Missing parameter: filename"))?;
     check_list(codes, part)?;
-    let hours = match call.payload.part("ttl") {
+    let ttl = call.payload.part("ttl");
+    let hours = match ttl {
         None => HOURS_MAX,
         Some(ttl) => str::from_utf8(&ttl.data)
             .ok()
@@ -54,6 +57,7 @@ pub(super) fn upload(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
         name: part.file_name.clone().unwrap_or_default(),
         created: now,
         expires: now + Duration::from_hours(hours),
+        has_ttl: ttl.is_some(),
     };
     memory.files.insert(id.clone(), file);
     Ok(Answer::good(&json!({ "file_id": id })))
@@ -112,13 +116,16 @@ fn absent() -> VendorError {
 }
 
 fn description(id: &str, file: &StoredFile) -> Value {
-    json!({
+    let mut description = json!({
         "file_id": id,
         "type": file.kind,
         "create_time": local_date(file.created),
-        "expire_time": local_date(file.expires),
         "file_name": file.name,
-    })
+    });
+    if file.has_ttl {
+        description["expire_time"] = local_date(file.expires).into();
+    }
+    description
 }
 
 /// `GET /v3/files`

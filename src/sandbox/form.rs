@@ -1,50 +1,109 @@
-//! Multipart forms, as real clients write them.
+//! Multipart forms, read as Commons `FileUpload` reads them: a vendor in Java has it or one of its descendants.
+//!
+//! Where it is particular to itself so are we, so that a form which the gateway reads otherwise shows; but the end of
+//! the body ends the last part, because one SDK never sends the closing boundary.
 
-use std::convert::Infallible;
-
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{FutureExt as _, stream};
-use multer::Multipart;
+use memchr::memmem;
+
+use super::call::decoded;
 
 /// More parts than any documented form has.
 const PARTS_MAX: usize = 32;
+const HEAD_BYTES_MAX: usize = 10 * 1024;
 
 /// One part of a form.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) name: String,
     pub(super) file_name: Option<String>,
     pub(super) data: Bytes,
 }
 
-/// Reads a whole form; `None` if it is not one. A missing closing boundary is added: clients forget it.
+/// Reads a whole form; `None` if it is not one. Parts without a name are left out.
 pub(super) fn read(content_type: &str, body: &Bytes) -> Option<Vec<Part>> {
-    let boundary = multer::parse_boundary(content_type).ok()?;
-    let opening = format!("--{boundary}");
-    memchr::memmem::find(body, opening.as_bytes())?;
-    let end = format!("--{boundary}--");
-    let closing = if memchr::memmem::rfind(body, end.as_bytes()).is_some() {
-        Bytes::new()
-    } else {
-        Bytes::from(format!("\r\n{end}\r\n"))
-    };
-    let chunks = [body.clone(), closing].map(Ok::<_, Infallible>);
-    let form = Multipart::new(stream::iter(chunks), boundary);
-    // Every byte is here, so the future is ready at once.
-    parts(form).now_or_never()?
-}
-
-async fn parts(mut form: Multipart<'static>) -> Option<Vec<Part>> {
-    let mut parts = Vec::new();
-    while let Some(field) = form.next_field().await.ok()? {
-        if parts.len() == PARTS_MAX {
+    if !content_type.to_ascii_lowercase().starts_with("multipart/") {
+        return None;
+    }
+    let delimiter = format!("\r\n--{}", parameter(content_type, "boundary")?);
+    let (mut parts, mut count) = (Vec::new(), 0);
+    // The first boundary need not be behind a line end.
+    let mut at = memmem::find(body, &delimiter.as_bytes()[2..])? + delimiter.len() - 2;
+    while let Some(start) = part_start(&body[at..]) {
+        count += 1;
+        let start = at + start;
+        let head = memmem::find(&body[start..], b"\r\n\r\n").filter(|_| count <= PARTS_MAX)?;
+        let content = start + head + 4;
+        let length = memmem::find(&body[content..], delimiter.as_bytes()).unwrap_or(body.len() - content);
+        parts.extend(part(&body[start..content - 4], body.slice(content..content + length)));
+        if head > HEAD_BYTES_MAX {
             return None;
         }
-        let name = field.name().unwrap_or_default().to_owned();
-        let file_name = field.file_name().map(str::to_owned);
-        parts.push(Part { name, file_name, data: field.bytes().await.ok()? });
+        at = (content + length + delimiter.len()).min(body.len());
     }
     Some(parts)
+}
+
+/// Where the part behind a boundary starts. `None`: it was the last, or none.
+fn part_start(behind: &[u8]) -> Option<usize> {
+    match behind {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\n', ..] => Some(1),
+        _ => None,
+    }
+}
+
+fn part(head: &[u8], data: Bytes) -> Option<Part> {
+    let head = String::from_utf8_lossy(head).replace("\r\n\t", " ").replace("\r\n ", " ");
+    let lines = head.split("\r\n").take_while(|line| !line.is_empty());
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    let (_, disposition) =
+        fields.find(|(name, _)| name.trim().eq_ignore_ascii_case("content-disposition"))?;
+    let disposition = disposition.trim();
+    if !disposition.to_ascii_lowercase().starts_with("form-data") {
+        return None;
+    }
+    let extended = || parameter(disposition, "filename*")?.rsplit('\'').next().map(decoded);
+    Some(Part {
+        name: parameter(disposition, "name")?.trim_matches(|character| character <= ' ').to_owned(),
+        file_name: parameter(disposition, "filename").or_else(extended),
+        data,
+    })
+}
+
+/// The last parameter of this name, decoded.
+fn parameter(header: &str, name: &str) -> Option<String> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parameters = header.split(|character| {
+        let splits = character == ';' && !quoted;
+        quoted ^= character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        splits
+    });
+    let pairs: Vec<_> = parameters.filter_map(|parameter| parameter.split_once('=')).collect();
+    let (_, value) = pairs.into_iter().rfind(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
+    let value = value.trim();
+    let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    Some(words(bare.unwrap_or(value)))
+}
+
+/// Undoes encoded words (RFC 2047). What cannot be decoded stays.
+fn words(text: &str) -> String {
+    if !text.contains("=?") {
+        return text.to_owned();
+    }
+    let word = |word: &str| {
+        let fields: Vec<_> = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?').collect();
+        let &[_, encoding, text] = &fields[..] else { return None };
+        match encoding {
+            "B" | "b" => Some(String::from_utf8_lossy(&STANDARD.decode(text).ok()?).into_owned()),
+            "Q" | "q" => Some(decoded(&text.replace('%', "%25").replace('_', " ").replace('=', "%"))),
+            _ => None,
+        }
+    };
+    text.split_whitespace().map(|text| word(text).unwrap_or_else(|| text.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -53,19 +112,13 @@ mod tests {
 
     fn check(body: &str, expected: Option<&[(&str, Option<&str>, &str)]>) {
         let parts = read("multipart/form-data; boundary=b", &Bytes::copy_from_slice(body.as_bytes()));
-        let seen = parts.as_ref().map(|parts| {
-            let part = |part: &Part| (part.name.clone(), part.file_name.clone(), part.data.clone());
-            parts.iter().map(part).collect::<Vec<_>>()
-        });
-        let expected = expected.map(|parts| {
-            parts
-                .iter()
-                .map(|(name, file, data)| {
-                    ((*name).to_owned(), file.map(str::to_owned), Bytes::copy_from_slice(data.as_bytes()))
-                })
-                .collect::<Vec<_>>()
-        });
-        assert_eq!(seen, expected, "{body:?}");
+        let part = |(name, file, data): &(&str, Option<&str>, &str)| Part {
+            name: (*name).to_owned(),
+            file_name: file.map(str::to_owned),
+            data: Bytes::copy_from_slice(data.as_bytes()),
+        };
+        let expected: Option<Vec<Part>> = expected.map(|parts| parts.iter().map(part).collect());
+        assert_eq!(parts, expected, "{body:?}");
     }
 
     #[test]
@@ -76,14 +129,52 @@ mod tests {
         let both: &[_] = &[("ttl", None, "1"), ("filename", Some("名.txt"), "a\n")];
         check(&format!("{ttl}{file}--b--\r\n"), Some(both));
         check(&format!("\r\n{ttl}{file}--b--"), Some(both));
-        check(
-            &format!("{ttl}{}", file.trim_end_matches("\r\n")),
-            Some(&[("ttl", None, "1"), ("filename", Some("名.txt"), "a\n")]),
-        );
+        check(&format!("{ttl}{}", file.trim_end_matches("\r\n")), Some(both));
         check("--b--\r\n", Some(&[]));
         for bad in ["", "{}", "--c\r\n\r\n", "--b\r\nnonsense"] {
             check(bad, None);
         }
         assert!(read("application/json", &Bytes::from_static(b"--b--")).is_none());
+        check(&ttl.repeat(33), None);
+    }
+
+    #[test]
+    fn heads_are_read_as_java_reads_them() {
+        for disposition in [
+            "form-data;\r\n name=\"filename\";\r\n\tfilename=\"名 a.txt\"",
+            "form-data; name=\" filename \"; filename=\"=?UTF-8?Q?=E5=90=8D_a.txt?=\"",
+            "form-data; name=\"x\"; name=filename; filename=\"=?utf-8?B?5ZCN?=\r\n =?utf-8?B?IGEudHh0?=\"",
+            "FORM-DATA; name=\"=?UTF-8?B?ZmlsZW5hbWU=?=\"; filename*=UTF-8''%E5%90%8D%20a.txt",
+            "form-data; x=a\"b; y=\"; name=\"filename\"; filename=\"名 a.txt\"",
+        ] {
+            let body = format!("--b\r\nX: y\r\nContent-Disposition: {disposition}\r\n\r\na\r\n--b--\r\n");
+            check(&body, Some(&[("filename", Some("名 a.txt"), "a")]));
+        }
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        name: String,
+        content_type: String,
+        body: String,
+        readings: std::collections::BTreeMap<String, Option<Vec<(String, String)>>>,
+    }
+
+    #[test]
+    fn what_file_upload_read_we_read() {
+        const FIELDS: [&str; 5] = ["filename", "ttl", "oppo_file", "xiaomi_file", "image_type"];
+        for line in include_str!("../../tests/data/forms/readings.jsonl").lines() {
+            let case: Case = serde_json::from_str(line).expect("a case");
+            let Some(theirs) = case.readings["commons"].clone() else { continue };
+            let bytes = |text: &str| text.chars().map(|byte| byte as u8).collect::<Vec<_>>();
+            let parts = read(&case.content_type, &Bytes::from(bytes(&case.body))).unwrap_or_default();
+            let parts = parts.iter().filter(|part| FIELDS.contains(&&*part.name));
+            let ours: Vec<_> = parts
+                .map(|part| (part.name.clone(), String::from_utf8_lossy(&part.data).into_owned()))
+                .collect();
+            // Forms inside of forms are not read.
+            let differ = ours != theirs && !case.name.starts_with("nested form");
+            assert!(!differ, "{}: {ours:?}, {theirs:?}", case.name);
+        }
     }
 }

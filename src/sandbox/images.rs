@@ -7,6 +7,7 @@ use super::answer::{Answer, Codes, VendorError};
 use super::call::{Call, Payload, member, text};
 use super::form::Part;
 use super::memory::Memory;
+use super::picture;
 use super::route::Route;
 use crate::operation::BudgetName;
 
@@ -100,18 +101,20 @@ const ADDRESS_BYTES_MAX: usize = 2048;
 /// Budgets of a day that a call draws on by uploading to OPPO.
 pub(super) fn demands(route: &Route, payload: &Payload) -> Vec<BudgetName> {
     let address = |name: &str| payload.member(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    // A channel without an address of its own takes the common one.
+    let oppo_address = || address("oppo_image_url").or_else(|| address("image_url")).is_some();
     let media_kind = || route.segments.get(3).and_then(|id| media_kind(id));
     let (kind, uploads) = match route.operation.name {
         "image-create-urls" => {
             let kind = payload.member("image_type").and_then(kind_of);
-            (kind, address("oppo_image_url").or_else(|| address("image_url")).is_some())
+            (kind, oppo_address())
         }
-        "image-update-urls" => (media_kind(), address("oppo_image_url").is_some()),
+        "image-update-urls" => (media_kind(), oppo_address()),
         "image-create-files" => {
             let kind = payload.part("image_type").and_then(kind_of_part);
-            (kind, payload.part("oppo_file").is_some())
+            (kind, payload.file("oppo_file").is_some())
         }
-        "image-update-files" => (media_kind(), payload.part("oppo_file").is_some()),
+        "image-update-files" => (media_kind(), payload.file("oppo_file").is_some()),
         "image-v4-oppo" => {
             let urls =
                 [("big_picture_url", BudgetName::OppoBig), ("small_picture_url", BudgetName::OppoIcon)];
@@ -161,7 +164,7 @@ pub(super) fn create_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Ans
 
 /// `PUT /v3/images/byurls/{media_id}`
 pub(super) fn update_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
-    let (id, kind, kept) = picture(call, memory)?;
+    let (id, kind, kept) = known(call, memory)?;
     let mut adapted = adapt(call.codes(), call.object()?, kind, memory)?;
     // A channel that is not named, or has no pictures of this kind, keeps what it had.
     adapted.retain(|name, value| !value.is_null() || !kept.contains_key(name));
@@ -216,7 +219,7 @@ pub(super) fn create_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<An
 
 /// `PUT /v3/images/byfiles/{media_id}`
 pub(super) fn update_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
-    let (id, kind, kept) = picture(call, memory)?;
+    let (id, kind, kept) = known(call, memory)?;
     call.parts()?;
     let adapted = adapt_files(call, kind, memory)?;
     Ok(keep(call, memory, id, kept, adapted))
@@ -224,7 +227,7 @@ pub(super) fn update_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<An
 
 fn adapt_files(call: &Call<'_>, kind: Kind, memory: &mut Memory) -> Result<Map<String, Value>, VendorError> {
     let codes = call.codes();
-    let (oppo, xiaomi) = (call.payload.part("oppo_file"), call.payload.part("xiaomi_file"));
+    let (oppo, xiaomi) = (call.payload.file("oppo_file"), call.payload.file("xiaomi_file"));
     if oppo.is_none() && xiaomi.is_none() {
         return Err(codes.missing("Missing parameter: oppo_file or xiaomi_file"));
     }
@@ -235,8 +238,8 @@ fn adapt_files(call: &Call<'_>, kind: Kind, memory: &mut Memory) -> Result<Map<S
     if let Some(part) = oppo
         && let Some(rule) = OPPO.iter().find(|rule| rule.kind == kind)
     {
-        let size = imagesize::blob_size(&part.data).map_err(|_| codes.bad("The picture is damaged"))?;
-        if !rule.sizes.contains(&(size.width, size.height)) || part.data.len() > rule.bytes_max {
+        let size = picture::size(&part.data).ok_or_else(|| codes.bad("The picture is damaged"))?;
+        if !rule.sizes.contains(&size) || part.data.len() > rule.bytes_max {
             return Err(codes.bad("The picture does not meet OPPO's requirements"));
         }
         adapted.insert("oppo_image_url".to_owned(), Value::from(oppo_id(memory)));
@@ -253,8 +256,7 @@ fn check_picture(codes: &Codes, part: &Part) -> Result<(), VendorError> {
     if part.data.len() > PICTURE_BYTES_MAX {
         return Err(codes.bad("The picture is larger than 2M"));
     }
-    let known = part.data.starts_with(b"\x89PNG\r\n\x1a\n") || part.data.starts_with(b"\xff\xd8\xff");
-    if known { Ok(()) } else { Err(codes.bad("The picture is neither PNG nor JPEG")) }
+    if picture::is_known(&part.data) { Ok(()) } else { Err(codes.bad("The picture is neither PNG nor JPEG")) }
 }
 
 fn oppo_id(memory: &mut Memory) -> String {
@@ -263,7 +265,7 @@ fn oppo_id(memory: &mut Memory) -> String {
 
 /// The picture of an update: its id, kind and what is known of it. A well-formed id that nobody was given passes: the
 /// vendor's samples have such.
-fn picture(call: &Call<'_>, memory: &Memory) -> Result<(String, Kind, Map<String, Value>), VendorError> {
+fn known(call: &Call<'_>, memory: &Memory) -> Result<(String, Kind, Map<String, Value>), VendorError> {
     let id = call.segment(3).to_owned();
     let kind = media_kind(&id).ok_or_else(|| call.codes().bad("The mediaId is invalid"))?;
     let known = memory.images.get(&(call.account.key.clone(), id.clone()));

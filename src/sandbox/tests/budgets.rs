@@ -161,7 +161,7 @@ fn oppo_pictures_have_a_day() {
     assert_eq!([by_urls(1, "oppo_image_url"), by_urls(2, "oppo_image_url")], [Some(1103), Some(1103)]);
     assert_eq!(
         bench
-            .form("POST", "/v3/images/byfiles", &[("oppo_file", Some("a"), b""), ("image_type", None, b"2")])
+            .form("POST", "/v3/images/byfiles", &[("oppo_file", Some("a"), b"x"), ("image_type", None, b"2")])
             .code(),
         Some(1103)
     );

@@ -192,7 +192,7 @@ fn pictures_are_judged_as_documented() {
         (&[("oppo_file", None, &big), ("image_type", None, b"9")], 1103),
         (&[("oppo_file", None, &big), ("image_type", None, b"2")], 1103),
         (&[("oppo_file", None, &big), ("image_type", None, b"3")], 1103),
-        (&[("oppo_file", None, b""), kind], 1103),
+        (&[("oppo_file", None, b""), kind], 1102),
         (&[("oppo_file", None, b"GIF89a"), kind], 1103),
         (&[("oppo_file", None, b"\x89PNG\r\n\x1a\n"), kind], 1103),
         (&[("xiaomi_file", None, &large), kind], 1103),
@@ -206,14 +206,18 @@ fn pictures_are_judged_as_documented() {
 }
 
 #[test]
-fn of_an_encrypted_push_only_the_audience_is_seen() {
+fn of_an_encrypted_push_only_the_payload_is_asked_for() {
     let bench = Bench::new();
     let authorization = basic(APP, SECRET);
     let headers = [("authorization", &*authorization), ("x-encrypt-type", "SM2")];
     for (body, status) in [
         (json!({ "audience": "all", "payload": "b64" }), 200),
-        (json!({ "payload": "b64" }), 400),
-        (json!({ "audience": { "tag": [] }, "payload": "b64" }), 400),
+        // As the Java SDK writes them.
+        (json!({ "audience": { "all": true, "file": false }, "payload": "b64" }), 200),
+        (json!({ "audience": { "all": false, "file": false, "tag": [] }, "payload": "b64" }), 200),
+        (json!({ "payload": "b64" }), 200),
+        (json!({ "audience": "all" }), 400),
+        (json!([]), 400),
     ] {
         let seen = bench.send("POST", "/v3/push", &headers, body.to_string().as_bytes());
         assert_eq!(seen.status, status, "{body}");
@@ -243,4 +247,55 @@ fn pushes_of_templates_have_audiences() {
         }
     }
     assert_eq!(bench.post("/v3/push/template", &json!({ "id": "t", "params": [1] })).code(), Some(1003));
+}
+
+#[test]
+fn bodies_are_read_as_java_reads_them() {
+    let bench = Bench::new();
+    let push = push(&json!({ "notification": { "alert": "cut here" } })).to_string();
+    for body in
+        [format!("\u{feff}{push}"), push.replace("cut here", r"\ud83d"), push.replace("cut here", r"\ude00")]
+    {
+        let seen = bench.call("POST", "/v3/push", "application/json", body.as_bytes());
+        assert_eq!(seen.status, 200, "{body}: {seen:?}");
+    }
+}
+
+#[test]
+fn when_a_file_expires_is_told_if_the_upload_said_so() {
+    let bench = Bench::new();
+    let list: (_, _, &[u8]) = ("filename", Some("a.txt"), b"anna");
+    let told = |parts: Parts<'_>| {
+        let uploaded = bench.form("POST", "/v3/files/alias", parts).json();
+        let id = uploaded["file_id"].as_str().expect("an id").to_owned();
+        let shown = bench.get(&format!("/v3/files/{id}")).json();
+        let listed = bench.get("/v3/files").json()["files"].as_array().expect("files").clone();
+        assert!(listed.contains(&shown) && shown["create_time"].is_string(), "{listed:?}");
+        shown.get("expire_time").is_some()
+    };
+    assert!(told(&[list, ("ttl", None, b"720")]));
+    assert!(!told(&[list]));
+}
+
+#[test]
+fn an_update_takes_the_common_address_for_channels_without_one() {
+    let bench = Bench::with(settings(&[(BudgetName::OppoBig, 1)]));
+    let path = format!("/v3/images/byurls/jgmedia-1-{UUID}");
+    let update = || bench.put(&path, &json!({ "image_url": "https://x/y.png" }));
+    let updated = update();
+    assert_eq!((updated.status, &updated.json()["fcm_image_url"]), (200, &json!("https://x/y.png")));
+    assert!(updated.json()["oppo_image_url"].is_string(), "{updated:?}");
+    assert_eq!(update().code(), Some(1103), "OPPO's day is over");
+}
+
+#[test]
+fn a_picture_that_was_not_chosen_is_absent() {
+    let bench = Bench::with(settings(&[(BudgetName::OppoBig, 1)]));
+    let (big, kind): (_, (_, _, &[u8])) = (png(984, 369), ("image_type", None, b"1"));
+    let send = |oppo: &[u8], xiaomi: &[u8]| {
+        let parts = [("oppo_file", Some(""), oppo), ("xiaomi_file", Some(""), xiaomi), kind];
+        bench.form("POST", "/v3/images/byfiles", &parts).code()
+    };
+    assert_eq!([send(b"", &big), send(b"", &big), send(b"", b"")], [None, None, Some(1102)]);
+    assert_eq!([send(&big, b""), send(&big, &big)], [None, Some(1103)], "OPPO's day is over");
 }
