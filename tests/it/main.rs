@@ -16,6 +16,7 @@ mod drain;
 mod expiry;
 mod explain;
 mod failures;
+mod forms;
 mod forwarding;
 mod framing;
 mod http2;
