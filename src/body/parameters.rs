@@ -46,7 +46,8 @@ fn parameter(text: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
     is_token(name).then_some(((name, value), behind))
 }
 
-/// A value, and what is behind its semicolon; `None`: there are quotes or blanks that are not around it. In quotes only `\"` is an escape: names of files come with single backslashes.
+/// A value, and what is behind its semicolon; `None`: there are quotes or blanks that are not around it. In quotes only
+/// `\"` is an escape: names of files come with single backslashes.
 fn value_of(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let (value, behind) = split_at_byte(text, b';').unwrap_or((text, b""));

@@ -67,8 +67,8 @@ impl PartHead {
     }
 }
 
-/// The lines of a head, folded ones joined by a blank. `None`: some do not end in CRLF, the first continues nothing, or
-/// there are control characters.
+/// The lines of a head, folded ones joined by a blank. `None`: some do not end in CRLF, the first is the rest of none,
+/// or there are control characters.
 fn lines(head: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     let mut lines: Vec<Cow<'_, [u8]>> = Vec::new();
     for line in head.split_inclusive(|&byte| byte == b'\n') {
