@@ -121,8 +121,7 @@ impl Boundaries<'_, '_> {
     fn next(&mut self) -> Result<Option<Boundary>, Fault> {
         let Some(at) = self.delimiters.find(self.body, self.from) else { return Ok(None) };
         self.from = at + self.delimiters.finder.needle().len();
-        let behind = behind(&self.body[self.from..])
-            .ok_or_else(|| bad("behind the boundary there is neither CRLF nor two dashes and a line end"))?;
+        let behind = behind(&self.body[self.from..]).map_err(bad)?;
         let end = at.saturating_sub(2);
         if at != 0 && self.body[end..at] != *b"\r\n" {
             return Err(bad("the boundary stands in the middle of a line"));
@@ -131,15 +130,19 @@ impl Boundaries<'_, '_> {
     }
 }
 
-/// How many bytes there are from a boundary to the part behind it, `Some(None)` behind the last boundary; `None`: some
-/// readers take this for no boundary.
-fn behind(rest: &[u8]) -> Option<Option<usize>> {
-    if rest.is_empty() {
-        return Some(None);
+/// How many bytes there are from a boundary to the part behind it; `None`: it is the last one.
+fn behind(rest: &[u8]) -> Result<Option<usize>, &'static str> {
+    let Some(line) = rest.strip_prefix(b"--") else {
+        return match rest {
+            [] => Ok(None),
+            [b'\r', b'\n', ..] => Ok(Some(2)),
+            _ => Err("behind the boundary there is neither CRLF nor two dashes"),
+        };
+    };
+    match line.iter().find(|byte| !matches!(byte, b' ' | b'\t')) {
+        None | Some(b'\r' | b'\n') => Ok(None),
+        Some(_) => Err("behind the closing boundary the line goes on"),
     }
-    let Some(line) = rest.strip_prefix(b"--") else { return rest.starts_with(b"\r\n").then_some(Some(2)) };
-    let next = line.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
-    matches!(next, None | Some(b'\r' | b'\n')).then_some(None)
 }
 
 /// Where a delimiter, which is two dashes and the boundary, stands in a body.

@@ -164,14 +164,14 @@ proptest! {
 
 /// By an encoder, without anything put in.
 fn is_plain_jpeg(name: &str) -> bool {
-    name.ends_with(".jpg")
-        && !["-fill", "-stray", "-tem.", "-exif-restart", "-stuffed"].iter().any(|part| name.contains(part))
+    let filled = ["-fill", "-stray", "-tem.", "-exif-restart", "-stuffed"];
+    name.contains(".jpg") && !filled.iter().any(|part| name.contains(part))
 }
 
 #[test]
 fn another_crate_reads_the_same_dimensions() {
     for (name, file, (width, height)) in
-        CORPUS.iter().filter(|(name, ..)| is_plain_jpeg(name) || name.ends_with("png"))
+        CORPUS.iter().filter(|(name, ..)| is_plain_jpeg(name) || name.contains(".png"))
     {
         let size = imagesize::blob_size(file).expect(name);
         assert_eq!((size.width, size.height), (*width as usize, *height as usize), "{name}");
