@@ -1,0 +1,28 @@
+"""What is judged: no window of the vendor's length, wherever it starts, can hold a call too many."""
+
+import heapq
+
+
+def most_in_a_window(calls, window):
+    """For each call, in order of arrival: how many the vendor may count in one window that ends with it.
+
+    A window (T, T + window] that ends when a call arrives begins after arrival - window: every call that arrived before
+    and may be counted after that can be in it, and there is no worse window with this call as its last.
+    """
+    ends, counts = [], []
+    for call in sorted(calls, key=lambda call: call.first):
+        while ends and ends[0] <= call.first - window:
+            heapq.heappop(ends)
+        heapq.heappush(ends, call.last)
+        counts.append((call, len(ends)))
+    return counts
+
+
+def overruns(calls, window, limit_at):
+    """Calls that were one too many, with how many the vendor may have counted and the limit at that time."""
+    found = []
+    for call, count in most_in_a_window(calls, window):
+        limit = limit_at(call.first)
+        if count > limit:
+            found.append((call, count, limit))
+    return found

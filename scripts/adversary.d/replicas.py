@@ -1,0 +1,370 @@
+"""Trials of replicas that share a store, and of everything that can become of it."""
+
+import asyncio
+import signal
+import time
+
+import callers
+from callers import until
+from gateway import KEYS, free_port, token
+from processes import BAD_VENDOR, BUDGETS, any_call
+from store import Redis, Relay
+
+RESTORED = ["nothing", "everything", "some"]
+
+
+class Fleet:
+    """A store, a relay to it for each replica, and the replicas."""
+
+    def __init__(self, world):
+        self.world, self.relays, self.replicas = world, [], []
+
+    async def start(self, count, local, with_state=False, deadline=30, change=lambda config: None):
+        world = self.world
+        dice = world.dice("fleet")
+        base = await world.open(**{name: dice.randint(6, 24) for name in BUDGETS})
+        self.redis = Redis(world.place("redis"), free_port())
+        await self.redis.start()
+        self.configs = []
+        for number in range(count):
+            relay = Relay(self.redis.port)
+            await relay.start()
+            self.relays.append(relay)
+            config = type(base)(world.vendor.port)
+            config.deadline = deadline
+            config.budgets, config.callers = dict(base.budgets), {name: {} for name in base.callers}
+            sharing = f'url: {{ value: "{relay.url}" }}, local_share: {local}%, replicas: {count}'
+            config.more = [f"shared_budgets: {{ redis: {{ {sharing} }} }}"]
+            if with_state:
+                config.more.append(f"state_file: {world.place(f'state {number}')}/state")
+            change(config)
+            self.configs.append(config)
+            self.replicas.append(await world.gateway(config, f"replica {number}"))
+        self.hold = base.attempt + base.guard + world.window
+        return self
+
+    async def are(self, standing, patience=20):
+        for gateway in self.replicas:
+            if not gateway.is_dead:
+                await until(standing, lambda gateway=gateway: self.stands(gateway, standing), patience)
+
+    async def stands(self, gateway, standing):
+        return (await gateway.status())["store"] == standing
+
+    async def is_empty(self):
+        """The store holds no slot, but a mark for each budget."""
+        for name in self.world.limits:
+            found = await self.redis.command("ZCOUNT", f"jpush-gateway:{{{KEYS['shop']}}}:{name}", "0", "+inf")
+            time_now = await self.redis.command("TIME")
+            micros = int(time_now.split(b"\r\n")[2]) * 10**6
+            held = await self.redis.command("ZCOUNT", f"jpush-gateway:{{{KEYS['shop']}}}:{name}", str(micros), "+inf")
+            if held != b":0\r\n":
+                self.world.bad(f"the store still holds {held} slots of {name} ({found} in all)")
+
+    def mend(self):
+        for relay in self.relays:
+            relay.set("pass")
+
+    async def stop(self):
+        if self.redis.process.returncode is None:
+            self.redis.signal(signal.SIGCONT)
+            await self.redis.kill()
+
+
+async def stopped(fleet, dice):
+    fleet.redis.signal(signal.SIGSTOP)
+    await asyncio.sleep(dice.choice([0.02, 0.09, 0.3, 1.5]) * dice.random())
+    fleet.redis.signal(signal.SIGCONT)
+
+
+async def cut(fleet, dice):
+    for relay in chosen(fleet, dice):
+        relay.set("cut")
+    await asyncio.sleep(2 * dice.random())
+
+
+async def hole(fleet, dice):
+    for relay in chosen(fleet, dice):
+        relay.set("hole")
+    await asyncio.sleep(2 * dice.random())
+
+
+async def slow(fleet, dice):
+    for relay in chosen(fleet, dice):
+        relay.set("pass", dice.choice([0.05, 0.09, 0.097, 0.1, 0.103, 0.11, 0.2]))
+    await asyncio.sleep(2 * dice.random())
+
+
+async def flicker(fleet, dice):
+    """Slow and fast by turns, about the limit of 100 ms."""
+    for _ in range(20):
+        for relay in chosen(fleet, dice):
+            relay.set("pass", dice.choice([0, 0.08, 0.099, 0.12]))
+        await asyncio.sleep(0.1 * dice.random())
+
+
+async def emptied(fleet, dice):
+    await fleet.redis.command("FLUSHALL")
+    await asyncio.sleep(dice.random())
+
+
+async def one_key_lost(fleet, dice):
+    name = dice.choice(list(BUDGETS))
+    await fleet.redis.command("DEL", f"jpush-gateway:{{{KEYS['shop']}}}:{name}")
+    await asyncio.sleep(dice.random())
+
+
+async def out_of_memory(fleet, dice):
+    await fleet.redis.command("CONFIG", "SET", "maxmemory", "1")
+    await asyncio.sleep(2 * dice.random())
+    await fleet.redis.command("CONFIG", "SET", "maxmemory", "0")
+
+
+async def read_only(fleet, dice):
+    await fleet.redis.command("REPLICAOF", "127.0.0.1", "1")
+    await asyncio.sleep(2 * dice.random())
+    await fleet.redis.command("REPLICAOF", "NO", "ONE")
+
+
+async def loading(fleet, dice):
+    for relay in chosen(fleet, dice):
+        relay.set("loading")
+    await asyncio.sleep(2 * dice.random())
+
+
+async def without_rights(fleet, dice):
+    rules = dice.choice([["-@all"], ["+@all", "-@write", "~*"], ["+@all", "-evalsha", "~*"], ["+@all", "~other"], ["+@all", "-zadd", "~*"]])
+    await fleet.redis.rights(*rules)
+    await asyncio.sleep(2 * dice.random())
+    await fleet.redis.rights("+@all", "~*", "&*")
+
+
+async def evicting(fleet, dice):
+    """As operators are told not to: a budget that is evicted is held back like a lost one."""
+    await fleet.redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+    await fleet.redis.command("CONFIG", "SET", "maxmemory", "1")
+    await asyncio.sleep(dice.random())
+    await fleet.redis.command("CONFIG", "SET", "maxmemory", "0")
+    await fleet.redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def disturbed(fleet, dice):
+    """What operators' own commands do to its clients."""
+    commands = [("CLIENT", "PAUSE", "90", "ALL"), ("CLIENT", "PAUSE", "300", "WRITE"), ("CLIENT", "KILL", "TYPE", "normal"),
+                ("SCRIPT", "FLUSH"), ("DEBUG", "SLEEP", "0.09"), ("DEBUG", "SLEEP", "0.3")]
+    for _ in range(5):
+        await fleet.redis.command(*dice.choice(commands))
+        await asyncio.sleep(0.3 * dice.random())
+
+
+async def busy(fleet, dice):
+    """A script of somebody's that does not end: the store says BUSY."""
+    await fleet.redis.command("CONFIG", "SET", "busy-reply-threshold", "10")
+    endless = asyncio.create_task(fleet.redis.command("EVAL", "while true do end", "0"))
+    await asyncio.sleep(0.1 + dice.random())
+    await fleet.redis.command("SCRIPT", "KILL")
+    await endless
+
+
+async def garbage(fleet, dice):
+    """Answers that are none, or none of ours."""
+    for relay in chosen(fleet, dice):
+        relay.garbage = dice.choice([b"*0\r\n", b"*-1\r\n", b"$-1\r\n", b":1\r\n", b"*1\r\n:0\r\n", b"+OK\r\n", b"\0\0\0", b"*99999999\r\n",
+                                     b"*3\r\n:0\r\n:-5\r\n:-9223372036854775808\r\n", b"$536870912\r\n", b"-MOVED 1 1.1.1.1:1\r\n"])
+        relay.set("garbage")
+    await asyncio.sleep(dice.random())
+
+
+async def began_anew(fleet, dice):
+    await fleet.redis.restart(dice.choice(RESTORED))
+    await asyncio.sleep(dice.random())
+
+
+async def away(fleet, dice):
+    await fleet.redis.kill()
+    await asyncio.sleep(2 * dice.random())
+    await fleet.redis.start()
+
+
+FAULTS = [stopped, cut, hole, slow, flicker, emptied, one_key_lost, out_of_memory, read_only, loading, without_rights, began_anew, away]
+FAULTS += [evicting, disturbed, busy, garbage]
+
+
+def chosen(fleet, dice):
+    return dice.sample(fleet.relays, dice.randint(1, len(fleet.relays)))
+
+
+async def trouble(world, fleet, dice, end):
+    """One fault after the other, with time between them for a budget to be overrun in."""
+    await fleet.redis.remember()
+    while time.monotonic() < end:
+        fault = dice.choice(FAULTS)
+        await fault(fleet, dice)
+        world.counts["store faults"] += 1
+        world.counts[f"store {fault.__name__}"] += 1
+        if dice.random() < 0.7:
+            fleet.mend()
+        await asyncio.sleep(dice.choice([0, 0.5, 1.5 * fleet.hold]) * dice.random())
+    fleet.mend()
+
+
+async def store(world):
+    """Three replicas, and a store that everything happens to."""
+    dice = world.dice("store")
+    fleet = Fleet(world)
+    try:
+        await fleet.start(3, dice.choice([0, 20, 50]))
+        world.vendor.behave(dice.choice([{}, {"slow": 0.4}, BAD_VENDOR]))
+        for number in range(9):
+            gateway = fleet.replicas[number % 3]
+            world.spawn(world.crowd(gateway, any_call(world), world.dice(f"crowd {number}"), lambda gateway=gateway: gateway.is_dead))
+        end = time.monotonic() + 2 * world.seconds
+        await asyncio.sleep(fleet.hold)
+        await trouble(world, fleet, dice, end)
+        world.vendor.behave()
+        await world.stop_callers()
+        await come_back(world, fleet)
+    finally:
+        await fleet.stop()
+
+
+async def come_back(world, fleet):
+    """The store is well again: everything is as before."""
+    await fleet.are("up")
+    # A budget that the store knows nothing of is held back from its first use on.
+    for gateway in fleet.replicas:
+        for make in BUDGETS.values():
+            await world.call(gateway, make(token("anna")))
+    await world.settle(fleet.replicas)
+    await world.lone(fleet.replicas[0], callers.tags(token("anna")), "shared, a while after faults", rounds=1)
+    await world.settle(fleet.replicas)
+    await fleet.is_empty()
+    await world.full_rate(fleet.replicas, BUDGETS)
+
+
+async def state_and_store(world):
+    """Replicas with a state file each, killed and replaced while the store is in trouble."""
+    dice = world.dice("state and store")
+    fleet = Fleet(world)
+    try:
+        await fleet.start(2, dice.choice([20, 50, 100]), with_state=True)
+        world.vendor.behave(dice.choice([{}, {"slow": 0.4}, BAD_VENDOR]))
+        killed = [0.0]
+        for number in range(8):
+            place = number % 2
+            world.spawn(world.crowd(lambda place=place: fleet.replicas[place], any_call(world), world.dice(f"crowd {number}"), lambda: time.monotonic() - killed[0] < 15))
+        end = time.monotonic() + 2 * world.seconds
+        faults = asyncio.create_task(trouble(world, fleet, dice, end))
+        starts = world.dice("starts")
+        while time.monotonic() < end:
+            await asyncio.sleep(starts.choice([0.2, 1, fleet.hold]) * starts.random())
+            place = starts.randint(0, 1)
+            killed[0] = time.monotonic()
+            await fleet.replicas[place].kill()
+            world.counts["kills"] += 1
+            fleet.replicas[place] = await world.gateway(fleet.configs[place], f"replica {place}")
+            killed[0] = time.monotonic()
+        await faults
+        world.vendor.behave()
+        await world.stop_callers()
+        await come_back(world, fleet)
+    finally:
+        await fleet.stop()
+
+
+async def shared_retry_after(world):
+    """A lone caller of replicas: with the store, without it, while it holds back."""
+    dice = world.dice("shared retry after")
+    fleet = Fleet(world)
+    try:
+        # Each has a call of its own at least.
+        more = dice.choice(["plain", "plain", "quota", "reserve", "burst"])
+
+        def change(config):
+            if more == "quota":
+                config.callers["anna"]["quota"] = "{ limit: 3, window: 2s, burst: 1 }"
+            if more == "reserve":
+                config.callers["bert"]["reserve"] = "{ device: 2, file: 1, schedule: 2 }"
+            if more == "burst":
+                config.budgets = {name: (*value, 2) for name, value in config.budgets.items()}
+
+        await fleet.start(2, dice.choice([40, 60]), deadline=4, change=change)
+        end = time.monotonic() + 2 * world.seconds
+        while time.monotonic() < end:
+            mode = dice.choice(["up", "away", "holding back", "slow", "just back"])
+            world.vendor.behave(dice.choice([{}, {"slow": 0.5}, {"stall": 0.3}, {"429 said": 0.3}]))
+            world.over = False
+            for number in range(4):
+                gateway = fleet.replicas[number % 2]
+                world.spawn(world.hangs_up(gateway, any_call(world, wait=0.4), world.dice(f"other {number} {time.monotonic()}"), pause=0.02))
+            await asyncio.sleep(dice.random() * 2)
+            await become(fleet, mode, dice)
+            world.over = True
+            await asyncio.sleep(0.05)
+            world.vendor.behave()
+            for task in list(world.tasks):
+                task.cancel()
+            await asyncio.gather(*list(world.tasks), return_exceptions=True)
+            make = dice.choice([callers.tags, callers.files, lambda token: callers.schedule(token, file=True)])
+            await world.lone(fleet.replicas[0], make(token("anna")), f"shared, {more}, {mode}", rounds=1)
+            fleet.mend()
+        await world.stop_callers()
+        for gateway in fleet.replicas:
+            change_back(gateway.config, world)
+            await gateway.reload()
+        await come_back(world, fleet)
+    finally:
+        await fleet.stop()
+
+
+def change_back(config, world):
+    """Nothing but slots decides any more."""
+    config.callers = {name: {} for name in config.callers}
+    config.budgets = {name: (limit, world.window) for name, limit in world.limits.items()}
+
+
+async def become(fleet, mode, dice):
+    if mode in ("away", "just back"):
+        for relay in fleet.relays:
+            relay.set(dice.choice(["cut", "hole", "loading"]))
+        await fleet.are("away")
+    if mode == "just back":
+        fleet.mend()
+    if mode == "slow":
+        for relay in fleet.relays:
+            relay.set("pass", 0.09)
+    if mode == "holding back":
+        await fleet.redis.command("FLUSHALL")
+        await asyncio.sleep(dice.random())
+
+
+async def replicas_reload(world):
+    """Replicas whose limits and windows change, one after the other, never beyond the vendor's."""
+    dice = world.dice("replicas reload")
+    fleet = Fleet(world)
+    try:
+        await fleet.start(2, dice.choice([0, 20, 50]))
+        most = dict(world.limits)
+        world.vendor.behave(dice.choice([{}, {"slow": 0.4}]))
+        for number in range(6):
+            world.spawn(world.crowd(fleet.replicas[number % 2], any_call(world), world.dice(f"crowd {number}")))
+        end = time.monotonic() + 2 * world.seconds
+        while time.monotonic() < end:
+            sizes = {name: (dice.randint(2, limit), world.window * dice.choice([1, 1, 1.5])) for name, limit in most.items()}
+            for gateway in fleet.replicas:
+                gateway.config.budgets = dict(sizes)
+                outcome = await gateway.reload()
+                world.counts["reloads"] += 1
+                if outcome.get("result") != "success":
+                    world.bad(f"a reload was refused: {outcome}")
+                await asyncio.sleep(dice.choice([0, 0.1, 0.5]) * dice.random())
+            await asyncio.sleep(dice.choice([0.1, fleet.hold, 2 * fleet.hold]) * dice.random())
+        for gateway in fleet.replicas:
+            gateway.config.budgets = {name: (limit, world.window) for name, limit in most.items()}
+            await gateway.reload()
+        world.vendor.behave()
+        await world.stop_callers()
+        await asyncio.sleep(fleet.hold)
+        await come_back(world, fleet)
+    finally:
+        await fleet.stop()

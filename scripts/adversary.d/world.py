@@ -1,0 +1,237 @@
+"""What every trial has: a vendor, gateways, callers, and what is judged whatever the trial was about."""
+
+import asyncio
+import collections
+import json
+import math
+import os
+import random
+import time
+
+import callers
+from callers import Unanswered
+from gateway import SECRET, Config, Gateway, token
+from judge import overruns
+from vendor import Vendor
+
+# Answers that anybody may get. 500 is never right; 400 is where a cid can be another application's.
+FINE = {200, 429, 502, 503, 504}
+
+
+class World:
+    def __init__(self, seed, binary, folder, seconds):
+        self.seed, self.binary, self.folder, self.seconds = seed, binary, folder, seconds
+        self.counts = collections.Counter()
+        self.problems = []
+        self.gateways = []
+        self.tasks = set()
+        dice = self.dice("world")
+        self.window = dice.choice([1.0, 1.5, 2.0, 3.0])
+        self.vendor = Vendor(0.4, self.dice("vendor"))
+        # The law is judged by what the vendor allows, or by something stricter where that is in force.
+        self.limits = {}
+        self.limit_at = None
+        self.over = False
+        self.fine = set(FINE)
+        self.numbers = 0
+        # When a process was killed last, with what it had read.
+        self.killed = -math.inf
+
+    def dice(self, name):
+        return random.Random(f"{self.seed}/{name}")
+
+    def bad(self, what):
+        self.problems.append(what)
+        print(f"      seed {self.seed}: {what}", flush=True)
+
+    async def open(self, **budgets):
+        """Starts the vendor and makes a configuration with these budgets."""
+        await self.vendor.start()
+        config = Config(self.vendor.port)
+        config.budgets = {name: (limit, self.window) for name, limit in budgets.items()}
+        self.limits = budgets
+        config.callers = {name: {} for name in ("anna", "bert", "cleo")}
+        config.workers = self.dice("workers").randint(1, 3)
+        return config
+
+    def place(self, name):
+        path = os.path.join(self.folder, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    async def gateway(self, config, name="gateway", dies_after=None):
+        """A process that listens; or one that is killed so long after its start, whatever it has done by then."""
+        gateway = Gateway(self.binary, self.place(name), config)
+        self.gateways.append(gateway)
+        if dies_after is None:
+            return await gateway.start()
+        await gateway.spawn()
+        await asyncio.sleep(dies_after)
+        await gateway.kill()
+        return gateway
+
+    # -- callers
+
+    def spawn(self, work):
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def call(self, gateway, message, may_break=lambda: False):
+        """One exchange; it must be answered, and by something fine."""
+        self.counts["calls"] += 1
+        try:
+            answer = await callers.call(gateway().port if callable(gateway) else gateway.port, message)
+        except Unanswered as error:
+            if not may_break():
+                self.bad(f"no answer: {error} to {message[:60]!r}")
+            return None
+        self.counts[f"{answer.status} {answer.reason or ''}".strip()] += 1
+        if answer.status not in self.fine:
+            self.bad(f"answer {answer} to {message[:60]!r}")
+        if answer.status == 200 and b"Idempotency-Key" not in message and self.is_anothers(answer):
+            self.bad(f"an answer to another call: {answer}")
+        return answer
+
+    def is_anothers(self, answer):
+        """The vendor names the request that it answers. What it said unasked names none."""
+        try:
+            return json.loads(answer.body).get("sendno") != answer.fields.get("x-request-id")
+        except ValueError:
+            return True
+
+    async def crowd(self, gateway, messages, dice, may_break=lambda: False, pause=0.02):
+        """Calls one after the other until it is over. `messages` makes one from the dice."""
+        while not self.over:
+            await self.call(gateway, messages(dice), may_break)
+            await asyncio.sleep(dice.random() * 2 * pause)
+
+    async def hangs_up(self, gateway, messages, dice, pause=0.05):
+        while not self.over:
+            self.counts["hang-ups"] += 1
+            await callers.hang_up(gateway().port if callable(gateway) else gateway.port, messages(dice), dice)
+            await asyncio.sleep(dice.random() * 2 * pause)
+
+    def alert(self, dice):
+        self.numbers += 1
+        return f"push {self.numbers}-{dice.randint(0, 9999)}"
+
+    async def stop_callers(self):
+        self.over = True
+        if self.tasks:
+            _, late = await asyncio.wait(list(self.tasks), timeout=40)
+            for task in late:
+                self.bad("a caller never ended")
+                task.cancel()
+        for task in list(self.tasks):
+            task.cancel()
+
+    # -- judging
+
+    def judge_windows(self):
+        """Nowhere one too many."""
+        self.counts["vendor calls"] += len(self.vendor.calls)
+        by_budget = collections.defaultdict(list)
+        for call in self.vendor.calls:
+            for name in call.budgets:
+                by_budget[call.key, name].append(call)
+        for (key, name), calls in by_budget.items():
+            limit_at = (lambda at, name=name: self.limit_at(key, name, at)) if self.limit_at else (lambda at, name=name: self.limits.get(name, math.inf))
+            found = overruns(calls, self.window, limit_at)
+            if found:
+                call, count, limit = max(found, key=lambda one: one[1] - one[2])
+                self.bad(f"{len(found)} calls too many of {name}: up to {count} of {limit} in {self.window} s, at {call.first:.3f} ({call.method} {call.path})")
+                if os.environ.get("ADVERSARY_VERBOSE"):
+                    for other in calls:
+                        if other.first <= call.first and other.last > call.first - self.window:
+                            print(f"        {other.first:.3f} .. {other.last:.3f} {other.fate} {other.path}")
+
+    def judge_deliveries(self):
+        self.counts["pushes delivered"] += len(self.vendor.deliveries)
+        for alert, times in self.vendor.doubled().items():
+            self.bad(f"{alert} was delivered {times} times")
+
+    def judge_logs(self):
+        for gateway in self.gateways:
+            text = gateway.text()
+            if "panic" in text:
+                self.bad(f"a panic: {text[text.index('panic') - 200:][:600]}")
+
+    async def judge(self):
+        self.judge_windows()
+        self.judge_deliveries()
+        self.judge_logs()
+
+    # -- afterwards
+
+    async def settle(self, gateways, more=0.0):
+        """After the last call's time nothing is used and nobody waits."""
+        config = gateways[0].config
+        await asyncio.sleep(config.attempt + config.guard + self.window + 0.3 + more)
+        before = [gateway.cpu_seconds() for gateway in gateways]
+        await asyncio.sleep(1)
+        for gateway, used in zip(gateways, before):
+            if gateway.cpu_seconds() - used > 0.1:
+                self.bad(f"{gateway.cpu_seconds() - used:.2f} s of CPU in a second without a call")
+            status = await gateway.status()
+            for name in ("in_flight_requests", "body_memory_bytes", "connections"):
+                if status[name] != 0:
+                    self.bad(f"{name} is {status[name]} after it settled")
+            for tenant, kinds in status["tenants"].items():
+                for kind in kinds.values():
+                    for name, budget in kind["budgets"].items():
+                        if budget["used"] or budget["waiting"]:
+                            self.bad(f"after it settled {tenant}'s {name} has {budget}")
+
+    async def full_rate(self, gateways, makers, caller="anna"):
+        """All of every limit can be had at once, wherever it is asked for."""
+        # A broadcast draws on pushes as well.
+        for budget in [budget for budget in self.limits if budget != "broadcast"]:
+            admitted, limit = 0, self.limits[budget]
+            for gateway in gateways:
+                answers = await asyncio.gather(*(self.call(gateway, makers[budget](token(caller))) for _ in range(limit)))
+                admitted += sum(answer is not None and answer.status == 200 for answer in answers)
+            if admitted < limit:
+                self.bad(f"after it settled {admitted} of {limit} calls of {budget} passed")
+        await self.all_waiters(gateways, caller)
+
+    async def all_waiters(self, gateways, caller):
+        """Who waits is served: twice the limit goes out in two windows, and some time is left."""
+        if gateways[0].config.deadline < 20:
+            return
+        await asyncio.sleep(self.window)
+        message = callers.tags(token(caller), "Prefer: wait=20")
+        calls = [self.call(gateways[number % len(gateways)], message) for number in range(2 * self.limits["device"])]
+        start, answers = time.monotonic(), await asyncio.gather(*calls)
+        served = sum(answer is not None and answer.status == 200 for answer in answers)
+        took = time.monotonic() - start
+        if served < len(calls) or took > 2 * self.window + 3:
+            self.bad(f"of {len(calls)} that waited {served} were served, in {took:.1f} s")
+
+    async def lone(self, gateway, message, mode, rounds=2):
+        """A caller that is alone and waits as long as it was told is admitted. Nobody else calls meanwhile."""
+        longest = gateway.config.connect + gateway.config.deadline + gateway.config.guard + 2 * self.window + 2
+        for _ in range(rounds):
+            for _ in range(200):
+                answer = await self.call(gateway, message() if callable(message) else message)
+                if answer is None or answer.status not in (200, 502, 504):
+                    break
+            if answer is None or answer.status != 429 or answer.reason is None:
+                continue
+            told, start = answer.retry_after, time.monotonic()
+            if told > longest:
+                self.bad(f"{mode}: Retry-After {told}, when nothing can last longer than {longest:.1f} s: {answer}")
+                return
+            await asyncio.sleep(told)
+            again = await self.call(gateway, message() if callable(message) else message)
+            self.counts["lone waits"] += 1
+            if again is not None and again.reason in ("budget-exhausted", "quota-exhausted"):
+                waited = time.monotonic() - start
+                self.bad(f"{mode}: told to wait {told} s by {answer}; after {waited:.2f} s: {again}")
+
+    async def close(self):
+        for gateway in self.gateways:
+            if gateway.process is not None and gateway.process.returncode is None:
+                await gateway.kill()
+        await self.vendor.stop()
