@@ -14,6 +14,10 @@ use super::{Draw, Inner, Moment, Taker, Turn, lock};
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
+/// When to come again where a replica has no part of its own and the store did not answer: nobody knows when it will,
+/// and most often it does at once.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+
 /// What replicas share of one budget.
 pub(super) struct Shared {
     key: Arc<str>,
@@ -100,9 +104,9 @@ impl Shared {
         self.heard.map_or(0, |told| told.free)
     }
 
-    /// Until so many slots can be taken here, at the latest; `None` if the store has not been heard.
+    /// Until so many slots can be taken there, at the latest; `None` if that is not known, and there is a part of our own.
     pub(super) fn until_free(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
-        let told = self.heard?;
+        let Some(told) = self.heard else { return unheard(rule) };
         Some(match nth.saturating_sub(told.free as usize) {
             0 => Duration::ZERO,
             1 => told.next.since(now),
@@ -112,13 +116,17 @@ impl Shared {
 
     /// The soonest that so many can be taken: answers may shorten what is held for calls in flight.
     pub(super) fn soonest(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
-        let told = self.heard?;
+        let Some(told) = self.heard else { return unheard(rule) };
         if nth <= told.free as usize {
             Some(Duration::ZERO)
         } else {
             Some(told.next.since(now).min(rule.length))
         }
     }
+}
+
+fn unheard(rule: &Rule) -> Option<Duration> {
+    (rule.limit == 0).then_some(COME_AGAIN)
 }
 
 impl Inner {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::moment::Moment;
 
-/// How long a 429 without headers holds calls back: long enough not to hammer, short enough not to freeze a tenant.
+/// How long a 429 holds calls back at least, and without headers: long enough not to hammer, short enough not to freeze
+/// a tenant. A reset comes in whole seconds, so one of 0 says that less than a second is left, not that none is.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Rate headers of one answer. What was missing or unreadable is `None`.
@@ -54,7 +55,7 @@ impl Word {
         }
         let reset = said.reset.map(|reset| reset.min(window));
         if said.refused {
-            let until = now + reset.unwrap_or(BACK_OFF.min(window));
+            let until = now + reset.unwrap_or_default().max(BACK_OFF.min(window));
             return Some(Self { call, remaining: Some(0), limit: said.limit, until, foreign: 0 });
         }
         if said.remaining.is_none() && said.limit.is_none() {

@@ -139,7 +139,7 @@ async fn keep(client: &Client, seat: &Seat, mut releases: Releases) {
                 }
             }
             Err(error) if !told => {
-                let why = error.category();
+                let why = why(&error);
                 tracing::warn!(
                     why,
                     "the store of the shared budgets cannot be reached; own parts alone are used"
@@ -167,9 +167,14 @@ async fn watch(link: &Arc<Link>, seat: &Seat, releases: &mut Releases) {
             }
         };
         if let Some(error) = failed {
-            seat.lose(link, error.category());
+            seat.lose(link, why(&error));
         }
     }
+}
+
+/// What is the matter, in words for the log: nothing of what the store said, which may quote a key.
+pub(super) fn why(error: &RedisError) -> &str {
+    if error.is_timeout() { "no answer in time" } else { error.category() }
 }
 
 async fn connect(client: &Client) -> RedisResult<Link> {

@@ -161,7 +161,7 @@ impl Store {
         let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                self.seat.lose(&link, error.category());
+                self.seat.lose(&link, link::why(&error));
                 return away();
             }
             Err(_) => {

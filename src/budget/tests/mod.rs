@@ -1,3 +1,4 @@
+mod shared;
 mod simulation;
 
 use std::num::NonZeroU32;
@@ -186,7 +187,7 @@ fn pacing_refuses_without_cost() {
 }
 
 /// An answer to a call at this moment, with these rate headers; its slot is left as it is.
-fn hear(budget: &'static Budget, call: u64, now: Moment, said: Said) {
+fn hear_word(budget: &'static Budget, call: u64, now: Moment, said: Said) {
     let mut inner = lock(&budget.inner);
     let used = inner.window.used();
     inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
@@ -205,16 +206,16 @@ fn the_vendors_word_counts_downwards_only_and_until_its_reset() {
     for _ in 0..3 {
         take_at(budget, seconds(0)).expect("room");
     }
-    hear(budget, 1, seconds(1), said(10, 9, 59));
+    hear_word(budget, 1, seconds(1), said(10, 9, 59));
     assert_eq!(remaining(seconds(1)), 7, "nine free less two dispatched since is no less than ours");
-    hear(budget, 2, seconds(2), said(10, 4, 30));
+    hear_word(budget, 2, seconds(2), said(10, 4, 30));
     assert_eq!(remaining(seconds(2)), 3, "four free, one dispatched since");
     assert_eq!(budget.standing(seconds(2)).foreign, 3, "six counted, three of them ours");
-    hear(budget, 1, seconds(3), said(10, 9, 59));
+    hear_word(budget, 1, seconds(3), said(10, 9, 59));
     assert_eq!(remaining(seconds(3)), 3, "an older answer is no news");
     assert_eq!(remaining(seconds(31)), 3);
     assert_eq!(remaining(seconds(32)), 7, "until its reset only");
-    hear(budget, 3, seconds(33), said(600, 599, 60));
+    hear_word(budget, 3, seconds(33), said(600, 599, 60));
     assert_eq!(remaining(seconds(33)), 7, "a higher limit is only reported");
     assert_eq!(budget.standing(seconds(33)).vendor_limit, Some(600));
 }
@@ -224,7 +225,7 @@ fn a_lower_limit_of_the_vendors_is_used() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
-    hear(budget, 1, seconds(1), Said { limit: Some(3), ..Said::default() });
+    hear_word(budget, 1, seconds(1), Said { limit: Some(3), ..Said::default() });
     assert_eq!(budget.standing(seconds(1)).remaining, 2);
 }
 
@@ -234,15 +235,18 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     let refused = |reset| Said { refused: true, reset, ..Said::default() };
     take_at(budget, seconds(0)).expect("room");
-    hear(budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
+    hear_word(budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
     let refusal = take_at(budget, seconds(2)).expect_err("spent");
     assert_eq!(refusal.wait(), Duration::from_secs(19) + Moment::TICK);
     take_at(budget, seconds(2) + refusal.wait()).expect("a lone caller that waits is admitted");
-    hear(budget, 2, seconds(30), refused(None));
+    hear_word(budget, 2, seconds(30), refused(None));
     assert!(take_at(budget, seconds(30)).is_err(), "a short back-off");
     take_at(budget, seconds(31)).expect("and no more");
-    hear(budget, 3, seconds(40), refused(Some(Duration::from_hours(24))));
+    hear_word(budget, 3, seconds(40), refused(Some(Duration::from_hours(24))));
     take_at(budget, seconds(101)).expect("at most one window ahead");
+    hear_word(budget, 4, seconds(110), refused(Some(Duration::ZERO)));
+    assert!(take_at(budget, seconds(110)).is_err(), "a reset that says less than a second is no leave to go on");
+    take_at(budget, seconds(111)).expect("but a second later");
 }
 
 /// A decision with patience, at a moment of the test's choosing.

@@ -1,0 +1,41 @@
+//! Budgets of which a part is in a store, as far as that shows without one.
+
+use super::*;
+
+/// A budget of five in three seconds, all of it in the store but for `local_percent`.
+fn shared(local_percent: u8) -> &'static Budget {
+    let shares = Shares { local_percent, replicas: NonZeroU32::MIN };
+    Budgets::shared(Some(shares)).open(
+        &key("a"),
+        BudgetName::Push,
+        size(5, Duration::from_secs(3)),
+        HORIZON,
+    )
+}
+
+fn refusal(budget: &'static Budget, now: Moment) -> Exhausted {
+    match decide(&draw(&[budget]), &anyone(), (Clock::start(), now), None, Patience::None) {
+        Decision::Refused(refusal) => refusal,
+        _ => panic!("nothing is free"),
+    }
+}
+
+#[test]
+fn without_a_part_of_its_own_a_call_that_the_store_did_not_answer_comes_again_soon() {
+    let budget = shared(0);
+    assert!(refusal(budget, seconds(0)).wait() <= Duration::from_secs(1), "never heard");
+    let next = seconds(60);
+    hear(&draw(&[budget]), &[Told { free: 0, next }]);
+    assert_eq!(refusal(budget, seconds(1)).wait(), Duration::from_secs(59), "as the store says");
+    hear(&draw(&[budget]), &[]);
+    assert!(refusal(budget, seconds(2)).wait() <= Duration::from_secs(1), "away for a moment, or for long");
+}
+
+#[test]
+fn with_a_part_of_its_own_it_waits_for_that() {
+    let budget = shared(20);
+    take_at(budget, seconds(0)).expect("room");
+    lock(&budget.inner).window.settle(seconds(1), 0);
+    hear(&draw(&[budget]), &[]);
+    assert_eq!(refusal(budget, seconds(2)).wait(), Duration::from_secs(2) + Moment::TICK);
+}
