@@ -121,11 +121,16 @@ class Gateway:
 
     async def kill(self):
         self.is_dead = True
-        self.process.send_signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await self.process.wait()
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number):
+        """It may have ended by itself."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
 
     async def status(self):
         return await admin(self.admin_port, "GET", "/status")

@@ -10,7 +10,8 @@ def most_in_a_window(calls, window):
     and may be counted after that can be in it, and there is no worse window with this call as its last.
     """
     ends, counts = [], []
-    for call in sorted(calls, key=lambda call: call.first):
+    # One that was noticed too late to tell when it ended counts nowhere.
+    for call in sorted((call for call in calls if call.last >= call.first), key=lambda call: call.first):
         while ends and ends[0] <= call.first - window:
             heapq.heappop(ends)
         heapq.heappush(ends, call.last)

@@ -108,9 +108,9 @@ async def kills(world):
         await asyncio.sleep(dice.choice([0.05, 0.3, 1, world.window]) * (0.2 + dice.random()))
         if dice.random() < 0.3:
             # Frozen for a while before, as a machine can be.
-            current[0].process.send_signal(signal.SIGSTOP)
+            current[0].signal(signal.SIGSTOP)
             await asyncio.sleep(dice.random() * 2)
-            current[0].process.send_signal(signal.SIGCONT)
+            current[0].signal(signal.SIGCONT)
             await asyncio.sleep(dice.random() * 0.3)
             world.counts["freezes"] += 1
         await current[0].kill()
@@ -160,18 +160,15 @@ async def rolling(world):
             await world.gateway(config, "gateway", dies_after=dice.random() * 0.3)
             world.killed = time.monotonic()
         if kills_too and dice.random() < 0.2:
-            former.process.send_signal(signal.SIGSTOP)
+            former.signal(signal.SIGSTOP)
             await asyncio.sleep(dice.random() * 2)
-            former.process.send_signal(signal.SIGCONT)
+            former.signal(signal.SIGCONT)
             world.counts["freezes"] += 1
         former.stop()
         if dice.random() < 0.3:
             # Told twice, and told to reload.
             await asyncio.sleep(dice.random() * 0.2)
-            try:
-                former.process.send_signal(dice.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
-            except ProcessLookupError:
-                pass
+            former.signal(dice.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
         if kills_too and dice.random() < 0.5:
             # In the middle of giving the file away.
             await asyncio.sleep(dice.random() * 0.3)

@@ -112,7 +112,9 @@ class Relay:
                 commands = sum(1 for line in piece.split(b"\r\n") if line[:1] == b"*")
                 writer.write(LOADING * max(commands, 1))
             elif self.mode == "garbage":
+                # And no more: answers that come after would be taken for those to other commands.
                 writer.write(self.garbage)
+                break
             elif self.mode != "hole":
                 far.write(piece)
         far.close()

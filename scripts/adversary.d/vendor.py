@@ -16,8 +16,8 @@ import socket
 import time
 import uuid
 
-# How late an end that the gateway made may be noticed here.
-NOTICED_LATE = 0.06
+# Between two looks at the clock; an end that the gateway made is noticed within some of them.
+TICK, TICKS = 0.005, 6
 
 # Which budgets a path draws on; the first that fits. A schedule for a target list draws on `file` too.
 BUDGETS = [
@@ -60,12 +60,20 @@ class Vendor:
         self.port = 0
         self.numbers = itertools.count(1)
         self.writers = set()
+        self.ticks = collections.deque([time.monotonic()] * TICKS, TICKS)
+        self.ticking = None
         # A cid that is not the application's own is refused, as by the vendor.
         self.foreign_cids = 0
 
     async def start(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, limit=1 << 20, backlog=512)
         self.port = self.server.sockets[0].getsockname()[1]
+        self.ticking = self.ticking or asyncio.create_task(self.tick())
+
+    async def tick(self):
+        while True:
+            self.ticks.append(time.monotonic())
+            await asyncio.sleep(TICK)
 
     async def stop(self):
         """Listens no more, and lets go of everybody."""
@@ -96,7 +104,8 @@ class Vendor:
             writer.close()
 
     def broken(self, call, fate):
-        call.last, call.fate = time.monotonic() + self.guard - NOTICED_LATE, fate
+        # It was given up before now, and after this process, which may be late, looked some times before.
+        call.last, call.fate = self.ticks[0] + self.guard, fate
 
     async def one(self, call, found, reader, writer):
         """Whether the connection goes on."""

@@ -108,5 +108,7 @@ async def retry_after(world):
         await asyncio.gather(*list(world.tasks), return_exceptions=True)
         make = dice.choice([callers.tags, callers.files, callers.schedule, lambda token: callers.schedule(token, file=True)])
         await world.lone(gateway, make(token("anna")), mode, rounds=1)
+        if mode == "plain":
+            await world.precisely(gateway, mode)
     await world.stop_callers()
     await world.settle([gateway])
