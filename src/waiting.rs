@@ -113,11 +113,25 @@ impl Waiting<'_> {
             } else {
                 self.decide(now, so_far, ask_at, None)
             };
+            let outcome = match outcome {
+                Outcome::Paid(payment) => self.renewed(payment).await,
+                outcome => outcome,
+            };
             match outcome {
                 Outcome::Paid(payment) => return Ok(payment),
                 Outcome::Refused(refusal) => return Err(refusal),
                 Outcome::Waits(next) => wait = next,
             }
+        }
+    }
+
+    /// What was set aside in the store ends there by itself, so that it is renewed. Where that comes too late, the call
+    /// asks for everything again.
+    async fn renewed(&self, payment: Payment) -> Outcome {
+        let Some((_, horizon)) = self.store else { return Outcome::Paid(payment) };
+        match payment.renewed(horizon).await {
+            Some(payment) => Outcome::Paid(payment),
+            None => self.ask(Instant::now()).await,
         }
     }
 

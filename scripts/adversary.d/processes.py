@@ -46,7 +46,7 @@ def any_call(world, wait=0.3):
 
     def message(dice):
         caller = token(dice.choice(["anna", "bert", "cleo"]))
-        fields = [f"Prefer: wait={dice.choice([1, 2, 5])}"] if dice.random() < wait else []
+        fields = [f"Prefer: wait={dice.choice([1, 2, 5, 20])}"] if dice.random() < wait else []
         kind = dice.choices(list(KINDS), KINDS.values())[0]
         return kind(caller, *fields)
 
@@ -158,7 +158,6 @@ async def rolling(world):
         if kills_too and dice.random() < 0.3:
             # One that waits for the file, and goes again.
             await world.gateway(config, "gateway", dies_after=dice.random() * 0.3)
-            world.killed = time.monotonic()
         if kills_too and dice.random() < 0.2:
             former.signal(signal.SIGSTOP)
             await asyncio.sleep(dice.random() * 2)

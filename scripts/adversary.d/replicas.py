@@ -19,10 +19,10 @@ class Fleet:
     def __init__(self, world):
         self.world, self.relays, self.replicas = world, [], []
 
-    async def start(self, count, local, with_state=False, deadline=30, change=lambda config: None):
+    async def start(self, count, local, with_state=False, deadline=30, limits=None, change=lambda config: None):
         world = self.world
         dice = world.dice("fleet")
-        base = await world.open(**{name: dice.randint(6, 24) for name in BUDGETS})
+        base = await world.open(**(limits or {name: dice.randint(6, 24) for name in BUDGETS}))
         self.redis = Redis(world.place("redis"), free_port())
         await self.redis.start()
         self.configs = []
@@ -40,6 +40,7 @@ class Fleet:
             change(config)
             self.configs.append(config)
             self.replicas.append(await world.gateway(config, f"replica {number}"))
+        self.own_parts = min(world.limits.values()) * local // 100 // count
         self.hold = base.attempt + base.guard + world.window
         return self
 
@@ -106,6 +107,14 @@ async def flicker(fleet, dice):
 async def emptied(fleet, dice):
     await fleet.redis.command("FLUSHALL")
     await asyncio.sleep(dice.random())
+
+
+async def frozen(fleet, dice):
+    """A replica stands still, for longer than its slots last at times."""
+    gateway = dice.choice(fleet.replicas)
+    gateway.signal(signal.SIGSTOP)
+    await asyncio.sleep(dice.choice([0.3, 1, 1.5 * fleet.hold]) * dice.random())
+    gateway.signal(signal.SIGCONT)
 
 
 async def one_key_lost(fleet, dice):
@@ -187,7 +196,7 @@ async def away(fleet, dice):
 
 
 FAULTS = [stopped, cut, hole, slow, flicker, emptied, one_key_lost, out_of_memory, read_only, loading, without_rights, began_anew, away]
-FAULTS += [evicting, disturbed, busy, garbage]
+FAULTS += [evicting, disturbed, busy, garbage, frozen]
 
 
 def chosen(fleet, dice):
@@ -236,7 +245,9 @@ async def come_back(world, fleet):
         for make in BUDGETS.values():
             await world.call(gateway, make(token("anna")))
     await world.settle(fleet.replicas)
-    await world.lone(fleet.replicas[0], callers.tags(token("anna")), "shared, a while after faults", rounds=1)
+    if fleet.own_parts:
+        # Without one nobody can tell how long, where the store missed one answer.
+        await world.lone(fleet.replicas[0], callers.tags(token("anna")), "shared, a while after faults", rounds=1)
     await world.settle(fleet.replicas)
     await fleet.is_empty()
     # A store that is late once, on a machine that has much to do, leaves each replica its own part for a moment.
@@ -339,6 +350,26 @@ async def become(fleet, mode, dice):
     if mode == "holding back":
         await fleet.redis.command("FLUSHALL")
         await asyncio.sleep(dice.random())
+
+
+async def shared_mixed(world):
+    """Waiting calls over one budget and over two, with slots in the store: what is set aside there ends by itself."""
+    dice = world.dice("shared mixed")
+    fleet = Fleet(world)
+    try:
+        small = {name: dice.randint(1, 5) for name in BUDGETS}
+        await fleet.start(2, dice.choice([0, 0, 40]), limits=small)
+        world.vendor.behave(dice.choice([{}, {"slow": 0.3}, BAD_VENDOR]))
+        for number in range(16):
+            world.spawn(world.crowd(fleet.replicas[number % 2], any_call(world, wait=0.9), world.dice(f"crowd {number}"), pause=0.05))
+        for number in range(2):
+            world.spawn(world.hangs_up(fleet.replicas[number % 2], any_call(world, wait=0.9), world.dice(f"leaver {number}")))
+        await asyncio.sleep(2 * world.seconds)
+        world.vendor.behave()
+        await world.stop_callers()
+        await come_back(world, fleet)
+    finally:
+        await fleet.stop()
 
 
 async def replicas_reload(world):

@@ -68,11 +68,15 @@ class Redis:
 
 
 class Relay:
-    """Passes bytes on: late, not at all, or answers for the store."""
+    """Passes bytes on: late, not at all, or answers for the store. No stream ever lacks bytes in its middle, as none of
+    TCP does: a connection of which some were lost brings nothing any more."""
+
+    # In these a connection does not outlive the change to or from them.
+    ABRUPT = {"cut", "loading", "garbage"}
 
     def __init__(self, target):
         self.target, self.mode, self.delay, self.garbage = target, "pass", 0.0, b""
-        self.writers, self.tasks = set(), set()
+        self.writers = set()
 
     async def start(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -83,50 +87,48 @@ class Relay:
         return f"redis://{USER}:{PASSWORD}@127.0.0.1:{self.port}"
 
     def set(self, mode, delay=0.0):
+        abrupt = mode != self.mode and self.ABRUPT & {mode, self.mode}
         self.mode, self.delay = mode, delay
-        if mode == "cut":
+        if abrupt:
             for writer in list(self.writers):
                 writer.transport.abort()
 
     async def serve(self, reader, writer):
         self.writers.add(writer)
         try:
-            if self.mode != "cut":
+            if self.mode in ("loading", "garbage"):
+                await self.answer(reader, writer)
+            elif self.mode != "cut":
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
                 self.writers.add(far_writer)
+                lost = asyncio.Event()
                 try:
-                    await asyncio.gather(self.ask(reader, writer, far_writer), self.bring(far_reader, writer))
+                    await asyncio.gather(self.pass_on(reader, far_writer, lost), self.pass_on(far_reader, writer, lost))
                 finally:
                     self.writers.discard(far_writer)
                     far_writer.close()
-        except (OSError, asyncio.IncompleteReadError):
+        except OSError:
             pass
         finally:
             self.writers.discard(writer)
             writer.close()
 
-    async def ask(self, reader, writer, far):
+    async def answer(self, reader, writer):
+        """In the store's place."""
         while piece := await reader.read(65536):
-            if self.mode == "loading":
-                # One answer for each command; the connections begin here, so none is cut in two.
-                commands = sum(1 for line in piece.split(b"\r\n") if line[:1] == b"*")
-                writer.write(LOADING * max(commands, 1))
-            elif self.mode == "garbage":
-                # And no more: answers that come after would be taken for those to other commands.
-                writer.write(self.garbage)
-                break
-            elif self.mode != "hole":
-                far.write(piece)
-        far.close()
+            # One for each command; none is cut in two, so short are they.
+            commands = sum(1 for line in piece.split(b"\r\n") if line[:1] == b"*")
+            writer.write(LOADING * commands if self.mode == "loading" else self.garbage)
 
-    async def bring(self, far, writer):
+    async def pass_on(self, reader, writer, lost):
         loop, due = asyncio.get_running_loop(), 0.0
-        while piece := await far.read(65536):
+        while piece := await reader.read(65536):
             if self.mode == "hole":
-                continue
-            # In order, also when the delay becomes shorter.
-            due = max(due, loop.time() + self.delay)
-            loop.call_at(due, self.write, writer, piece)
+                lost.set()
+            if not lost.is_set():
+                # In order, also when the delay becomes shorter.
+                due = max(due, loop.time() + self.delay / 2)
+                loop.call_at(due, self.write, writer, piece)
         writer.close()
 
     def write(self, writer, piece):

@@ -67,6 +67,8 @@ class World:
             return await gateway.start()
         await gateway.spawn()
         await asyncio.sleep(dies_after)
+        # It may listen already, on a port that it shares.
+        self.killed = time.monotonic()
         await gateway.kill()
         return gateway
 

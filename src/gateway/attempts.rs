@@ -51,6 +51,14 @@ impl Worker {
         let (mut choice, mut first) = (Choice::Any, None);
         let failed = |kind| self.telemetry.metrics.vendor_failure(operation, kind);
         loop {
+            if payment.is_late() {
+                drop(payment);
+                deadlines.start = Instant::now();
+                payment = match Box::pin(self.pay(grant, facts, deadlines.start)).await {
+                    Ok(paid) => paid,
+                    Err(refusal) => return Err(first.unwrap_or(refusal)),
+                };
+            }
             // A slot in the store ends by itself: whoever it pays for must not outlast it.
             let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
             let dispatched = match Entered::begin(self.ledger.as_ref(), payment) {

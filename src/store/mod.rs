@@ -5,6 +5,8 @@
 //! most, so that it ends by itself when its replica is gone; the answer shortens that. What is not heard is safe: a
 //! slot whose taking was not answered in time is never used, and a release that is lost keeps its slot held.
 //!
+//! A call that waits has its slots one after the other, and renews them when it has all (`renew.lua`).
+//!
 //! A store that does not answer within [`ANSWER_MAX`] counts as gone, and each replica lives on its own part alone
 //! until it is found again.
 
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{Script, ScriptInvocation};
+use redis::{FromRedisValue, Script, ScriptInvocation};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -115,6 +117,7 @@ enum Keep {
 
 struct Scripts {
     take: Script,
+    renew: Script,
     release: Script,
 }
 
@@ -124,6 +127,7 @@ impl Store {
         let client = redis::Client::open(shared.url.expose()).map_err(|_| StoreError::Url)?;
         let scripts = Arc::new(Scripts {
             take: Script::new(include_str!("take.lua")),
+            renew: Script::new(include_str!("renew.lua")),
             release: Script::new(include_str!("release.lua")),
         });
         let (releases, waiting) = mpsc::channel(RELEASES_MAX);
@@ -156,19 +160,7 @@ impl Store {
             dispatched: false,
         });
         let invocation = self.invocation(id, wants, horizon, &link);
-        let mut connection = link.connection.clone();
-        let answer = timeout(ANSWER_MAX, invocation.invoke_async::<Vec<i64>>(&mut connection)).await;
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                self.seat.lose(&link, link::why(&error));
-                return away();
-            }
-            Err(_) => {
-                self.seat.lose(&link, "no answer in time");
-                return away();
-            }
-        };
+        let Some(answer) = self.invoke::<Vec<i64>>(&link, &invocation).await else { return away() };
         let (now, mut told) = (clock.now(), SmallVec::new());
         for (place, said) in answer.chunks_exact(3).take(wants.len()).enumerate() {
             if said[0] == 1 {
@@ -183,6 +175,39 @@ impl Store {
             told.push(Told { free: u32::try_from(said[1]).unwrap_or(0), next });
         }
         Asked { slots: (!slots.granted.is_empty()).then_some(slots), told }
+    }
+
+    /// Holds slots on as if they were taken now, all of them or none; `false` if one has ended, or the store is away.
+    async fn renew(&self, slots: &mut GivenSlots, horizon: Horizon) -> bool {
+        let Some(link) = self.seat.link() else { return false };
+        let ends = Instant::now() + horizon.attempt;
+        let mut invocation = self.scripts.renew.prepare_invoke();
+        for one in slots.iter() {
+            for (key, window) in one.budgets.iter().flatten() {
+                let hold = horizon.attempt + horizon.guard + *window;
+                invocation.key(&**key).arg(slot_name(&self.process, one.id)).arg(micros(hold));
+            }
+        }
+        let is_renewed = self.invoke::<i64>(&link, &invocation).await == Some(1);
+        if is_renewed {
+            slots.iter_mut().for_each(|one| (one.ends, one.guard) = (ends, horizon.guard));
+        }
+        is_renewed
+    }
+
+    /// Runs a script; `None`: the store is away.
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        link: &Arc<Link>,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Option<T> {
+        let mut connection = link.connection.clone();
+        match timeout(ANSWER_MAX, invocation.invoke_async(&mut connection)).await {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => self.seat.lose(link, link::why(&error)),
+            Err(_) => self.seat.lose(link, "no answer in time"),
+        }
+        None
     }
 
     fn invocation(&self, id: u64, wants: &Wants, horizon: Horizon, link: &Link) -> ScriptInvocation<'_> {

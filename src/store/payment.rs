@@ -1,11 +1,12 @@
 //! One vendor call paid for, here and in the store: a permit with the slots that go with it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use super::Slots;
-use crate::budget::{Dispatched, Draw, Moment, Permit, Said, Standing};
+use crate::budget::{Dispatched, Draw, Horizon, Moment, Permit, Said, Standing};
 use crate::operation::BudgetName;
 
 /// What the store gave for one call: nothing, or all at once, or budget by budget for a call that waited.
@@ -39,6 +40,22 @@ impl Payment {
     /// When the attempt must be over, if the store holds slots for so long and no longer.
     pub fn ends(&self) -> Option<Instant> {
         self.slots.iter().map(|slots| slots.ends).min()
+    }
+
+    /// The same with slots in the store that are held for a whole attempt from now on, also those that were set aside
+    /// some time ago. `None` if one of them ended by itself meanwhile, or the store is away.
+    pub async fn renewed(mut self, horizon: Horizon) -> Option<Self> {
+        let (whole, tolerated) = (Instant::now() + horizon.attempt, horizon.attempt / 10);
+        if self.ends().is_some_and(|ends| ends + tolerated < whole) {
+            let store = Arc::clone(&self.slots.first()?.store);
+            store.renew(&mut self.slots, horizon).await.then_some(())?;
+        }
+        Some(self)
+    }
+
+    /// Whether its slots in the store have ended, or are about to be: the process stood still.
+    pub fn is_late(&self) -> bool {
+        self.ends().is_some_and(|ends| ends <= Instant::now())
     }
 
     /// From here on the vendor may count the call.

@@ -31,6 +31,7 @@ mod repeats;
 mod replicas;
 mod restart;
 mod secrets;
+mod set_aside;
 mod support;
 mod tls;
 mod uploads;
