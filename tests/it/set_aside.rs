@@ -20,8 +20,8 @@ fn plain() -> Request {
 
 /// Takes a slot of `file`, and then one of `schedule`.
 fn to_a_list() -> Request {
-    let audience = format!(r#"{{"file":{{"file_id":"{}-5a2ff3b3-8fb2-4d2a-9c6b-0d2b9ab2fd53"}}}}"#, Keys::SHOP_APP);
-    schedule(&audience).header("Prefer", "wait=12")
+    let audience = r#"{"file":{"file_id":"e61b4d98b57de4ff4a0d3a11-5a2ff3b3-8fb2-4d2a-9c6b-0d2b9ab2fd53"}}"#;
+    schedule(audience).header("Prefer", "wait=12")
 }
 
 fn files() -> Request {

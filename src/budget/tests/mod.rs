@@ -245,7 +245,10 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
     hear_word(budget, 3, seconds(40), refused(Some(Duration::from_hours(24))));
     take_at(budget, seconds(101)).expect("at most one window ahead");
     hear_word(budget, 4, seconds(110), refused(Some(Duration::ZERO)));
-    assert!(take_at(budget, seconds(110)).is_err(), "a reset that says less than a second is no leave to go on");
+    assert!(
+        take_at(budget, seconds(110)).is_err(),
+        "a reset that says less than a second is no leave to go on"
+    );
     take_at(budget, seconds(111)).expect("but a second later");
 }
 

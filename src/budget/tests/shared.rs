@@ -5,12 +5,7 @@ use super::*;
 /// A budget of five in three seconds, all of it in the store but for `local_percent`.
 fn shared(local_percent: u8) -> &'static Budget {
     let shares = Shares { local_percent, replicas: NonZeroU32::MIN };
-    Budgets::shared(Some(shares)).open(
-        &key("a"),
-        BudgetName::Push,
-        size(5, Duration::from_secs(3)),
-        HORIZON,
-    )
+    Budgets::shared(Some(shares)).open(&key("a"), BudgetName::Push, size(5, Duration::from_secs(3)), HORIZON)
 }
 
 fn refusal(budget: &'static Budget, now: Moment) -> Exhausted {
