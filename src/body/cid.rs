@@ -30,6 +30,11 @@ impl Cid {
         list.iter().filter_map(|cid| Self::parse(cid, app_key)).collect()
     }
 
+    /// Whether this application's pushes can go under it.
+    pub fn is_of(&self, app_key: &str) -> bool {
+        is_cid(&self.0, app_key)
+    }
+
     /// The cid.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -128,6 +128,10 @@ impl Worker {
         let call = Digest::of(&parts_of(grant, payload));
         loop {
             let ending = match self.setup.recall.keys.claim(grant.caller().number, key, call) {
+                // The tenant has another application since: its vendor would not know the first push by that cid.
+                Claim::First(turn) if turn.cid().is_some_and(|cid| !cid.is_of(grant.app_key())) => {
+                    return Err(Refusal::VendorInterrupted);
+                }
                 Claim::First(turn) if time_for_another(deadlines) => {
                     return Ok(Before::First(Mark::Key(turn)));
                 }

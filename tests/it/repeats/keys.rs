@@ -165,6 +165,32 @@ fn a_reload_forgets_no_key() {
     assert_eq!((gateway.call(&keyed("k")).body, delivered(&vendor)), (first.body, 1));
 }
 
+/// A cid is one application's: another one's push under it would only be refused.
+#[test]
+fn a_key_that_is_open_does_not_go_to_another_application() {
+    let vendor = vendor(|talk, number, _| match number {
+        1 => talk.write(json_answer("503 Service Unavailable", r#"{"error":{"code":1030,"message":"x"}}"#)),
+        _ => answer_number(talk, number),
+    });
+    let mut config = Config::new(&vendor.url());
+    config.shop = "resend_guard: 0s".into();
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.call(&keyed("k")).status, 503);
+    let other = config.yaml().replace(Keys::SHOP_APP, "e9fa2c9763debd20e7de1eb0");
+    for _ in 0..2 {
+        gateway.write_config(&other);
+        assert_eq!(gateway.reload().status, 200);
+        gateway.call(&keyed("k")).assert_refused(502, "vendor-interrupted", 1030);
+    }
+    assert_eq!(pushes(&vendor).len(), 1);
+    // Back where it was, it goes on with its cid.
+    gateway.write_config(&config.yaml());
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(gateway.call(&keyed("k")).status, 200);
+    let cids: Vec<_> = pushes(&vendor).iter().map(cid_of).collect();
+    assert_eq!((cids.len(), &cids[0]), (2, &cids[1]));
+}
+
 #[test]
 fn ten_thousand_keys_are_remembered_and_the_oldest_goes_first() {
     let vendor = vendor(|talk, number, _| answer_number(talk, number));
