@@ -167,7 +167,11 @@ async def rolling(world):
         if dice.random() < 0.3:
             # Told twice, and told to reload.
             await asyncio.sleep(dice.random() * 0.2)
-            former.signal(dice.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
+            number = dice.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGHUP])
+            if number != signal.SIGHUP:
+                # The second one ends it at once.
+                world.killed = time.monotonic()
+            former.signal(number)
         if kills_too and dice.random() < 0.5:
             # In the middle of giving the file away.
             await asyncio.sleep(dice.random() * 0.3)

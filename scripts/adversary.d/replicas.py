@@ -319,7 +319,7 @@ async def shared_retry_after(world):
             await asyncio.gather(*list(world.tasks), return_exceptions=True)
             make = dice.choice([callers.tags, callers.files, lambda token: callers.schedule(token, file=True)])
             await world.lone(fleet.replicas[0], make(token("anna")), f"shared, {more}, {mode}", rounds=1)
-            if more == "plain":
+            if (more, mode) == ("plain", "up"):
                 await world.precisely(fleet.replicas[0], f"shared, {mode}", rounds=2)
             fleet.mend()
         await world.stop_callers()

@@ -18,6 +18,8 @@ import uuid
 
 # Between two looks at the clock; an end that the gateway made is noticed within some of them.
 TICK, TICKS = 0.005, 6
+# Held up for longer, this process cannot tell whether a call that it reads now was given up meanwhile.
+HELD_UP = 0.2
 
 # Which budgets a path draws on; the first that fits. A schedule for a target list draws on `file` too.
 BUDGETS = [
@@ -91,7 +93,8 @@ class Vendor:
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while first := await reader.read(65536):
                 call = Call(next(self.numbers))
-                self.calls.append(call)
+                if call.first - self.ticks[0] < HELD_UP:
+                    self.calls.append(call)
                 if not await self.one(call, first, reader, writer):
                     break
                 call = None
