@@ -373,6 +373,7 @@ fn the_password_of_the_store_is_never_shown() {
 
 /// The scripts as the store runs them, with a clock that the test sets: seconds and microseconds come last.
 const TAKE: &str = include_str!("../../src/store/take.lua");
+const RENEW: &str = include_str!("../../src/store/renew.lua");
 const RELEASE: &str = include_str!("../../src/store/release.lua");
 
 /// The store's window with a clock of the test's.
@@ -382,6 +383,11 @@ struct Scripts<'r> {
 }
 
 impl Scripts<'_> {
+    /// Whether a slot was still held.
+    fn renew(&self, slot: usize, hold: Duration, now: Duration) -> bool {
+        self.run(RENEW, &[slot.to_string(), hold.as_micros().to_string()], now) == [1]
+    }
+
     fn run(&self, script: &str, arguments: &[String], now: Duration) -> Vec<i64> {
         let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
         let time = [now.as_secs().to_string(), now.subsec_micros().to_string()];
@@ -425,12 +431,12 @@ impl Model {
     }
 }
 
-/// Takes, answers, refunds, attempts given up and crashes, in any order.
+/// Takes, answers, refunds, attempts given up, renewals and crashes, in any order.
 #[test]
 fn the_store_counts_as_the_window_does() {
     let redis = Redis::start();
     let case = AtomicU64::new(0);
-    let steps = proptest::collection::vec((0_u64..20_000_000, 0_usize..6, 0_usize..8), 1..60);
+    let steps = proptest::collection::vec((0_u64..20_000_000, 0_usize..7, 0_usize..8), 1..60);
     let mut runner = TestRunner::new(Cases { failure_persistence: None, ..Cases::with_cases(24) });
     let law = |steps: Vec<(u64, usize, usize)>| {
         let key = format!("law-{}", case.fetch_add(1, Ordering::Relaxed));
@@ -461,6 +467,12 @@ fn follow(scripts: &Scripts<'_>, steps: &[(u64, usize, usize)]) {
                 (Some(end), Some(keep)) => *end = (*end).min(now + keep),
                 _ => drop(model.ends.remove(&slot)),
             }
+            continue;
+        }
+        if *kind == 3 && !in_flight.is_empty() {
+            let slot = in_flight[which % in_flight.len()];
+            assert_eq!(scripts.renew(slot, hold, now), model.ends.contains_key(&slot));
+            model.ends.entry(slot).and_modify(|end| *end = now + hold);
             continue;
         }
         let (taken, free, wait) = scripts.take(slot, LIMIT, now);
