@@ -62,6 +62,8 @@ class Vendor:
         self.port = 0
         self.numbers = itertools.count(1)
         self.writers = set()
+        # Connections that were closed without a word, and when.
+        self.left = {}
         self.ticks = collections.deque([time.monotonic()] * TICKS, TICKS)
         self.ticking = None
         # A cid that is not the application's own is refused, as by the vendor.
@@ -81,6 +83,7 @@ class Vendor:
         """Listens no more, and lets go of everybody."""
         self.server.close()
         for writer in list(self.writers):
+            self.left[writer] = time.monotonic()
             writer.close()
 
     def behave(self, fates=None, absurd=0.0):
@@ -103,6 +106,8 @@ class Vendor:
         finally:
             if call is not None and call.last == math.inf:
                 self.broken(call, "broken")
+            if call is not None and writer in self.left:
+                call.last = min(call.last, self.left[writer] + self.guard)
             self.writers.discard(writer)
             writer.close()
 
@@ -169,6 +174,8 @@ class Vendor:
             if await self.gave_up(reader, 60 if fate == "stall" else self.dice.random() * self.slowest):
                 self.broken(call, "given up")
                 return False
+        if writer.is_closing():
+            return False
         content = self.content(call, said)
         status, lines = "200 OK", []
         if fate.startswith("429"):
