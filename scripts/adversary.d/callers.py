@@ -163,7 +163,9 @@ async def hang_up(port, message, dice):
 
 
 async def admin(port, method, path):
-    answer = await call(port, f"{method} {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    answer = await call(
+        port, f"{method} {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    )
     return json.loads(answer.body) if answer.body[:1] == b"{" else answer.body.decode()
 
 

@@ -9,7 +9,15 @@ import callers
 from callers import Connection, Unanswered, until
 from gateway import KEYS, shared_port, token
 
-BAD_VENDOR = {"slow": 0.3, "stall": 0.03, "reset": 0.04, "reset at head": 0.02, "cut": 0.04, "slow body": 0.05, "hints": 0.05}
+BAD_VENDOR = {
+    "slow": 0.3,
+    "stall": 0.03,
+    "reset": 0.04,
+    "reset at head": 0.02,
+    "cut": 0.04,
+    "slow body": 0.05,
+    "hints": 0.05,
+}
 BAD_VENDOR |= {"leaves": 0.05}
 
 
@@ -38,7 +46,13 @@ KINDS = {
     callers.broadcast_later: 2,
 }
 # The first for each budget.
-BUDGETS = {"device": callers.tags, "push": plain_push, "schedule": callers.schedule, "file": callers.files, "broadcast": callers.broadcast}
+BUDGETS = {
+    "device": callers.tags,
+    "push": plain_push,
+    "schedule": callers.schedule,
+    "file": callers.files,
+    "broadcast": callers.broadcast,
+}
 
 
 def any_call(world, wait=0.3):

@@ -6,11 +6,10 @@ import time
 
 import callers
 from callers import until
+from faults import FAULTS
 from gateway import KEYS, free_port, token
 from processes import BAD_VENDOR, BUDGETS, any_call
 from store import Redis, Relay
-
-RESTORED = ["nothing", "everything", "some"]
 
 
 class Fleet:
@@ -72,137 +71,6 @@ class Fleet:
             await self.redis.kill()
 
 
-async def stopped(fleet, dice):
-    fleet.redis.signal(signal.SIGSTOP)
-    await asyncio.sleep(dice.choice([0.02, 0.09, 0.3, 1.5]) * dice.random())
-    fleet.redis.signal(signal.SIGCONT)
-
-
-async def cut(fleet, dice):
-    for relay in chosen(fleet, dice):
-        relay.set("cut")
-    await asyncio.sleep(2 * dice.random())
-
-
-async def hole(fleet, dice):
-    for relay in chosen(fleet, dice):
-        relay.set("hole")
-    await asyncio.sleep(2 * dice.random())
-
-
-async def slow(fleet, dice):
-    for relay in chosen(fleet, dice):
-        relay.set("pass", dice.choice([0.05, 0.09, 0.097, 0.1, 0.103, 0.11, 0.2]))
-    await asyncio.sleep(2 * dice.random())
-
-
-async def flicker(fleet, dice):
-    """Slow and fast by turns, about the limit of 100 ms."""
-    for _ in range(20):
-        for relay in chosen(fleet, dice):
-            relay.set("pass", dice.choice([0, 0.08, 0.099, 0.12]))
-        await asyncio.sleep(0.1 * dice.random())
-
-
-async def emptied(fleet, dice):
-    await fleet.redis.command("FLUSHALL")
-    await asyncio.sleep(dice.random())
-
-
-async def frozen(fleet, dice):
-    """A replica stands still, for longer than its slots last at times."""
-    gateway = dice.choice(fleet.replicas)
-    gateway.signal(signal.SIGSTOP)
-    await asyncio.sleep(dice.choice([0.3, 1, 1.5 * fleet.hold]) * dice.random())
-    gateway.signal(signal.SIGCONT)
-
-
-async def one_key_lost(fleet, dice):
-    name = dice.choice(list(BUDGETS))
-    await fleet.redis.command("DEL", f"jpush-gateway:{{{KEYS['shop']}}}:{name}")
-    await asyncio.sleep(dice.random())
-
-
-async def out_of_memory(fleet, dice):
-    await fleet.redis.command("CONFIG", "SET", "maxmemory", "1")
-    await asyncio.sleep(2 * dice.random())
-    await fleet.redis.command("CONFIG", "SET", "maxmemory", "0")
-
-
-async def read_only(fleet, dice):
-    await fleet.redis.command("REPLICAOF", "127.0.0.1", "1")
-    await asyncio.sleep(2 * dice.random())
-    await fleet.redis.command("REPLICAOF", "NO", "ONE")
-
-
-async def loading(fleet, dice):
-    for relay in chosen(fleet, dice):
-        relay.set("loading")
-    await asyncio.sleep(2 * dice.random())
-
-
-async def without_rights(fleet, dice):
-    rules = dice.choice([["-@all"], ["+@all", "-@write", "~*"], ["+@all", "-evalsha", "~*"], ["+@all", "~other"], ["+@all", "-zadd", "~*"]])
-    await fleet.redis.rights(*rules)
-    await asyncio.sleep(2 * dice.random())
-    await fleet.redis.rights("+@all", "~*", "&*")
-
-
-async def evicting(fleet, dice):
-    """As operators are told not to: a budget that is evicted is held back like a lost one."""
-    await fleet.redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
-    await fleet.redis.command("CONFIG", "SET", "maxmemory", "1")
-    await asyncio.sleep(dice.random())
-    await fleet.redis.command("CONFIG", "SET", "maxmemory", "0")
-    await fleet.redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
-
-
-async def disturbed(fleet, dice):
-    """What operators' own commands do to its clients."""
-    commands = [("CLIENT", "PAUSE", "90", "ALL"), ("CLIENT", "PAUSE", "300", "WRITE"), ("CLIENT", "KILL", "TYPE", "normal"),
-                ("SCRIPT", "FLUSH"), ("DEBUG", "SLEEP", "0.09"), ("DEBUG", "SLEEP", "0.3")]
-    for _ in range(5):
-        await fleet.redis.command(*dice.choice(commands))
-        await asyncio.sleep(0.3 * dice.random())
-
-
-async def busy(fleet, dice):
-    """A script of somebody's that does not end: the store says BUSY."""
-    await fleet.redis.command("CONFIG", "SET", "busy-reply-threshold", "10")
-    endless = asyncio.create_task(fleet.redis.command("EVAL", "while true do end", "0"))
-    await asyncio.sleep(0.1 + dice.random())
-    await fleet.redis.command("SCRIPT", "KILL")
-    await endless
-
-
-async def garbage(fleet, dice):
-    """Answers that are none, or none of ours."""
-    for relay in chosen(fleet, dice):
-        relay.garbage = dice.choice([b"*0\r\n", b"*-1\r\n", b"$-1\r\n", b":1\r\n", b"*1\r\n:0\r\n", b"+OK\r\n", b"\0\0\0", b"*99999999\r\n",
-                                     b"*3\r\n:0\r\n:-5\r\n:-9223372036854775808\r\n", b"$536870912\r\n", b"-MOVED 1 1.1.1.1:1\r\n"])
-        relay.set("garbage")
-    await asyncio.sleep(dice.random())
-
-
-async def began_anew(fleet, dice):
-    await fleet.redis.restart(dice.choice(RESTORED))
-    await asyncio.sleep(dice.random())
-
-
-async def away(fleet, dice):
-    await fleet.redis.kill()
-    await asyncio.sleep(2 * dice.random())
-    await fleet.redis.start()
-
-
-FAULTS = [stopped, cut, hole, slow, flicker, emptied, one_key_lost, out_of_memory, read_only, loading, without_rights, began_anew, away]
-FAULTS += [evicting, disturbed, busy, garbage, frozen]
-
-
-def chosen(fleet, dice):
-    return dice.sample(fleet.relays, dice.randint(1, len(fleet.relays)))
-
-
 async def trouble(world, fleet, dice, end):
     """One fault after the other, with time between them for a budget to be overrun in."""
     await fleet.redis.remember()
@@ -226,7 +94,11 @@ async def store(world):
         world.vendor.behave(dice.choice([{}, {"slow": 0.4}, BAD_VENDOR]))
         for number in range(9):
             gateway = fleet.replicas[number % 3]
-            world.spawn(world.crowd(gateway, any_call(world), world.dice(f"crowd {number}"), lambda gateway=gateway: gateway.is_dead))
+            world.spawn(
+                world.crowd(
+                    gateway, any_call(world), world.dice(f"crowd {number}"), lambda gateway=gateway: gateway.is_dead
+                )
+            )
         end = time.monotonic() + 2 * world.seconds
         await asyncio.sleep(fleet.hold)
         await trouble(world, fleet, dice, end)
@@ -264,7 +136,14 @@ async def state_and_store(world):
         killed = [0.0]
         for number in range(8):
             place = number % 2
-            world.spawn(world.crowd(lambda place=place: fleet.replicas[place], any_call(world), world.dice(f"crowd {number}"), lambda: time.monotonic() - killed[0] < 15))
+            world.spawn(
+                world.crowd(
+                    lambda place=place: fleet.replicas[place],
+                    any_call(world),
+                    world.dice(f"crowd {number}"),
+                    lambda: time.monotonic() - killed[0] < 15,
+                )
+            )
         end = time.monotonic() + 2 * world.seconds
         faults = asyncio.create_task(trouble(world, fleet, dice, end))
         starts = world.dice("starts")
@@ -308,7 +187,11 @@ async def shared_retry_after(world):
             world.over = False
             for number in range(4):
                 gateway = fleet.replicas[number % 2]
-                world.spawn(world.hangs_up(gateway, any_call(world, wait=0.4), world.dice(f"other {number} {time.monotonic()}"), pause=0.02))
+                world.spawn(
+                    world.hangs_up(
+                        gateway, any_call(world, wait=0.4), world.dice(f"other {number} {time.monotonic()}"), pause=0.02
+                    )
+                )
             await asyncio.sleep(dice.random() * 2)
             await become(fleet, mode, dice)
             world.over = True
@@ -362,9 +245,15 @@ async def shared_mixed(world):
         await fleet.start(2, dice.choice([0, 0, 40]), limits=small)
         world.vendor.behave(dice.choice([{}, {"slow": 0.3}, BAD_VENDOR]))
         for number in range(16):
-            world.spawn(world.crowd(fleet.replicas[number % 2], any_call(world, wait=0.9), world.dice(f"crowd {number}"), pause=0.05))
+            world.spawn(
+                world.crowd(
+                    fleet.replicas[number % 2], any_call(world, wait=0.9), world.dice(f"crowd {number}"), pause=0.05
+                )
+            )
         for number in range(2):
-            world.spawn(world.hangs_up(fleet.replicas[number % 2], any_call(world, wait=0.9), world.dice(f"leaver {number}")))
+            world.spawn(
+                world.hangs_up(fleet.replicas[number % 2], any_call(world, wait=0.9), world.dice(f"leaver {number}"))
+            )
         await asyncio.sleep(2 * world.seconds)
         world.vendor.behave()
         await world.stop_callers()
@@ -385,7 +274,9 @@ async def replicas_reload(world):
             world.spawn(world.crowd(fleet.replicas[number % 2], any_call(world), world.dice(f"crowd {number}")))
         end = time.monotonic() + 2 * world.seconds
         while time.monotonic() < end:
-            sizes = {name: (dice.randint(2, limit), world.window * dice.choice([1, 1, 1.5])) for name, limit in most.items()}
+            sizes = {
+                name: (dice.randint(2, limit), world.window * dice.choice([1, 1, 1.5])) for name, limit in most.items()
+            }
             for gateway in fleet.replicas:
                 gateway.config.budgets = dict(sizes)
                 outcome = await gateway.reload()

@@ -37,7 +37,10 @@ class Redis:
     async def command(self, *words):
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            writer.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in (w.encode() for w in words)))
+            writer.write(
+                b"*%d\r\n" % len(words)
+                + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in (w.encode() for w in words))
+            )
             return await asyncio.wait_for(reader.read(65536), 5)
         finally:
             writer.close()

@@ -30,8 +30,22 @@ BUDGETS = [
     ("/v3/tags", ["device"]),
 ]
 
-ABSURD = ["-1", "-9223372036854775809", "4294967296", "99999999999999999999999", "Fri, 31 Dec 1999 23:59:59 GMT", "", "1e3",
-          "0x10", "0", "1", "+5", "3.5", "NaN", "٣"]
+ABSURD = [
+    "-1",
+    "-9223372036854775809",
+    "4294967296",
+    "99999999999999999999999",
+    "Fri, 31 Dec 1999 23:59:59 GMT",
+    "",
+    "1e3",
+    "0x10",
+    "0",
+    "1",
+    "+5",
+    "3.5",
+    "NaN",
+    "٣",
+]
 
 
 class Call:
@@ -185,9 +199,15 @@ class Vendor:
         if fate.startswith("503"):
             status, content = "503 Service Unavailable", b'{"error":{"code":1030,"message":"Internal service timeout"}}'
         if fate == "429 said":
-            lines = ["X-Rate-Limit-Limit: 600", "X-Rate-Limit-Remaining: 0", f"X-Rate-Limit-Reset: {self.dice.randint(0, 3)}"]
+            lines = [
+                "X-Rate-Limit-Limit: 600",
+                "X-Rate-Limit-Remaining: 0",
+                f"X-Rate-Limit-Reset: {self.dice.randint(0, 3)}",
+            ]
         if self.dice.random() < self.answers_absurdly or fate == "429 absurd":
-            lines = [f"X-Rate-Limit-{name}: {self.dice.choice(ABSURD)}" for name in ("Limit", "Remaining", "Reset", "Quota")]
+            lines = [
+                f"X-Rate-Limit-{name}: {self.dice.choice(ABSURD)}" for name in ("Limit", "Remaining", "Reset", "Quota")
+            ]
             self.dice.shuffle(lines)
             lines = lines[: self.dice.randint(1, 4)]
         head = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(content)}", *lines]

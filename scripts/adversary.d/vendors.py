@@ -51,7 +51,9 @@ async def mixed(world):
             config.callers[name]["quota"] = f"{{ limit: {dice.randint(2, 10)}, window: {dice.choice([1, 2])}s }}"
         if dice.random() < 0.5:
             small = {budget: value[0] // 3 for budget, value in config.budgets.items() if value[0] >= 3}
-            config.callers[name]["reserve"] = "{ " + ", ".join(f"{budget}: {calls}" for budget, calls in small.items()) + " }"
+            config.callers[name]["reserve"] = (
+                "{ " + ", ".join(f"{budget}: {calls}" for budget, calls in small.items()) + " }"
+            )
         config.callers[name]["weight"] = dice.randint(1, 4)
     world.vendor.behave(dice.choice([{}, {"slow": 0.3}, BAD_VENDOR]))
     world.vendor.slowest = 0.2
@@ -87,7 +89,9 @@ async def retry_after(world):
     if "burst" in mode:
         config.budgets = {name: (*value, dice.randint(1, value[0])) for name, value in config.budgets.items()}
     if "quota" in mode:
-        config.callers["anna"]["quota"] = f"{{ limit: {dice.randint(1, limit)}, window: {dice.choice([1, 2, 3])}s, burst: 1 }}"
+        config.callers["anna"][
+            "quota"
+        ] = f"{{ limit: {dice.randint(1, limit)}, window: {dice.choice([1, 2, 3])}s, burst: 1 }}"
     if "reserve" in mode and limit >= 2:
         kept = {name: dice.randint(1, value[0] - 1) for name, value in config.budgets.items()}
         config.callers["bert"]["reserve"] = "{ " + ", ".join(f"{name}: {calls}" for name, calls in kept.items()) + " }"
@@ -95,10 +99,16 @@ async def retry_after(world):
     end = time.monotonic() + world.seconds
     while time.monotonic() < end:
         # Others leave it at a random moment: answered, stalled, broken, waiting.
-        world.vendor.behave(dice.choice([{}, {"slow": 0.5}, {"stall": 0.3}, {"reset": 0.5, "429 said": 0.2}, {"429": 0.5}]))
+        world.vendor.behave(
+            dice.choice([{}, {"slow": 0.5}, {"stall": 0.3}, {"reset": 0.5, "429 said": 0.2}, {"429": 0.5}])
+        )
         world.over = False
         for number in range(dice.randint(1, 6)):
-            world.spawn(world.hangs_up(gateway, any_call(world, wait=0.5), world.dice(f"other {number} {time.monotonic()}"), pause=0.02))
+            world.spawn(
+                world.hangs_up(
+                    gateway, any_call(world, wait=0.5), world.dice(f"other {number} {time.monotonic()}"), pause=0.02
+                )
+            )
         await asyncio.sleep(dice.random() * 2)
         world.over = True
         await asyncio.sleep(0.05)
@@ -106,7 +116,9 @@ async def retry_after(world):
         for task in list(world.tasks):
             task.cancel()
         await asyncio.gather(*list(world.tasks), return_exceptions=True)
-        make = dice.choice([callers.tags, callers.files, callers.schedule, lambda token: callers.schedule(token, file=True)])
+        make = dice.choice(
+            [callers.tags, callers.files, callers.schedule, lambda token: callers.schedule(token, file=True)]
+        )
         await world.lone(gateway, make(token("anna")), mode, rounds=1)
         if mode == "plain":
             await world.precisely(gateway, mode)

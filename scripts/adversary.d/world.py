@@ -10,7 +10,7 @@ import time
 
 import callers
 from callers import Unanswered
-from gateway import SECRET, Config, Gateway, token
+from gateway import Config, Gateway, token
 from judge import overruns
 from vendor import Vendor
 
@@ -139,11 +139,15 @@ class World:
             for name in call.budgets:
                 by_budget[call.key, name].append(call)
         for (key, name), calls in by_budget.items():
-            limit_at = (lambda at, name=name: self.limit_at(key, name, at)) if self.limit_at else (lambda at, name=name: self.limits.get(name, math.inf))
+            limit_at = (
+                (lambda at, name=name: self.limit_at(key, name, at))
+                if self.limit_at
+                else (lambda at, name=name: self.limits.get(name, math.inf))
+            )
             found = overruns(calls, self.window, limit_at)
             if found:
                 call, count, limit = max(found, key=lambda one: one[1] - one[2])
-                self.bad(f"{len(found)} calls too many of {name}: up to {count} of {limit} in {self.window} s, at {call.first:.3f} ({call.method} {call.path})")
+                self.bad(f"{len(found)} calls too many of {name}: up to {count} of {limit} in {self.window} s")
                 for other in sorted(calls, key=lambda other: other.first):
                     if other.first <= call.first and other.last > call.first - self.window:
                         began, ended = other.first - call.first, other.last - call.first
@@ -245,7 +249,7 @@ class World:
                 self.bad(f"{mode}: told to wait {told} s by {answer}; after {waited:.2f} s: {again}")
 
     async def precisely(self, gateway, mode, rounds=3):
-        """The same by the status page, which tells fractions of a second. For budgets of which nothing is kept for anybody."""
+        """The same by the status page, which tells fractions of a second; for budgets without reserves."""
         message = callers.tags(token("anna"))
         for _ in range(rounds):
             for _ in range(200):
