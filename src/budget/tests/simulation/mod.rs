@@ -380,7 +380,7 @@ impl World {
         let (guard, window) = (self.horizon.guard, wants.iter().map(|want| want.window).max());
         let hold = ATTEMPT + micros(guard + window.unwrap_or_default());
         let (granted, told) = store.take(self.next, &wants, self.now, hold);
-        crate::budget::hear(&draw, &told);
+        hear(&draw, &told);
         if granted.is_empty() {
             let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
             let soonest = full.map(|(told, want)| told.next.min(now + want.window).as_micros()).max();
