@@ -9,6 +9,7 @@ use crate::fields::FieldValue;
 use crate::framing::{Chunk, Framing};
 use crate::refusal::Refusal;
 use crate::request::{Field, Head};
+use crate::target::is_host;
 
 /// Header section limits (bytes, fields).
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
@@ -20,18 +21,15 @@ pub fn check(head: &Head) -> Result<(), Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::Unroutable("CONNECT is not served here"));
     }
-    if head.uri.path() == "*" {
+    if head.target.path() == "*" {
         return Err(Refusal::Unroutable("the request target '*' is not served here"));
     }
     if head.section_fields > HEADER_FIELDS_MAX || head.section_bytes > HEADER_BYTES_MAX {
         return Err(Refusal::HeaderTooLarge { limit: "32 KiB or 100 fields" });
     }
     one(head, Field::Authorization, "two Authorization headers; send one")?;
-    if head.version == Version::HTTP_2 {
-        return Ok(());
-    }
-    framing(head)?;
-    check_host(head)
+    check_host(head)?;
+    if head.version == Version::HTTP_2 { Ok(()) } else { framing(head).map(|_| ()) }
 }
 
 /// How the body of an HTTP/1 request lies on its connection (RFC 9112, 6.3), if that can be read in one way only.
@@ -58,16 +56,26 @@ fn declared(length: &[u8]) -> Option<u64> {
     std::str::from_utf8(length).ok().filter(|_| digits)?.parse().ok()
 }
 
+/// One host, the same wherever it is named, and a host by its form.
 fn check_host(head: &Head) -> Result<(), Refusal> {
-    let Some(host) = one(head, Field::Host, "two Host headers; send one")? else {
-        return Err(Refusal::Unroutable("no Host header"));
-    };
-    match head.uri.authority() {
-        Some(authority) if !authority.as_str().as_bytes().eq_ignore_ascii_case(&host) => {
-            Err(Refusal::Unroutable("the request target names another host than the Host header"))
+    let host = one(head, Field::Host, "two Host headers; send one")?;
+    let authority = head.target.authority().map(str::as_bytes);
+    let named = match (host.as_deref(), authority) {
+        (Some(host), Some(authority)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(Refusal::Unroutable("the request target names another host than the Host header"));
         }
-        _ => Ok(()),
+        (Some(host), _) => host,
+        // It stands in the place of the header (RFC 9113, 8.3.1).
+        (None, Some(authority)) if head.version == Version::HTTP_2 => authority,
+        // Load balancers still ask as it was before there was a Host.
+        (None, _) if head.version == Version::HTTP_10 && head.is_probe() => return Ok(()),
+        (None, _) => return Err(Refusal::Unroutable("no Host header")),
+    };
+    // A header may say that there is none, a target with a scheme may not (RFC 9110, 4.2.1).
+    if is_host(named) && authority.is_none_or(|authority| !authority.is_empty()) {
+        return Ok(());
     }
+    Err(Refusal::Unroutable("the host is no name or address, with or without a port"))
 }
 
 fn one<'h>(head: &'h Head, field: Field, repeated: &'static str) -> Result<Option<FieldValue<'h>>, Refusal> {
@@ -91,9 +99,19 @@ mod tests {
         assert_eq!(check_request(host), Ok(()));
         assert_eq!(check_request(|r| host(r).method("POST").header("transfer-encoding", "Chunked")), Ok(()));
         assert_eq!(check_request(|r| host(r).uri("http://GATEWAY/v3/push")), Ok(()));
-        assert_eq!(check_request(|r| r.version(Version::HTTP_2)), Ok(()));
-        let bad: [fn(http::request::Builder) -> http::request::Builder; 13] = [
+        assert_eq!(check_request(|r| r.version(Version::HTTP_2).uri("https://a/v3/push")), Ok(()));
+        assert_eq!(check_request(|r| host(r).version(Version::HTTP_2)), Ok(()));
+        assert_eq!(check_request(|r| r.version(Version::HTTP_10).uri("/?x")), Ok(()));
+        let bad: [fn(http::request::Builder) -> http::request::Builder; 21] = [
             |r| r,
+            |r| r.version(Version::HTTP_2),
+            |r| r.version(Version::HTTP_2).uri("https://a@b/v3/push"),
+            |r| r.version(Version::HTTP_2).uri("https://a/v3/push").header("host", "b"),
+            |r| r.version(Version::HTTP_2).header("host", "a").header("host", "a"),
+            |r| r.version(Version::HTTP_10),
+            |r| r.version(Version::HTTP_10).method("POST").uri("/"),
+            |r| r.header("host", "a b"),
+            |r| r.header("host", "a@b").uri("http://a@b/v3/push"),
             |r| r.header("host", "a").header("host", "a"),
             |r| r.header("host", "a").header("authorization", "x").header("authorization", "x"),
             |r| r.header("host", "a").header("content-length", "1").header("transfer-encoding", "chunked"),

@@ -8,8 +8,8 @@
 //! One request, top to bottom: [`server`] accepts, [`gateway`] tells the story, and the stages are
 //! [`edge`] → [`auth`] → [`operation`] → [`tenant`] → [`intake`] → [`body`] → [`budget`] and [`store`] → [`outbound`] →
 //! [`vendor`] → [`answer`], with [`refusal`] wherever the story ends early and [`telemetry`] writing one record,
-//! whatever happened. What they pass on is a [`request`] and a [`response`], made of [`fields`] and [`framing`], which know
-//! HTTP and nothing else. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
+//! whatever happened. What they pass on is a [`request`] and a [`response`], made of a [`target`], [`fields`] and
+//! [`framing`], which know HTTP and nothing else. [`config`] turns YAML into checked values once, [`setup`] resolves them for the stages,
 //! [`reload`] puts one in the place of another, [`ledger`] keeps the budgets over restarts, [`app`] ties it all
 //! together, [`identity`], [`pem`] and [`x509`] read certificates, and [`sandbox`] is a vendor to try it against.
 //!
@@ -60,6 +60,7 @@ pub mod secret;
 pub mod server;
 pub mod setup;
 pub mod store;
+pub mod target;
 pub mod telemetry;
 pub mod tenant;
 pub mod vendor;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode, Uri};
+use http::{HeaderValue, StatusCode};
 
 use crate::body::Facts;
 use crate::budget::{Said, Standing, whole_seconds};
@@ -16,6 +16,7 @@ use crate::intake::Hold;
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
 use crate::request::{Field, Head};
+use crate::target::Target;
 use crate::tenant::{Grant, OriginId};
 use crate::vendor::Message;
 
@@ -54,7 +55,7 @@ pub struct Inbound<'r> {
     /// Its head, if the call has one of a caller's.
     pub head: Option<&'r Head>,
     /// Its target, as it came.
-    pub uri: &'r Uri,
+    pub target: &'r Target,
     /// Its path, as it was matched.
     pub path: &'r Path<'r>,
     /// The id it goes by.
@@ -115,16 +116,14 @@ impl VendorRequest {
 /// The target as the vendor sees it: the path as it was matched, with the query as it came.
 pub fn target<'t>(grant: &Grant, inbound: &'t Inbound<'_>) -> Cow<'t, str> {
     let (region, host) = (grant.tenant().region, grant.operation().host);
-    if let (true, Region::Default, Some(target)) =
-        (inbound.path.is_as_sent(), region, inbound.uri.path_and_query())
-    {
-        return Cow::Borrowed(target.as_str());
+    if inbound.path.is_as_sent() && region == Region::Default {
+        return Cow::Borrowed(inbound.target.path_and_query());
     }
     let path = match region {
         Region::Default => Cow::Borrowed(inbound.path.as_str()),
         Region::Beijing => beijing_path(host, inbound.path.as_str()),
     };
-    match inbound.uri.query() {
+    match inbound.target.query() {
         Some(query) => Cow::Owned(format!("{path}?{query}")),
         None => path,
     }

@@ -4,11 +4,13 @@
 
 use std::mem::MaybeUninit;
 
-use http::{Method, Uri, Version};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Version};
 use smallvec::SmallVec;
 
 use crate::fields::FieldValue;
 use crate::framing::ends_lines_plainly;
+use crate::target::Target;
 
 /// Most header fields of a head that is read at all; the limit that callers are told is lower.
 const FIELDS_MAX: usize = 128;
@@ -83,7 +85,7 @@ pub struct Head {
     /// Its method.
     pub method: Method,
     /// Its target, as it came.
-    pub uri: Uri,
+    pub target: Target,
     /// The version it was sent in.
     pub version: Version,
     /// Bytes of all header fields as they stood on the wire, line ends included.
@@ -120,7 +122,7 @@ impl Head {
         }
         let mut head = Self {
             method: Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Malformed)?,
-            uri: Uri::try_from(target).map_err(|_| Unreadable::Malformed)?,
+            target: Target::parse(target),
             version: if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 },
             section_bytes: 0,
             section_fields: request.headers.len(),
@@ -174,6 +176,11 @@ impl Head {
         }
     }
 
+    /// Whether it is a program that asks whether anybody is here: no credentials, no budget, no vendor.
+    pub fn is_probe(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD) && self.target.is_root()
+    }
+
     /// Whether the connection should stay open behind the answer, as far as the caller is concerned
     /// (RFC 9112, 9.3).
     pub fn keeps_alive(&self) -> bool {
@@ -190,9 +197,10 @@ impl Head {
 impl From<http::request::Parts> for Head {
     fn from(parts: http::request::Parts) -> Self {
         let mut text = Vec::new();
+        let path_and_query = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
         let mut head = Self {
             method: parts.method,
-            uri: parts.uri,
+            target: Target::of_parts(parts.uri.authority().map(Authority::as_str), path_and_query),
             version: parts.version,
             section_bytes: 0,
             section_fields: parts.headers.len(),
@@ -238,7 +246,7 @@ mod tests {
         let two = Head::from(two.body(()).expect("a request").into_parts().0);
         for head in [one.expect("a head"), two] {
             assert_eq!(
-                (head.method.as_str(), head.uri.path(), head.uri.query()),
+                (head.method.as_str(), head.target.path(), head.target.query()),
                 ("POST", "/v3/push", Some("a=1"))
             );
             assert_eq!((head.section_fields, head.section_bytes), (5, 53));
@@ -259,7 +267,7 @@ mod tests {
             ("PRI * HTTP/2.0\r\n\r\n", Unreadable::Malformed),
             ("GET / HTTP/1.1\r\nX : 1\r\n\r\n", Unreadable::Malformed),
             ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n\r\n", Unreadable::Malformed),
-            ("GET /<> HTTP/1.1\r\n\r\n", Unreadable::Malformed),
+            ("GET /\u{1} HTTP/1.1\r\n\r\n", Unreadable::Malformed),
             ("GET / HTTP/1.1\nHost: x\r\n\r\n", Unreadable::Malformed),
             ("GET / HTTP/1.1\r\nHost: x\n\r\n", Unreadable::Malformed),
             ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Unreadable::Malformed),

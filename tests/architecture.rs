@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// The modules in the order of their dependencies: a line may use lines above it, and nothing beside or below.
 const ORDER: &[&[&str]] = &[
     &["detach", "fields", "framing", "operation", "pem", "secret", "x509"],
+    &["target"],
     &["identity", "request", "response"],
     &["config"],
     &["body", "budget", "sandbox"],
@@ -42,6 +43,7 @@ const PURE: &[&str] = &[
     "payload",
     "request",
     "response",
+    "target",
 ];
 
 /// What a pure module never names.

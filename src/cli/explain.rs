@@ -117,7 +117,7 @@ impl Question<'_> {
             };
             return Outcome::Refused(refused);
         };
-        let unknown = Place::of_path(head.uri.path());
+        let unknown = Place::of_path(head.target.path());
         match read(&head) {
             Err(refusal) => Outcome::Refused(self.refused(&refusal, unknown)),
             Ok(Reading::Probe) => Outcome::Local(Answered {
@@ -151,7 +151,7 @@ impl Question<'_> {
             let subject = Subject {
                 method: operation.method,
                 family: operation.family(),
-                query: head.uri.query(),
+                query: head.target.query(),
                 value: matched.value,
                 content_type: None,
                 encrypted: false,
@@ -167,7 +167,7 @@ impl Question<'_> {
     fn forwarded(&self, directory: &Directory, grant: &Grant, (head, path): (&Head, &Path<'_>)) -> Forwarded {
         let operation = grant.operation();
         let request_id = HeaderValue::from_static("explain");
-        let inbound = Inbound { head: None, uri: &head.uri, path, request_id: &request_id };
+        let inbound = Inbound { head: None, target: &head.target, path, request_id: &request_id };
         let quota = grant.caller().quota().map(|quota| {
             let limit = quota.limit();
             format!("{} in {}", limit.limit, humantime::format_duration(limit.window))

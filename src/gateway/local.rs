@@ -1,7 +1,7 @@
 //! What a request is asked before its story begins, and the answers the gateway makes on the spot.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use crate::answer::Reply;
 use crate::body;
@@ -48,15 +48,7 @@ pub enum Reading<'h> {
 /// Reads a head: the first of what is decided about a request, and of what `explain` tells.
 pub fn read(head: &Head) -> Result<Reading<'_>, Refusal> {
     edge::check(head)?;
-    if is_probe(head) {
-        return Ok(Reading::Probe);
-    }
-    Ok(Reading::Call(Path::parse(head.uri.path())))
-}
-
-/// An SDK asks for `/` before its first call: no credentials, no budget, no vendor.
-fn is_probe(head: &Head) -> bool {
-    head.uri.path() == "/" && (head.method == Method::GET || head.method == Method::HEAD)
+    Ok(if head.is_probe() { Reading::Probe } else { Reading::Call(head.target.judge()) })
 }
 
 pub(super) fn probe(record: &mut Record) -> Response<Reply> {

@@ -169,15 +169,16 @@ impl Worker {
         source: &mut dyn Source,
         mut record: Box<Record>,
     ) -> Option<Handled> {
+        let unknown = || Place::of_path(head.target.path());
         let path = match read(head) {
             Ok(Reading::Probe) => return Some(probe(&mut record).into()),
             Ok(Reading::Call(path)) => path,
-            Err(refusal) => return Some(refuse(&refusal, Place::of_path(head.uri.path()), record).into()),
+            Err(refusal) => return Some(refuse(&refusal, unknown(), record).into()),
         };
         let admitted = match self.admit(head, certificate, &path, &mut record) {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                let place = record.operation().map_or_else(|| Place::of_path(head.uri.path()), Place::Known);
+                let place = record.operation().map_or_else(unknown, Place::Known);
                 return Some(refuse(&refusal, place, record).into());
             }
         };
@@ -277,7 +278,8 @@ impl Worker {
         self.pool.check_circuit(grant.origin(), deadlines.start)?;
         let payment = self.pay_in_time(&grant, &payload, &mut deadlines, record).await?;
         let payload = self.with_cid(&grant, payload, &mut mark, &mut deadlines).await;
-        let inbound = Inbound { head: Some(head), uri: &head.uri, path, request_id: record.request_id() };
+        let inbound =
+            Inbound { head: Some(head), target: &head.target, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
         Ok(Prepared::Call(Box::new(Call { grant, request, payment, deadlines, mark, _places: places })))
     }
@@ -287,7 +289,7 @@ impl Worker {
         Subject {
             method: operation.method,
             family: operation.family(),
-            query: head.uri.query(),
+            query: head.target.query(),
             value: matched.value,
             content_type: head.one(Field::ContentType).ok().flatten().map(FieldValue::bytes),
             encrypted: operation.takes_encrypted() && names_encryption(head),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Uri;
 use tokio::time::timeout_at;
 
 use super::attempts::{Attempts, Exchanged, time_for_another};
@@ -16,13 +15,13 @@ use super::{Worker, add_fields};
 use crate::answer::Reply;
 use crate::body::Cid;
 use crate::config::CidPolicy;
-use crate::operation::Path;
 use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::request::{Field, Head};
 use crate::response::Response;
 use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Fingerprint, Recall, Saved, Turn, Watch};
+use crate::target::Target;
 use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{CredentialKind, Grant};
@@ -270,9 +269,9 @@ impl Worker {
         };
         let target = format!("{}?count={}&type=push", grant.operation().path, fetch.count);
         let id = fresh_request_id();
-        let uri = Uri::try_from(target).expect("a path, a number and a word");
-        let path = Path::parse(uri.path()).expect("a path of the table");
-        let inbound = Inbound { head: None, uri: &uri, path: &path, request_id: &id };
+        let target = Target::parse(&target);
+        let path = target.judge().expect("a path of the table, a number and a word");
+        let inbound = Inbound { head: None, target: &target, path: &path, request_id: &id };
         let host = self.setup.host(&grant);
         let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
         let (facts, origin) = (*request.facts(), grant.origin());

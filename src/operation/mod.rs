@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 
 pub use audience::Audience;
 pub use body_rule::BodyRule;
-pub use path::{BadPath, Path};
+pub use path::{BadPath, Path, check_query};
 pub use table::OPERATIONS;
 
 /// One row of the operation table: a vendor call and everything that is particular to it.

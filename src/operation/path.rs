@@ -1,11 +1,12 @@
 //! Request paths in the one form that is matched and sent on.
 //!
-//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes.
-//! Whatever else two programs could read in two ways is refused: what was matched must be what the vendor sees.
+//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes; old
+//! ones send Chinese tags in raw UTF-8, which is read in one way and so sent percent-encoded. Whatever else two
+//! programs could read in two ways is refused: what was matched must be what the vendor sees.
 
 use std::borrow::Cow;
 
-/// A path without repeated or trailing slashes, and without anything ambiguous in it.
+/// A path in ASCII without repeated or trailing slashes, and without anything ambiguous in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path<'a>(Cow<'a, str>);
 
@@ -16,20 +17,23 @@ impl<'a> Path<'a> {
         if bytes.first() != Some(&b'/') {
             return Err(BadPath::Relative);
         }
-        if !bytes.iter().copied().all(is_plain) {
+        let plain = bytes.iter().copied().all(is_plain);
+        if !plain {
             refuse_ambiguity(bytes)?;
         }
         // A dot segment has a dot right behind a slash, so the cheap look comes first.
         if memchr::memmem::find(bytes, b"/.").is_some() || memchr::memchr(b'%', bytes).is_some() {
             raw.split('/').try_for_each(refuse_dots)?;
         }
-        if memchr::memmem::find(bytes, b"//").is_none() && (raw.len() == 1 || !raw.ends_with('/')) {
+        let is_normal =
+            memchr::memmem::find(bytes, b"//").is_none() && (raw.len() == 1 || !raw.ends_with('/'));
+        if is_normal && (plain || raw.is_ascii()) {
             return Ok(Self(Cow::Borrowed(raw)));
         }
         let mut path = String::with_capacity(raw.len());
         for segment in raw.split('/').filter(|segment| !segment.is_empty()) {
             path.push('/');
-            path.push_str(segment);
+            append_encoded(&mut path, segment);
         }
         Ok(Self(Cow::Owned(if path.is_empty() { String::from("/") } else { path })))
     }
@@ -45,71 +49,108 @@ impl<'a> Path<'a> {
     }
 }
 
-/// What makes a path ambiguous.
+/// What makes a target ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
     /// Does not start at the root.
     #[error("the path does not start with a slash")]
     Relative,
-    /// `.` or `..`, written out or encoded.
+    /// `.` or `..`, written out or encoded, also with parameters behind `;`.
     #[error("the path has a '.' or '..' segment; send the path without it")]
     DotSegment,
-    /// `%2F`, `%5C` or `%00`.
-    #[error("the path has an encoded slash, backslash or NUL; values with these cannot be sent")]
+    /// `%2F` or `%5C`.
+    #[error("the path has an encoded slash or backslash; values with these cannot be sent")]
     EncodedSeparator,
-    /// A raw backslash, control byte or byte outside ASCII.
-    #[error(
-        "the path has a backslash, a control byte or a byte outside ASCII; percent-encode values as UTF-8"
-    )]
+    /// `%00` to `%1F`, or `%7F`.
+    #[error("the path has an encoded control byte; values with these cannot be sent")]
+    EncodedControl,
+    /// A raw backslash, control byte, space, `<`, `>` or backtick.
+    #[error("the path has a byte that must be percent-encoded: a backslash, a control byte, '<', '>' or '`'")]
     RawByte,
+    /// `#`: libraries cut it off with all that follows.
+    #[error("the request target has a '#'; send '%23' for one in a value")]
+    Fragment,
     /// `%` without two hexadecimal digits.
     #[error("the path has a '%' without two hexadecimal digits behind it; send '%25' for a percent sign")]
     Escape,
+    /// A quotation mark, `<` or `>` in the query.
+    #[error("the query has a byte that must be percent-encoded: a quotation mark, '<' or '>'")]
+    RawQueryByte,
+}
+
+/// Whether a query can be sent as it came.
+pub fn check_query(query: &str) -> Result<(), BadPath> {
+    match query.bytes().find(|byte| matches!(byte, b'#' | b'"' | b'<' | b'>')) {
+        None => Ok(()),
+        Some(b'#') => Err(BadPath::Fragment),
+        Some(_) => Err(BadPath::RawQueryByte),
+    }
 }
 
 /// Bytes that mean one thing only, wherever they stand in a path.
 const fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~') && !matches!(byte, b'%' | b'\\')
+    matches!(byte, b'!'..=b'~') && !matches!(byte, b'%' | b'\\' | b'#' | b'<' | b'>' | b'`')
 }
 
 fn refuse_ambiguity(bytes: &[u8]) -> Result<(), BadPath> {
     let mut rest = bytes;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        if is_plain(byte) {
-            continue;
-        }
-        if byte != b'%' {
-            return Err(BadPath::RawByte);
-        }
-        let &[high, low, ..] = tail else { return Err(BadPath::Escape) };
-        match (hex(high), hex(low)) {
-            (Some(high), Some(low)) => match high << 4 | low {
-                b'/' | b'\\' | 0 => return Err(BadPath::EncodedSeparator),
-                _ => rest = &tail[2..],
-            },
-            _ => return Err(BadPath::Escape),
+        match byte {
+            // Of UTF-8, as the path is a text.
+            0x80.. => {}
+            b'#' => return Err(BadPath::Fragment),
+            b'%' => {
+                let Some(byte) = escaped(tail) else { return Err(BadPath::Escape) };
+                match byte {
+                    b'/' | b'\\' => return Err(BadPath::EncodedSeparator),
+                    _ if byte.is_ascii_control() => return Err(BadPath::EncodedControl),
+                    _ => rest = &tail[2..],
+                }
+            }
+            _ if is_plain(byte) => {}
+            _ => return Err(BadPath::RawByte),
         }
     }
     Ok(())
 }
 
-fn refuse_dots(segment: &str) -> Result<(), BadPath> {
-    let mut rest = segment;
-    let mut dots = 0;
-    while !rest.is_empty() {
-        rest = match rest.strip_prefix('.') {
-            Some(rest) => rest,
-            None if rest.get(..3).is_some_and(|escape| escape.eq_ignore_ascii_case("%2e")) => &rest[3..],
-            None => return Ok(()),
-        };
-        dots += 1;
-    }
-    if matches!(dots, 1 | 2) { Err(BadPath::DotSegment) } else { Ok(()) }
+/// The byte that two hexadecimal digits stand for.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let &[high, low, ..] = digits else { return None };
+    Some(hex(high)? << 4 | hex(low)?)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+/// One or two dots, and nothing behind them but what some servers cut off.
+fn refuse_dots(segment: &str) -> Result<(), BadPath> {
+    let mut rest = segment.as_bytes();
+    let mut dots = 0;
+    while let Some((b'.', tail)) = first_decoded(rest) {
+        (rest, dots) = (tail, dots + 1);
+    }
+    let ends = matches!(first_decoded(rest), None | Some((b';', _)));
+    if matches!(dots, 1 | 2) && ends { Err(BadPath::DotSegment) } else { Ok(()) }
+}
+
+/// The first byte, also if it is encoded, and what follows.
+fn first_decoded(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    match bytes.split_first()? {
+        (b'%', tail) => escaped(tail).map(|byte| (byte, &tail[2..])),
+        (byte, tail) => Some((*byte, tail)),
+    }
+}
+
+fn append_encoded(path: &mut String, segment: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in segment.bytes() {
+        if byte.is_ascii() {
+            path.push(char::from(byte));
+        } else {
+            let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+            path.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
 }
 
 /// A table path with the names inside `{…}` replaced by their position, as the router wants them.

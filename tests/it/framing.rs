@@ -47,6 +47,55 @@ fn hosts_authorities_and_authorizations() {
     }
 }
 
+/// `uri-host [ ":" port ]` (RFC 9112, 3.2), and nothing that one program takes for another host than the next.
+#[test]
+fn values_that_are_no_host() {
+    let (gateway, vendor) = start();
+    let auth = format!("Authorization: {}\r\n", basic("shop", Tokens::ORDERS));
+    let with =
+        |host: &[u8]| [b"GET /v3/tags HTTP/1.1\r\nHost: ", host, b"\r\n", auth.as_bytes(), b"\r\n"].concat();
+    let bad: [&[u8]; 16] = [
+        b"a b",
+        b"a@b",
+        b"[::1",
+        b"::1",
+        b"[::1]x",
+        b"[]",
+        b"[::1]:x",
+        b"a:b",
+        b"a:1:2",
+        b"a/b",
+        b"a?b",
+        b"a#b",
+        b"a,b c",
+        b"%zz",
+        b"\xe5\xae\x89",
+        b"\xff",
+    ];
+    for host in bad {
+        refused(
+            &gateway,
+            &vendor,
+            &String::from_utf8_lossy(host),
+            &[&with(host)[..], smuggled().as_bytes()].concat(),
+        );
+    }
+    let good = [
+        "gateway",
+        "GATEWAY:8080",
+        "my_gateway.internal.",
+        "127.0.0.1:1",
+        "[::1]",
+        "[FE80::1]:443",
+        "a:",
+        "",
+        "%41",
+    ];
+    for host in good {
+        assert_eq!(gateway.exchange(with(host.as_bytes())).0.status, 200, "{host:?}");
+    }
+}
+
 #[test]
 fn lengths_and_codings() {
     let (gateway, vendor) = start();

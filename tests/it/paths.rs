@@ -1,6 +1,6 @@
 //! Forms of a path, and the probes that need no credentials.
 
-use crate::support::{Config, Gateway, Request, Simulator, Stub, Tokens};
+use crate::support::{Config, Gateway, PUSH, Request, Simulator, Stub, Tokens};
 
 #[test]
 fn slashes_collapse_and_what_was_matched_is_sent() {
@@ -19,6 +19,11 @@ fn slashes_collapse_and_what_was_matched_is_sent() {
         ("/v3/aliases/a..b", "/v3/aliases/a..b"),
         ("/v3/aliases/...", "/v3/aliases/..."),
         ("/v3/aliases/a%25b;c=d:e@f", "/v3/aliases/a%25b;c=d:e@f"),
+        ("/v3/aliases/...;x", "/v3/aliases/...;x"),
+        // Raw UTF-8, as the old Java SDK and PHP with an old libcurl write it.
+        ("/v3/aliases/安娜", "/v3/aliases/%E5%AE%89%E5%A8%9C"),
+        ("/v3//aliases/ü-😀/?x=安&y=%e5", "/v3/aliases/%C3%BC-%F0%9F%98%80?x=安&y=%e5"),
+        ("/v3/tags?标签", "/v3/tags?标签"),
     ];
     for (path, sent) in rows {
         let answer = gateway.call(&Request::get(path).bearer(Tokens::ORDERS));
@@ -47,6 +52,21 @@ fn paths_that_can_be_read_in_two_ways_are_refused() {
         "/v3/aliases/a%2",
         "/v3/aliases/a%zz",
         "/v3/aliases/a\\b",
+        "/v3/aliases/%0d%0aX",
+        "/v3/aliases/a%1F",
+        "/v3/aliases/%7f",
+        "/v3/aliases/..;",
+        "/v3/aliases/.;a=b/x",
+        "/v3/aliases/%2e%2E%3bx",
+        "/v3/aliases/安/..;",
+        "/v3/aliases/a<b",
+        "/v3/aliases/a#b",
+        "/v3/aliases/#",
+        "/v3/tags#",
+        "/v3/tags?x=1#y",
+        "http://gateway/v3/tags#y",
+        "http://gateway#/v3/tags",
+        "#/v3/tags",
     ];
     for path in bad {
         let answer = gateway.call(&Request::get(path).bearer(Tokens::ORDERS));
@@ -62,6 +82,51 @@ fn paths_that_can_be_read_in_two_ways_are_refused() {
         assert_eq!(answer.status, 400, "byte {byte:#x}");
     }
     assert!(vendor.requests().is_empty());
+}
+
+/// A library that parses targets cuts a fragment off without a word, and acts on another object.
+#[test]
+fn a_fragment_is_never_cut_off() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    for request in [
+        Request::new("DELETE", "/v3/tags/vip#2"),
+        Request::post("/v3/push#/validate", PUSH),
+        Request::post("/v3/push?x#/validate", PUSH),
+    ] {
+        gateway.call(&request.bearer(Tokens::ORDERS)).assert_refused(400, "bad-path", 1003);
+    }
+    // Nor is it a probe, and strangers learn nothing.
+    gateway.call(&Request::get("/#x").bearer(Tokens::ORDERS)).assert_refused(400, "bad-path", 1003);
+    gateway.call(&Request::get("/?x#y")).assert_refused(401, "unauthenticated", 1002);
+    assert!(vendor.requests().is_empty());
+}
+
+/// HAProxy's health check, and whoever else still asks as in 1996.
+#[test]
+fn probes_of_http_1_0_need_no_host() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let ask = |bytes: &str| {
+        let mut connection = gateway.connect();
+        connection.send(bytes);
+        connection.rest().expect("the gateway closes");
+        String::from_utf8(connection.take_unread()).expect("ASCII")
+    };
+    let get = ask("GET / HTTP/1.0\r\n\r\n");
+    assert!(get.starts_with("HTTP/1.0 200 ") && get.ends_with(r#"{"service":"jpush-gateway"}"#), "{get}");
+    let head = ask("HEAD / HTTP/1.0\r\nUser-Agent: probe\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+    for refused in [
+        "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: a b\r\n\r\n",
+        "GET /v3/tags HTTP/1.0\r\n\r\n",
+        "POST / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+    ] {
+        let answer = ask(refused);
+        assert!(answer[8..].starts_with(" 400 ") && answer.contains("bad-request"), "{refused:?}: {answer}");
+    }
 }
 
 #[test]

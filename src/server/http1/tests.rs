@@ -21,7 +21,9 @@ use crate::server::pulse::{Patience, Pulses};
 /// A request as the gateway would see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
-    line: String,
+    method: String,
+    /// Authority, path and query.
+    target: (Option<String>, String, Option<String>),
     fields: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
 }
@@ -61,7 +63,7 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
     };
     let mut seen = Vec::new();
     while let Ok(Some(head)) = connection.read_head().await {
-        if edge::check(&head).is_err() {
+        if edge::check(&head).is_err() || head.target.judge().is_err() {
             break;
         }
         let (mut source, mut body) = (Body::of(&head, &mut connection), Vec::new());
@@ -76,7 +78,10 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         }
         let fields =
             COMPARED.iter().flat_map(|(field, name)| head.all(*field).map(|value| (*name, value.to_vec())));
-        seen.push(Seen { line: format!("{} {}", head.method, head.uri), fields: fields.collect(), body });
+        let (fields, method) = (fields.collect(), head.method.to_string());
+        let (target, owned) = (&head.target, str::to_owned);
+        let target = (target.authority().map(owned), owned(target.path()), target.query().map(owned));
+        seen.push(Seen { method, target, fields, body });
         if !head.keeps_alive() {
             break;
         }
@@ -99,8 +104,11 @@ async fn read_by_hyper(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
                 let fields = COMPARED.iter().flat_map(|(_, name)| {
                     parts.headers.get_all(*name).iter().map(|value| (*name, value.as_bytes().to_vec()))
                 });
-                let (line, fields) = (format!("{} {}", parts.method, parts.uri), fields.collect());
-                seen.lock().expect("no panic").push(Seen { line, fields, body: body.to_bytes().to_vec() });
+                let (uri, method, owned) = (parts.uri, parts.method.to_string(), str::to_owned);
+                let authority = uri.authority().map(|authority| authority.as_str().to_owned());
+                let target = (authority, owned(uri.path()), uri.query().map(owned));
+                let (fields, body) = (fields.collect(), body.to_bytes().to_vec());
+                seen.lock().expect("no panic").push(Seen { method, target, fields, body });
             }
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
@@ -148,7 +156,12 @@ fn requests_by_hand() {
         (post("Content-Length: 3\r\n", "{}"), 0),
         (post("Content-Length: 2\r\nExpect: 100-continue\r\n", "{}") + &get, 2),
         (format!("GET http://x/a HTTP/1.1\r\n{HOST}\r\n"), 1),
-        (format!("GET /a?b#c HTTP/1.1\r\n{HOST}\r\n"), 1),
+        (format!("GET /a?b#c HTTP/1.1\r\n{HOST}\r\n"), 0),
+        (format!("GET /安?b=安 HTTP/1.1\r\n{HOST}\r\n"), 1),
+        (format!("GET http://x?b HTTP/1.1\r\n{HOST}\r\n"), 1),
+        (format!("GET http://x HTTP/1.1\r\n{HOST}\r\n"), 1),
+        ("GET http://y@x/a HTTP/1.1\r\nHost: y@x\r\n\r\n".to_owned(), 0),
+        ("GET / HTTP/1.0\r\n\r\n".to_owned(), 1),
         (format!("GET /a HTTP/1.0\r\n{HOST}\r\n{get}"), 1),
         (format!("GET /a HTTP/1.0\r\n{HOST}Connection: keep-alive\r\n\r\n{get}"), 2),
         (get.replace("\r\n", "\n"), 0),
@@ -226,6 +239,69 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         bytes
     });
     prop_oneof![3 => changed, 1 => prop::collection::vec(fragment(), 1..12).prop_map(|parts| parts.concat())]
+}
+
+/// Pieces of targets and of hosts.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        "/",
+        "/a",
+        "?",
+        "#",
+        "%2e",
+        ".",
+        "..",
+        ";",
+        "%00",
+        "%",
+        "安",
+        "\\",
+        "<",
+        "\"",
+        "`",
+        "{",
+        "|",
+        "@",
+        ":",
+        "[",
+        "::1",
+        "]",
+        "x",
+        "X",
+        "80",
+        "*",
+        "http://",
+        "http://x",
+        "HTTP://x/",
+        "_",
+    ]);
+    let piece = prop_oneof![
+        20 => known.prop_map(|text| text.as_bytes().to_vec()),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+    ];
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn targets_and_hosts_are_read_as_hyper_reads_them(
+        rooted in any::<bool>(),
+        target in pieces(),
+        host in prop_oneof![2 => Just(b"x".to_vec()), 1 => pieces()],
+        old in any::<bool>(),
+    ) {
+        let (root, version): (&[u8], &[u8]) = (if rooted { b"/" } else { b"" }, if old { b"0" } else { b"1" });
+        let bytes = [b"GET ", root, &target, b" HTTP/1.", version, b"\r\nHost: ", &host, b"\r\n\r\n"].concat();
+        agree(&[bytes]);
+        let library = http::uri::Authority::try_from(&host[..]);
+        if let Some(library) = library.ok().filter(|_| crate::target::is_host(&host)) {
+            prop_assert_eq!(library.as_str().as_bytes(), &host[..], "all of it is the host");
+            let name = library.host().len();
+            prop_assert!(host[name..].is_empty() || host[name] == b':', "and it ends where its port begins");
+        }
+    }
 }
 
 proptest! {
