@@ -128,8 +128,13 @@ impl Fields {
 
     /// Removes all fields of a name, which is spelled in title case.
     pub fn remove(&mut self, name: &str) {
+        self.retain(|known| known != name.as_bytes());
+    }
+
+    /// Removes the fields whose names, in title case, are not wanted.
+    pub fn retain(&mut self, is_wanted: impl Fn(&[u8]) -> bool) {
         let (text, before) = (&self.text, self.lines.len());
-        self.lines.retain(|line| line.name(text) != name.as_bytes());
+        self.lines.retain(|line| is_wanted(line.name(text)));
         self.has_gaps |= self.lines.len() < before;
     }
 

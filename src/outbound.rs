@@ -39,6 +39,11 @@ const CID: &str = "X-Jpush-Cid";
 const RATE_LIMIT: &str = "Ratelimit";
 const RATE_LIMIT_POLICY: &str = "Ratelimit-Policy";
 
+/// Names of an answer's fields that say what the gateway did, so that nobody else may: all that begin so.
+static OURS_ALONE: [&str; 3] = ["X-Jpush-Gateway-", "X-Jpush-Cid", PREFERENCE_APPLIED];
+/// Fields about the vendor's server, or for clients of its own.
+static VENDORS_ALONE: [&str; 2] = ["Server", "Set-Cookie"];
+
 const OUR_AGENT: HeaderValue = HeaderValue::from_static(concat!("jpush-gateway/", env!("CARGO_PKG_VERSION")));
 
 /// Whether the caller's trace context travels on.
@@ -149,10 +154,11 @@ fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
     moved.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
-/// Drops from an answer what names the vendor's server or is about the vendor's own clients.
+/// Drops from a vendor's answer what is not for callers, and what only the gateway may say.
 pub fn relay_fields(fields: &mut Fields) {
-    fields.remove("Server");
-    fields.remove("Set-Cookie");
+    let is_ours = |name: &[u8]| OURS_ALONE.iter().any(|ours| name.starts_with(ours.as_bytes()));
+    let is_theirs = |name: &[u8]| VENDORS_ALONE.iter().any(|theirs| name == theirs.as_bytes());
+    fields.retain(|name| !is_ours(name) && !is_theirs(name));
 }
 
 /// The fields of an answer that another request may be given: all but those that tell about its own moment.
@@ -234,4 +240,26 @@ pub fn request_id(head: &Head) -> Option<HeaderValue> {
     let value = head.one(Field::RequestId).ok()??;
     let fits = matches!(value.len(), 1..=128) && value.iter().all(u8::is_ascii_graphic);
     fits.then(|| HeaderValue::from_bytes(&value).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::title_case;
+    use crate::refusal::REASON;
+
+    #[test]
+    fn what_the_gateway_says_is_said_by_nobody_else() {
+        let mut fields = Fields::default();
+        for name in
+            [REASON, PREFERENCE_APPLIED, "x-JPUSH-cid", "X-Jpush-Gateway-New", "server", "X-Jpush", "Serve"]
+        {
+            fields.append_parsed(&httparse::Header { name, value: b"" });
+        }
+        relay_fields(&mut fields);
+        assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), [&b"X-Jpush"[..], b"Serve"]);
+        for name in OURS_ALONE.iter().chain(&VENDORS_ALONE) {
+            assert_eq!(title_case(name), *name, "or it is never found");
+        }
+    }
 }

@@ -161,6 +161,25 @@ fn the_app_gets_exactly_the_answer() {
     assert!(answer.header("Ratelimit").is_some_and(|value| value.starts_with("\"push\";r=599;t=")));
 }
 
+/// What says that the gateway did something is said by the gateway alone.
+#[test]
+fn the_vendor_does_not_speak_for_the_gateway() {
+    let vendor = Stub::answering(
+        "HTTP/1.1 200 OK\r\nX-JPush-Gateway-Reason: vendor-unreachable\r\nx-jpush-gateway-Anything: 1\r\n\
+         X-Jpush-Gateway-Reason: again\r\nPREFERENCE-APPLIED: wait=5\r\nX-JPush-Cid: 1\r\nX-Jpush-Other: 1\r\n\
+         X-Request-Id: theirs\r\nContent-Length: 2\r\n\r\n{}",
+    );
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    for request in [Request::post("/v3/push", PUSH), Request::get("/v3/tags")] {
+        let answer = gateway.call(&request.bearer(Tokens::ORDERS).header("X-Request-Id", "mine"));
+        assert_eq!((answer.status, answer.header("X-Request-Id")), (200, Some("mine")));
+        let said: Vec<_> = answer.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let ours = |name: &String| name.starts_with("x-jpush-gateway-") || name == "x-jpush-cid";
+        assert!(!said.iter().any(|name| ours(name) || name == "preference-applied"), "{said:?}");
+        assert!(answer.has("X-Jpush-Other"), "the rest passes: {said:?}");
+    }
+}
+
 #[test]
 fn the_vendors_errors_pass_as_they_are() {
     for (status, body) in [
