@@ -199,7 +199,8 @@ fn building(criterion: &mut Criterion) {
     let config = configuration();
     criterion.bench_function("build_request", |bencher| {
         bencher.iter(|| {
-            let inbound = Inbound { head: Some(&head), uri: &head.uri, path: &path, request_id: &request_id };
+            let inbound =
+                Inbound { head: Some(&head), target: &head.target, path: &path, request_id: &request_id };
             VendorRequest::build(&grant, black_box(&inbound), &host, Trace::Drop, no_body(&config))
         });
     });

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use jpush_gateway::budget::{Budget, Budgets, Clock, Draw, Horizon, Precedence, Said, Taker};
 use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, VendorKey};
+use jpush_gateway::intake::Presence;
 use jpush_gateway::operation::BudgetName;
 use jpush_gateway::secret::Secret;
 use jpush_gateway::store::{Payment, Store};
@@ -102,11 +103,18 @@ async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec
     let mut draw = Draw::default();
     draw.add(budget);
     let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let presence = Presence::default();
     let (start, mut took) = (Instant::now(), Vec::new());
     loop {
         let now = Instant::now();
-        let asking =
-            Waiting { draw: &draw, taker: &taker, clock, store: Some((&store, HORIZON)), until: now };
+        let asking = Waiting {
+            draw: &draw,
+            taker: &taker,
+            clock,
+            store: Some((&store, HORIZON)),
+            until: now,
+            presence: &presence,
+        };
         let outcome = asking.ask(now).await;
         let done = Instant::now();
         match outcome {

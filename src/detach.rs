@@ -34,6 +34,11 @@ where
     pub fn new(future: F, testament: T) -> Self {
         Self { future: Some(Box::pin(future)), testament: Some(testament) }
     }
+
+    /// The testament, as long as the future is not done.
+    pub fn testament(&mut self) -> Option<&mut T> {
+        self.testament.as_mut()
+    }
 }
 
 impl<F, T> Future for FinishAnyway<F, T>

@@ -6,9 +6,9 @@
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,23 +158,59 @@ pub trait Source: Send {
         most: usize,
     ) -> Poll<Result<bool, Cut>>;
 
-    /// Ready once nobody waits for the answer any more. Asked only behind the end of the body.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Ready once nobody may wait for the answer any more. Asked only behind the end of the body.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone>;
+}
+
+/// What is known of somebody who waited for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It ended its side of the connection, or cannot be seen any more behind what it sent: it may be gone, or read on.
+    Perhaps,
+    /// The connection broke.
+    Certainly,
+}
+
+/// Whether somebody still waits for an answer, as far as its request's story has to know.
+#[derive(Default)]
+pub struct Presence {
+    is_doubted: AtomicBool,
+}
+
+impl Presence {
+    /// Whether the caller may be gone.
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted.load(Ordering::Relaxed)
+    }
+
+    /// Ends once the caller may be gone: [`unless_gone`] polls its story again when that is so.
+    pub async fn doubted(&self) {
+        poll_fn(|_| if self.is_doubted() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
 }
 
 /// A body ended early, or is not framed as it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut;
 
-/// Follows a story as long as somebody waits for its end. It comes pinned: moving a future costs what copying all its
-/// states would.
+/// Follows a story as long as somebody may wait for its end. It comes pinned: moving a future costs what copying all
+/// its states would.
 pub async fn unless_gone<T>(
     source: &mut dyn Source,
+    presence: &Presence,
     mut story: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
-    poll_fn(|cx| match story.as_mut().poll(cx) {
-        Poll::Ready(end) => Poll::Ready(Some(end)),
-        Poll::Pending => source.poll_gone(cx).map(|()| None),
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(end) = story.as_mut().poll(cx) {
+                return Poll::Ready(Some(end));
+            }
+            match ready!(source.poll_gone(cx)) {
+                Gone::Certainly => return Poll::Ready(None),
+                Gone::Perhaps if presence.is_doubted.swap(true, Ordering::Relaxed) => return Poll::Pending,
+                Gone::Perhaps => {}
+            }
+        }
     })
     .await
 }

@@ -7,6 +7,7 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::budget::{self, Clock, Decision, Draw, Granted, Horizon, Moment, Patience, Taker, Turn};
 use crate::fields::FieldValue;
+use crate::intake::Presence;
 use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::refusal::Refusal;
@@ -59,6 +60,8 @@ pub struct Waiting<'w> {
     pub store: Option<(&'w Arc<Store>, Horizon)>,
     /// When it gives up.
     pub until: Instant,
+    /// Whether somebody waits for it: one that may be gone does not wait on.
+    pub presence: &'w Presence,
 }
 
 /// What became of a call that asked.
@@ -96,7 +99,7 @@ impl Waiting<'_> {
     }
 
     /// Sleeps and asks again until the call is paid for or cannot be in time, or the gateway stops.
-    pub async fn wait(&self, mut wait: Wait, load: &Load) -> Result<Payment, Refusal> {
+    pub async fn wait(mut self, mut wait: Wait, load: &Load) -> Result<Payment, Refusal> {
         loop {
             let look_at = [wait.look_at, wait.ask_at].into_iter().flatten().min();
             let wake = look_at.map_or(self.until, |at| self.clock.instant(at)).min(self.until);
@@ -104,6 +107,7 @@ impl Waiting<'_> {
                 () = sleep_until(wake.into()) => {}
                 () = std::future::poll_fn(|cx| wait.turn.bell().poll(cx)) => {}
                 () = load.drain_started() => return Err(Refusal::Draining),
+                () = self.presence.doubted() => self.until = Instant::now(),
             }
             let now = Instant::now();
             let asks = self.store.is_some() && wait.ask_at.is_none_or(|at| at <= self.clock.at(now));

@@ -7,7 +7,7 @@ use super::repeats::{Mark, saved};
 use super::{Answered, Handled, Worker};
 
 use crate::detach::{Heir, Testament};
-use crate::retry::{Delivery, Fingerprint, Recall};
+use crate::retry::{Broken, Delivery, Fingerprint, Recall};
 use crate::tenant::Grant;
 
 impl Worker {
@@ -19,6 +19,7 @@ impl Worker {
                 caller: grant.caller().number,
                 call: *call,
                 window: grant.tenant().repeats.resend_guard,
+                broken: None,
             }),
             Mark::None | Mark::Key(_) => None,
         })
@@ -34,20 +35,44 @@ struct Guard {
     caller: u16,
     call: Fingerprint,
     window: Duration,
+    /// It was told already, as the caller may be gone.
+    broken: Option<Broken>,
+}
+
+impl Guard {
+    fn tell(&self) -> Option<Broken> {
+        self.recall.guard.broke(self.caller, self.call, Instant::now(), self.window)
+    }
 }
 
 impl Testament<Answered> for Guarded {
     fn heir(self) -> Option<Heir<Answered>> {
-        let Guard { recall, caller, call, window } = self.0?;
-        let broken = recall.guard.broke(caller, call, Instant::now(), window)?;
+        let mut guard = self.0?;
+        let broken = match guard.broken.take() {
+            Some(broken) => {
+                guard.recall.guard.broke_again(guard.caller, &guard.call, Instant::now(), guard.window);
+                broken
+            }
+            None => guard.tell()?,
+        };
         Some(Box::new(move |Answered { answer, delivery }| broken.end(delivery, saved(&answer))))
     }
 }
 
 impl Guarded {
+    /// The caller may be gone, and come again, while its answer is waited for.
+    pub(super) fn doubt(&mut self) {
+        if let Some(guard) = self.0.as_mut().filter(|guard| guard.broken.is_none()) {
+            guard.broken = guard.tell();
+        }
+    }
+
     /// An answer that can be told to be lost, if that matters.
-    pub(super) fn handled(self, answered: Answered) -> Handled {
+    pub(super) fn handled(mut self, answered: Answered) -> Handled {
         let Answered { answer, delivery } = answered;
+        if let Some(broken) = self.0.as_mut().and_then(|guard| guard.broken.take()) {
+            broken.end(delivery, saved(&answer));
+        }
         let until = self.0.as_ref().map(|guard| Instant::now() + guard.window);
         Handled { answer, loss: until.map(|until| Loss { guarded: self, delivery, until }) }
     }
@@ -61,6 +86,11 @@ pub(super) struct Loss {
 }
 
 impl Handled {
+    /// Whether anybody has to be told if it does not arrive.
+    pub fn matters_if_lost(&self) -> bool {
+        self.loss.is_some()
+    }
+
     /// The connection broke under it. What breaks long after the answer was written did not keep it from the caller.
     pub fn lost(self) {
         let Self { answer, loss } = self;

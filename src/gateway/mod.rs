@@ -21,6 +21,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
+use guarded::Guarded;
 pub use local::{Reading, read};
 use local::{close_record, effect, fresh_request_id, names_encryption, ours, probe, refuse, wishes};
 use repeats::{Before, Mark};
@@ -31,7 +32,7 @@ use crate::body::{Ahead, Subject};
 use crate::budget::{Clock, Standing};
 use crate::detach::FinishAnyway;
 use crate::fields::{FieldValue, Fields, Part};
-use crate::intake::{self, Source, SpareBuffers, unless_gone};
+use crate::intake::{self, Presence, Source, SpareBuffers, unless_gone};
 use crate::ledger::Ledger;
 use crate::load::{self, Load};
 use crate::operation::{self, Matched, Path};
@@ -76,6 +77,7 @@ struct Admitted<'r> {
     grant: Grant,
     path: &'r Path<'r>,
     matched: Matched<'r>,
+    presence: &'r Presence,
     places: [load::Place; 2],
 }
 
@@ -175,7 +177,8 @@ impl Worker {
             Ok(Reading::Call(path)) => path,
             Err(refusal) => return Some(refuse(&refusal, unknown(), record).into()),
         };
-        let admitted = match self.admit(head, certificate, &path, &mut record) {
+        let presence = Presence::default();
+        let admitted = match self.admit(head, certificate, (&path, &presence), &mut record) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let place = record.operation().map_or_else(unknown, Place::Known);
@@ -186,7 +189,7 @@ impl Worker {
             Ok(received) => received,
             Err(refusal) => return Some(self.refuse_granted(&refusal, &admitted.grant, record).into()),
         };
-        unless_gone(source, pin!(self.respond(admitted, received, head, record))).await
+        unless_gone(source, &presence, pin!(self.respond(admitted, received, head, record))).await
     }
 
     /// From the whole body to the answer.
@@ -197,12 +200,18 @@ impl Worker {
         head: &Head,
         mut record: Box<Record>,
     ) -> Handled {
-        let grant = admitted.grant.clone();
+        let (grant, presence) = (admitted.grant.clone(), admitted.presence);
         match self.prepare(admitted, received, head, &mut record).await {
             Ok(Prepared::Call(call)) => {
                 let guarded = self.guarded(&grant, &call.mark);
-                let forwarded = FinishAnyway::new(Arc::clone(self).forward(call, record), guarded);
-                let (answered, guarded) = forwarded.await;
+                let mut forwarded = FinishAnyway::new(Arc::clone(self).forward(call, record), guarded);
+                let (answered, guarded) = poll_fn(|cx| {
+                    if presence.is_doubted() {
+                        forwarded.testament().map(Guarded::doubt);
+                    }
+                    forwarded.poll_unpin(cx)
+                })
+                .await;
                 guarded.handled(answered)
             }
             Ok(Prepared::Repeat(answer)) => self.repeat(answer, &grant, record).into(),
@@ -215,7 +224,7 @@ impl Worker {
         &'r self,
         head: &'r Head,
         certificate: Option<&ClientCertificate>,
-        path: &'r Result<Path<'r>, operation::BadPath>,
+        (path, presence): (&'r Result<Path<'r>, operation::BadPath>, &'r Presence),
         record: &mut Record,
     ) -> Result<Admitted<'r>, Refusal> {
         let directory = &self.setup.directory;
@@ -230,7 +239,7 @@ impl Worker {
             return Err(Refusal::Draining);
         }
         let places = self.load.enter(self.setup.caller_load(&grant))?;
-        Ok(Admitted { grant, path, matched, places })
+        Ok(Admitted { grant, path, matched, presence, places })
     }
 
     /// Reads and checks the body.
@@ -268,15 +277,15 @@ impl Worker {
         head: &Head,
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
-        let Admitted { grant, path, places, .. } = admitted;
         let Received { payload, mut deadlines } = received;
         let setup = &self.setup;
-        let mut mark = match self.before(&grant, head, &payload, &mut deadlines).await? {
+        let mut mark = match self.before(&admitted, head, &payload, &mut deadlines).await? {
             Before::First(mark) => mark,
             Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
         };
-        self.pool.check_circuit(grant.origin(), deadlines.start)?;
-        let payment = self.pay_in_time(&grant, &payload, &mut deadlines, record).await?;
+        self.pool.check_circuit(admitted.grant.origin(), deadlines.start)?;
+        let payment = self.pay_in_time(&admitted, &payload, &mut deadlines, record).await?;
+        let Admitted { grant, path, places, .. } = admitted;
         let payload = self.with_cid(&grant, payload, &mut mark, &mut deadlines).await;
         let inbound =
             Inbound { head: Some(head), target: &head.target, path, request_id: record.request_id() };

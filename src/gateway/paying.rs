@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::Worker;
+use super::{Admitted, Worker};
 
 use crate::body::Facts;
 use crate::budget::{Draw, Precedence, Taker};
+use crate::intake::Presence;
 use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::store::Payment;
@@ -17,7 +18,7 @@ use crate::waiting::{self, Outcome, Waiting};
 impl Worker {
     /// Pays for a call that does not wait.
     pub(super) async fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Payment, Refusal> {
-        match self.asking(&grant.draw(&facts), &grant.taker(), now).ask(now).await {
+        match self.asking(&grant.draw(&facts), &grant.taker(), now, &Presence::default()).ask(now).await {
             Outcome::Paid(payment) => Ok(payment),
             Outcome::Refused(refusal) => Err(refusal),
             Outcome::Waits(_) => unreachable!("without patience nobody waits"),
@@ -28,7 +29,8 @@ impl Worker {
     pub(super) async fn pay_first(&self, grant: &Grant, deadlines: &Deadlines) -> Result<Payment, Refusal> {
         let draw = grant.draw(&Facts::default());
         let taker = Taker { quota: None, precedence: Precedence::First, ..grant.taker() };
-        let call = self.asking(&draw, &taker, waiting::until(Duration::MAX, deadlines));
+        let (until, presence) = (waiting::until(Duration::MAX, deadlines), Presence::default());
+        let call = self.asking(&draw, &taker, until, &presence);
         match call.ask(deadlines.start).await {
             Outcome::Paid(payment) => Ok(payment),
             Outcome::Refused(refusal) => Err(refusal),
@@ -36,19 +38,26 @@ impl Worker {
         }
     }
 
-    fn asking<'w>(&'w self, draw: &'w Draw, taker: &'w Taker, until: Instant) -> Waiting<'w> {
+    fn asking<'w>(
+        &'w self,
+        draw: &'w Draw,
+        taker: &'w Taker,
+        until: Instant,
+        presence: &'w Presence,
+    ) -> Waiting<'w> {
         let store = self.store.as_ref().map(|store| (store, self.setup.shared_horizon));
-        Waiting { draw, taker, clock: self.clock, store, until }
+        Waiting { draw, taker, clock: self.clock, store, until, presence }
     }
 
     /// Pays for a call, waiting for it as long as its caller wants and its deadline allows.
     pub(super) async fn pay_in_time(
         &self,
-        grant: &Grant,
+        admitted: &Admitted<'_>,
         payload: &Payload,
         deadlines: &mut Deadlines,
         record: &Record,
     ) -> Result<Payment, Refusal> {
+        let Admitted { grant, presence, .. } = admitted;
         // After the body: what was not dispatched when the drain began is not dispatched any more.
         if self.load.draining() {
             return Err(Refusal::Draining);
@@ -58,12 +67,17 @@ impl Worker {
         let until = waiting::until(asked, deadlines);
         if let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
             let longest = waiting::until(waiting::LEDGER_MAX, deadlines) - deadlines.start;
-            let waited = waiting::for_ledger(ledger, longest, &self.load, payload.len());
+            let waited = async {
+                tokio::select! {
+                    settled = waiting::for_ledger(ledger, longest, &self.load, payload.len()) => settled,
+                    () = presence.doubted() => Err(Refusal::Draining),
+                }
+            };
             deadlines.start = Box::pin(waited).await?;
         }
         let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
         let now = deadlines.start;
-        let call = self.asking(&draw, &taker, until);
+        let call = self.asking(&draw, &taker, until, presence);
         let wait = match call.ask(now).await {
             Outcome::Paid(payment) => return Ok(payment),
             Outcome::Refused(refusal) => return Err(refusal),

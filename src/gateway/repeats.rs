@@ -2,6 +2,7 @@
 //!
 //! The decisions are in [`crate::retry`]; here they meet the request.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::time::timeout_at;
 
 use super::attempts::{Attempts, Exchanged, time_for_another};
 use super::local::fresh_request_id;
-use super::{Worker, add_fields};
+use super::{Admitted, Worker, add_fields};
 
 use crate::answer::Reply;
 use crate::body::Cid;
@@ -85,11 +86,12 @@ impl Worker {
     /// Finds out whether a call was made before, waiting for its answer if it is under way.
     pub(super) async fn before(
         &self,
-        grant: &Grant,
+        admitted: &Admitted<'_>,
         head: &Head,
         payload: &Payload,
         deadlines: &mut Deadlines,
     ) -> Result<Before, Refusal> {
+        let grant = &admitted.grant;
         let operation = grant.operation();
         if !operation.sends() {
             return Ok(Before::First(Mark::None));
@@ -107,7 +109,7 @@ impl Worker {
         if !guard.is_empty()
             && let Some(first) = guard.find(grant.caller().number, &call, Instant::now())
         {
-            if let Some(answer) = Box::pin(self.resent(grant, call, first, deadlines)).await? {
+            if let Some(answer) = Box::pin(self.resent(admitted, call, first, deadlines)).await? {
                 return Ok(Before::Repeat(answer));
             }
             if !time_for_another(deadlines) {
@@ -156,18 +158,32 @@ impl Worker {
     /// The answer of a call whose connection broke a moment ago, if this is the same one again.
     async fn resent(
         &self,
-        grant: &Grant,
+        admitted: &Admitted<'_>,
         call: Fingerprint,
         mut first: Watch,
         deadlines: &mut Deadlines,
     ) -> Result<Option<Response<Bytes>>, Refusal> {
+        let Admitted { grant, presence, .. } = admitted;
         let caller = grant.caller().number;
         let window = grant.tenant().repeats.resend_guard;
         let mut waits = WaitsAgain { recall: &self.setup.recall, caller, call, window, is_over: false };
-        let ended = timeout_at(deadlines.call.into(), first.ended()).await;
+        let mut ended = pin!(timeout_at(deadlines.call.into(), first.ended()));
+        let ended = tokio::select! {
+            biased;
+            ended = &mut ended => ended,
+            () = presence.doubted() => {
+                waits.broke_again();
+                ended.await
+            }
+        };
         (waits.is_over, deadlines.start) = (true, Instant::now());
         let ending = ended.map_err(|_| Refusal::VendorTimeout)?;
-        self.replay(grant, ending, ReplayedBy::ResendGuard)
+        let answer = self.replay(grant, ending, ReplayedBy::ResendGuard)?;
+        if answer.is_none() && presence.is_doubted() {
+            // Another one may wait as this did, and that one is surely waited for.
+            return Err(Refusal::Overloaded { what: "connections that stay open while a call waits" });
+        }
+        Ok(answer)
     }
 
     fn replay(
@@ -302,10 +318,16 @@ struct WaitsAgain<'w> {
     is_over: bool,
 }
 
+impl WaitsAgain<'_> {
+    fn broke_again(&self) {
+        self.recall.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
+    }
+}
+
 impl Drop for WaitsAgain<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.recall.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
+            self.broke_again();
         }
     }
 }

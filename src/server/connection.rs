@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::task::Context;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use super::pulse::{Order, Pulse};
+use super::stream::CallerStream;
 use super::{Seat, http1, http2};
 
 use super::clients::Shown;
@@ -34,7 +33,7 @@ pub(super) struct Opening {
 /// Serves a connection until it is done, late, or told to stop.
 pub(super) async fn serve<S>(stream: S, opening: Opening, worker: Arc<Seat>, pulse: Arc<Pulse>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: CallerStream + 'static,
 {
     let requests = Requests { worker, pulse, certificate: opening.certificate };
     match opening.protocol {

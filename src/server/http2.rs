@@ -18,7 +18,7 @@ use super::connection::{Requests, obey};
 use super::pulse::{Order, Pulse};
 
 use crate::edge::HEADER_BYTES_MAX;
-use crate::intake::{Cut, Source};
+use crate::intake::{Cut, Gone, Source};
 use crate::request::Head;
 
 /// As for HTTP/1: the pseudo-fields have room beside the header section.
@@ -74,7 +74,7 @@ impl Source for Http2Body {
         Poll::Ready(Ok(true))
     }
 
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Gone> {
         Poll::Pending
     }
 }
@@ -92,11 +92,11 @@ where
         async move {
             let (parts, incoming) = request.into_parts();
             let mut body = Http2Body { incoming, rest: Bytes::new() };
-            let answer = requests.answer(&Head::from(parts), &mut body).await.ok_or(Gone)?.answer;
+            let answer = requests.answer(&Head::from(parts), &mut body).await.ok_or(CallerGone)?.answer;
             let mut response = http::Response::new(answer.body);
             *response.status_mut() = answer.status;
             *response.headers_mut() = HeaderMap::from(&answer.fields);
-            Ok::<_, Gone>(response)
+            Ok::<_, CallerGone>(response)
         }
     });
     let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");
@@ -130,7 +130,7 @@ where
 /// Who asked is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller is gone")]
-struct Gone;
+struct CallerGone;
 
 /// A stream that tells its pulse when bytes move.
 struct Observed<S> {

@@ -11,6 +11,7 @@ mod handshake;
 mod http1;
 mod http2;
 mod pulse;
+mod stream;
 mod tls;
 
 use std::io;
@@ -33,6 +34,7 @@ use tokio::time::{sleep, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use handshake::Handshake;
+pub use stream::{CallerStream, Closing};
 use tls::Tls;
 pub use tls::{CertificateError, Certificates, Handshakes, InUse};
 
@@ -120,7 +122,7 @@ impl Listeners {
 /// tests and fuzzers need no sockets.
 pub async fn serve_stream<S>(stream: S, worker: Arc<Seat>)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: CallerStream + 'static,
 {
     let limits = &worker.load().setup.limits;
     let pulses = Pulses::new(Patience { head: limits.header_timeout, idle: limits.idle_timeout });
@@ -288,7 +290,7 @@ impl Core {
 
     fn serve<S>(&self, stream: S, place: Place) -> impl Future<Output = ()> + Send + 'static
     where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        S: CallerStream + 'static,
     {
         let opening = Opening { protocol: Protocol::Http1, certificate: None };
         let served = connection::serve(stream, opening, Arc::clone(&self.worker), self.pulses.add());

@@ -121,6 +121,40 @@ fn a_long_answer_that_is_cut_is_seen_as_cut() {
     }
 }
 
+/// Where only the end of the connection tells the end of the answer, a cut must not look like one.
+#[test]
+fn an_older_client_sees_a_long_answer_cut_by_a_reset() {
+    let push = String::from_utf8(push().bytes()).expect("ASCII").replace("HTTP/1.1", "HTTP/1.0");
+    for is_cut in [true, false] {
+        let (gateway, _vendor) = answering(move |talk| {
+            talk.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n249f0\r\n");
+            talk.write(vec![b'a'; 150_000]);
+            if is_cut {
+                talk.close();
+            } else {
+                talk.write("\r\n0\r\n\r\n");
+            }
+        });
+        let mut connection = gateway.connect();
+        connection.send(&push);
+        let ended = loop {
+            match connection.try_read() {
+                Ok(1..) => {}
+                ended => break ended,
+            }
+        };
+        let read = connection.take_unread();
+        assert!(read.is_empty() || read.starts_with(b"HTTP/1.0 200 "));
+        if is_cut {
+            let error = ended.expect_err("no clean end");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        } else {
+            assert_eq!(ended.expect("a clean end"), 0);
+            assert!(read.ends_with(b"a") && read.len() > 150_000);
+        }
+    }
+}
+
 #[test]
 fn pages_of_the_vendors_edge_become_json() {
     let html = "<html><body><h1>502 Bad Gateway</h1></body></html>";

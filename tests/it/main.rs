@@ -19,6 +19,7 @@ mod failures;
 mod forms;
 mod forwarding;
 mod framing;
+mod hangups;
 mod http2;
 mod identities;
 mod limits;

@@ -6,19 +6,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut};
 use http::Version;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 
-use super::{Connection, READ_BYTES};
+use super::{CallerStream, Connection, READ_BYTES};
 
 use crate::edge;
 use crate::framing::{Framing, Part};
-use crate::intake::{Cut, Source};
+use crate::intake::{Cut, Gone, Source};
 use crate::request::{Field, Head};
 
 /// Room for reading a body in chunks.
 const READ_BYTES_LONG: usize = 64 * 1024;
-/// Bytes of later requests that are read while one is answered, to see whether its caller goes away.
-const AHEAD_BYTES_MAX: usize = 8 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -32,7 +30,7 @@ pub(super) struct Body<'c, S> {
     interim: Option<&'static [u8]>,
 }
 
-impl<'c, S: AsyncRead + AsyncWrite + Unpin + Send> Body<'c, S> {
+impl<'c, S: CallerStream> Body<'c, S> {
     pub(super) fn of(head: &Head, connection: &'c mut Connection<S>) -> Self {
         let framing = edge::framing(head);
         let is_endless = framing.is_err();
@@ -79,7 +77,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin + Send> Body<'c, S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Body<'_, S> {
+impl<S: CallerStream> Source for Body<'_, S> {
     fn declared(&self) -> Option<u64> {
         self.framing.left()
     }
@@ -126,15 +124,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Body<'_, S> {
         }
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.connection.buffer.len() < AHEAD_BYTES_MAX {
-            match ready!(self.connection.poll_fill(READ_BYTES, cx)) {
-                Ok(1..) => {}
-                // Who asks for more behind this and ends then wants its answers.
-                Ok(0) if !self.connection.buffer.is_empty() => break,
-                Ok(0) | Err(_) => return Poll::Ready(()),
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        while !self.connection.is_in_doubt() {
+            if ready!(self.connection.poll_fill(READ_BYTES, cx)).is_err() {
+                return Poll::Ready(Gone::Certainly);
             }
         }
-        Poll::Pending
+        Poll::Ready(Gone::Perhaps)
     }
 }

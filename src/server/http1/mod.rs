@@ -4,6 +4,9 @@
 //! a map: an eighth of the instructions of a push, and a quarter of the CPU of a large upload. Here a body is read
 //! straight to where it stays, and a caller that goes away is noticed by the task that waits for the vendor. What no
 //! caller of an API needs is left out: upgrades, trailers, interim answers but `100 Continue`.
+//!
+//! A caller's end may be that of its side alone (RFC 9112, 9.6), and nothing tells one from the other before an answer is
+//! written: such a caller may be gone. Its call is answered, and whoever has to know is told.
 
 mod body;
 mod encode;
@@ -12,12 +15,13 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Version};
 use http_body::Body as _;
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use body::Body;
@@ -25,6 +29,7 @@ use encode::Length;
 
 use super::connection::{Requests, obey};
 use super::pulse::{Order, Pulse};
+use super::stream::{CallerStream, Closing};
 
 use crate::answer::Reply;
 use crate::edge::HEADER_BYTES_MAX;
@@ -35,6 +40,11 @@ use crate::request::{Head, Unreadable};
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
 /// Room for reading a head and the short body behind it. An idle connection keeps it.
 const READ_BYTES: usize = 4 * 1024;
+
+/// Bytes of later requests that are read while one is answered, to see whether its caller goes away.
+const AHEAD_BYTES_MAX: usize = 8 * 1024;
+/// Answers that no later request has confirmed yet, on one connection; who asks for more at once is asked to come again.
+const UNCONFIRMED_MAX: usize = 16;
 
 /// After our last byte, what a caller still sends is read and dropped this long, so that no reset overtakes an answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -67,14 +77,16 @@ pub(super) struct Asked {
 /// Serves a connection until it is done, late, or told to stop.
 pub(super) async fn serve<S>(stream: S, requests: Requests)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: CallerStream,
 {
     let pulse = Arc::clone(&requests.pulse);
     let mut connection = Connection {
         stream,
         buffer: BytesMut::new(),
         has_grown: false,
-        last: None,
+        has_ended: false,
+        unconfirmed: SmallVec::new(),
+        is_next_early: false,
         is_written: false,
         pulse: Arc::clone(&pulse),
     };
@@ -101,8 +113,8 @@ where
         Ending::Broken => true,
         Ending::Over => !connection.is_written,
     };
-    if let Some(handled) = connection.last.filter(|_| is_broken) {
-        handled.lost();
+    if is_broken {
+        connection.unconfirmed.into_iter().for_each(Handled::lost);
     }
 }
 
@@ -113,14 +125,18 @@ struct Connection<S> {
     /// The buffer takes more memory than an idle connection should keep. It does not tell itself: what was read out
     /// of it counts no more.
     has_grown: bool,
-    /// The last answer, if it is a short one. The next request tells that it arrived.
-    last: Option<Handled>,
-    /// The kernel has all of it.
+    /// Their side has ended: they may be gone, or read on.
+    has_ended: bool,
+    /// Short answers that may matter if they did not arrive. A request that was sent behind them tells that they did.
+    unconfirmed: SmallVec<[Handled; 1]>,
+    /// The next request, or its beginning, was here before the last answer was.
+    is_next_early: bool,
+    /// The kernel has all of the last answer.
     is_written: bool,
     pulse: Arc<Pulse>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: CallerStream> Connection<S> {
     async fn serve(&mut self, requests: &Requests) -> Ending {
         loop {
             let head = match self.read_head().await {
@@ -134,12 +150,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     return if told.is_ok() { Ending::Done } else { Ending::Broken };
                 }
             };
-            self.last = None;
+            if !self.is_next_early {
+                self.unconfirmed.clear();
+            }
             let mut body = Body::of(&head, self);
-            let Some(handled) = requests.answer(&head, &mut body).await else { return Ending::Over };
+            let Some(handled) = requests.answer(&head, &mut body).await else { return Ending::Broken };
             let asked = Asked { version: head.version, head: head.method == Method::HEAD };
             let is_whole = body.skip();
             let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.pulse.finishes();
+            let keeps = self.looks_ahead() && keeps;
             drop(head);
             match self.write(handled, asked, keeps).await {
                 Ok(true) => {}
@@ -150,6 +169,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
+    /// Looks at what is here of the next request; whether it may be begun.
+    ///
+    /// Who may be gone may come again with all that was not answered. Safe requests do no harm twice; what changes
+    /// something could be under way on another connection by now.
+    fn looks_ahead(&mut self) -> bool {
+        self.skip_empty_lines();
+        self.is_next_early = !self.buffer.is_empty();
+        let is_safe = || [&b"GET "[..], b"HEAD "].iter().any(|safe| self.buffer.starts_with(safe));
+        self.unconfirmed.len() < UNCONFIRMED_MAX && (!self.is_in_doubt() || is_safe())
+    }
+
+    /// Whether the caller may be gone: it ended its side, or its end would not be seen behind what it sent.
+    fn is_in_doubt(&self) -> bool {
+        self.has_ended || self.buffer.len() >= AHEAD_BYTES_MAX
+    }
+
+    /// Some clients send them behind a body (RFC 9112, 2.2).
+    fn skip_empty_lines(&mut self) {
+        while self.buffer.starts_with(b"\r\n") {
+            self.buffer.advance(2);
+        }
+    }
+
     /// The head of the next request; `None` if there is none to come.
     async fn read_head(&mut self) -> Result<Option<Head>, Unread> {
         // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
@@ -157,8 +199,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let (mut searched, mut judged) = (0, 0);
         poll_fn(|cx| {
             loop {
-                while searched == 0 && self.buffer.starts_with(b"\r\n") {
-                    self.buffer.advance(2);
+                if searched == 0 {
+                    self.skip_empty_lines();
                 }
                 if !self.buffer.is_empty() {
                     self.pulse.received(false);
@@ -206,7 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             self.buffer.reserve(room);
             self.has_grown |= self.buffer.capacity() > 2 * READ_BYTES;
         }
-        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx).map(or_end)
+        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx).map(or_end));
+        self.has_ended |= matches!(read, Ok(0));
+        Poll::Ready(read)
     }
 
     /// Gives the memory of a long request back.
@@ -230,7 +274,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Reply::Whole(_) => {}
             long @ Reply::Stream(_) => stream = Some(std::mem::replace(long, Reply::Whole(Bytes::new()))),
         }
-        (self.last, self.is_written) = (Some(handled).filter(|_| stream.is_none()), false);
+        self.is_written = false;
+        if stream.is_none() && handled.matters_if_lost() {
+            self.unconfirmed.push(handled);
+        }
+        // Where the end of the connection is all that tells the end of an answer, nothing else may look like it: whatever
+        // drops the stream before that resets the connection.
+        if length == Length::Close {
+            self.stream.close_by(Closing::ByReset);
+        }
         self.write_all(&bytes).await?;
         if let Some(mut stream) = stream.filter(|_| !no_body) {
             loop {
@@ -247,6 +299,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if length == Length::Chunks {
                 self.write_all(&encode::chunk(&[])).await?;
             }
+        }
+        if length == Length::Close {
+            self.stream.close_by(Closing::Orderly);
         }
         self.is_written = true;
         Ok(keeps)

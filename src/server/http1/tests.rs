@@ -57,7 +57,9 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         stream: ours,
         buffer: BytesMut::new(),
         has_grown: false,
-        last: None,
+        has_ended: false,
+        unconfirmed: SmallVec::new(),
+        is_next_early: false,
         is_written: false,
         pulse,
     };

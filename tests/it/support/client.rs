@@ -191,6 +191,10 @@ impl<S: Read + Write> Connection<S> {
         &self.stream
     }
 
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("the gateway reads");
     }
@@ -315,14 +319,18 @@ impl<S: Read + Write> Connection<S> {
     }
 
     fn read_more(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer)? {
+        match self.try_read()? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            length => {
-                self.unread.extend_from_slice(&buffer[..length]);
-                Ok(())
-            }
+            _ => Ok(()),
         }
+    }
+
+    /// Reads once, and tells how many bytes came; none: the end.
+    pub(crate) fn try_read(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 16 * 1024];
+        let length = self.stream.read(&mut buffer)?;
+        self.unread.extend_from_slice(&buffer[..length]);
+        Ok(length)
     }
 }
 

@@ -176,6 +176,16 @@ impl Tls {
     }
 }
 
+impl Connection<StreamOwned<ClientConnection, TcpStream>> {
+    /// Ends our side as TLS has it; theirs can still be read.
+    pub(crate) fn end_tls(&mut self) {
+        let stream = self.stream_mut();
+        stream.conn.send_close_notify();
+        stream.flush().expect("the gateway reads");
+        stream.sock.shutdown(std::net::Shutdown::Write).expect("an open connection");
+    }
+}
+
 /// One exchange over HTTP/2: status, headers and body.
 pub(crate) fn h2_get(
     client: &Arc<ClientConfig>,

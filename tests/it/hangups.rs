@@ -1,0 +1,203 @@
+//! Callers that end: all of their connection, or their side of it alone. Bytes that wait behind a request are nobody
+//! who waits for its answer.
+//!
+//! One worker serves here: it learns of an end before it reads what was sent after that on another connection.
+
+use jpush_gateway::sandbox::Windows;
+
+use crate::support::{
+    Authority, Config, Connection, Folder, Gateway, PUSH, Request, Simulator, Stub, Tokens, json_answer,
+    tls_connect, wait_until,
+};
+
+fn push() -> Request {
+    Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
+}
+
+fn tags() -> Request {
+    Request::get("/v3/tags").bearer(Tokens::ORDERS)
+}
+
+/// Answers each request late with its number.
+fn late() -> Stub {
+    let number = std::sync::atomic::AtomicUsize::new(0);
+    Stub::start(move |talk| {
+        while talk.read_request().is_some() {
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+            std::thread::sleep(std::time::Duration::from_millis(400));
+            talk.write(json_answer("200 OK", &format!(r#"{{"msg_id":"{number}"}}"#)));
+        }
+    })
+}
+
+fn pushes(vendor: &Stub) -> usize {
+    vendor.requests().iter().filter(|request| request.line.starts_with("POST")).count()
+}
+
+/// What can stand behind a whole request when its caller leaves.
+fn behind() -> Vec<(&'static str, Vec<u8>)> {
+    let half = push().bytes();
+    vec![
+        ("nothing", Vec::new()),
+        ("an empty line", b"\r\n".to_vec()),
+        ("half a line end", b"\r".to_vec()),
+        ("a probe", Request::get("/").bytes()),
+        ("a request", tags().bytes()),
+        ("half a push", half[..half.len() - 5].to_vec()),
+        ("more than is read ahead", tags().bytes().repeat(200)),
+    ]
+}
+
+type End = fn(Connection);
+
+const ENDS: [(&str, End); 2] = [("closes", drop::<Connection>), ("resets", Connection::reset)];
+
+#[test]
+fn a_caller_that_leaves_and_comes_again_pushes_once() {
+    for (what, behind) in behind() {
+        for (how, end) in ENDS {
+            let vendor = late();
+            let gateway = Gateway::start(&Config::new(&vendor.url()));
+            let mut connection = gateway.connect();
+            connection.send([push().bytes(), behind.clone()].concat());
+            vendor.wait_for_requests(1);
+            end(connection);
+            let answer = gateway.call(&push());
+            assert_eq!(answer.json()["msg_id"], "1", "{how} with {what} behind it");
+            assert_eq!(pushes(&vendor), 1, "{how} with {what} behind it");
+        }
+    }
+}
+
+#[test]
+fn a_caller_that_leaves_the_queue_is_not_served_later() {
+    for (what, behind) in behind() {
+        for (how, end) in ENDS {
+            let vendor = Simulator::with("device: { limit: 1, window: 2s }", Windows::Sliding);
+            let mut config = Config::new(&vendor.url());
+            config.budgets = "device: { limit: 1, window: 2s }".into();
+            let gateway = Gateway::start(&config);
+            assert_eq!(gateway.call(&tags()).status, 200);
+            let mut leaving = gateway.connect();
+            let waits = Request::get("/v3/aliases/gone").bearer(Tokens::ORDERS).header("Prefer", "wait=10");
+            leaving.send([waits.bytes(), behind.clone()].concat());
+            let waiting =
+                "jpush_gateway_budget_waiting{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
+            if behind.len() < 8_000 {
+                wait_until("it waits", || gateway.metric(waiting) > 0.5);
+            }
+            end(leaving);
+            wait_until("nobody waits", || gateway.metric(waiting) < 0.5);
+            let next = gateway.call(&tags().header("Prefer", "wait=10"));
+            assert_eq!(next.status, 200, "{how} with {what} behind it");
+            let journal = vendor.journal();
+            let gone = journal.iter().any(|line| line["path"] == "/v3/aliases/gone");
+            assert!(!gone, "{how} with {what} behind it: {journal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_caller_that_ends_its_side_gets_its_answer() {
+    let vendor = late();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    for (number, request) in [push(), push().body(PUSH.replace("anna", "boris")), tags()].iter().enumerate() {
+        let mut connection = gateway.connect();
+        connection.send(request.bytes());
+        connection.finish_writing();
+        let answer = connection.read_answer();
+        assert_eq!(answer.json()["msg_id"], (number + 1).to_string().as_str());
+        assert_eq!(answer.header("Connection"), Some("close"), "there is nothing more to come");
+        assert!(connection.ends());
+    }
+    assert_eq!(vendor.requests().len(), 3);
+    // Ours are answered no less.
+    for (request, status) in [(Request::get("/"), 200), (Request::get("/v3/nothing"), 401)] {
+        let mut connection = gateway.connect();
+        connection.send(request.bytes());
+        connection.finish_writing();
+        assert_eq!(connection.read_answer().status, status);
+    }
+}
+
+/// Safe requests can do no harm if their caller is gone; a push behind an end may be under way elsewhere by now.
+#[test]
+fn behind_an_end_only_safe_requests_are_begun() {
+    let vendor = late();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let mut connection = gateway.connect();
+    let other = push().body(PUSH.replace("anna", "boris")).bytes();
+    connection.send([push().bytes(), b"\r\n".to_vec(), tags().bytes(), other, tags().bytes()].concat());
+    connection.finish_writing();
+    let first = connection.read_answer();
+    assert_eq!((first.json()["msg_id"].as_str(), first.header("Connection")), (Some("1"), None));
+    let second = connection.read_answer();
+    assert_eq!((second.json()["msg_id"].as_str(), second.header("Connection")), (Some("2"), Some("close")));
+    assert!(connection.ends());
+    assert_eq!(vendor.requests().len(), 2);
+}
+
+#[test]
+fn a_side_is_ended_over_tls_as_well() {
+    let (authority, folder, vendor) = (Authority::new(), Folder::new(), late());
+    let (certificate, key) = authority.sign(&["localhost"]);
+    folder.write("a.crt", &certificate);
+    folder.write("a.key", key);
+    let mut config = Config::new(&vendor.url());
+    config.listeners =
+        "{ address: \"127.0.0.1:0\", tls: { certificates: [ { certificate: a.crt, private_key: a.key } ] } }"
+            .into();
+    let gateway = Gateway::start_in(folder, &config);
+    let client = authority.client(&[]);
+    let mut tls = tls_connect(&client, gateway.listeners[0], "localhost").expect("a handshake").connection;
+    tls.send(push().bytes());
+    tls.end_tls();
+    assert_eq!(tls.read_answer().json()["msg_id"], "1");
+    // One that leaves is known when it comes again.
+    let again = Request::post("/v3/push", &PUSH.replace("anna", "boris")).bearer(Tokens::ORDERS);
+    let mut tls = tls_connect(&client, gateway.listeners[0], "localhost").expect("a handshake").connection;
+    tls.send([again.bytes(), b"\r\n".to_vec()].concat());
+    vendor.wait_for_requests(2);
+    drop(tls);
+    let mut tls = tls_connect(&client, gateway.listeners[0], "localhost").expect("a handshake").connection;
+    assert_eq!(tls.call(&again).json()["msg_id"], "2");
+    assert_eq!(pushes(&vendor), 2);
+}
+
+/// It cannot be told from one that left, so it does not wait: it is answered at once.
+#[test]
+fn a_caller_that_waits_and_ends_its_side_is_refused_at_once() {
+    let vendor = Simulator::with("device: { limit: 1, window: 20s }", Windows::Sliding);
+    let mut config = Config::new(&vendor.url());
+    config.budgets = "device: { limit: 1, window: 20s }".into();
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.call(&tags()).status, 200);
+    let mut connection = gateway.connect();
+    connection.send(tags().header("Prefer", "wait=22").bytes());
+    connection.finish_writing();
+    let answer = connection.read_answer();
+    answer.assert_refused(429, "budget-exhausted", 2002);
+    assert!(answer.number("Retry-After") > 0);
+    assert!(connection.ends());
+}
+
+/// What was sent before an answer could be read tells nothing about whether that arrived.
+#[test]
+fn a_request_that_was_there_before_the_answer_does_not_confirm_it() {
+    let number = std::sync::atomic::AtomicUsize::new(0);
+    let vendor = Stub::start(move |talk| {
+        while talk.read_request().is_some() {
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+            talk.write(json_answer("200 OK", &format!(r#"{{"msg_id":"{number}"}}"#)));
+        }
+    });
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let mut connection = gateway.connect();
+    let answers = [push().bytes(), Request::get("/").bytes()].concat();
+    connection.send(answers);
+    wait_until("both are answered", || gateway.lines().len() >= 2);
+    connection.reset();
+    wait_until("the gateway notices", || gateway.metric("jpush_gateway_connections") < 0.5);
+    assert_eq!(gateway.call(&push()).json()["msg_id"], "1");
+    assert_eq!(pushes(&vendor), 1);
+}
