@@ -148,6 +148,16 @@ fn push(token: Option<&str>) -> Vec<u8> {
     block
 }
 
+/// The header block of a `DELETE` with a credential, its path written in whatever way.
+fn delete(path: &[u8]) -> Vec<u8> {
+    let credential = field(&[0x0f, 0x08], &format!("Bearer {}", Tokens::ORDERS));
+    [&field(&[0x02], "DELETE"), &[0x87][..], &field(&[0x01], "localhost"), path, &credential].concat()
+}
+
+/// `:status: 400`, and `:status: 200`.
+const BAD: u8 = 0x8c;
+const GOOD: u8 = 0x88;
+
 /// The numbers of a client's streams.
 fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|index| 2 * index + 1)
@@ -251,4 +261,87 @@ fn heads_that_are_too_large() {
     let larger = scene.call(&[("x-filler", &"x".repeat(60 * 1024))]);
     assert_eq!((larger.status().as_u16(), larger.headers().get("x-jpush-gateway-reason")), (431, None));
     scene.assert_unharmed();
+}
+
+/// The parser of HTTP/2 cuts a fragment off before anybody sees the path; another object would be deleted.
+#[test]
+fn a_fragment_is_never_cut_off() {
+    let scene = start("");
+    // `/v3/tags/vip#2` in the Huffman code.
+    let huffman = [0x63, 0xbb, 0x2c, 0x24, 0x73, 0x21, 0x8e, 0xe6, 0xaf, 0xfe, 0x85];
+    let length = 0x80 | u8::try_from(huffman.len()).expect("short");
+    let paths = [
+        field(&[0x04], "/v3/tags/vip#2"),
+        [&[0x04, length][..], &huffman].concat(),
+        // Put into the table of the connection, and taken from there by its number.
+        field(&[0x44], "/v3/tags/vip#3"),
+        vec![0xbe],
+        // Its name written out, and in the table.
+        [&[0x40, 5][..], b":path", &[14], b"/v3/tags/vip#4"].concat(),
+        field(&[0x0f, 0x2f], "/v3/tags/vip?x#y"),
+        field(&[0x04], "/v3/tags/#"),
+        field(&[0x04], "#/v3/tags/vip"),
+    ];
+    let mut peer = scene.open();
+    for (path, stream) in paths.iter().zip(streams(100)) {
+        // A block is decoded from its pieces together.
+        let block = delete(path);
+        let (first, rest) = block.split_at(block.len() / 2);
+        peer.0.send(
+            [frame(HEADERS, END_STREAM, stream, first), frame(CONTINUATION, END_HEADERS, stream, rest)]
+                .concat(),
+        );
+        let answer = peer.next_of(HEADERS, stream).payload;
+        assert_eq!(answer[0], BAD, "{}: {answer:x?}", String::from_utf8_lossy(path));
+    }
+    assert!(scene.vendor.requests().is_empty());
+    // The connection goes on, and other targets are as good as before.
+    let stream = 2 * u32::try_from(paths.len()).expect("few") + 1;
+    let block = delete(&field(&[0x04], "/v3/tags/other"));
+    peer.0.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block));
+    assert_eq!(peer.next_of(HEADERS, stream).payload[0], GOOD);
+    assert_eq!(scene.vendor.only().line, "DELETE /v3/tags/other HTTP/1.1");
+}
+
+#[test]
+fn raw_utf_8_is_read_as_over_http_1() {
+    let scene = start("");
+    let mut peer = scene.open();
+    for (path, stream, status) in
+        [("/v3/tags/安", 1, GOOD), ("/v3/tags/..;", 3, BAD), ("/v3/tags/%0d", 5, BAD)]
+    {
+        let block = delete(&field(&[0x04], path));
+        peer.0.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block));
+        assert_eq!(peer.next_of(HEADERS, stream).payload[0], status, "{path}");
+    }
+    assert_eq!(scene.vendor.only().line, "DELETE /v3/tags/%E5%AE%89 HTTP/1.1");
+}
+
+#[test]
+fn hosts_and_authorities() {
+    let scene = start("");
+    let rows: [(Option<&str>, &[&str], u8); 11] = [
+        (Some("localhost"), &[], GOOD),
+        (Some("localhost"), &["LocalHost"], GOOD),
+        (None, &["localhost:443"], GOOD),
+        (None, &[], BAD),
+        (Some("localhost"), &["localhost:443"], BAD),
+        (Some("localhost"), &["elsewhere"], BAD),
+        (Some("localhost"), &["localhost", "localhost"], BAD),
+        (None, &["localhost", "elsewhere"], BAD),
+        (None, &["a b"], BAD),
+        (None, &["a@b"], BAD),
+        (Some("a@b"), &[], BAD),
+    ];
+    let mut peer = scene.open();
+    for ((authority, hosts, status), stream) in rows.into_iter().zip(streams(100)) {
+        let mut block = vec![0x82, 0x87];
+        block.extend(authority.iter().flat_map(|authority| field(&[0x01], authority)));
+        block.extend(field(&[0x04], "/v3/tags"));
+        block.extend(hosts.iter().flat_map(|host| field(&[0x0f, 0x17], host)));
+        block.extend(field(&[0x0f, 0x08], &format!("Bearer {}", Tokens::ORDERS)));
+        peer.0.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block));
+        assert_eq!(peer.next_of(HEADERS, stream).payload[0], status, "{authority:?} {hosts:?}");
+    }
+    assert_eq!(scene.vendor.requests().len(), 3);
 }

@@ -1,5 +1,8 @@
 //! HTTP/2 with a caller, which is hyper's: streams, flow control and their limits.
 
+mod fragments;
+mod huffman;
+
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -8,11 +11,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use hyper::body::{Body, Incoming};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use fragments::{Fragments, Reader};
 
 use super::connection::{Requests, obey};
 use super::pulse::{Order, Pulse};
@@ -20,9 +24,11 @@ use super::pulse::{Order, Pulse};
 use crate::edge::HEADER_BYTES_MAX;
 use crate::intake::{Cut, Gone, Source};
 use crate::request::Head;
+use crate::target::Target;
 
 /// As for HTTP/1: the pseudo-fields have room beside the header section.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
+
 /// What an HTTP/2 connection may ask of us; h2 and hyper say of their own defaults that these may change.
 mod http2_limits {
     /// Requests at once. One more is `REFUSED_STREAM`.
@@ -44,6 +50,7 @@ mod http2_limits {
     /// Bytes of an answer that wait for a caller that does not read, for each stream.
     pub(super) const SEND_BYTES: usize = 64 * 1024;
 }
+
 /// The body of a request over HTTP/2. hyper drops what answers a caller that is gone.
 struct Http2Body {
     incoming: Incoming,
@@ -85,14 +92,20 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let pulse = Arc::clone(&requests.pulse);
-    let io = Observed { io: TokioIo::new(stream), pulse: Arc::clone(&pulse) };
+    let fragments = Arc::new(Fragments::default());
+    let (reader, seen) = (Reader::new(), Arc::clone(&fragments));
+    let io = TokioIo::new(Observed { stream, pulse: Arc::clone(&pulse), reader, fragments: seen });
     let requests = Arc::new(requests);
     let service = service_fn(move |request: Request<Incoming>| {
-        let requests = Arc::clone(&requests);
+        let (requests, fragments) = (Arc::clone(&requests), Arc::clone(&fragments));
         async move {
             let (parts, incoming) = request.into_parts();
+            let mut head = Head::from(parts);
+            if let Some(sent) = fragments.sent_as(head.target.path_and_query()) {
+                head.target = Target::of_parts(head.target.authority(), &sent);
+            }
             let mut body = Http2Body { incoming, rest: Bytes::new() };
-            let answer = requests.answer(&Head::from(parts), &mut body).await.ok_or(CallerGone)?.answer;
+            let answer = requests.answer(&head, &mut body).await.ok_or(CallerGone)?.answer;
             let mut response = http::Response::new(answer.body);
             *response.status_mut() = answer.status;
             *response.headers_mut() = HeaderMap::from(&answer.fields);
@@ -132,37 +145,42 @@ where
 #[error("the caller is gone")]
 struct CallerGone;
 
-/// A stream that tells its pulse when bytes move.
+/// A stream that tells its pulse when bytes move, and whose bytes are read before the parser has them.
 struct Observed<S> {
-    io: TokioIo<S>,
+    stream: S,
     pulse: Arc<Pulse>,
+    reader: Reader,
+    fragments: Arc<Fragments>,
 }
 
-impl<S: AsyncRead + Unpin> Read for Observed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        cursor: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let outcome = ready!(Pin::new(&mut self.io).poll_read(cx, cursor));
+        let before = buffer.filled().len();
+        let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         self.pulse.received(true);
+        let Self { reader, fragments, .. } = &mut *self;
+        reader.read(&buffer.filled()[before..], fragments);
         Poll::Ready(outcome)
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Observed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        let outcome = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.pulse.sent();
         Poll::Ready(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -170,12 +188,12 @@ impl<S: AsyncWrite + Unpin> Write for Observed<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
+        let outcome = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
         self.pulse.sent();
         Poll::Ready(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }

@@ -1,0 +1,229 @@
+//! Fragments in the targets of HTTP/2: seen before the parser cuts them off.
+//!
+//! h2 gives a `:path` to a library that drops `#` and all that follows without a word, so another object would be acted
+//! on than was named. Nothing above h2 can see it. So every literal that can be a `:path` is looked at on its way
+//! there. What a path is cut to is remembered for the connection, with what it was: any request for that is judged by
+//! what was sent. No table of HPACK is kept for it: what the parser has there came as a literal before.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::http2_limits::FRAME_BYTES;
+use super::huffman;
+
+/// Bytes that a connection begins with, before its first frame.
+const PREFACE_BYTES: usize = 24;
+/// Length of what stands before each frame.
+const FRAME_HEAD_BYTES: usize = 9;
+/// Longest header block that is read along; the parser closes the connection before that.
+const BLOCK_BYTES_MAX: usize = 8 * FRAME_BYTES as usize;
+/// Paths that are remembered for one connection. Honest callers send none.
+const CUT_MAX: usize = 64;
+/// Buffers up to this length are kept between two heads.
+const KEPT_BYTES: usize = 4 * 1024;
+
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
+
+/// Names of the static table that mean `:path`, and the last one there is.
+const PATH_NAMES: [usize; 2] = [4, 5];
+const STATIC_NAMES: usize = 61;
+
+/// The paths of one connection that had fragments.
+#[derive(Default)]
+pub(super) struct Fragments {
+    any: AtomicBool,
+    cut: Mutex<Cut>,
+}
+
+#[derive(Default)]
+struct Cut {
+    paths: HashMap<Box<str>, Box<str>>,
+    /// There were too many, or bytes that this does not read: every path may be one.
+    is_lost: bool,
+}
+
+impl Fragments {
+    /// What was sent as the path that now reads so, if that had a fragment.
+    pub(super) fn sent_as(&self, path: &str) -> Option<Box<str>> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        if cut.is_lost { Some("#".into()) } else { cut.paths.get(path).cloned() }
+    }
+
+    fn add(&self, path: &str) {
+        let Some((rest, _)) = path.split_once('#') else { return };
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.is_lost |= cut.paths.len() >= CUT_MAX;
+        if !cut.is_lost {
+            // The library's name for an empty path is a slash.
+            let rest = if rest.is_empty() { "/" } else { rest };
+            cut.paths.insert(rest.into(), path.into());
+        }
+        drop(cut);
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn lose(&self) {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner).is_lost = true;
+        self.any.store(true, Ordering::Release);
+    }
+}
+
+/// Reads along with one connection, from its first byte.
+pub(super) struct Reader {
+    /// Bytes to be passed over.
+    skip: usize,
+    /// A frame with header fields, as far as it is here; of others their heads.
+    frame: Vec<u8>,
+    /// The header fields of one head so far.
+    block: Vec<u8>,
+    is_lost: bool,
+}
+
+/// Bytes that are not read here. The parser closes the connection for them, or should.
+struct Unread;
+
+impl Reader {
+    pub(super) fn new() -> Self {
+        Self { skip: PREFACE_BYTES, frame: Vec::new(), block: Vec::new(), is_lost: false }
+    }
+
+    /// Reads the next bytes, before the parser has them.
+    pub(super) fn read(&mut self, bytes: &[u8], fragments: &Fragments) {
+        if !self.is_lost && self.follow(bytes, fragments).is_err() {
+            self.is_lost = true;
+            fragments.lose();
+        }
+    }
+
+    fn follow(&mut self, mut bytes: &[u8], fragments: &Fragments) -> Result<(), Unread> {
+        loop {
+            let passed = self.skip.min(bytes.len());
+            (self.skip, bytes) = (self.skip - passed, &bytes[passed..]);
+            let missing = self.frame_bytes() - self.frame.len();
+            let (next, rest) = bytes.split_at(missing.min(bytes.len()));
+            self.frame.extend_from_slice(next);
+            bytes = rest;
+            if self.frame.len() < FRAME_HEAD_BYTES {
+                return Ok(());
+            }
+            let (kind, length) = (self.frame[3], self.frame_bytes() - FRAME_HEAD_BYTES);
+            if kind != HEADERS && kind != CONTINUATION {
+                self.skip = length;
+                self.frame.clear();
+            } else if length > FRAME_BYTES as usize {
+                return Err(Unread);
+            } else if self.frame.len() == self.frame_bytes() {
+                self.end_frame(fragments)?;
+            } else if bytes.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Length of the frame that is here, or of its head as long as that is not.
+    fn frame_bytes(&self) -> usize {
+        match self.frame[..] {
+            [high, middle, low, _, _, _, _, _, _, ..] => {
+                FRAME_HEAD_BYTES + (usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low))
+            }
+            _ => FRAME_HEAD_BYTES,
+        }
+    }
+
+    fn end_frame(&mut self, fragments: &Fragments) -> Result<(), Unread> {
+        let (kind, flags) = (self.frame[3], self.frame[4]);
+        let mut payload = &self.frame[FRAME_HEAD_BYTES..];
+        if kind == HEADERS && flags & PADDED != 0 {
+            let (padding, rest) = payload.split_first().ok_or(Unread)?;
+            payload = &rest[..rest.len().checked_sub(usize::from(*padding)).ok_or(Unread)?];
+        }
+        if kind == HEADERS && flags & PRIORITY != 0 {
+            payload = payload.get(5..).ok_or(Unread)?;
+        }
+        self.block.extend_from_slice(payload);
+        if self.block.len() > BLOCK_BYTES_MAX {
+            return Err(Unread);
+        }
+        if flags & END_HEADERS != 0 {
+            read_block(&self.block, fragments)?;
+            self.block.clear();
+        }
+        self.frame.clear();
+        self.block.shrink_to(KEPT_BYTES);
+        self.frame.shrink_to(KEPT_BYTES);
+        Ok(())
+    }
+}
+
+/// Looks at every literal that can be a path (RFC 7541, 6).
+fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), Unread> {
+    while let Some(first) = block.first() {
+        // How many bits of the first byte belong to the number in it, and whether a text follows.
+        let (bits, is_literal) = match first {
+            0x80.. => (7, false),
+            0x40.. => (6, true),
+            0x20.. => (5, false),
+            _ => (4, true),
+        };
+        let name = take_number(&mut block, bits)?;
+        if !is_literal {
+            continue;
+        }
+        if name == 0 {
+            take_text(&mut block)?;
+        }
+        let (value, is_coded) = take_text(&mut block)?;
+        // Names of the connection's own table, and those that are written out, may be any.
+        if PATH_NAMES.contains(&name) || name == 0 || name > STATIC_NAMES {
+            let value = if is_coded { huffman::decode(value) } else { Some(value.to_vec()) };
+            if let Some(path) = value.and_then(|value| String::from_utf8(value).ok())
+                && path.starts_with(['/', '?', '#'])
+            {
+                fragments.add(&path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes a number whose first bits stand at the end of a byte (RFC 7541, 5.1).
+fn take_number(block: &mut &[u8], bits: u32) -> Result<usize, Unread> {
+    let mut next = || {
+        let (byte, rest) = block.split_first()?;
+        *block = rest;
+        Some(usize::from(*byte))
+    };
+    let most = (1 << bits) - 1;
+    let mut number = next().ok_or(Unread)? & most;
+    if number < most {
+        return Ok(number);
+    }
+    for shift in [0, 7, 14, 21] {
+        let byte = next().ok_or(Unread)?;
+        number += (byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(Unread)
+}
+
+/// Takes a text, and tells whether it is in the Huffman code (RFC 7541, 5.2).
+fn take_text<'b>(block: &mut &'b [u8]) -> Result<(&'b [u8], bool), Unread> {
+    let is_coded = block.first().is_some_and(|first| first & 0x80 != 0);
+    let length = take_number(block, 7)?;
+    let (text, rest) = block.split_at_checked(length).ok_or(Unread)?;
+    *block = rest;
+    Ok((text, is_coded))
+}
+
+#[cfg(test)]
+mod tests;
