@@ -36,7 +36,7 @@ impl Target {
     }
 
     fn new(text: &str, path_start: usize, authority: Option<&str>) -> Self {
-        let path_and_query = text[path_start..].as_bytes();
+        let path_and_query = &text.as_bytes()[path_start..];
         let path_length = memchr::memchr(b'?', path_and_query).unwrap_or(path_and_query.len());
         Self {
             text: text.into(),

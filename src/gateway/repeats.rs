@@ -98,7 +98,7 @@ impl Worker {
         }
         if let Some(key) = idempotency_key(head)? {
             // Boxed, like all that few calls need.
-            return Box::pin(self.under_key(key, grant, payload, deadlines)).await;
+            return Box::pin(self.under_key(key, admitted, payload, deadlines)).await;
         }
         let known_by_cid = operation.knows_cid() && payload.facts().has_cid;
         if known_by_cid || grant.tenant().repeats.resend_guard.is_zero() {
@@ -122,10 +122,11 @@ impl Worker {
     async fn under_key(
         &self,
         key: Digest,
-        grant: &Grant,
+        admitted: &Admitted<'_>,
         payload: &Payload,
         deadlines: &mut Deadlines,
     ) -> Result<Before, Refusal> {
+        let Admitted { grant, presence, .. } = admitted;
         let call = Digest::of(&parts_of(grant, payload));
         loop {
             let ending = match self.setup.recall.keys.claim(grant.caller().number, key, call) {
@@ -133,7 +134,8 @@ impl Worker {
                 Claim::First(turn) if turn.cid().is_some_and(|cid| !cid.is_of(grant.app_key())) => {
                     return Err(Refusal::VendorInterrupted);
                 }
-                Claim::First(turn) if time_for_another(deadlines) => {
+                // Who waited and may be gone is not served later.
+                Claim::First(turn) if time_for_another(deadlines) && !presence.is_doubted() => {
                     return Ok(Before::First(Mark::Key(turn)));
                 }
                 Claim::First(_) => {

@@ -157,7 +157,7 @@ proptest! {
             prop_assert!(path == "/" || (!path.contains("//") && !path.ends_with('/')));
             let decoded = percent_decoded(path);
             prop_assert!(path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'), "{path}");
-            prop_assert_eq!(decoded.iter().filter(|byte| **byte == b'/').count(), path.matches('/').count());
+            prop_assert_eq!(decoded.split(|byte| *byte == b'/').count(), path.split('/').count());
             prop_assert!(!decoded.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\'), "{path}");
             for segment in decoded.split(|byte| *byte == b'/') {
                 let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();

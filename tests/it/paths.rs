@@ -102,7 +102,7 @@ fn a_fragment_is_never_cut_off() {
     assert!(vendor.requests().is_empty());
 }
 
-/// HAProxy's health check, and whoever else still asks as in 1996.
+/// The health check of `HAProxy`, and whoever else still asks as in 1996.
 #[test]
 fn probes_of_http_1_0_need_no_host() {
     let vendor = Stub::good();

@@ -10,6 +10,7 @@
 
 mod body;
 mod encode;
+mod unconfirmed;
 
 use std::future::poll_fn;
 use std::io;
@@ -21,11 +22,11 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Version};
 use http_body::Body as _;
-use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use body::Body;
 use encode::Length;
+use unconfirmed::Unconfirmed;
 
 use super::connection::{Requests, obey};
 use super::pulse::{Order, Pulse};
@@ -43,8 +44,6 @@ const READ_BYTES: usize = 4 * 1024;
 
 /// Bytes of later requests that are read while one is answered, to see whether its caller goes away.
 const AHEAD_BYTES_MAX: usize = 8 * 1024;
-/// Answers that no later request has confirmed yet, on one connection; who asks for more at once is asked to come again.
-const UNCONFIRMED_MAX: usize = 16;
 
 /// After our last byte, what a caller still sends is read and dropped this long, so that no reset overtakes an answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -85,9 +84,7 @@ where
         buffer: BytesMut::new(),
         has_grown: false,
         has_ended: false,
-        unconfirmed: SmallVec::new(),
-        is_next_early: false,
-        is_written: false,
+        unconfirmed: Unconfirmed::default(),
         pulse: Arc::clone(&pulse),
     };
     let ended = {
@@ -111,10 +108,10 @@ where
     let is_broken = match ended {
         Ending::Done => Box::pin(linger(connection.stream)).await.is_err(),
         Ending::Broken => true,
-        Ending::Over => !connection.is_written,
+        Ending::Over => !connection.unconfirmed.is_written(),
     };
     if is_broken {
-        connection.unconfirmed.into_iter().for_each(Handled::lost);
+        connection.unconfirmed.lost();
     }
 }
 
@@ -127,12 +124,7 @@ struct Connection<S> {
     has_grown: bool,
     /// Their side has ended: they may be gone, or read on.
     has_ended: bool,
-    /// Short answers that may matter if they did not arrive. A request that was sent behind them tells that they did.
-    unconfirmed: SmallVec<[Handled; 1]>,
-    /// The next request, or its beginning, was here before the last answer was.
-    is_next_early: bool,
-    /// The kernel has all of the last answer.
-    is_written: bool,
+    unconfirmed: Unconfirmed,
     pulse: Arc<Pulse>,
 }
 
@@ -150,9 +142,7 @@ impl<S: CallerStream> Connection<S> {
                     return if told.is_ok() { Ending::Done } else { Ending::Broken };
                 }
             };
-            if !self.is_next_early {
-                self.unconfirmed.clear();
-            }
+            self.unconfirmed.request_came();
             let mut body = Body::of(&head, self);
             let Some(handled) = requests.answer(&head, &mut body).await else { return Ending::Broken };
             let asked = Asked { version: head.version, head: head.method == Method::HEAD };
@@ -175,9 +165,9 @@ impl<S: CallerStream> Connection<S> {
     /// something could be under way on another connection by now.
     fn looks_ahead(&mut self) -> bool {
         self.skip_empty_lines();
-        self.is_next_early = !self.buffer.is_empty();
+        self.unconfirmed.next_is_early(!self.buffer.is_empty());
         let is_safe = || [&b"GET "[..], b"HEAD "].iter().any(|safe| self.buffer.starts_with(safe));
-        self.unconfirmed.len() < UNCONFIRMED_MAX && (!self.is_in_doubt() || is_safe())
+        !self.unconfirmed.is_full() && (!self.is_in_doubt() || is_safe())
     }
 
     /// Whether the caller may be gone: it ended its side, or its end would not be seen behind what it sent.
@@ -274,10 +264,7 @@ impl<S: CallerStream> Connection<S> {
             Reply::Whole(_) => {}
             long @ Reply::Stream(_) => stream = Some(std::mem::replace(long, Reply::Whole(Bytes::new()))),
         }
-        self.is_written = false;
-        if stream.is_none() && handled.matters_if_lost() {
-            self.unconfirmed.push(handled);
-        }
+        self.unconfirmed.begin(Some(handled).filter(|_| stream.is_none()));
         // Where the end of the connection is all that tells the end of an answer, nothing else may look like it: whatever
         // drops the stream before that resets the connection.
         if length == Length::Close {
@@ -303,7 +290,7 @@ impl<S: CallerStream> Connection<S> {
         if length == Length::Close {
             self.stream.close_by(Closing::Orderly);
         }
-        self.is_written = true;
+        self.unconfirmed.end();
         Ok(keeps)
     }
 

@@ -58,9 +58,7 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         buffer: BytesMut::new(),
         has_grown: false,
         has_ended: false,
-        unconfirmed: SmallVec::new(),
-        is_next_early: false,
-        is_written: false,
+        unconfirmed: Unconfirmed::default(),
         pulse,
     };
     let mut seen = Vec::new();

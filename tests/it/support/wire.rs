@@ -256,8 +256,12 @@ impl Sent {
         let (line, headers) = self.head.split_once("\r\n").expect("a request has headers");
         let words: Vec<_> = line.split(' ').collect();
         let [method, target, "HTTP/1.1"] = words[..] else { panic!("no request line: {line:?}") };
+        assert!(asked_for(input).any(|asked| asked == target_parts(target)), "nobody asked for {target:?}");
+        assert!(!target.contains('#'), "{target:?}");
         let path = target.split('?').next().unwrap_or_default();
+        let sent = path;
         let path = Path::parse(path).unwrap_or_else(|bad| panic!("{target:?}: {bad}"));
+        assert_eq!(path.as_str(), sent, "what was matched is what is sent");
         let operation = operation::find(method, &path);
         let operation = operation.unwrap_or_else(|_| panic!("not in the table: {line:?}")).operation;
         for header in headers.split("\r\n") {
@@ -288,6 +292,38 @@ impl Sent {
         let scope = caller.scopes.is_none_or(|scopes| scopes.contains(&operation.scope));
         scope && shop.iter().copied().chain(market).any(is_used)
     }
+}
+
+/// A path, decoded and without slashes that say nothing, and its query, as it is written.
+type Parts = (Vec<u8>, Option<Vec<u8>>);
+
+/// Every word of the input as if it were a whole target: whatever is cut off or changed on the way is seen.
+fn asked_for(input: &[u8]) -> impl Iterator<Item = Parts> {
+    input.split(|byte| *byte == b' ').map(target_parts)
+}
+
+fn target_parts(target: impl AsRef<[u8]>) -> Parts {
+    let target = target.as_ref();
+    let scheme = target.windows(3).position(|window| window == b"://").filter(|_| target[0] != b'/');
+    let rooted = scheme.map_or(target, |at| {
+        let rest = &target[at + 3..];
+        &rest[rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len())..]
+    });
+    let mut parts = rooted.splitn(2, |byte| *byte == b'?');
+    let path = decoded(parts.next().unwrap_or_default());
+    let segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
+    (segments.collect::<Vec<_>>().join(&b'/'), parts.next().map(<[u8]>::to_vec))
+}
+
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let (mut rest, mut decoded) = (path, Vec::new());
+    while let Some((byte, tail)) = rest.split_first() {
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *byte == b'%');
+        decoded.push(escaped.unwrap_or(*byte));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    decoded
 }
 
 /// Asserts what must hold for any input.

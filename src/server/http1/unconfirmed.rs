@@ -1,0 +1,59 @@
+//! Answers on their way to a caller, until a later request tells that they arrived.
+
+use smallvec::SmallVec;
+
+use crate::gateway::Handled;
+
+/// Answers that no later request has confirmed yet, on one connection; who asks for more at once is asked to come again.
+const ANSWERS_MAX: usize = 16;
+
+/// The answers of one connection that may not have arrived.
+#[derive(Default)]
+pub(super) struct Unconfirmed {
+    /// Those that matter if they did not.
+    answers: SmallVec<[Handled; 1]>,
+    /// The next request, or its beginning, was here before the last answer was: it tells nothing.
+    is_next_early: bool,
+    /// The kernel has all of the last answer.
+    is_written: bool,
+}
+
+impl Unconfirmed {
+    /// A request came.
+    pub(super) fn request_came(&mut self) {
+        if !self.is_next_early {
+            self.answers.clear();
+        }
+    }
+
+    /// The request behind the answer that is about to be written is here already, or not.
+    pub(super) fn next_is_early(&mut self, is_early: bool) {
+        self.is_next_early = is_early;
+    }
+
+    /// Whether another answer would be one too many.
+    pub(super) fn is_full(&self) -> bool {
+        self.answers.len() >= ANSWERS_MAX
+    }
+
+    /// An answer is about to be written: its bytes, and what is to be told of it if it is a whole one.
+    pub(super) fn begin(&mut self, handled: Option<Handled>) {
+        self.is_written = false;
+        self.answers.extend(handled.filter(Handled::matters_if_lost));
+    }
+
+    /// It is written.
+    pub(super) fn end(&mut self) {
+        self.is_written = true;
+    }
+
+    /// Whether there is nothing left to be written.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_written
+    }
+
+    /// The connection broke under them.
+    pub(super) fn lost(self) {
+        self.answers.into_iter().for_each(Handled::lost);
+    }
+}
