@@ -147,7 +147,7 @@ fn run<S: Strategy>(strategy: &S, pieces: impl Fn(S::Value) -> (Vec<u8>, usize))
     let config = ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() };
     let outcome = TestRunner::new(config).run(strategy, |case| {
         let (input, piece) = pieces(case);
-        let exchange = world.exchange(input.chunks(piece));
+        let exchange = world.exchange(&input, piece);
         judge(&input, &exchange);
         calls.set(calls.get() + exchange.sent.len());
         Ok(())

@@ -114,16 +114,24 @@ impl World {
         Self { runtime, seat: Arc::new(Seat::from_pointee(worker)), load, sent, _log: log }
     }
 
-    /// Sends bytes on one connection, in pieces, and reads until nothing more happens; then the caller leaves.
-    pub(crate) fn exchange<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Exchange {
+    /// Sends bytes on one connection, in pieces of this length, and reads until nothing more happens; then the caller
+    /// leaves. One that sends pieces of an odd length ends its side together with the last one, and reads on.
+    pub(crate) fn exchange(&self, input: &[u8], piece: usize) -> Exchange {
+        let last = if piece % 2 == 0 { input.len() } else { input.len().saturating_sub(1) / piece * piece };
+        let (pieces, last) = input.split_at(last);
         self.sent.lock().expect("no panic").clear();
         let answers = self.runtime.block_on(async {
             let (mut caller, stream) = tokio::io::duplex(64 * 1024);
             let served = tokio::spawn(serve_stream(stream, Arc::clone(&self.seat)));
             let mut answers = Vec::new();
-            for piece in pieces {
+            for piece in pieces.chunks(piece) {
                 // The gateway may have closed.
                 let _ = self.until_idle(&mut answers, &mut caller, Some(piece)).await;
+            }
+            if !last.is_empty() {
+                let sent = tokio::time::timeout(Duration::from_millis(1), caller.write_all(last));
+                let _ = sent.await;
+                let _ = caller.shutdown().await;
             }
             while self.until_idle(&mut answers, &mut caller, None).await.is_some() {}
             drop(caller);
@@ -162,6 +170,7 @@ impl World {
     }
 }
 
+/// Without the resend guard, which would give an answer of one exchange again in the next.
 fn configuration(port: u16) -> config::Config {
     let url = format!("http://127.0.0.1:{port}");
     let budget = "{ limit: 4000000000, window: 1s }";
@@ -173,10 +182,12 @@ fn configuration(port: u16) -> config::Config {
          files: {{ max: 2KiB }}\n\
          tenants:\n  \
            shop:\n    \
+             resend_guard: 0s\n    \
              app: {{ key: {}, secret: {{ value: {} }} }}\n    \
              dev: {{ key: {}, secret: {{ value: {} }} }}\n    \
              group: {{ key: {}, secret: {{ value: {} }} }}\n  \
            market:\n    \
+             resend_guard: 0s\n    \
              app: {{ key: {}, secret: {{ value: {} }} }}\n\
          callers:\n",
         SHOP.0,
