@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use super::repeats::{Mark, saved};
 use super::{Answered, Handled, Worker};
 
+use crate::answer::Reply;
 use crate::detach::{Heir, Testament};
+use crate::response::Response;
 use crate::retry::{Broken, Delivery, Fingerprint, Recall};
 use crate::tenant::Grant;
 
@@ -91,13 +93,25 @@ impl Handled {
         self.loss.is_some()
     }
 
+    /// It may not arrive: its caller may be gone.
+    pub fn may_be_lost(&self) {
+        if let Some(loss) = &self.loss {
+            loss.tell(&self.answer);
+        }
+    }
+
     /// The connection broke under it. What breaks long after the answer was written did not keep it from the caller.
     pub fn lost(self) {
-        let Self { answer, loss } = self;
-        if let Some(Loss { guarded, delivery, .. }) = loss.filter(|loss| Instant::now() < loss.until)
-            && let Some(heir) = guarded.heir()
-        {
-            heir(Answered { answer, delivery });
+        if let Some(loss) = self.loss.filter(|loss| Instant::now() < loss.until) {
+            loss.tell(&self.answer);
+        }
+    }
+}
+
+impl Loss {
+    fn tell(&self, answer: &Response<Reply>) {
+        if let Some(broken) = self.guarded.0.as_ref().and_then(Guard::tell) {
+            broken.end(self.delivery, saved(answer));
         }
     }
 }

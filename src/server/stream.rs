@@ -11,6 +11,9 @@ use tokio_rustls::server::TlsStream;
 pub trait CallerStream: AsyncRead + AsyncWrite + Unpin + Send {
     /// How it is closed from now on when it is dropped.
     fn close_by(&self, closing: Closing);
+
+    /// Whether a reset came, also one behind an end, which reading does not tell.
+    fn was_reset(&self) -> bool;
 }
 
 /// What a caller sees of the end of a stream.
@@ -29,15 +32,27 @@ impl CallerStream for TcpStream {
             tracing::debug!(%error, "how a connection is closed could not be set");
         }
     }
+
+    fn was_reset(&self) -> bool {
+        matches!(self.take_error(), Ok(Some(_)))
+    }
 }
 
 impl<S: CallerStream> CallerStream for TlsStream<S> {
     fn close_by(&self, closing: Closing) {
         self.get_ref().0.close_by(closing);
     }
+
+    fn was_reset(&self) -> bool {
+        self.get_ref().0.was_reset()
+    }
 }
 
 /// In memory, for tests and fuzzers: there is no reset to be seen.
 impl CallerStream for DuplexStream {
     fn close_by(&self, _: Closing) {}
+
+    fn was_reset(&self) -> bool {
+        false
+    }
 }

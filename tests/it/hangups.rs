@@ -52,49 +52,54 @@ type End = fn(Connection);
 
 const ENDS: [(&str, End); 2] = [("closes", drop::<Connection>), ("resets", Connection::reset)];
 
+/// Every end behind everything, all at once: each has a gateway of its own.
+fn each(case: impl Fn(&str, &[u8], End) + Sync) {
+    std::thread::scope(|scope| {
+        for (what, behind) in behind() {
+            for (how, end) in ENDS {
+                let (case, behind) = (&case, behind.clone());
+                scope.spawn(move || case(&format!("{how} with {what} behind it"), &behind, end));
+            }
+        }
+    });
+}
+
 #[test]
 fn a_caller_that_leaves_and_comes_again_pushes_once() {
-    for (what, behind) in behind() {
-        for (how, end) in ENDS {
-            let vendor = late();
-            let gateway = Gateway::start(&Config::new(&vendor.url()));
-            let mut connection = gateway.connect();
-            connection.send([push().bytes(), behind.clone()].concat());
-            vendor.wait_for_requests(1);
-            end(connection);
-            let answer = gateway.call(&push());
-            assert_eq!(answer.json()["msg_id"], "1", "{how} with {what} behind it");
-            assert_eq!(pushes(&vendor), 1, "{how} with {what} behind it");
-        }
-    }
+    each(|what, behind, end| {
+        let vendor = late();
+        let gateway = Gateway::start(&Config::new(&vendor.url()));
+        let mut connection = gateway.connect();
+        connection.send([&push().bytes(), behind].concat());
+        vendor.wait_for_requests(1);
+        end(connection);
+        let answer = gateway.call(&push());
+        assert_eq!(answer.json()["msg_id"], "1", "{what}");
+        assert_eq!(pushes(&vendor), 1, "{what}");
+    });
 }
 
 #[test]
 fn a_caller_that_leaves_the_queue_is_not_served_later() {
-    for (what, behind) in behind() {
-        for (how, end) in ENDS {
-            let vendor = Simulator::with("device: { limit: 1, window: 2s }", Windows::Sliding);
-            let mut config = Config::new(&vendor.url());
-            config.budgets = "device: { limit: 1, window: 2s }".into();
-            let gateway = Gateway::start(&config);
-            assert_eq!(gateway.call(&tags()).status, 200);
-            let mut leaving = gateway.connect();
-            let waits = Request::get("/v3/aliases/gone").bearer(Tokens::ORDERS).header("Prefer", "wait=10");
-            leaving.send([waits.bytes(), behind.clone()].concat());
-            let waiting =
-                "jpush_gateway_budget_waiting{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
-            if behind.len() < 8_000 {
-                wait_until("it waits", || gateway.metric(waiting) > 0.5);
-            }
-            end(leaving);
-            wait_until("nobody waits", || gateway.metric(waiting) < 0.5);
-            let next = gateway.call(&tags().header("Prefer", "wait=10"));
-            assert_eq!(next.status, 200, "{how} with {what} behind it");
-            let journal = vendor.journal();
-            let gone = journal.iter().any(|line| line["path"] == "/v3/aliases/gone");
-            assert!(!gone, "{how} with {what} behind it: {journal:?}");
+    each(|what, behind, end| {
+        let vendor = Simulator::with("device: { limit: 1, window: 4s }", Windows::Sliding);
+        let mut config = Config::new(&vendor.url());
+        config.budgets = "device: { limit: 1, window: 4s }".into();
+        let gateway = Gateway::start(&config);
+        assert_eq!(gateway.call(&tags()).status, 200);
+        let mut leaving = gateway.connect();
+        let waits = Request::get("/v3/aliases/gone").bearer(Tokens::ORDERS).header("Prefer", "wait=10");
+        leaving.send([&waits.bytes(), behind].concat());
+        let waiting = "jpush_gateway_budget_waiting{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
+        if behind.len() < 8_000 {
+            wait_until("it waits", || gateway.metric(waiting) > 0.5);
         }
-    }
+        end(leaving);
+        wait_until("nobody waits", || gateway.metric(waiting) < 0.5);
+        assert_eq!(gateway.call(&tags().header("Prefer", "wait=10")).status, 200, "{what}");
+        let journal = vendor.journal();
+        assert!(!journal.iter().any(|line| line["path"] == "/v3/aliases/gone"), "{what}: {journal:?}");
+    });
 }
 
 #[test]

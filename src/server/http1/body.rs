@@ -1,5 +1,6 @@
 //! The body of a request on its way from the connection to where it stays.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -45,6 +46,12 @@ impl<'c, S: CallerStream> Body<'c, S> {
     pub(super) fn skip(&mut self) -> bool {
         while let Ok(Part::Data(_)) = self.framing.take(&mut self.connection.buffer) {}
         self.framing.is_done() && !self.is_endless
+    }
+
+    /// Whether the caller came into doubt since its call was answered: both can have been here when we looked.
+    pub(super) async fn has_just_ended(&mut self) -> bool {
+        let knew = self.connection.is_in_doubt();
+        poll_fn(|cx| Poll::Ready(self.poll_gone(cx))).await.is_ready() && !knew
     }
 
     /// Asks the caller for the body, if it waits for that.

@@ -106,7 +106,9 @@ where
         .await
     };
     let is_broken = match ended {
-        Ending::Done => Box::pin(linger(connection.stream)).await.is_err(),
+        Ending::Done => {
+            Box::pin(linger(&mut connection.stream)).await.is_err() || connection.stream.was_reset()
+        }
         Ending::Broken => true,
         Ending::Over => !connection.unconfirmed.is_written(),
     };
@@ -145,6 +147,9 @@ impl<S: CallerStream> Connection<S> {
             self.unconfirmed.request_came();
             let mut body = Body::of(&head, self);
             let Some(handled) = requests.answer(&head, &mut body).await else { return Ending::Broken };
+            if handled.matters_if_lost() && body.has_just_ended().await {
+                handled.may_be_lost();
+            }
             let asked = Asked { version: head.version, head: head.method == Method::HEAD };
             let is_whole = body.skip();
             let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.pulse.finishes();
@@ -320,7 +325,7 @@ enum Unread {
 
 /// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the
 /// reset could reach the caller before our answer does. Fails if the connection breaks meanwhile.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
     let drain = async {
         stream.shutdown().await?;
         or_end(tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await)

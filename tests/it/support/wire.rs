@@ -117,7 +117,8 @@ impl World {
     /// Sends bytes on one connection, in pieces of this length, and reads until nothing more happens; then the caller
     /// leaves. One that sends pieces of an odd length ends its side together with the last one, and reads on.
     pub(crate) fn exchange(&self, input: &[u8], piece: usize) -> Exchange {
-        let last = if piece % 2 == 0 { input.len() } else { input.len().saturating_sub(1) / piece * piece };
+        let last =
+            if piece.is_multiple_of(2) { input.len() } else { input.len().saturating_sub(1) / piece * piece };
         let (pieces, last) = input.split_at(last);
         self.sent.lock().expect("no panic").clear();
         let answers = self.runtime.block_on(async {
