@@ -40,7 +40,7 @@ const RATE_LIMIT: &str = "Ratelimit";
 const RATE_LIMIT_POLICY: &str = "Ratelimit-Policy";
 
 /// Names of an answer's fields that say what the gateway did, so that nobody else may: all that begin so.
-static OURS_ALONE: [&str; 3] = ["X-Jpush-Gateway-", "X-Jpush-Cid", PREFERENCE_APPLIED];
+static OURS_ALONE: [&str; 3] = ["X-Jpush-Gateway-", CID, PREFERENCE_APPLIED];
 /// Fields about the vendor's server, or for clients of its own.
 static VENDORS_ALONE: [&str; 2] = ["Server", "Set-Cookie"];
 
