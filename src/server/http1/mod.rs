@@ -107,7 +107,8 @@ where
     };
     let is_broken = match ended {
         Ending::Done => {
-            Box::pin(linger(&mut connection.stream)).await.is_err() || connection.stream.was_reset()
+            // Before anything more is written: what TLS says last is answered by a reset if nobody is there any more.
+            connection.stream.was_reset() || Box::pin(linger(&mut connection.stream)).await.is_err()
         }
         Ending::Broken => true,
         Ending::Over => !connection.unconfirmed.is_written(),
