@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import callers
+from callers import until
 from gateway import token
 from processes import BAD_VENDOR, BUDGETS, any_call, keyed, limits
 
@@ -33,11 +34,18 @@ async def bad_vendor(world):
             world.counts["vendor down"] += 1
     world.vendor.behave()
     await world.stop_callers()
+    # A host that was down is tried by one call at a time first.
+    await until("the host is reached again", lambda: reached(world, gateway))
     await world.lone(gateway, callers.tags(token("anna")), "after a bad vendor")
     await world.settle([gateway])
     config.tenants["shop"] = {}
     await gateway.reload()
     await world.full_rate([gateway], BUDGETS)
+
+
+async def reached(world, gateway):
+    answer = await world.call(gateway, callers.tags(token("anna")))
+    return answer is not None and answer.reason != "vendor-circuit-open"
 
 
 async def mixed(world):
