@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,9 +25,13 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{AuditError, AuditLog};
 use crate::telemetry::lines::LineLog;
+use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::vendor::{Pool, TlsSetupError};
+
+/// Where a drain took all of its time, the logs still have this long to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not run.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +65,13 @@ pub struct App {
     signals: Signals,
     admin: Arc<admin::State>,
     admin_listener: TcpListener,
-    // Last, so that what the workers still write is flushed after they ended.
-    _access_log: LineLog,
-    _audit_log: Option<AuditLog>,
+    access_log: LineLog,
+    audit_log: Option<AuditLog>,
 }
 
 impl App {
-    /// Starts serving. Access lines go to `sink`. Must be called on a tokio runtime, which then serves the admin pages.
-    pub fn start(source: Source, sink: impl Write + Send + 'static) -> Result<Self, RunError> {
+    /// Starts serving. Access lines go to `out`. Must be called on a tokio runtime, which then serves the admin pages.
+    pub fn start(source: Source, log: &Log, out: impl Write + Send + 'static) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
         let config = &source.config;
@@ -83,8 +87,10 @@ impl App {
             tracing::warn!("{warning}");
         }
         let load = Arc::new(Load::new(&config.limits));
-        let (metrics, recent) = (Arc::new(Metrics::new()), Arc::new(Recent::default()));
-        let access_log = LineLog::start("access-log", workers, AccessLog(sink))?;
+        let (metrics, recent) =
+            (Arc::new(Metrics::with_log(log.lost().clone())), Arc::new(Recent::default()));
+        let access_sink = AccessLog::new(out, log.lost().clone());
+        let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
         let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
         let worker = |number| {
@@ -117,6 +123,7 @@ impl App {
             budgets,
             metrics: Arc::clone(&metrics),
             audit: audit_log.as_ref().map(AuditLog::reopening),
+            level: log.level(),
         };
         let reloads = Reloads::start(source, current, parts)?;
         let admin = admin::State {
@@ -137,8 +144,8 @@ impl App {
             signals,
             admin,
             admin_listener,
-            _access_log: access_log,
-            _audit_log: audit_log,
+            access_log,
+            audit_log,
         })
     }
 
@@ -147,8 +154,10 @@ impl App {
         self.admin_listener.local_addr()
     }
 
-    /// Serves until SIGTERM or SIGINT, reloading at every SIGHUP, then drains. A second signal ends the drain.
-    pub async fn run(self) -> Result<(), RunError> {
+    /// Serves until SIGTERM or SIGINT, reloading at every SIGHUP, then drains. A second signal ends the drain. Gives the
+    /// time until which the log of the process may take to be written.
+    pub async fn run(self) -> Instant {
+        let Self { mut access_log, mut audit_log, .. } = self;
         let Signals { mut stop, hangup } = self.signals;
         let pages = tokio::spawn(admin::serve(self.admin_listener, self.admin));
         let reloading = tokio::spawn(reload_at(hangup, self.reloads.clone()));
@@ -156,6 +165,7 @@ impl App {
         tracing::info!("draining");
         self.load.start_leaving();
         let (serving, drain) = (self.serving, self.reloads.current().drain.clone());
+        let mut deadline = Instant::now() + drain.delay + drain.deadline;
         let finished = async {
             tokio::time::sleep(drain.delay).await;
             self.load.start_draining();
@@ -174,12 +184,21 @@ impl App {
         };
         tokio::select! {
             () = finished => {}
-            () = stop.signal() => tracing::warn!("a second signal: ending without waiting for what is under way"),
+            () = stop.signal() => {
+                tracing::warn!("a second signal: ending without waiting for what is under way");
+                deadline = Instant::now();
+            }
         }
         pages.abort();
         reloading.abort();
         tracing::info!("stopped");
-        Ok(())
+        // What the workers wrote to their end. Who reads a log may have stopped reading it.
+        let until = deadline.max(Instant::now() + LAST_LINES);
+        access_log.end(until);
+        if let Some(log) = &mut audit_log {
+            log.end(until);
+        }
+        until
     }
 }
 

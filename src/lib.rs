@@ -35,6 +35,7 @@ pub mod app;
 pub mod auth;
 pub mod body;
 pub mod budget;
+pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod detach;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 
-use super::{BAD, GOOD, block_on, complain, print, start_log};
+use super::{complain, print, serve_with_log};
 use crate::app::{App, RunError};
 use crate::config::{self, Config, Faults};
 use crate::reload::Source;
 use crate::sandbox::{Sandbox, Settings, Windows};
+use crate::telemetry::log::Log;
 
 /// The configuration of the demo, and of a sandbox without one.
 const CONFIG: &str = include_str!("../../config/demo.yaml");
@@ -24,7 +25,6 @@ pub(super) fn config() -> Result<Config, Faults> {
 }
 
 pub(super) fn run(listen: SocketAddr) -> ExitCode {
-    start_log();
     let mut config = match config() {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
@@ -32,23 +32,18 @@ pub(super) fn run(listen: SocketAddr) -> ExitCode {
     for listener in &mut config.listeners {
         listener.address = listen;
     }
-    match block_on(demo(config, listen)).unwrap_or_else(|error| Err(RunError::System(error))) {
-        Ok(()) => GOOD,
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(BAD)
-        }
-    }
+    let settings = config.log;
+    serve_with_log(&settings, async |log| start(config, listen, log).await)
 }
 
-async fn demo(config: Config, listen: SocketAddr) -> Result<(), RunError> {
+async fn start(config: Config, listen: SocketAddr, log: &Log) -> Result<App, RunError> {
     let vendor = TcpListener::bind(SANDBOX).await?;
     let settings = Settings::from_config(&config.tenants, None, Windows::Fixed);
     tokio::spawn(Sandbox::new(settings).serve(vendor, std::future::pending()));
     let welcome = welcome(&config, listen);
-    let app = App::start(Source::built_in(config), std::io::stdout())?;
+    let app = App::start(Source::built_in(config), log, std::io::stdout())?;
     print(&welcome);
-    app.run().await
+    Ok(app)
 }
 
 fn welcome(config: &Config, listen: SocketAddr) -> String {

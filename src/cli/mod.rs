@@ -17,7 +17,11 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::app::{App, RunError};
 use crate::body::{ImageType, UploadChannel};
+use crate::causes::Causes;
+use crate::config::LogSettings;
+use crate::telemetry::log::Log;
 
 /// An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
 ///
@@ -194,14 +198,26 @@ fn complain(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(BAD)
 }
 
-/// Sends lifecycle events and errors to stderr; `JPUSH_GATEWAY_LOG` takes other levels than `info`.
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("JPUSH_GATEWAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // A second start in one process keeps the first log.
-    let _ = log.with_ansi(false).try_init();
+/// Runs a gateway to its end, with the log of the process. A start that fails is told there.
+fn serve_with_log(
+    settings: &LogSettings,
+    start: impl AsyncFnOnce(&Log) -> Result<App, RunError>,
+) -> ExitCode {
+    let log = match Log::start(settings) {
+        Ok(log) => log,
+        Err(error) => return complain(&error),
+    };
+    let served = block_on(async { Ok(start(&log).await?.run().await) });
+    match served.unwrap_or_else(|error| Err(RunError::System(error))) {
+        Ok(until) => {
+            log.end(until);
+            GOOD
+        }
+        Err(error) => {
+            tracing::error!(error = %Causes(&error), "the gateway could not run");
+            ExitCode::from(BAD)
+        }
+    }
 }
 
 /// The runtime of the main thread: signals and admin pages. The workers have their own.

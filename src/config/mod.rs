@@ -14,6 +14,7 @@ mod limits;
 mod lines;
 mod listeners;
 mod proxy;
+mod log;
 mod reader;
 mod secrets;
 mod shared;
@@ -105,6 +106,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let files = limits::read_files(file);
     let images = limits::read_images(file);
     let audit = audit::read(file, outside.base);
+    let log = log::read(file);
     let tenants = tenants::read(file, outside, &defaults, &budgets);
     let callers = callers::read(file, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
     let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
@@ -131,6 +133,7 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
         files,
         images,
         audit,
+        log,
         tenants: tenants.tenants?,
         callers: callers?,
         warnings: Vec::new(),

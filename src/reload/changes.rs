@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::Seen;
 use crate::config::{
-    Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, SharedBudgets, Shares, Tenant, Vendor,
+    Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, LogFormat, SharedBudgets, Shares, Tenant,
+    Vendor,
 };
 use crate::secret::TokenDigest;
 
@@ -30,6 +31,7 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
         ("files", old.files != new.files),
         ("images", old.images != new.images),
         ("audit", old.audit != new.audit),
+        ("log", old.log != new.log),
     ];
     let mut changes: Vec<String> =
         sections.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed")).collect();
@@ -144,6 +146,7 @@ pub(super) struct Fixed {
     header_timeout: Duration,
     idle_timeout: Duration,
     audit: Option<Audit>,
+    log_format: LogFormat,
 }
 
 impl Fixed {
@@ -162,6 +165,7 @@ impl Fixed {
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
             audit: config.audit.clone(),
+            log_format: config.log.format,
         }
     }
 
@@ -181,6 +185,7 @@ impl Fixed {
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
             ("audit", self.audit != new.audit),
+            ("log.format", self.log_format != new.log_format),
         ])
     }
 }
@@ -220,6 +225,8 @@ callers:
         let limits = ("tenants:\n", "limits: { json_body: 2MiB, idle_timeout: 5s }\ntenants:\n");
         check(&[limits], &["limits changed"], &["limits.idle_timeout"]);
         check(&[("tenants:\n", "audit: stderr\ntenants:\n")], &["audit changed"], &["audit"]);
+        check(&[("tenants:\n", "log: json\ntenants:\n")], &["log changed"], &["log.format"]);
+        check(&[("tenants:\n", "log: { level: debug }\ntenants:\n")], &["log changed"], &[]);
         check(&[("5e987ac6", "6e987ac6")], &["tenant shop changed: app"], &[]);
         let budgets = ("0d1 } }", "0d1 } }, budgets: { push: { limit: 5 } }");
         check(&[budgets], &["tenant shop changed: budgets"], &[]);

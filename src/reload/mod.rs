@@ -20,11 +20,13 @@ pub use source::Source;
 use source::{Attempt, Seen};
 
 use crate::budget::Budgets;
+use crate::causes::Causes;
 use crate::config::{Config, Drain};
 use crate::load::Load;
 use crate::server::{Certificates, Handshakes, Seat};
 use crate::setup::{self, Setup};
 use crate::telemetry::audit::Reopening;
+use crate::telemetry::log::Level;
 use crate::telemetry::metrics::Metrics;
 
 /// How often files are looked at. A change is taken up when two looks in a row agree on it, so that no file is read
@@ -84,6 +86,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The audit log, whose file may have been moved away.
     pub audit: Option<Reopening>,
+    /// How much is logged.
+    pub level: Level,
 }
 
 /// Asks for reloads, and knows the configuration in use.
@@ -237,7 +241,8 @@ impl Reloader {
             }
         };
         // From here on nothing fails.
-        let Parts { seats, handshakes, load, budgets, .. } = &self.parts;
+        let Parts { seats, handshakes, load, budgets, level, .. } = &self.parts;
+        level.set(&config.log);
         if let Some(log) = &self.parts.audit {
             log.take_in_use(audit);
         }
@@ -277,9 +282,8 @@ impl Daily {
 }
 
 /// An error with its causes, on one line.
-fn line(error: &impl std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+fn line(error: &(impl std::error::Error + 'static)) -> String {
+    Causes(error).to_string()
 }
 
 #[cfg(test)]

@@ -1,23 +1,163 @@
-//! The access log: lines that are dropped if they cannot be written.
+//! A log that may lose lines: what cannot be written is counted and dropped, so that nothing queues up behind it.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
 
-use super::lines::Sink;
+use prometheus::IntCounter;
 
-/// Whatever takes access lines.
-pub struct AccessLog<W>(pub W);
+use super::lines::{LINGER, Sink, count};
+
+/// An output without blocking that takes nothing is asked again after this long.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Whatever takes the lines of the access log.
+pub struct AccessLog<W> {
+    out: Stream<W>,
+    failing: bool,
+}
+
+/// Whatever takes lifecycle and error lines. It has nobody to tell its own troubles to.
+pub(super) struct ErrorLog<W>(Stream<W>);
+
+/// An output with what is known about it.
+struct Stream<W> {
+    out: W,
+    lost: IntCounter,
+    /// The last line in it is half a line.
+    cut: bool,
+}
+
+impl<W: Write> Stream<W> {
+    fn new(out: W, lost: IntCounter) -> Self {
+        Self { out, lost, cut: false }
+    }
+
+    /// Writes lines, or drops and counts those that it cannot.
+    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
+        let mut written = 0;
+        let outcome = self.write_from(&mut written, lines);
+        if outcome.is_err() {
+            let rest = &lines[written..];
+            self.cut |= written > 0 && lines[written - 1] != b'\n';
+            self.lost.inc_by(count(rest));
+        }
+        lines.clear();
+        outcome
+    }
+
+    fn write_from(&mut self, written: &mut usize, lines: &[u8]) -> io::Result<()> {
+        if self.cut && !lines.is_empty() {
+            write_some(&mut self.out, b"\n")?;
+            self.cut = false;
+        }
+        while *written < lines.len() {
+            *written += write_some(&mut self.out, &lines[*written..])?;
+        }
+        self.out.flush()
+    }
+}
+
+/// Writes once, waiting for an output that is set not to wait itself.
+fn write_some(out: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match out.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => return Ok(written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(FULL_PAUSE),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl<W: Write> AccessLog<W> {
+    /// Lines go to `out`; those that it does not take are counted.
+    pub fn new(out: W, lost: IntCounter) -> Self {
+        Self { out: Stream::new(out, lost), failing: false }
+    }
+}
+
+impl<W: Write> ErrorLog<W> {
+    pub(super) fn new(out: W, lost: IntCounter) -> Self {
+        Self(Stream::new(out, lost))
+    }
+}
 
 impl<W: Write + Send + 'static> Sink for AccessLog<W> {
     fn write(&mut self, lines: &mut Vec<u8>) {
-        if !lines.is_empty()
-            && let Err(error) = self.0.write_all(lines).and_then(|()| self.0.flush())
-        {
-            tracing::warn!(%error, "access lines could not be written");
+        if lines.is_empty() {
+            return;
         }
-        lines.clear();
+        let outcome = self.out.write(lines);
+        match &outcome {
+            Err(error) if !self.failing => {
+                tracing::warn!(%error, "access lines cannot be written and are lost");
+            }
+            Ok(()) if self.failing => tracing::info!("access lines are written again"),
+            _ => {}
+        }
+        self.failing = outcome.is_err();
     }
 
     fn lost(&mut self, lines: u64) {
         tracing::warn!(lines, "access lines were lost: the log was not read fast enough");
+    }
+}
+
+impl<W: Write + Send + 'static> Sink for ErrorLog<W> {
+    fn write(&mut self, lines: &mut Vec<u8>) {
+        // Counted; there is nowhere to say so.
+        let _ = self.0.write(lines);
+    }
+
+    fn lost(&mut self, lines: u64) {
+        tracing::warn!(lines, "lines of this log were lost: it was not read fast enough");
+    }
+
+    /// Few, and read at once.
+    fn linger(&self) -> Duration {
+        LINGER / 100
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes at each write, as the test says, and no more once these are used up.
+    struct Narrow {
+        steps: Vec<usize>,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.steps.pop() {
+                None => Err(ErrorKind::StorageFull.into()),
+                Some(0) => Err(ErrorKind::WouldBlock.into()),
+                Some(most) => {
+                    let length = most.min(bytes.len());
+                    self.taken.extend_from_slice(&bytes[..length]);
+                    Ok(length)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_not_taken_is_counted_and_half_a_line_ends_before_the_next() {
+        let lost = IntCounter::new("lost", "Lines.").expect("a valid metric");
+        let out = Narrow { steps: vec![5, 0, 2], taken: Vec::new() };
+        let mut stream = Stream::new(out, lost.clone());
+        let mut lines = b"one\ntwo\nthree\n".to_vec();
+        assert!(stream.write(&mut lines).is_err() && lines.is_empty());
+        assert_eq!((&*stream.out.taken, lost.get()), (&b"one\ntwo"[..], 2));
+        stream.out.steps = vec![9, 9];
+        stream.write(&mut b"four\n".to_vec()).expect("there is room");
+        assert_eq!((&*stream.out.taken, lost.get()), (&b"one\ntwo\nfour\n"[..], 2));
     }
 }

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use prometheus::IntCounter;
 
@@ -45,8 +46,8 @@ impl AuditLog {
             Audit::File(path) => (Some(path.clone()), Out::File(open(path)?)),
         };
         let next = Arc::default();
-        let sink = AuditSink { out, next: Arc::clone(&next), written: 0, failing: false, lost };
-        let log = LineLog::start("audit", lanes, sink)
+        let sink = AuditSink { out, next: Arc::clone(&next), written: 0, failing: false };
+        let log = LineLog::start("audit", lanes, sink, lost)
             .map_err(|source| AuditError { path: path.clone().unwrap_or_default(), source })?;
         let lane = log.lane(0);
         Ok(Self { log, reopening: Reopening { path, next, lane } })
@@ -55,6 +56,11 @@ impl AuditLog {
     /// The lane of one worker.
     pub fn lane(&self, worker: usize) -> Arc<Lane> {
         self.log.lane(worker)
+    }
+
+    /// Writes what is left, as far as that can be done until then.
+    pub fn end(&mut self, until: Instant) {
+        self.log.end(until);
     }
 
     /// What a reload needs.
@@ -127,7 +133,6 @@ struct AuditSink {
     /// Bytes of the waiting lines that are in the present file already: all of some lines, and a part of one.
     written: usize,
     failing: bool,
-    lost: IntCounter,
 }
 
 impl Sink for AuditSink {
@@ -153,7 +158,6 @@ impl Sink for AuditSink {
     }
 
     fn lost(&mut self, lines: u64) {
-        self.lost.inc_by(lines);
         tracing::error!(lines, "audit lines are lost: they could not be written in time");
     }
 }

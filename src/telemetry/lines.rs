@@ -6,17 +6,20 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
 
 /// A buffer this full is written at once.
 const FULL_BYTES: usize = 64 * 1024;
 /// A buffer this full takes no more lines: whatever takes the log has stopped taking it.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The longest a line waits to be written.
-const LINGER: Duration = Duration::from_millis(100);
+/// The longest a line waits for others to be written with, where many are.
+pub const LINGER: Duration = Duration::from_millis(100);
 /// How soon lines that could not be written are tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// At its end, a log whose owner says nothing else has this long to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Where lines end up.
 pub trait Sink: Send + 'static {
@@ -24,15 +27,33 @@ pub trait Sink: Send + 'static {
     /// queue up in the lanes.
     fn write(&mut self, lines: &mut Vec<u8>);
 
-    /// So many lines will never be offered: too many were waiting, or the process ends.
+    /// So many lines will never be offered: too many were waiting, or the process ends. They are counted already.
     fn lost(&mut self, lines: u64);
+
+    /// How long a line waits for others to be written with.
+    fn linger(&self) -> Duration {
+        LINGER
+    }
 }
 
 /// One worker's buffer of lines.
 pub struct Lane {
     buffer: Mutex<Vec<u8>>,
     wake: SyncSender<()>,
-    lost: AtomicU64,
+    lost: Arc<Lost>,
+}
+
+/// Lines that nobody will read. They are counted when they are lost: whoever writes the log may be stuck just then.
+struct Lost {
+    counter: IntCounter,
+    untold: AtomicU64,
+}
+
+impl Lost {
+    fn add(&self, lines: u64) {
+        self.counter.inc_by(lines);
+        self.untold.fetch_add(lines, Ordering::Relaxed);
+    }
 }
 
 impl Lane {
@@ -41,7 +62,7 @@ impl Lane {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = buffer.len();
         if before > MAX_BYTES {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lost.add(1);
             return;
         }
         line(&mut buffer);
@@ -58,46 +79,57 @@ impl Lane {
     }
 }
 
-/// The writing thread with its lanes. Dropped, it writes what is left.
+/// The writing thread with its lanes. Dropped, it writes what is left, if that takes no longer than a second.
 pub struct LineLog {
     lanes: Vec<Arc<Lane>>,
     stop: Option<SyncSender<()>>,
-    writer: Option<JoinHandle<()>>,
+    ended: Receiver<()>,
 }
 
 impl LineLog {
-    /// Starts a thread of this name with this many lanes.
-    pub fn start(name: &str, lanes: usize, sink: impl Sink) -> std::io::Result<Self> {
+    /// Starts a thread of this name with this many lanes. `lost` counts the lines that never get to the sink.
+    pub fn start(name: &str, lanes: usize, sink: impl Sink, lost: IntCounter) -> std::io::Result<Self> {
         let (wake, woken) = sync_channel(1);
         let (stop, stopped) = sync_channel(1);
-        let lane =
-            || Arc::new(Lane { buffer: Mutex::default(), wake: wake.clone(), lost: AtomicU64::new(0) });
+        let (done, ended) = sync_channel(1);
+        let lost = Arc::new(Lost { counter: lost, untold: AtomicU64::new(0) });
+        let lane = || Arc::new(Lane { buffer: Mutex::default(), wake: wake.clone(), lost: Arc::clone(&lost) });
         let lanes: Vec<_> = (0..lanes).map(|_| lane()).collect();
-        let writer = Writer { lanes: lanes.clone(), woken, stopped, sink, batch: Vec::new() };
-        let writer = std::thread::Builder::new().name(name.into()).spawn(|| writer.run())?;
-        Ok(Self { lanes, stop: Some(stop), writer: Some(writer) })
+        let writer = Writer { lanes: lanes.clone(), lost, woken, stopped, sink, batch: Vec::new() };
+        std::thread::Builder::new().name(name.into()).spawn(move || {
+            writer.run();
+            drop(done);
+        })?;
+        Ok(Self { lanes, stop: Some(stop), ended })
     }
 
     /// The lane of one worker.
     pub fn lane(&self, worker: usize) -> Arc<Lane> {
         Arc::clone(&self.lanes[worker])
     }
+
+    /// Writes what is left, and gives it up where that takes longer: whoever reads the log may be stuck for good.
+    pub fn end(&mut self, until: Instant) {
+        if self.stop.take().is_none() {
+            return;
+        }
+        if let Some(lane) = self.lanes.first() {
+            lane.wake();
+        }
+        // The thread is gone when its side of the channel is. One that is stuck ends with the process.
+        let _ = self.ended.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
 }
 
 impl Drop for LineLog {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(lane) = self.lanes.first() {
-            lane.wake();
-        }
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        self.end(Instant::now() + LAST_LINES);
     }
 }
 
 struct Writer<S> {
     lanes: Vec<Arc<Lane>>,
+    lost: Arc<Lost>,
     woken: Receiver<()>,
     stopped: Receiver<()>,
     sink: S,
@@ -117,7 +149,7 @@ impl<S: Sink> Writer<S> {
                 return self.end();
             }
             // Lines of the next moment go out with the first; a full buffer does not wait.
-            if let Ok(()) | Err(RecvTimeoutError::Timeout) = self.woken.recv_timeout(LINGER) {
+            if let Ok(()) | Err(RecvTimeoutError::Timeout) = self.woken.recv_timeout(self.sink.linger()) {
                 self.flush();
             }
             if self.stopping() {
@@ -131,7 +163,7 @@ impl<S: Sink> Writer<S> {
     }
 
     fn flush(&mut self) {
-        let lost = self.lanes.iter().map(|lane| lane.lost.swap(0, Ordering::Relaxed)).sum();
+        let lost = self.lost.untold.swap(0, Ordering::Relaxed);
         if lost > 0 {
             self.sink.lost(lost);
         }
@@ -156,12 +188,14 @@ impl<S: Sink> Writer<S> {
             self.lanes.iter().map(|lane| count(&lane.buffer.lock().unwrap_or_else(PoisonError::into_inner)));
         let lost = count(&self.batch) + left.sum::<u64>();
         if lost > 0 {
+            self.lost.counter.inc_by(lost);
             self.sink.lost(lost);
         }
     }
 }
 
-fn count(lines: &[u8]) -> u64 {
+/// How many lines these are.
+pub(super) fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
@@ -191,10 +225,40 @@ mod tests {
         }
     }
 
+    fn counter() -> IntCounter {
+        IntCounter::new("lost", "Lines.").expect("a valid metric")
+    }
+
+    /// Never comes back from its first write.
+    struct Stuck;
+
+    impl Sink for Stuck {
+        fn write(&mut self, lines: &mut Vec<u8>) {
+            while !lines.is_empty() {
+                std::thread::park();
+            }
+        }
+
+        fn lost(&mut self, _lines: u64) {}
+    }
+
+    #[test]
+    fn whoever_is_stuck_is_given_up() {
+        let lost = counter();
+        let mut log = LineLog::start("test", 1, Stuck, lost.clone()).expect("a thread");
+        let line = vec![b'x'; 1024 * 1024];
+        for _ in 0..20 {
+            log.lane(0).write(|buffer| buffer.extend_from_slice(&line));
+        }
+        assert!(lost.get() > 0, "counted although the writer never came to it");
+        log.end(Instant::now());
+    }
+
     #[test]
     fn lines_wait_within_a_bound_and_what_is_beyond_it_is_counted() {
         let gate = Gate::default();
-        let log = LineLog::start("test", 2, gate.clone()).expect("a thread");
+        let counter = counter();
+        let log = LineLog::start("test", 2, gate.clone(), counter.clone()).expect("a thread");
         let lanes = [log.lane(0), log.lane(1)];
         let line = vec![b'x'; 64 * 1024 - 1];
         // Room for one batch that is tried again and for two lanes.
@@ -209,12 +273,13 @@ mod tests {
         let (written, lost) = (count(&taken), gate.lost.load(Ordering::SeqCst));
         assert_eq!(written + lost, 4 * room as u64);
         assert!(written <= room as u64 && lost > 0, "{written} {lost}");
+        assert_eq!(counter.get(), lost);
     }
 
     #[test]
     fn what_nobody_takes_until_the_end_is_lost() {
         let gate = Gate::default();
-        let log = LineLog::start("test", 1, gate.clone()).expect("a thread");
+        let log = LineLog::start("test", 1, gate.clone(), counter()).expect("a thread");
         for _ in 0..3 {
             log.lane(0).write(|buffer| buffer.extend_from_slice(b"line"));
         }

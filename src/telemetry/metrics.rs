@@ -5,15 +5,18 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
 use super::tls_metrics::TlsMetrics;
+use super::budget_gauges::BudgetGauges;
 use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
-use crate::tenant::{CredentialKind, Directory};
+use crate::tenant::Directory;
 use crate::vendor::Standing;
 
 /// Label value of something a request did not get far enough to have.
@@ -44,11 +47,8 @@ pub struct Metrics {
     replays: IntCounterVec,
     pushes_without_cid: IntCounterVec,
     vendor_circuit_open: IntGaugeVec,
-    budget_limit: IntGaugeVec,
-    budget_used: IntGaugeVec,
-    budget_waiting: IntGaugeVec,
+    budgets: BudgetGauges,
     budget_wait_seconds: Vec<Histogram>,
-    budget_foreign_used: IntGaugeVec,
     store_up: IntGaugeVec,
     reloads: IntCounterVec,
     last_reload_success: IntGauge,
@@ -62,8 +62,11 @@ pub struct Metrics {
     pub body_memory: IntGauge,
     /// Audit lines that will never be written.
     pub audit_lost: IntCounter,
+    /// Lines of the other logs that were lost.
+    pub log_lost: IntCounter,
     /// Calls that were saved by refusing their bodies here, and bodies that a `report` rule let pass.
     calls_saved: IntCounterVec,
+    bad_requests: IntCounterVec,
 }
 
 /// Handles of the common outcome of one call, so that no label is looked up for it.
@@ -76,9 +79,15 @@ struct SeriesHandles {
 }
 
 impl Metrics {
-    /// Registers everything. `expect`s only on the names and labels written here.
-    #[expect(clippy::too_many_lines, reason = "a list: one metric after the other")]
+    /// Registers everything; nothing else is told of lines that were lost.
     pub fn new() -> Self {
+        Self::with_log(log_lost())
+    }
+
+    /// Registers everything, and the count of lines that the log of the process and others lose. `expect`s only on the
+    /// names and labels written here.
+    #[expect(clippy::too_many_lines, reason = "a list: one metric after the other")]
+    pub fn with_log(log_lost: IntCounter) -> Self {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let vec = IntCounterVec::new(Opts::new(format!("jpush_gateway_{name}"), help), labels)
@@ -105,7 +114,10 @@ impl Metrics {
         };
         let operations: Vec<&str> = OPERATIONS.iter().map(|row| row.name).chain([NONE]).collect();
         let histograms = |name: &str, help: &str| histogram_by(name, help, "operation", &operations);
-        let budget = ["tenant", "credential", "budget"];
+        registry.register(Box::new(log_lost.clone())).expect("registered once");
+        // Of the platforms the gateway runs on, Linux tells these.
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(ProcessCollector::for_self())).expect("registered once");
         gauges("build_info", "Version of the running program.", &["version", "revision"])
             .with_label_values(&[
                 env!("CARGO_PKG_VERSION"),
@@ -156,19 +168,12 @@ impl Metrics {
                 "Whether calls to a vendor host are refused because it cannot be reached.",
                 &["host"],
             ),
-            budget_limit: gauges("budget_limit", "Calls a window.", &budget),
-            budget_used: gauges("budget_used", "Slots in use.", &budget),
+            budgets: BudgetGauges::new(gauges),
             budget_wait_seconds: histogram_by(
                 "budget_wait_seconds",
                 "How long requests waited that had to.",
                 "budget",
                 &BudgetName::ALL.map(BudgetName::as_str),
-            ),
-            budget_waiting: gauges("budget_waiting", "Requests that wait for a slot.", &budget),
-            budget_foreign_used: gauges(
-                "budget_foreign_used",
-                "Calls of the key that were not ours.",
-                &budget,
             ),
             store_up: gauges("store_up", "Whether the store of shared budgets answers.", &[]),
             reloads,
@@ -184,6 +189,8 @@ impl Metrics {
                 registry.register(Box::new(counter.clone())).expect("registered once");
                 counter
             },
+            log_lost,
+            bad_requests: counter("bad_requests_total", "Bytes that were no request.", &["kind"]),
             calls_saved: counter(
                 "body_refusals_total",
                 "Bodies by the rule they broke.",
@@ -273,6 +280,11 @@ impl Metrics {
         self.last_reload_success.set(success.is_ok().into());
     }
 
+    /// Bytes came that were no request.
+    pub fn bad_request(&self, kind: &str) {
+        self.bad_requests.with_label_values(&[kind]).inc();
+    }
+
     /// A body broke a rule.
     pub fn body_rule(&self, rule: Rule, outcome: RuleOutcome) {
         self.calls_saved.with_label_values(&[rule.as_str(), outcome.as_str()]).inc();
@@ -300,34 +312,16 @@ impl Metrics {
 
     /// The whole state in Prometheus' text format.
     pub fn render(&self, directory: &Directory, now: crate::budget::Moment) -> String {
-        self.measure_budgets(directory, now);
+        self.budgets.measure(directory, now);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory cannot fail");
         String::from_utf8(text).expect("names and labels are UTF-8")
     }
+}
 
-    fn measure_budgets(&self, directory: &Directory, now: crate::budget::Moment) {
-        // Budgets of tenants that a reload removed are not there any more.
-        let gauges = [&self.budget_limit, &self.budget_used, &self.budget_waiting, &self.budget_foreign_used];
-        for gauge in gauges {
-            gauge.reset();
-        }
-        for tenant in &directory.tenants {
-            for kind in CredentialKind::ALL {
-                let Some(credential) = tenant.credential(kind) else { continue };
-                for budget in credential.budgets() {
-                    let labels = [tenant.name.as_str(), kind.as_str(), budget.name().as_str()];
-                    let standing = budget.standing(now);
-                    self.budget_limit.with_label_values(&labels).set(standing.limit.into());
-                    self.budget_used.with_label_values(&labels).set(standing.used.into());
-                    self.budget_waiting
-                        .with_label_values(&labels)
-                        .set(i64::try_from(standing.waiting).unwrap_or(i64::MAX));
-                    self.budget_foreign_used.with_label_values(&labels).set(standing.foreign.into());
-                }
-            }
-        }
-    }
+/// Counts the lines of logs that are lost; the log of the process begins before there are metrics.
+pub fn log_lost() -> IntCounter {
+    IntCounter::new("jpush_gateway_log_lost_total", "Lines of the logs that were lost.").expect("a valid metric")
 }
 
 impl Default for Metrics {

@@ -2,9 +2,11 @@
 
 pub mod access;
 pub mod audit;
+mod budget_gauges;
 mod effect;
 mod line;
 pub mod lines;
+pub mod log;
 pub mod metrics;
 pub mod recent;
 mod record;

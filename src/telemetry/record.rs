@@ -246,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::telemetry::lines::{LineLog, Sink};
+    use crate::telemetry::metrics::log_lost;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -261,7 +262,7 @@ mod tests {
     fn outcomes(end: impl FnOnce(Record)) -> Vec<serde_json::Value> {
         let (access, audit) = (Lines::default(), Lines::default());
         let logs = [("access", &access), ("audit", &audit)]
-            .map(|(name, lines)| LineLog::start(name, 1, lines.clone()).expect("a thread"));
+            .map(|(name, lines)| LineLog::start(name, 1, lines.clone(), log_lost()).expect("a thread"));
         let telemetry = Telemetry {
             metrics: Arc::default(),
             recent: Arc::default(),

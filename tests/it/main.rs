@@ -23,6 +23,7 @@ mod hangups;
 mod http2;
 mod identities;
 mod limits;
+mod logs;
 mod operations;
 mod paths;
 mod policy;

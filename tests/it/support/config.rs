@@ -48,6 +48,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 /// A configuration to be written; the fields are YAML.
 pub(crate) struct Config {
     pub(crate) listeners: String,
+    pub(crate) admin_address: String,
     /// More keys of `admin`, after a comma.
     pub(crate) admin: String,
     pub(crate) workers: u32,
@@ -80,6 +81,7 @@ impl Config {
     pub(crate) fn new(vendor_url: &str) -> Self {
         Self {
             listeners: "{ address: 127.0.0.1:0 }".into(),
+            admin_address: "127.0.0.1:0".into(),
             admin: String::new(),
             workers: 1,
             vendor_url: vendor_url.into(),
@@ -101,7 +103,7 @@ impl Config {
     /// The file. `env: SHOP_APP_SECRET` and `file: shop-dev` must be there when it is read.
     pub(crate) fn yaml(&self) -> String {
         let Self { listeners, workers, vendor_url: url, vendor, budgets, guard, limits, drain, .. } = self;
-        let Self { admin, image_v4, shop, orders, more, .. } = self;
+        let Self { admin_address, admin, image_v4, shop, orders, more, .. } = self;
         let digest = |token: &str| sha256_hex(token.as_bytes());
         let others: String =
             self.others.iter().map(|(name, keys)| ["  ", name, ": ", keys, "\n"].concat()).collect();
@@ -109,7 +111,7 @@ impl Config {
         format!(
             r#"
 listeners: [ {listeners} ]
-admin: {{ address: "127.0.0.1:0"{admin} }}
+admin: {{ address: "{admin_address}"{admin} }}
 workers: {workers}
 vendor: {{ api: "{url}", device: "{url}", report: "{url}", image_v4: {image_v4}, {vendor} }}
 budgets: {{ {budgets} }}

@@ -1,7 +1,7 @@
 //! The program as a process of ours: started, read along, stopped by its own id.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Answer, Config, Connection, Folder, Keys, PROGRAM, Request, wait_for};
 
-/// A running program whose output is read along. Dropped, it is killed.
+/// A running program whose output is read along, unless it goes elsewhere. Dropped, it is killed.
 pub(crate) struct Program {
     child: Child,
     out: Arc<Mutex<String>>,
@@ -27,6 +27,12 @@ impl Program {
         let out = read_along(child.stdout.take().expect("piped"));
         let err = read_along(child.stderr.take().expect("piped"));
         Self { child, out, err }
+    }
+
+    /// Starts it with outputs of the test's.
+    fn start_into(command: &mut Command, out: Stdio, err: Stdio) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        Self { child: child.expect("the program starts"), out: Arc::default(), err: Arc::default() }
     }
 
     /// What it has written to standard output.
@@ -104,6 +110,20 @@ impl Gateway {
         let listeners = addresses(&err, " listening address=").into_iter().filter(|known| *known != admin);
         let listeners = listeners.collect();
         Self { program, listeners, admin, folder }
+    }
+
+    /// Starts with outputs of the test's, from which no address can be read: the ports are chosen before.
+    pub(crate) fn start_into(mut config: Config, out: Stdio, err: Stdio) -> Self {
+        let folder = Folder::new();
+        let [listener, admin] = free_addresses();
+        config.listeners = format!("{{ address: \"{listener}\" }}");
+        config.admin_address = admin.to_string();
+        let mut program = Program::start_into(&mut serve(&folder, &config), out, err);
+        super::wait_until("the gateway listens", || {
+            assert!(program.runs(), "the gateway did not start");
+            std::net::TcpStream::connect(admin).is_ok()
+        });
+        Self { program, listeners: vec![listener], admin, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -193,6 +213,12 @@ fn serve(folder: &Folder, config: &Config) -> Command {
 pub(crate) fn start_failing(folder: &Folder, config: &Config) -> (i32, String) {
     let output = serve(folder, config).output().expect("the program starts");
     (output.status.code().expect("an exit code"), super::stderr(&output))
+}
+
+/// Addresses that nobody listens on.
+fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let taken = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    taken.map(|listener| listener.local_addr().expect("an address"))
 }
 
 fn addresses(log: &str, mark: &str) -> Vec<SocketAddr> {

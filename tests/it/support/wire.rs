@@ -22,6 +22,7 @@ use jpush_gateway::setup::Setup;
 use jpush_gateway::telemetry::Telemetry;
 use jpush_gateway::telemetry::access::AccessLog;
 use jpush_gateway::telemetry::lines::LineLog;
+use jpush_gateway::telemetry::metrics::log_lost;
 use jpush_gateway::vendor::Pool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -97,7 +98,9 @@ impl World {
         runtime.spawn(accept(listener, Arc::clone(&sent)));
         let setup = Arc::new(Setup::new(&config, &Budgets::default()).expect("a good configuration"));
         let load = Arc::new(Load::new(&config.limits));
-        let log = LineLog::start("access-log", 1, AccessLog(std::io::sink())).expect("a thread");
+        let lost = log_lost();
+        let log = LineLog::start("access-log", 1, AccessLog::new(std::io::sink(), lost.clone()), lost);
+        let log = log.expect("a thread");
         let telemetry =
             Telemetry { metrics: Arc::default(), recent: Arc::default(), lane: log.lane(0), audit: None };
         let worker = Worker {

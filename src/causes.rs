@@ -1,0 +1,64 @@
+//! An error with everything that led to it, as one line of a log.
+
+use std::error::Error;
+use std::fmt::{self, Display, Formatter, Write};
+
+/// The longest that is said of an error, in characters: a far end can put names of its own into one.
+const LENGTH_MAX: usize = 1024;
+
+/// Shows an error and its sources, the outermost first: `there is no tunnel: the proxy refused it with status 407`.
+///
+/// What a far end wrote into it (names in a certificate, for instance) can neither end the line nor command a terminal.
+pub struct Causes<'e>(pub &'e (dyn Error + 'static));
+
+impl Display for Causes<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut line = Line { out: f, left: LENGTH_MAX };
+        write!(line, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(line, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+struct Line<'l, 'f> {
+    out: &'l mut Formatter<'f>,
+    left: usize,
+}
+
+impl Write for Line<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars().take(self.left) {
+            self.left -= 1;
+            if character.is_control() {
+                write!(self.out, "{}", character.escape_default())?;
+            } else {
+                self.out.write_char(character)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outside")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn an_error_is_told_with_its_causes_on_one_line() {
+        let inner = io::Error::other("in\nner\u{1b}[2J \u{3c0}");
+        assert_eq!(Causes(&Outer(inner)).to_string(), "outside: in\\nner\\u{1b}[2J \u{3c0}");
+        let long = Outer(io::Error::other("x".repeat(2 * LENGTH_MAX)));
+        assert_eq!(Causes(&long).to_string().len(), LENGTH_MAX);
+        assert_eq!(Causes(&io::Error::other("alone")).to_string(), "alone");
+    }
+}

@@ -1,0 +1,50 @@
+//! The gauges of the budgets, measured when somebody asks.
+
+use prometheus::IntGaugeVec;
+
+use crate::budget::Moment;
+use crate::tenant::{CredentialKind, Directory};
+
+/// One gauge for everything that is to be seen of a budget.
+pub(super) struct BudgetGauges {
+    limit: IntGaugeVec,
+    used: IntGaugeVec,
+    waiting: IntGaugeVec,
+    foreign_used: IntGaugeVec,
+}
+
+impl BudgetGauges {
+    /// Has them registered, by name, help and labels.
+    pub(super) fn new(gauges: impl Fn(&str, &str, &[&str]) -> IntGaugeVec) -> Self {
+        let gauge = |name, help| gauges(name, help, &["tenant", "credential", "budget"]);
+        Self {
+            limit: gauge("budget_limit", "Calls a window."),
+            used: gauge("budget_used", "Slots in use."),
+            waiting: gauge("budget_waiting", "Requests that wait for a slot."),
+            foreign_used: gauge("budget_foreign_used", "Calls of the key that were not ours."),
+        }
+    }
+
+    pub(super) fn measure(&self, directory: &Directory, now: Moment) {
+        let Self { limit, used, waiting, foreign_used } = self;
+        // Budgets of tenants that a reload removed are not there any more.
+        for gauge in [limit, used, waiting, foreign_used] {
+            gauge.reset();
+        }
+        for tenant in &directory.tenants {
+            for kind in CredentialKind::ALL {
+                let Some(credential) = tenant.credential(kind) else { continue };
+                for budget in credential.budgets() {
+                    let labels = [tenant.name.as_str(), kind.as_str(), budget.name().as_str()];
+                    let standing = budget.standing(now);
+                    limit.with_label_values(&labels).set(standing.limit.into());
+                    used.with_label_values(&labels).set(standing.used.into());
+                    waiting
+                        .with_label_values(&labels)
+                        .set(i64::try_from(standing.waiting).unwrap_or(i64::MAX));
+                    foreign_used.with_label_values(&labels).set(standing.foreign.into());
+                }
+            }
+        }
+    }
+}
