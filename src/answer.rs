@@ -70,17 +70,13 @@ impl Read {
 }
 
 /// Reads the body of an answer: all of a short one, the beginning of a long one.
-pub async fn read(mut body: vendor::Body) -> Result<Read, Refusal> {
+pub async fn read(mut body: vendor::Body) -> Result<Read, Cut> {
     if body.left().is_some_and(|bytes| bytes > WHOLE_BYTES as u64) {
         return Ok(Read::Long { head: Bytes::new(), rest: body });
     }
     let mut whole = Bytes::new();
     loop {
-        let part = poll_fn(|cx| body.poll_next(cx)).await.map_err(|cut| match cut {
-            Cut::Late => Refusal::VendorTimeout,
-            Cut::Vendor => Refusal::VendorInterrupted,
-        })?;
-        match part {
+        match poll_fn(|cx| body.poll_next(cx)).await? {
             None => return Ok(Read::Whole(whole)),
             // Most answers come in one piece, which is passed on as it is.
             Some(bytes) if whole.is_empty() => whole = bytes,
@@ -187,8 +183,10 @@ impl Stream {
             return Poll::Ready(Some(Ok(Frame::data(head))));
         }
         let part = ready!(self.rest.poll_next(cx));
-        if let Ok(Some(bytes)) = &part {
-            self.record.sent(bytes.len());
+        match &part {
+            Ok(Some(bytes)) => self.record.sent(bytes.len()),
+            Ok(None) => {}
+            Err(cut) => self.record.was_cut(cut),
         }
         Poll::Ready(part.map(|part| part.map(Frame::data)).transpose())
     }

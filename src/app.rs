@@ -21,13 +21,13 @@ use crate::reload::{Current, Parts, Reloads, Source};
 use crate::server::{self, Certificates, Handshakes, Listeners, Seat, Serving, StartError};
 use crate::setup::Setup;
 use crate::store::{Store, StoreError};
-use crate::telemetry::Telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{AuditError, AuditLog};
 use crate::telemetry::lines::LineLog;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::{Failures, Telemetry};
 use crate::vendor::{Pool, TlsSetupError};
 
 /// Where a drain took all of its time, the logs still have this long to be written.
@@ -89,6 +89,7 @@ impl App {
         let load = Arc::new(Load::new(&config.limits));
         let (metrics, recent) =
             (Arc::new(Metrics::with_log(log.lost().clone())), Arc::new(Recent::default()));
+        let failures = Arc::new(Failures::default());
         let access_sink = AccessLog::new(out, log.lost().clone());
         let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
@@ -107,6 +108,7 @@ impl App {
                 telemetry: Arc::new(Telemetry {
                     metrics: Arc::clone(&metrics),
                     recent: Arc::clone(&recent),
+                    failures: Arc::clone(&failures),
                     lane,
                     audit,
                 }),
@@ -136,17 +138,7 @@ impl App {
             recent: Arc::clone(&recent),
         };
         let admin = Arc::new(admin);
-        Ok(Self {
-            serving,
-            load,
-            ledger,
-            reloads,
-            signals,
-            admin,
-            admin_listener,
-            access_log,
-            audit_log,
-        })
+        Ok(Self { serving, load, ledger, reloads, signals, admin, admin_listener, access_log, audit_log })
     }
 
     /// Where the admin pages are.

@@ -165,6 +165,14 @@ impl Refusal {
         }
     }
 
+    /// The rule that a refused body broke.
+    pub fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidBody(defect) => Some(defect.rule.as_str()),
+            _ => None,
+        }
+    }
+
     /// The HTTP status, for calls of this family.
     pub fn status(&self, family: Family) -> StatusCode {
         match self {

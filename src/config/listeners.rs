@@ -22,7 +22,8 @@ fn read_one(value: &Value<'_>, outside: &Outside<'_>, taken: &mut HashSet<Socket
     let mut section = value.section();
     let address = section.required("address").and_then(|value| read_address(&value, taken));
     let tls = section.get("tls").map(|value| read_tls(&value, outside));
-    Some(Listener { address: address?, tls: tls.map_or(Some(None), |tls| tls.map(Some))? })
+    let proxy_protocol = section.flag("proxy_protocol", false);
+    Some(Listener { address: address?, proxy_protocol, tls: tls.map_or(Some(None), |tls| tls.map(Some))? })
 }
 
 fn read_tls(value: &Value<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {

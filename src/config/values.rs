@@ -112,6 +112,8 @@ pub enum Audit {
 pub struct Listener {
     /// Port 0 lets the system choose.
     pub address: SocketAddr,
+    /// Every connection begins with what a proxy says of its client (PROXY protocol); whoever connects is believed.
+    pub proxy_protocol: bool,
     /// `None`: plain HTTP.
     pub tls: Option<ListenerTls>,
 }

@@ -1,6 +1,9 @@
 //! From dispatch to the vendor's answer: one attempt, or two.
 
+use std::net::SocketAddr;
 use std::time::Instant;
+
+use http::HeaderValue;
 
 use super::Worker;
 use super::repeats::delivery_of;
@@ -9,15 +12,14 @@ use crate::answer::{self, Read};
 use crate::body::Facts;
 use crate::budget::Standing;
 use crate::ledger::Entered;
-use crate::operation::OperationId;
 use crate::outbound;
 use crate::refusal::Refusal;
 use crate::response::Response;
 use crate::retry::Delivery;
 use crate::store::Payment;
-use crate::telemetry::VendorNote;
+use crate::telemetry::{Attempt, Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{self, Choice, Deadlines, Failure, Message, NotSent};
+use crate::vendor::{self, Choice, Cut, Deadlines, Failure, Message, NotSent};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -27,11 +29,70 @@ pub(super) struct Attempts<'c> {
     pub(super) deadlines: Deadlines,
 }
 
+/// Who is told how a call goes.
+pub(super) trait Witness: Send {
+    /// The id the call goes by.
+    fn request_id(&self) -> &HeaderValue;
+
+    /// An attempt begins.
+    fn attempt(&mut self);
+
+    /// The vendor answered.
+    fn answered(&mut self, note: VendorNote);
+}
+
+impl Witness for Record {
+    fn request_id(&self) -> &HeaderValue {
+        self.request_id()
+    }
+
+    fn attempt(&mut self) {
+        self.attempt();
+    }
+
+    fn answered(&mut self, note: VendorNote) {
+        self.vendor(note);
+    }
+}
+
 /// The vendor's answer, as far as it is read at once.
 pub(super) struct Exchanged {
     pub(super) answer: Response<Read>,
     /// How the operation's own budget stands with it, if it is on.
     pub(super) standing: Option<Standing>,
+}
+
+/// An attempt that brought nothing.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    /// No answer.
+    #[error(transparent)]
+    Unanswered(#[from] Failure),
+    /// Half of one.
+    #[error(transparent)]
+    Cut(#[from] Cut),
+}
+
+/// Why a call is answered at the end of a drain.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway stops, and the drain's deadline is here before the vendor's answer")]
+struct GivenUp;
+
+impl Lost {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Unanswered(failure) => failure.kind(),
+            Self::Cut(cut) => cut.kind(),
+        }
+    }
+
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Unanswered(Failure::NotSent(_)) => Refusal::VendorUnreachable,
+            Self::Unanswered(Failure::TimedOut) | Self::Cut(Cut::Late) => Refusal::VendorTimeout,
+            Self::Unanswered(Failure::Broken(_)) | Self::Cut(Cut::Vendor(_)) => Refusal::VendorInterrupted,
+        }
+    }
 }
 
 impl Worker {
@@ -42,14 +103,13 @@ impl Worker {
         attempts: Attempts<'_>,
         message: &Message,
         mut payment: Payment,
-        mut note: impl FnMut(VendorNote) + Send,
+        witness: &mut impl Witness,
     ) -> Result<Exchanged, Refusal> {
         let Attempts { grant, facts, origin, mut deadlines } = attempts;
         let operation = grant.operation();
         let repeatable = operation.knows_cid() && facts.has_cid;
         // What the first attempt may have done is not undone by a second that came to nothing.
         let (mut choice, mut first) = (Choice::Any, None);
-        let failed = |kind| self.telemetry.metrics.vendor_failure(operation, kind);
         loop {
             if payment.is_late() {
                 drop(payment);
@@ -65,76 +125,109 @@ impl Worker {
                 Ok(dispatched) => dispatched,
                 Err(not_written) => return Err(first.unwrap_or_else(|| not_written.into())),
             };
-            let refusal = match self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await
-            {
+            witness.attempt();
+            let sent = self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await;
+            let (lost, address) = match sent {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status, &answer.response.fields);
                     let arrived = self.clock.at(answer.arrived);
                     let standing = dispatched.settle(arrived, said, operation.budget);
-                    match self.receive(answer.response, operation, deadlines.start, &mut note).await {
-                        Err(cut @ (Refusal::VendorTimeout | Refusal::VendorInterrupted)) => cut,
-                        outcome => {
+                    if tracing::enabled!(tracing::Level::DEBUG) {
+                        let attempt = self.told_as(grant, witness, (choice, answer.address));
+                        attempt.answered(answer.response.status.as_u16());
+                    }
+                    match self.receive(answer.response, grant, deadlines.start, witness).await {
+                        Ok(outcome) => {
                             return undoubted(outcome, first).map(|answer| Exchanged { answer, standing });
                         }
+                        Err(cut) => (Lost::from(cut), answer.address),
                     }
                 }
-                Err(Failure::NotSent(NotSent::CircuitOpen(open))) => {
+                Err((Failure::NotSent(NotSent::CircuitOpen(open)), _)) => {
                     dispatched.refund();
                     return Err(first.unwrap_or_else(|| open.into()));
                 }
-                Err(Failure::NotSent(why)) => {
-                    dispatched.refund();
-                    failed(why.kind());
-                    let down = self.pool.check_circuit(origin, Instant::now()).is_err();
-                    if down || choice == Choice::Fresh || !time_for_another(&deadlines) {
-                        tracing::warn!(operation = operation.name, error = %why, "the vendor could not be reached");
-                        return Err(first.unwrap_or(Refusal::VendorUnreachable));
+                Err((failure, address)) => {
+                    if matches!(failure, Failure::NotSent(_)) {
+                        dispatched.refund();
                     }
-                    Refusal::VendorUnreachable
-                }
-                Err(Failure::TimedOut) => {
-                    failed("timeout");
-                    Refusal::VendorTimeout
-                }
-                Err(Failure::Broken) => {
-                    failed("interrupted");
-                    Refusal::VendorInterrupted
+                    (Lost::from(failure), address)
                 }
             };
-            let may_repeat = repeatable || matches!(refusal, Refusal::VendorUnreachable);
-            if !may_repeat || choice == Choice::Fresh || !time_for_another(&deadlines) {
-                return Err(refusal);
+            self.telemetry.metrics.vendor_failure(operation, lost.kind());
+            let refusal = lost.refusal();
+            let unsent = matches!(refusal, Refusal::VendorUnreachable);
+            let down = unsent && self.pool.check_circuit(origin, Instant::now()).is_err();
+            let again =
+                !down && (repeatable || unsent) && choice == Choice::Any && time_for_another(&deadlines);
+            let mut paid = None;
+            if again {
+                deadlines.start = Instant::now();
+                paid = self.pay(grant, facts, deadlines.start).await.ok();
             }
-            deadlines.start = Instant::now();
-            let Ok(paid) = self.pay(grant, facts, deadlines.start).await else { return Err(refusal) };
+            let attempt = self.told_as(grant, witness, (choice, address));
+            let Some(paid) = paid else {
+                attempt.failed(lost.kind(), &lost, &self.telemetry.failures);
+                return Err(if unsent { first.unwrap_or(refusal) } else { refusal });
+            };
+            attempt.is_repeated(lost.kind(), &lost);
             self.telemetry.metrics.retry(operation);
             (payment, choice, first) = (paid, Choice::Fresh, Some(refusal));
         }
     }
 
+    /// The gateway stopped before there was an answer.
+    pub(super) fn tell_given_up(&self, grant: &Grant, witness: &impl Witness) {
+        let attempt = self.told_as(grant, witness, (Choice::Any, None));
+        attempt.failed("given-up", &GivenUp, &self.telemetry.failures);
+    }
+
+    /// An attempt as the log tells of it.
+    fn told_as<'a>(
+        &'a self,
+        grant: &'a Grant,
+        witness: &'a impl Witness,
+        (choice, address): (Choice, Option<SocketAddr>),
+    ) -> Attempt<'a> {
+        Attempt {
+            request_id: witness.request_id().to_str().unwrap_or_default(),
+            operation: grant.operation(),
+            tenant: &grant.tenant().name,
+            credential: grant.credential_kind(),
+            host: self.setup.host(grant).to_str().unwrap_or_default(),
+            address,
+            number: if choice == Choice::Any { 1 } else { 2 },
+        }
+    }
+
+    /// Reads an answer, and judges whether it is one for callers.
     async fn receive(
         &self,
         answer: Response<vendor::Body>,
-        operation: OperationId,
+        grant: &Grant,
         start: Instant,
-        note: &mut (impl FnMut(VendorNote) + Send),
-    ) -> Result<Response<Read>, Refusal> {
+        witness: &mut impl Witness,
+    ) -> Result<Result<Response<Read>, Refusal>, Cut> {
         let Response { status, reason, fields, closes, body } = answer;
-        let read = answer::read(body).await.inspect_err(|refusal| {
-            self.telemetry.metrics.vendor_failure(operation, refusal.reason());
-        })?;
+        let read = answer::read(body).await?;
         let body = read.whole();
         let said = body.map(answer::said).unwrap_or_default();
         let code = said.code;
-        note(VendorNote { status: status.as_u16(), code, msg_id: said.msg_id, took: start.elapsed() });
-        if let Some(body) = body {
-            answer::judge(status, &fields, body, code, operation.family()).inspect_err(|refusal| {
-                if matches!(refusal, Refusal::VendorRejectedCredential) {
-                    tracing::error!(operation = operation.name, "the vendor rejected a credential of ours");
-                }
-            })?;
+        witness.answered(VendorNote {
+            status: status.as_u16(),
+            code,
+            msg_id: said.msg_id,
+            took: start.elapsed(),
+        });
+        if let Some(body) = body
+            && let Err(refusal) = answer::judge(status, &fields, body, code, grant.operation().family())
+        {
+            if matches!(refusal, Refusal::VendorRejectedCredential) {
+                self.told_as(grant, witness, (Choice::Any, None)).was_rejected(&self.telemetry.failures);
+            }
+            return Ok(Err(refusal));
         }
-        Ok(Response { status, reason, fields, closes, body: read })
+        Ok(Ok(Response { status, reason, fields, closes, body: read }))
     }
 }
 

@@ -45,7 +45,7 @@ use crate::retry::Delivery;
 use crate::setup::Setup;
 use crate::store::{Payment, Store};
 use crate::telemetry::metrics::RuleOutcome;
-use crate::telemetry::{Record, Telemetry};
+use crate::telemetry::{Asked, Record, Telemetry, TraceId};
 use crate::tenant::Grant;
 use crate::vendor::{Deadlines, Pool};
 use crate::waiting;
@@ -70,6 +70,15 @@ pub struct Worker {
     pub give_up: Arc<Notify>,
     /// Metrics and this worker's lane of the access log.
     pub telemetry: Arc<Telemetry>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy)]
+pub struct Client<'c> {
+    /// Its address with its port, where there is one: as it is, or as the proxy before us says.
+    pub address: Option<&'c Arc<str>>,
+    /// Who it showed to be in a TLS handshake.
+    pub certificate: Option<&'c ClientCertificate>,
 }
 
 /// A request whose caller may make it, before its body is read.
@@ -147,12 +156,17 @@ impl Worker {
     pub async fn handle(
         self: Arc<Self>,
         head: &Head,
-        certificate: Option<&ClientCertificate>,
+        client: Client<'_>,
         source: &mut dyn Source,
     ) -> Option<Handled> {
         let request_id = outbound::request_id(head).unwrap_or_else(fresh_request_id);
-        let record = Box::new(Record::open(Arc::clone(&self.telemetry), request_id.clone()));
-        let mut served = pin!(self.serve(head, certificate, source, record));
+        let asked = Asked {
+            request_id: request_id.clone(),
+            peer: client.address.cloned(),
+            trace_id: head.one(Field::TraceParent).ok().flatten().and_then(|value| TraceId::read(&value)),
+        };
+        let record = Box::new(Record::open(Arc::clone(&self.telemetry), asked));
+        let mut served = pin!(self.serve(head, client.certificate, source, record));
         let served = AssertUnwindSafe(poll_fn(|cx| served.as_mut().poll(cx))).catch_unwind().await;
         let mut handled = served.unwrap_or_else(|_| {
             tracing::error!("a request ended in a panic; it was answered with 500");
@@ -234,7 +248,7 @@ impl Worker {
         let matched = operation::find(head.method.as_str(), path)?;
         record.matched(matched.operation);
         let grant = directory.authorize(principal, matched.operation, wishes(head)?)?;
-        record.granted(grant.positions().1);
+        record.granted(&grant, self.setup.host(&grant));
         if self.load.draining() {
             return Err(Refusal::Draining);
         }
@@ -337,12 +351,16 @@ impl Worker {
         record.dispatched(|| effect(operation, &request));
         let attempts = Attempts { grant: &grant, facts: *request.facts(), origin, deadlines };
         mark.sent();
-        let answered = self.exchange(attempts, request.message(), payment, |note| record.vendor(note));
+        let answered = self.exchange(attempts, request.message(), payment, &mut *record);
         let outcome = tokio::select! {
             biased;
-            outcome = answered => outcome,
-            () = self.give_up.notified() => Err(Refusal::VendorTimeout),
+            outcome = answered => Some(outcome),
+            () = self.give_up.notified() => None,
         };
+        let outcome = outcome.unwrap_or_else(|| {
+            self.tell_given_up(&grant, &*record);
+            Err(Refusal::VendorTimeout)
+        });
         let (mut answer, delivery) = match outcome {
             Ok(Exchanged { mut answer, standing }) => {
                 let delivery = Delivery::of_answer(answer.status);

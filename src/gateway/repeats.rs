@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::timeout_at;
 
-use super::attempts::{Attempts, Exchanged, time_for_another};
+use super::attempts::{Attempts, Exchanged, Witness, time_for_another};
 use super::local::fresh_request_id;
 use super::{Admitted, Worker, add_fields};
 
@@ -23,7 +24,7 @@ use crate::request::{Field, Head};
 use crate::response::Response;
 use crate::retry::{Claim, Delivery, Digest, Ending, Fetch, Fingerprint, Recall, Saved, Turn, Watch};
 use crate::target::Target;
-use crate::telemetry::metrics::{Labels, NONE, ReplayedBy};
+use crate::telemetry::metrics::{Labels, Metrics, NONE, ReplayedBy};
 use crate::telemetry::{Record, VendorNote};
 use crate::tenant::{CredentialKind, Grant};
 use crate::vendor::Deadlines;
@@ -294,11 +295,8 @@ impl Worker {
         let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
         let (facts, origin) = (*request.facts(), grant.origin());
         let attempts = Attempts { grant: &grant, facts, origin, deadlines };
-        let note = |note: VendorNote| {
-            let labels = Labels { operation: Some(grant.operation()), tenant, caller: NONE };
-            self.telemetry.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
-        };
-        let cids = match self.exchange(attempts, request.message(), payment, note).await {
+        let mut witness = CidFetch { id: &id, grant: &grant, metrics: &self.telemetry.metrics };
+        let cids = match self.exchange(attempts, request.message(), payment, &mut witness).await {
             Ok(Exchanged { answer, .. }) => {
                 answer.body.whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
             }
@@ -308,6 +306,27 @@ impl Worker {
             tracing::warn!(tenant, "no cids were to be had: {WITHOUT_CID}");
         }
         fetch.bring(cids, Instant::now());
+    }
+}
+
+/// A fetch of cids, which has no request of a caller's.
+struct CidFetch<'f> {
+    id: &'f HeaderValue,
+    grant: &'f Grant,
+    metrics: &'f Metrics,
+}
+
+impl Witness for CidFetch<'_> {
+    fn request_id(&self) -> &HeaderValue {
+        self.id
+    }
+
+    fn attempt(&mut self) {}
+
+    fn answered(&mut self, note: VendorNote) {
+        let tenant = self.grant.tenant().name.as_str();
+        let labels = Labels { operation: Some(self.grant.operation()), tenant, caller: NONE };
+        self.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Seen;
 use crate::config::{
-    Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, LogFormat, SharedBudgets, Shares, Tenant,
-    Vendor,
+    Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, LogFormat, SharedBudgets, Shares,
+    Tenant, Vendor,
 };
 use crate::secret::TokenDigest;
 
@@ -138,7 +138,7 @@ fn same_vendor(old: &Vendor, new: &Vendor, differs: impl Fn(&Path) -> bool) -> b
 
 /// What a process keeps until its end.
 pub(super) struct Fixed {
-    listeners: Vec<(SocketAddr, bool)>,
+    listeners: Vec<(SocketAddr, bool, bool)>,
     admin: SocketAddr,
     workers: Option<NonZeroUsize>,
     state_file: Option<PathBuf>,
@@ -153,7 +153,9 @@ impl Fixed {
     pub(super) fn of(config: &Config) -> Self {
         let listeners = config.listeners.iter();
         Self {
-            listeners: listeners.map(|listener| (listener.address, listener.tls.is_some())).collect(),
+            listeners: listeners
+                .map(|listener| (listener.address, listener.tls.is_some(), listener.proxy_protocol))
+                .collect(),
             admin: config.admin.address,
             workers: config.workers,
             state_file: config.state_file.clone(),

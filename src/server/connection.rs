@@ -9,7 +9,7 @@ use super::{Seat, http1, http2};
 
 use super::clients::Shown;
 use crate::auth::ClientCertificate;
-use crate::gateway::Handled;
+use crate::gateway::{Client, Handled};
 use crate::intake::Source;
 use crate::request::Head;
 
@@ -28,6 +28,8 @@ pub(super) struct Opening {
     pub(super) protocol: Protocol,
     /// Who opened it, if that was shown.
     pub(super) certificate: Option<Shown>,
+    /// Where it came from, with a port, if it came over a network.
+    pub(super) address: Option<Arc<str>>,
 }
 
 /// Serves a connection until it is done, late, or told to stop.
@@ -35,7 +37,7 @@ pub(super) async fn serve<S>(stream: S, opening: Opening, worker: Arc<Seat>, pul
 where
     S: CallerStream + 'static,
 {
-    let requests = Requests { worker, pulse, certificate: opening.certificate };
+    let requests = Requests { worker, pulse, certificate: opening.certificate, address: opening.address };
     match opening.protocol {
         Protocol::Http1 => http1::serve(stream, requests).await,
         // Boxed, so that the many connections without it do not keep its room.
@@ -48,9 +50,15 @@ pub(super) struct Requests {
     worker: Arc<Seat>,
     pub(super) pulse: Arc<Pulse>,
     certificate: Option<Shown>,
+    address: Option<Arc<str>>,
 }
 
 impl Requests {
+    /// Counts bytes that were no request.
+    pub(super) fn none(&self, what: NoRequest) {
+        self.worker.load().telemetry.metrics.bad_request(what.as_str());
+    }
+
     /// Answers a request; `None` if its caller went away.
     pub(super) async fn answer(&self, head: &Head, source: &mut dyn Source) -> Option<Handled> {
         let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
@@ -61,9 +69,51 @@ impl Requests {
                 &ClientCertificate::ENDED
             })
         });
-        let answer = worker.handle(head, certificate, source).await;
+        let client = Client { address: self.address.as_ref(), certificate };
+        let answer = worker.handle(head, client, source).await;
         drop(serving);
         answer
+    }
+}
+
+/// Bytes on a connection that were no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRequest {
+    /// Nothing known.
+    Malformed,
+    /// A head over the limits.
+    TooLarge,
+    /// A TLS handshake on a plain listener.
+    Tls,
+    /// The preface of HTTP/2 where it was not agreed on.
+    Http2,
+    /// The connection ended in the middle of a head.
+    Cut,
+    /// The rest of a head did not come in time.
+    Late,
+}
+
+impl NoRequest {
+    /// What bytes that cannot begin a request of HTTP/1.1 look like.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            // A record of a handshake (RFC 8446, 5.1).
+            [0x16, 0x03, ..] => Self::Tls,
+            // RFC 9113, 3.4.
+            [b'P', b'R', b'I', b' ', b'*', ..] => Self::Http2,
+            _ => Self::Malformed,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too-large",
+            Self::Tls => "tls",
+            Self::Http2 => "http2",
+            Self::Cut => "cut",
+            Self::Late => "late",
+        }
     }
 }
 

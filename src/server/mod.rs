@@ -10,6 +10,7 @@ mod drain;
 mod handshake;
 mod http1;
 mod http2;
+mod proxy_header;
 mod pulse;
 mod stream;
 mod tls;
@@ -78,7 +79,15 @@ pub enum StartError {
 struct Bound {
     address: SocketAddr,
     sockets: Vec<StdListener>,
+    manner: Manner,
+}
+
+/// How connections of a listener begin.
+#[derive(Clone)]
+struct Manner {
     tls: Option<Arc<Tls>>,
+    /// A proxy says first whom it speaks for.
+    proxy_protocol: bool,
 }
 
 /// The listeners, bound but not yet served.
@@ -103,13 +112,14 @@ impl Listeners {
             let others = (1..workers).map(|_| listen(address));
             let sockets = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
             let tls = acceptor.map(|acceptor| Arc::new(Tls::new(address, acceptor)));
-            Ok(Bound { address, sockets, tls })
+            let manner = Manner { tls, proxy_protocol: listener.proxy_protocol };
+            Ok(Bound { address, sockets, manner })
         };
         listeners.iter().zip(certificates.into_acceptors()).map(bind).collect::<Result<_, _>>().map(Self)
     }
 
     fn tls(&self) -> impl Iterator<Item = Option<&Arc<Tls>>> {
-        self.0.iter().map(|bound| bound.tls.as_ref())
+        self.0.iter().map(|bound| bound.manner.tls.as_ref())
     }
 
     /// Addresses as bound.
@@ -126,7 +136,7 @@ where
 {
     let limits = &worker.load().setup.limits;
     let pulses = Pulses::new(Patience { head: limits.header_timeout, idle: limits.idle_timeout });
-    let opening = Opening { protocol: Protocol::Http1, certificate: None };
+    let opening = Opening { protocol: Protocol::Http1, certificate: None, address: None };
     connection::serve(stream, opening, worker, pulses.add()).await;
 }
 
@@ -164,10 +174,10 @@ impl Serving {
     pub fn start(listeners: Listeners, workers: Vec<Arc<Seat>>, limits: &Limits) -> Result<Self, StartError> {
         let (stage, stages) = watch::channel(Stage::Serve);
         let patience = Patience { head: limits.header_timeout, idle: limits.idle_timeout };
-        let mut sockets: Vec<Vec<(StdListener, Option<_>)>> = workers.iter().map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<(StdListener, Manner)>> = workers.iter().map(|_| Vec::new()).collect();
         for bound in listeners.0 {
             for (own, socket) in sockets.iter_mut().zip(bound.sockets) {
-                own.push((socket, bound.tls.clone()));
+                own.push((socket, bound.manner.clone()));
             }
         }
         let start = |(number, (worker, sockets))| {
@@ -208,12 +218,12 @@ struct Core {
 }
 
 impl Core {
-    async fn run(self, sockets: Vec<(StdListener, Option<Arc<Tls>>)>, patience: Patience) {
+    async fn run(self, sockets: Vec<(StdListener, Manner)>, patience: Patience) {
         let core = Arc::new(self);
         let mut listeners = JoinSet::new();
-        for (socket, tls) in sockets {
+        for (socket, manner) in sockets {
             match TcpListener::from_std(socket) {
-                Ok(listener) => drop(listeners.spawn(Arc::clone(&core).accept(listener, tls))),
+                Ok(listener) => drop(listeners.spawn(Arc::clone(&core).accept(listener, manner))),
                 Err(error) => tracing::error!(%error, "a listener cannot be served"),
             }
         }
@@ -247,14 +257,14 @@ impl Core {
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, manner: Manner) {
         let mut stages = self.stages.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stages.wait_for(|stage| *stage != Stage::Serve) => break,
             };
-            self.admit(accepted, tls.as_ref()).await;
+            self.admit(accepted, &manner).await;
         }
         // Connections in the kernel's queue, and those about to get there, are reset when the listener closes.
         if let Err(error) = drain::take_no_more(&listener) {
@@ -262,16 +272,16 @@ impl Core {
         }
         let closes = tokio::time::Instant::now() + ON_THE_WAY;
         while let Ok(accepted) = timeout_at(closes, listener.accept()).await {
-            self.admit(accepted, tls.as_ref()).await;
+            self.admit(accepted, &manner).await;
         }
         while let Some(accepted) = futures_util::FutureExt::now_or_never(listener.accept()) {
-            self.admit(accepted, tls.as_ref()).await;
+            self.admit(accepted, &manner).await;
         }
     }
 
-    async fn admit(&self, accepted: io::Result<(TcpStream, SocketAddr)>, tls: Option<&Arc<Tls>>) {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+    async fn admit(self: &Arc<Self>, accepted: io::Result<(TcpStream, SocketAddr)>, manner: &Manner) {
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: another try at once would spin.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -280,19 +290,48 @@ impl Core {
         };
         let _ = stream.set_nodelay(true);
         let Some(place) = self.worker.load().load.connections.enter() else {
-            return turn_away(stream, tls.map(Arc::as_ref));
+            return turn_away(stream, manner.tls.as_deref());
         };
-        match tls {
-            None => drop(tokio::spawn(self.serve(stream, place))),
-            Some(tls) => drop(tokio::spawn(self.handshake(stream, Arc::clone(tls), place))),
+        match &manner.tls {
+            _ if manner.proxy_protocol => {
+                drop(tokio::spawn(Arc::clone(self).introduced(stream, address, manner.clone(), place)));
+            }
+            None => drop(tokio::spawn(self.serve(stream, address, place))),
+            Some(tls) => drop(tokio::spawn(self.handshake((stream, address), Arc::clone(tls), place))),
         }
     }
 
-    fn serve<S>(&self, stream: S, place: Place) -> impl Future<Output = ()> + Send + 'static
+    /// Serves a connection whose other end says first whom it speaks for.
+    async fn introduced(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        proxy: SocketAddr,
+        manner: Manner,
+        place: Place,
+    ) {
+        let worker = self.worker.load_full();
+        let limit = worker.setup.limits.header_timeout;
+        let header = tokio::time::timeout(limit, Box::pin(proxy_header::read(&mut stream))).await;
+        let Ok(Ok(client)) = header else { return worker.telemetry.metrics.bad_request("proxy-header") };
+        drop(worker);
+        let address = client.unwrap_or(proxy);
+        match manner.tls {
+            None => self.serve(stream, address, place).await,
+            Some(tls) => self.handshake((stream, address), tls, place).await,
+        }
+    }
+
+    fn serve<S>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+        place: Place,
+    ) -> impl Future<Output = ()> + Send + use<S>
     where
         S: CallerStream + 'static,
     {
-        let opening = Opening { protocol: Protocol::Http1, certificate: None };
+        let opening =
+            Opening { protocol: Protocol::Http1, certificate: None, address: Some(written(address)) };
         let served = connection::serve(stream, opening, Arc::clone(&self.worker), self.pulses.add());
         async move {
             served.await;
@@ -302,7 +341,7 @@ impl Core {
 
     fn handshake(
         &self,
-        stream: TcpStream,
+        (stream, address): (TcpStream, SocketAddr),
         tls: Arc<Tls>,
         place: Place,
     ) -> impl Future<Output = ()> + Send + use<> {
@@ -318,7 +357,7 @@ impl Core {
             let certificate = clients.and_then(|clients| clients.shown(stream.get_ref().1));
             let end = certificate.as_ref().map(Shown::end);
             let pulse = pulses.add();
-            let opening = Opening { protocol, certificate };
+            let opening = Opening { protocol, certificate, address: Some(written(address)) };
             let mut served = pin!(connection::serve(stream, opening, worker, Arc::clone(&pulse)));
             if let Some(end) = end {
                 tokio::select! {
@@ -339,6 +378,7 @@ impl Core {
         loop {
             ticks.tick().await;
             self.pulses.sweep();
+            self.worker.load().telemetry.failures.tell_rest(Instant::now());
             if trimmed.elapsed() >= Duration::from_secs(10) {
                 trimmed = Instant::now();
                 let worker = self.worker.load_full();
@@ -360,6 +400,11 @@ async fn shake_hands(
     let handshake = Handshake { listener: &tls.listener, failures: &tls.failures, limit };
     let stream = handshake.run(&acceptor.tls, stream, &worker.telemetry.metrics.tls).await?;
     Some((stream, acceptor.clients.clone()))
+}
+
+/// An address as it is logged. One of IPv4 that came to a socket of IPv6 is written as one of IPv4.
+fn written(address: SocketAddr) -> Arc<str> {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string().into()
 }
 
 /// Over the limit: a plain connection is told so without waiting for it, one with TLS is closed.

@@ -143,6 +143,11 @@ impl Pulse {
         }
     }
 
+    /// Whether half a head is here.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.head_begun.load(Relaxed) == 1
+    }
+
     /// Whether it should end when it can.
     pub(super) fn finishes(&self) -> bool {
         self.order.load(Relaxed) != Order::Serve as u8

@@ -21,12 +21,18 @@ pub(super) struct Line<'r> {
     pub(super) took: Duration,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    pub(super) peer: Option<&'r str>,
+    pub(super) token: Option<&'r str>,
+    pub(super) rule: Option<&'static str>,
+    pub(super) attempts: u8,
+    pub(super) host: Option<&'r str>,
+    pub(super) trace_id: Option<&'r str>,
 }
 
 impl Line<'_> {
     /// Writes one JSON object without a newline.
     pub(super) fn write(&self, buffer: &mut Vec<u8>) {
-        buffer.reserve(512);
+        buffer.reserve(768);
         buffer.extend_from_slice(b"{\"time\":\"");
         write!(buffer, "{}", humantime::format_rfc3339_millis(self.time))
             .expect("writing to memory cannot fail");
@@ -55,6 +61,18 @@ impl Line<'_> {
         for (key, value) in [(&b",\"bytes_in\":"[..], self.bytes_in), (b",\"bytes_out\":", self.bytes_out)] {
             buffer.extend_from_slice(key);
             number(buffer, Some(value));
+        }
+        buffer.extend_from_slice(b",\"attempts\":");
+        number(buffer, Some(self.attempts.into()));
+        for (key, value) in [
+            (&b",\"peer\":"[..], self.peer),
+            (b",\"token\":", self.token),
+            (b",\"rule\":", self.rule),
+            (b",\"host\":", self.host),
+            (b",\"trace_id\":", self.trace_id),
+        ] {
+            buffer.extend_from_slice(key);
+            text(buffer, value);
         }
         buffer.push(b'}');
     }
@@ -109,6 +127,12 @@ mod tests {
             took: Duration::from_micros(12_034),
             bytes_in: 600,
             bytes_out: 44,
+            peer: Some("192.0.2.7:50123"),
+            token: Some("2026-11"),
+            rule: None,
+            attempts: 2,
+            host: Some("api.jpush.cn"),
+            trace_id: None,
         }
     }
 
@@ -130,6 +154,8 @@ mod tests {
             "time": "1970-01-01T00:00:00.000Z", "request_id": "r-1", "caller": "orders", "tenant": null,
             "operation": "push", "status": 200, "reason": null, "vendor_code": 1011, "msg_id": "58546795264977810",
             "duration_ms": 12.034, "vendor_ms": 3.0, "bytes_in": 600, "bytes_out": 44,
+            "peer": "192.0.2.7:50123", "token": "2026-11", "rule": null, "attempts": 2, "host": "api.jpush.cn",
+            "trace_id": null,
         });
         assert_eq!(json(&line("r-1", Some(&note))), expected);
         let without = json(&line("r-1", None));

@@ -93,7 +93,8 @@ impl LineLog {
         let (stop, stopped) = sync_channel(1);
         let (done, ended) = sync_channel(1);
         let lost = Arc::new(Lost { counter: lost, untold: AtomicU64::new(0) });
-        let lane = || Arc::new(Lane { buffer: Mutex::default(), wake: wake.clone(), lost: Arc::clone(&lost) });
+        let lane =
+            || Arc::new(Lane { buffer: Mutex::default(), wake: wake.clone(), lost: Arc::clone(&lost) });
         let lanes: Vec<_> = (0..lanes).map(|_| lane()).collect();
         let writer = Writer { lanes: lanes.clone(), lost, woken, stopped, sink, batch: Vec::new() };
         std::thread::Builder::new().name(name.into()).spawn(move || {

@@ -12,8 +12,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use super::tls_metrics::TlsMetrics;
 use super::budget_gauges::BudgetGauges;
+use super::tls_metrics::TlsMetrics;
 use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::Directory;
@@ -321,7 +321,8 @@ impl Metrics {
 
 /// Counts the lines of logs that are lost; the log of the process begins before there are metrics.
 pub fn log_lost() -> IntCounter {
-    IntCounter::new("jpush_gateway_log_lost_total", "Lines of the logs that were lost.").expect("a valid metric")
+    IntCounter::new("jpush_gateway_log_lost_total", "Lines of the logs that were lost.")
+        .expect("a valid metric")
 }
 
 impl Default for Metrics {

@@ -1,6 +1,7 @@
 //! What operators see: metrics, the access line, the audit line, what happened lately.
 
 pub mod access;
+mod attempt;
 pub mod audit;
 mod budget_gauges;
 mod effect;
@@ -10,14 +11,18 @@ pub mod log;
 pub mod metrics;
 pub mod recent;
 mod record;
+pub mod sparing;
 pub mod tls_metrics;
+mod trace_id;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+pub use attempt::{Attempt, Failures};
 pub use effect::Effect;
-pub use record::{Record, VendorNote};
+pub use record::{Asked, Record, VendorNote};
+pub use trace_id::TraceId;
 
 use lines::Lane;
 use metrics::{Metrics, Series};
@@ -32,6 +37,8 @@ pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     /// The process's last refusals.
     pub recent: Arc<Recent>,
+    /// Which failures it told of lately.
+    pub failures: Arc<Failures>,
     /// Where this worker's access lines go.
     pub lane: Arc<Lane>,
     /// Where its audit lines go, if there is an audit log.

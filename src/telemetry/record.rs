@@ -7,10 +7,11 @@ use super::effect::{Effect, EffectLine, Outcome};
 use super::line::Line;
 use super::metrics::{Labels, NONE};
 use super::recent::Refused;
-use super::{Telemetry, Usage};
+use super::{Attempt, Telemetry, TraceId, Usage};
 use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
-use crate::tenant::{Directory, Principal};
+use crate::tenant::{CredentialKind, Directory, Grant, Principal};
+use crate::vendor::Cut;
 use bytes::Bytes;
 use http::HeaderValue;
 
@@ -21,20 +22,34 @@ const CALLER_GONE: u16 = 499;
 pub struct Record {
     telemetry: Arc<Telemetry>,
     started: Instant,
-    request_id: HeaderValue,
+    asked: Asked,
     names: Option<Names>,
     /// Positions of the caller and of the token it used.
     caller: Option<(usize, usize)>,
-    tenant: Option<usize>,
+    /// The position of the tenant, the credential to be used, and the vendor's host.
+    granted: Option<(usize, CredentialKind, HeaderValue)>,
     operation: Option<OperationId>,
     status: u16,
     reason: Option<&'static str>,
+    /// What a refused body broke.
+    rule: Option<&'static str>,
+    attempts: u8,
     vendor: Option<VendorNote>,
     /// Only with an audit log.
     effect: Option<Box<Effect>>,
     preference: Option<u32>,
     bytes_in: u64,
     bytes_out: u64,
+}
+
+/// What a request says of itself before anything is known about it.
+pub struct Asked {
+    /// The id it goes by.
+    pub request_id: HeaderValue,
+    /// Where it came from: an address with a port, if it came over a network.
+    pub peer: Option<Arc<str>>,
+    /// The trace it belongs to.
+    pub trace_id: Option<TraceId>,
 }
 
 /// Where positions get their names from.
@@ -57,18 +72,20 @@ pub struct VendorNote {
 
 impl Record {
     /// Opens the record of a request that just arrived.
-    pub fn open(telemetry: Arc<Telemetry>, request_id: HeaderValue) -> Self {
+    pub fn open(telemetry: Arc<Telemetry>, asked: Asked) -> Self {
         telemetry.metrics.in_flight.inc();
         Self {
             telemetry,
             started: Instant::now(),
-            request_id,
+            asked,
             names: None,
             caller: None,
-            tenant: None,
+            granted: None,
             operation: None,
             status: CALLER_GONE,
             reason: None,
+            rule: None,
+            attempts: 0,
             vendor: None,
             effect: None,
             preference: None,
@@ -79,7 +96,7 @@ impl Record {
 
     /// The id the request goes by.
     pub fn request_id(&self) -> &HeaderValue {
-        &self.request_id
+        &self.asked.request_id
     }
 
     /// The operation, once it is known.
@@ -98,9 +115,14 @@ impl Record {
         self.operation = Some(operation);
     }
 
-    /// The tenant is known.
-    pub fn granted(&mut self, tenant: usize) {
-        self.tenant = Some(tenant);
+    /// The tenant is known, and where its call goes.
+    pub fn granted(&mut self, grant: &Grant, host: &HeaderValue) {
+        self.granted = Some((grant.positions().1, grant.credential_kind(), host.clone()));
+    }
+
+    /// An attempt at the vendor begins.
+    pub fn attempt(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
     }
 
     /// The request asks to wait so many seconds, and that is what happens.
@@ -128,11 +150,12 @@ impl Record {
     /// An answer of ours is on its way.
     pub fn refused(&mut self, refusal: &Refusal, status: u16, bytes: usize) {
         self.reason = Some(refusal.reason());
+        self.rule = refusal.rule();
         self.answered(status, bytes);
         self.telemetry.metrics.refusal(self.labels(), refusal.reason());
         self.telemetry.recent.push(Refused {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
+            request_id: self.request_id_text().to_owned(),
             reason: refusal.reason(),
             status,
             operation: self.operation_name(),
@@ -159,6 +182,22 @@ impl Record {
         self.vendor = Some(note);
     }
 
+    /// The rest of a long answer did not come.
+    pub fn was_cut(&self, cut: &Cut) {
+        let (Some(operation), Some((_, credential, _))) = (self.operation, &self.granted) else { return };
+        self.telemetry.metrics.vendor_failure(operation, cut.kind());
+        let attempt = Attempt {
+            request_id: self.request_id_text(),
+            operation,
+            tenant: self.tenant().unwrap_or_default(),
+            credential: *credential,
+            host: self.host().unwrap_or_default(),
+            address: None,
+            number: self.attempts,
+        };
+        attempt.failed(cut.kind(), cut, &self.telemetry.failures);
+    }
+
     fn labels(&self) -> Labels<'_> {
         Labels {
             operation: self.operation,
@@ -181,17 +220,21 @@ impl Record {
     }
 
     fn tenant(&self) -> Option<&str> {
-        Some(self.names.as_ref()?.directory.tenants[self.tenant?].name.as_str())
+        Some(self.names.as_ref()?.directory.tenants[self.granted.as_ref()?.0].name.as_str())
     }
 
     fn series(&self) -> Option<&super::metrics::Series> {
-        Some(self.names.as_ref()?.usage.series(self.caller?.0, self.tenant?, self.operation?.index()))
+        Some(self.names.as_ref()?.usage.series(
+            self.caller?.0,
+            self.granted.as_ref()?.0,
+            self.operation?.index(),
+        ))
     }
 
     fn line(&self, now: SystemTime, took: Duration) -> Line<'_> {
         Line {
             time: now,
-            request_id: self.request_id.to_str().unwrap_or_default(),
+            request_id: self.request_id_text(),
             caller: self.caller(),
             tenant: self.tenant(),
             operation: self.operation_name(),
@@ -201,7 +244,21 @@ impl Record {
             took,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            peer: self.asked.peer.as_deref(),
+            token: self.token(),
+            rule: self.rule,
+            attempts: self.attempts,
+            host: self.host(),
+            trace_id: self.asked.trace_id.as_ref().map(TraceId::as_str),
         }
+    }
+
+    fn request_id_text(&self) -> &str {
+        self.asked.request_id.to_str().unwrap_or_default()
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.granted.as_ref()?.2.to_str().ok()
     }
 }
 
@@ -211,7 +268,7 @@ impl Record {
         let Some(outcome) = Outcome::of(self.vendor.as_ref(), self.reason) else { return };
         let line = EffectLine {
             time: now,
-            request_id: self.request_id.to_str().unwrap_or_default(),
+            request_id: self.request_id_text(),
             caller: self.caller(),
             token: self.token(),
             tenant: self.tenant(),
@@ -266,10 +323,12 @@ mod tests {
         let telemetry = Telemetry {
             metrics: Arc::default(),
             recent: Arc::default(),
+            failures: Arc::default(),
             lane: logs[0].lane(0),
             audit: Some(logs[1].lane(0)),
         };
-        end(Record::open(Arc::new(telemetry), HeaderValue::from_static("id")));
+        let asked = Asked { request_id: HeaderValue::from_static("id"), peer: None, trace_id: None };
+        end(Record::open(Arc::new(telemetry), asked));
         drop(logs);
         let lines = audit.0.lock().expect("no panic");
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

@@ -1,6 +1,7 @@
 //! Opening connections to the vendor: DNS, TCP, a proxy's tunnel, and TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,7 +60,13 @@ pub enum ConnectorError {
     Proxy(#[from] ProxyError),
     /// TLS.
     #[error("the TLS handshake failed")]
-    Tls(#[source] io::Error),
+    Tls {
+        /// With whom: the vendor, or the proxy on the way.
+        address: Option<SocketAddr>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// `connect_timeout`, or the call's deadline before it.
     #[error("no connection in time")]
     TimedOut,
@@ -72,8 +79,16 @@ impl ConnectorError {
             Self::Resolve(_) => "resolve",
             Self::Connect(_) => "connect",
             Self::Proxy(_) => "proxy",
-            Self::Tls(_) => "tls",
+            Self::Tls { .. } => "tls",
             Self::TimedOut => "connect-timeout",
+        }
+    }
+
+    /// The address it is about, where it is one alone; the sources name the others.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tls { address, .. } => *address,
+            Self::Resolve(_) | Self::Connect(_) | Self::Proxy(_) | Self::TimedOut => None,
         }
     }
 }
@@ -167,10 +182,11 @@ impl Connector {
             }
         };
         let socket = Socket::new(stream);
+        let address = socket.address();
         let stream = match &self.tls {
             Some(tls) if origin.url.tls => {
                 let stream = tls.connector.connect(origin.server_name.clone(), socket).await;
-                Stream::Tls(Box::new(stream.map_err(ConnectorError::Tls)?))
+                Stream::Tls(Box::new(stream.map_err(|source| ConnectorError::Tls { address, source })?))
             }
             _ => Stream::Plain(socket),
         };

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -44,25 +45,55 @@ pub(super) struct Connection {
 }
 
 /// Why an exchange brought no head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Broken {
     /// Before the first byte was written.
-    Unwritten,
+    Unwritten(Break),
     /// After it.
-    Written,
+    Written(Break),
     /// Time was up; something may have been written.
     Late,
 }
 
+/// What is wrong with a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Break {
+    /// The vendor ended it.
+    #[error("the vendor closed the connection")]
+    Closed,
+    /// The operating system or TLS did.
+    #[error("the connection failed")]
+    Failed(#[source] io::Error),
+    /// What came is no answer.
+    #[error("what the vendor sent cannot be read as HTTP/1.1")]
+    Unreadable,
+}
+
+impl Break {
+    fn of(read: io::Result<usize>) -> Self {
+        read.map_or_else(Self::Failed, |_| Self::Closed)
+    }
+}
+
 /// Why a body ended early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Cut {
     /// The connection broke.
     #[error("the vendor's answer was cut off")]
-    Vendor,
+    Vendor(#[source] Break),
     /// Time was up.
     #[error("the vendor's answer did not end in time")]
     Late,
+}
+
+impl Cut {
+    /// Word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Vendor(_) => "interrupted",
+            Self::Late => "timeout",
+        }
+    }
 }
 
 /// A head, and when it was here.
@@ -86,6 +117,11 @@ impl Connection {
         now >= self.retires
     }
 
+    /// The other end of its TCP connection: the vendor's, or a proxy's.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.stream.address()
+    }
+
     /// Whether a call can still be made on it: it is open, and nothing came that nobody asked for.
     pub(super) fn is_usable(&mut self) -> bool {
         let mut byte = [0];
@@ -101,7 +137,7 @@ impl Connection {
     ) -> Result<Answered, Broken> {
         self.clean = false;
         let before = self.stream.written();
-        let mut writing = Writing { message, done: 0, state: State::Writes };
+        let mut writing = Writing { message, done: 0, state: State::Writes, failure: None };
         let mut reader = HeadReader::default();
         let mut first_look = true;
         let mut due = deadlines.call;
@@ -115,7 +151,7 @@ impl Connection {
             loop {
                 // An answer that begins with the first bytes of the next one, or of nothing, fails here too.
                 match reader.read(&mut self.buffer) {
-                    Err(_) => return Poll::Ready(Err(Broken::Written)),
+                    Err(_) => return Poll::Ready(Err(Broken::Written(Break::Unreadable))),
                     Ok(Some((head, framing))) => {
                         self.clean = head.keep_alive && writing.state == State::Done;
                         return Poll::Ready(Ok(Answered { head, framing, arrived: Instant::now(), due }));
@@ -125,15 +161,17 @@ impl Connection {
                 match poll_fill(&mut self.stream, &mut self.buffer, READ_BYTES, cx) {
                     Poll::Ready(Ok(1..)) => {}
                     // Counted after the read: TLS writes what it holds back when what it reads is broken.
-                    Poll::Ready(Ok(0) | Err(_)) if self.stream.written() == before => {
-                        return Poll::Ready(Err(Broken::Unwritten));
+                    Poll::Ready(end) => {
+                        let unwritten = self.stream.written() == before;
+                        let broken = if unwritten { Broken::Unwritten } else { Broken::Written };
+                        return Poll::Ready(Err(broken(Break::of(end))));
                     }
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Written)),
                     Poll::Pending => break,
                 }
             }
             if writing.state == State::Failed && self.stream.written() == before {
-                return Poll::Ready(Err(Broken::Unwritten));
+                let why = writing.failure.take().map_or(Break::Closed, Break::Failed);
+                return Poll::Ready(Err(Broken::Unwritten(why)));
             }
             ready!(self.timer.poll(due, cx));
             Poll::Ready(Err(Broken::Late))
@@ -150,7 +188,7 @@ impl Connection {
     ) -> Poll<Result<Option<Bytes>, Cut>> {
         loop {
             match framing.take(&mut self.buffer) {
-                Err(_) => return Poll::Ready(Err(Cut::Vendor)),
+                Err(_) => return Poll::Ready(Err(Cut::Vendor(Break::Unreadable))),
                 Ok(Part::Data(bytes)) => return Poll::Ready(Ok(Some(bytes))),
                 Ok(Part::End) => return Poll::Ready(Ok(None)),
                 Ok(Part::More) => {}
@@ -159,7 +197,7 @@ impl Connection {
                 Poll::Ready(Ok(1..)) => {}
                 // TLS fails the read instead if the end was not meant.
                 Poll::Ready(Ok(0)) if *framing == Framing::UntilClose => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Cut::Vendor)),
+                Poll::Ready(end) => return Poll::Ready(Err(Cut::Vendor(Break::of(end)))),
                 Poll::Pending => {
                     ready!(self.timer.poll(due, cx));
                     return Poll::Ready(Err(Cut::Late));
@@ -202,6 +240,8 @@ struct Writing<'m> {
     message: &'m Message,
     done: usize,
     state: State,
+    /// Why the vendor takes no more, where the system said so.
+    failure: Option<io::Error>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,17 +268,19 @@ impl Writing<'_> {
             };
             match ready!(written) {
                 Ok(bytes @ 1..) => self.done += bytes,
-                Ok(0) | Err(_) => self.state = State::Failed,
+                failed => (self.state, self.failure) = (State::Failed, failed.err()),
             }
             if self.done == self.message.len() {
                 self.state = State::Flushes;
             }
         }
         if self.state == State::Flushes {
-            let flushed = ready!(Pin::new(&mut *stream).poll_flush(cx));
-            self.state = if flushed.is_ok() { State::Done } else { State::Failed };
-            if self.state == State::Done {
-                return Poll::Ready(());
+            match ready!(Pin::new(&mut *stream).poll_flush(cx)) {
+                Ok(()) => {
+                    self.state = State::Done;
+                    return Poll::Ready(());
+                }
+                Err(error) => (self.state, self.failure) = (State::Failed, Some(error)),
             }
         }
         Poll::Pending

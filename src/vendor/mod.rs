@@ -16,6 +16,7 @@ mod wire;
 #[cfg(test)]
 mod wire_tests;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ use tokio::time::timeout_at;
 use circuit::Circuit;
 pub use circuit::{CircuitOpen, Standing};
 pub use connect::{Connector, ConnectorError, TlsSetupError};
-pub use connection::Cut;
 use connection::{Answered, Broken, Connection};
+pub use connection::{Break, Cut};
 pub use message::{Head, Message};
 pub use proxy::ProxyError;
 
@@ -92,15 +93,32 @@ pub enum Choice {
     Fresh,
 }
 
+/// An attempt that brought no answer, and where that was, as far as it came.
+pub type Failed = (Failure, Option<SocketAddr>);
+
 /// Why an attempt brought no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// No byte of the request was written. The vendor cannot have counted it.
-    NotSent(NotSent),
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
     /// Time was up after the request, or some of it, was written.
+    #[error("the vendor did not answer in time")]
     TimedOut,
     /// The connection broke after the request, or some of it, was written.
-    Broken,
+    #[error("there was no whole answer")]
+    Broken(#[source] Break),
+}
+
+impl Failure {
+    /// Word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotSent(why) => why.kind(),
+            Self::TimedOut => "timeout",
+            Self::Broken(_) => "interrupted",
+        }
+    }
 }
 
 /// Why nothing was written.
@@ -114,7 +132,7 @@ pub enum NotSent {
     CircuitOpen(#[from] CircuitOpen),
     /// A pooled connection turned out to be closed.
     #[error("the pooled connection was closed")]
-    PooledClosed,
+    PooledClosed(#[source] Break),
 }
 
 impl NotSent {
@@ -123,7 +141,14 @@ impl NotSent {
         match self {
             Self::Connect(error) => error.kind(),
             Self::CircuitOpen(_) => "circuit-open",
-            Self::PooledClosed => "pooled-closed",
+            Self::PooledClosed(_) => "pooled-closed",
+        }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Connect(error) => error.address(),
+            Self::CircuitOpen(_) | Self::PooledClosed(_) => None,
         }
     }
 }
@@ -134,6 +159,8 @@ pub struct Answer {
     pub response: Response<Body>,
     /// When the head was here.
     pub arrived: Instant,
+    /// Where it came from: the vendor's address, or a proxy's.
+    pub address: Option<SocketAddr>,
 }
 
 /// The body of an answer. Read to its end, it gives its connection back; dropped before, it resets it.
@@ -226,7 +253,7 @@ impl Pool {
         message: &Message,
         choice: Choice,
         mut deadlines: Deadlines,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, Failed> {
         let pooled = match choice {
             Choice::Any => self.checkout(origin),
             Choice::Fresh => None,
@@ -238,23 +265,27 @@ impl Pool {
                     deadlines.start = Instant::now();
                     connection
                 }
-                Err(why) => return Err(Failure::NotSent(why)),
+                Err(why) => {
+                    let address = why.address();
+                    return Err((why.into(), address));
+                }
             },
         };
+        let address = connection.address();
         let mut lease =
             Lease { connection: Some(connection), pool: Arc::clone(self), origin, heard: deadlines.start };
         let answered =
             lease.connection().exchange(message, deadlines).await.map_err(|broken| match broken {
-                Broken::Unwritten => Failure::NotSent(NotSent::PooledClosed),
-                Broken::Written => Failure::Broken,
-                Broken::Late => Failure::TimedOut,
+                Broken::Unwritten(why) => (NotSent::PooledClosed(why).into(), address),
+                Broken::Written(why) => (Failure::Broken(why), address),
+                Broken::Late => (Failure::TimedOut, address),
             })?;
         self.circuit(origin).succeeded();
         let Answered { head, framing, arrived, due } = answered;
         lease.heard = arrived;
         let wire::Head { status, reason, fields, .. } = head;
         let body = Body::new(lease, framing, due);
-        Ok(Answer { response: Response { reason, ..Response::new(status, fields, body) }, arrived })
+        Ok(Answer { response: Response { reason, ..Response::new(status, fields, body) }, arrived, address })
     }
 
     /// Whether a call would be refused because its host is down, asked before it is paid for. It would not over a

@@ -1,6 +1,7 @@
 //! The byte stream of a connection to the vendor: TCP, or TLS over it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,6 +23,11 @@ impl Stream {
         self.socket().written
     }
 
+    /// The other end of the TCP connection.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.socket().address
+    }
+
     /// Closes with a reset when it is dropped.
     pub(super) fn reset(&self) {
         let _ = self.socket().stream.set_zero_linger();
@@ -38,12 +44,18 @@ impl Stream {
 /// A TCP stream that counts what was written to it.
 pub(super) struct Socket {
     stream: TcpStream,
+    address: Option<SocketAddr>,
     written: u64,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, written: 0 }
+        Self { address: stream.peer_addr().ok(), stream, written: 0 }
+    }
+
+    /// The other end.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     fn count(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -28,7 +28,7 @@ use body::Body;
 use encode::Length;
 use unconfirmed::Unconfirmed;
 
-use super::connection::{Requests, obey};
+use super::connection::{NoRequest, Requests, obey};
 use super::pulse::{Order, Pulse};
 use super::stream::{CallerStream, Closing};
 
@@ -99,7 +99,12 @@ where
                 match obey(&pulse, cx, &mut finishing) {
                     Order::Serve => return Poll::Pending,
                     Order::Finish => {}
-                    Order::Close => return Poll::Ready(Ending::Over),
+                    Order::Close => {
+                        if pulse.is_in_head() {
+                            requests.none(NoRequest::Late);
+                        }
+                        return Poll::Ready(Ending::Over);
+                    }
                 }
             }
         })
@@ -138,9 +143,16 @@ impl<S: CallerStream> Connection<S> {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ending::Done,
                 Err(Unread::Broken) => return Ending::Broken,
-                Err(Unread::Cut) => return Ending::Over,
+                Err(Unread::Cut) => {
+                    requests.none(NoRequest::Cut);
+                    return Ending::Over;
+                }
                 Err(Unread::Bad(why)) => {
-                    let answer = if why == Unreadable::TooLarge { TOO_LARGE } else { UNREADABLE };
+                    let (what, answer) = match why {
+                        Unreadable::TooLarge => (NoRequest::TooLarge, TOO_LARGE),
+                        Unreadable::Malformed => (NoRequest::of(&self.buffer), UNREADABLE),
+                    };
+                    requests.none(what);
                     let told = self.write_all(answer).await;
                     return if told.is_ok() { Ending::Done } else { Ending::Broken };
                 }

@@ -101,8 +101,13 @@ impl World {
         let lost = log_lost();
         let log = LineLog::start("access-log", 1, AccessLog::new(std::io::sink(), lost.clone()), lost);
         let log = log.expect("a thread");
-        let telemetry =
-            Telemetry { metrics: Arc::default(), recent: Arc::default(), lane: log.lane(0), audit: None };
+        let telemetry = Telemetry {
+            metrics: Arc::default(),
+            recent: Arc::default(),
+            failures: Arc::default(),
+            lane: log.lane(0),
+            audit: None,
+        };
         let worker = Worker {
             pool: Pool::new(Arc::clone(&setup.connector)),
             setup,

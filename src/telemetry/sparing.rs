@@ -1,0 +1,90 @@
+//! Lines that could come by the thousand: one a second for each kind, and a count of the others.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// After a line, the others of its kind are counted for this long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Kinds that are remembered. Those in use come from the configuration.
+const KINDS_MAX: usize = 4096;
+
+/// Knows when each kind of line was last written.
+pub struct Sparing<K>(Mutex<HashMap<K, Told>>);
+
+struct Told {
+    at: Instant,
+    /// Lines since then that were not written.
+    suppressed: u64,
+}
+
+impl<K> Default for Sparing<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq + Clone> Sparing<K> {
+    /// Whether a line is to be written now, with the number of those that were not, since the last one of its kind.
+    pub fn admit(&self, kind: K, now: Instant) -> Option<u64> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KINDS_MAX {
+            known.retain(|_, told| now.saturating_duration_since(told.at) < PAUSE);
+        }
+        let new = Told { at: now, suppressed: 0 };
+        let Some(told) = known.get_mut(&kind) else {
+            // With as many kinds within one second, this one is as good as suppressed.
+            return (known.len() < KINDS_MAX).then(|| known.insert(kind, new)).map(|_| 0);
+        };
+        if now.saturating_duration_since(told.at) < PAUSE {
+            told.suppressed += 1;
+            return None;
+        }
+        Some(std::mem::replace(told, new).suppressed)
+    }
+
+    /// Kinds of which nothing came lately, with the number of lines that were never written.
+    pub fn overdue(&self, now: Instant) -> Vec<(K, u64)> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut over, mut owed) = (Vec::new(), Vec::new());
+        for (kind, told) in &*known {
+            if now.saturating_duration_since(told.at) >= 2 * PAUSE {
+                over.push(kind.clone());
+                owed.extend((told.suppressed > 0).then(|| (kind.clone(), told.suppressed)));
+            }
+        }
+        for kind in over {
+            known.remove(&kind);
+        }
+        owed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_of_each_kind_and_every_other_is_counted() {
+        let (sparing, start) = (Sparing::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(sparing.admit("a", at(0)), Some(0));
+        assert_eq!([sparing.admit("a", at(1)), sparing.admit("a", at(999))], [None, None]);
+        assert_eq!(sparing.admit("b", at(999)), Some(0), "a kind of its own");
+        assert_eq!(sparing.admit("a", at(1000)), Some(2));
+        assert_eq!(sparing.admit("a", at(1001)), None);
+        assert_eq!(sparing.overdue(at(2999)), []);
+        assert_eq!(sparing.overdue(at(3000)), [("a", 1)], "a line that is never followed by another");
+        assert_eq!(sparing.overdue(at(3001)), []);
+        assert_eq!(sparing.admit("a", at(3001)), Some(0));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (sparing, now) = (Sparing::default(), Instant::now());
+        let written = (0..2 * KINDS_MAX).filter(|kind| sparing.admit(*kind, now).is_some()).count();
+        assert_eq!(written, KINDS_MAX);
+        assert_eq!(sparing.admit(usize::MAX, now + PAUSE), Some(0));
+    }
+}
