@@ -81,6 +81,11 @@ pub enum Refusal {
         /// Which limit.
         what: &'static str,
     },
+    /// Calls are written down before they are sent, and this one could not be.
+    #[error(
+        "the gateway cannot write its state file, without which it sends nothing; nothing was sent, try again once its operators made room"
+    )]
+    StateFile,
     /// The gateway is stopping.
     #[error("the gateway is stopping; nothing was sent, try again")]
     Draining,
@@ -153,7 +158,7 @@ impl Refusal {
             Self::IdempotencyConflict => "idempotency-conflict",
             Self::Exhausted(Exhausted::Budget { .. }) => "budget-exhausted",
             Self::Exhausted(Exhausted::Quota { .. }) => "quota-exhausted",
-            Self::Overloaded { .. } => "overloaded",
+            Self::Overloaded { .. } | Self::StateFile => "overloaded",
             Self::Draining => "draining",
             Self::VendorUnreachable => "vendor-unreachable",
             Self::VendorCircuitOpen(_) => "vendor-circuit-open",
@@ -194,7 +199,7 @@ impl Refusal {
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::IdempotencyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Exhausted(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded { .. } | Self::Draining | Self::VendorCircuitOpen(_) => {
+            Self::Overloaded { .. } | Self::StateFile | Self::Draining | Self::VendorCircuitOpen(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::VendorTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -243,6 +248,7 @@ impl Refusal {
             ) => 1003,
             (
                 Self::Overloaded { .. }
+                | Self::StateFile
                 | Self::Draining
                 | Self::VendorUnreachable
                 | Self::VendorCircuitOpen(_)
@@ -283,7 +289,7 @@ impl Refusal {
                 return fields.append("Allow", &[Part::Value(FieldValue::from(&allow))]);
             }
             Self::Exhausted(exhausted) => exhausted.retry_after_seconds(),
-            Self::Overloaded { .. } | Self::Draining => 1,
+            Self::Overloaded { .. } | Self::StateFile | Self::Draining => 1,
             Self::VendorCircuitOpen(open) => open.retry_after_seconds(),
             _ => return,
         };
@@ -418,6 +424,7 @@ mod tests {
             (exhausted(BudgetName::File), "file-list", 429, 2002),
             (exhausted(BudgetName::Broadcast), "push", 429, 2008),
             (Refusal::Overloaded { what: "requests" }, "push", 503, 1030),
+            (Refusal::StateFile, "push", 503, 1030),
             (Refusal::Draining, "push", 503, 1030),
             (Refusal::VendorUnreachable, "push", 502, 1030),
             (CircuitOpen { retry_after: Duration::ZERO }.into(), "push", 503, 1030),

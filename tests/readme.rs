@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use jpush_gateway::auth::Unidentified;
 use jpush_gateway::body::Rule;
-use jpush_gateway::budget::{Budgets, Exhausted, Moment};
+use jpush_gateway::budget::{Budgets, Clock, Draw, Exhausted, Moment, Said, Taker, take};
 use jpush_gateway::config;
 use jpush_gateway::operation::{
     Audience, BadPath, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
 };
 use jpush_gateway::refusal::Refusal;
 use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
-use jpush_gateway::tenant::{Denied, Directory, Lack};
+use jpush_gateway::tenant::{CredentialKind, Denied, Directory, Lack};
 use jpush_gateway::vendor::{CircuitOpen, Standing};
 use serde_yaml::Value;
 
@@ -97,6 +97,13 @@ fn metrics_are_those_of_the_registry() {
 fn rendered_metrics() -> String {
     let config = config::parse(DEMO, Path::new("."), &config::System).expect("the demo's configuration");
     let directory = Directory::new(&config, &Budgets::default());
+    // Known once the vendor has said it.
+    let mut draw = Draw::default();
+    let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
+    draw.add(app.budget(BudgetName::Push).expect("a budget"));
+    let taker = Taker { caller: 0, weight: 1, quota: None };
+    let permit = take(&draw, &taker, Clock::start(), Moment::default()).expect("a slot");
+    permit.dispatch().settle(Moment::default(), Said { limit: Some(600), ..Said::default() });
     let push = OperationId::named("push").expect("an operation");
     let (metrics, labels) =
         (Metrics::new(), Labels { operation: Some(push), tenant: "shop", caller: "demo" });
@@ -107,6 +114,7 @@ fn rendered_metrics() -> String {
     metrics.retry(push);
     metrics.store_up(true);
     metrics.push_without_cid("shop");
+    metrics.bad_request("malformed");
     metrics.replay(push, ReplayedBy::IdempotencyKey);
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
     metrics.tls.certificates([("0.0.0.0:8443", "gateway.example", 1)]);
@@ -137,6 +145,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::IdempotencyConflict,
         Exhausted::Quota { limit: 1, window, wait: window }.into(),
         Refusal::Overloaded { what: "" },
+        Refusal::StateFile,
         Refusal::Draining,
         Refusal::VendorUnreachable,
         CircuitOpen { retry_after: window }.into(),
@@ -242,6 +251,7 @@ fn every_key_of_the_reader_is_documented() {
         include_str!("../src/config/callers.rs"),
         include_str!("../src/config/limits.rs"),
         include_str!("../src/config/listeners.rs"),
+        include_str!("../src/config/log.rs"),
         include_str!("../src/config/sources.rs"),
         include_str!("../src/config/tenants.rs"),
         include_str!("../src/config/vendor.rs"),

@@ -273,6 +273,8 @@ impl Inner {
             waiting: self.queue.len(),
             foreign: self.word(now).map_or(0, Word::foreign),
             vendor_limit: self.word(now).and_then(Word::limit),
+            holding_back: self.word(now).is_some_and(Word::holds_back)
+                || self.shared.as_ref().is_some_and(|shared| shared.holds_back(now)),
         }
     }
 }
@@ -316,6 +318,9 @@ pub struct Standing {
     pub foreign: u32,
     /// The vendor's own limit, as its last answer said it; used where it is lower.
     pub vendor_limit: Option<u32>,
+    /// Calls that were made before are not known, here or in the store of replicas: none is let through until those
+    /// would be over.
+    pub holding_back: bool,
 }
 
 /// Calls of one caller on one budget.

@@ -36,6 +36,8 @@ pub struct Told {
     pub free: u32,
     /// When one more can be taken, at the latest.
     pub next: Moment,
+    /// It gives nothing before then: it was found without what was given before.
+    pub held_back: bool,
 }
 
 /// What the store is asked for one budget.
@@ -102,6 +104,11 @@ impl Shared {
     /// Slots of the shared part that could be taken when the store was last heard.
     pub(super) fn free(&self) -> u32 {
         self.heard.map_or(0, |told| told.free)
+    }
+
+    /// Whether the store gives nothing yet, as far as it was heard.
+    pub(super) fn holds_back(&self, now: Moment) -> bool {
+        self.heard.is_some_and(|told| told.held_back && now < told.next)
     }
 
     /// Until so many slots can be taken there, at the latest; `None` if that is not known, and there is a part of our own.

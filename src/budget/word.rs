@@ -33,12 +33,14 @@ pub(super) struct Word {
     limit: Option<u32>,
     until: Moment,
     foreign: u32,
+    /// Ours: calls are held back whatever the vendor says.
+    holds_back: bool,
 }
 
 impl Word {
     /// What we say ourselves where calls of a former process are not known: nothing is free until then.
     pub(super) fn nothing_until(until: Moment) -> Self {
-        Self { call: 0, remaining: Some(0), limit: None, until, foreign: 0 }
+        Self { call: 0, remaining: Some(0), limit: None, until, foreign: 0, holds_back: true }
     }
 
     /// Takes an answer's headers in, if they are news: an answer to an older call than the last one is not, unless it
@@ -56,7 +58,8 @@ impl Word {
         let reset = said.reset.map(|reset| reset.min(window));
         if said.refused {
             let until = now + reset.unwrap_or_default().max(BACK_OFF.min(window));
-            return Some(Self { call, remaining: Some(0), limit: said.limit, until, foreign: 0 });
+            let (remaining, limit) = (Some(0), said.limit);
+            return Some(Self { call, remaining, limit, until, foreign: 0, holds_back: false });
         }
         if said.remaining.is_none() && said.limit.is_none() {
             return last;
@@ -65,7 +68,8 @@ impl Word {
             said.limit.zip(said.remaining).map(|(limit, remaining)| limit.saturating_sub(remaining));
         let foreign = counted.map_or(0, |counted| counted.saturating_sub(ours));
         let until = now + reset.unwrap_or(window);
-        Some(Self { call, remaining: said.remaining, limit: said.limit, until, foreign })
+        let (remaining, limit) = (said.remaining, said.limit);
+        Some(Self { call, remaining, limit, until, foreign, holds_back: false })
     }
 
     /// Whether it still counts.
@@ -97,6 +101,11 @@ impl Word {
     /// Calls of the key in the vendor's count that were certainly not ours.
     pub(super) fn foreign(&self) -> u32 {
         self.foreign
+    }
+
+    /// Whether it is ours, because calls of a former process are not known.
+    pub(super) fn holds_back(&self) -> bool {
+        self.holds_back
     }
 
     /// The vendor's limit.

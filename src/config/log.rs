@@ -1,7 +1,56 @@
 //! `log`: the form of the lines about what happens to the process, and how many there are.
 
 use super::reader::Section;
-use super::values::{LogFormat, LogLevel, LogSettings};
+
+/// How the log of the process is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The form of its lines.
+    pub format: LogFormat,
+    /// How much of it there is; `None`: as the environment says, or `info`.
+    pub level: Option<LogLevel>,
+}
+
+/// The form of the log's lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// The least of what is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What somebody has to look after.
+    Error,
+    /// What somebody may have to look after.
+    Warn,
+    /// What happens to the process.
+    Info,
+    /// Each attempt at the vendor.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 

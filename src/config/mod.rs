@@ -38,6 +38,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use fault::{Fault, Faults};
+pub use log::{LogFormat, LogLevel, LogSettings};
 pub use proxy::{Proxy, ProxyLogin};
 pub use shared::{SharedBudgets, Shares};
 pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};

@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::log::LogSettings;
 use super::proxy::Proxy;
 use super::shared::SharedBudgets;
 use crate::operation::{BudgetName, Host, Scope};
@@ -46,56 +47,6 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// SHA-256 of the file's bytes, in hexadecimal: tells which configuration is loaded.
     pub digest: String,
-}
-
-/// How the log of the process is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogSettings {
-    /// The form of its lines.
-    pub format: LogFormat,
-    /// How much of it there is; `None`: as the environment says, or `info`.
-    pub level: Option<LogLevel>,
-}
-
-/// The form of the log's lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// An object a line.
-    Json,
-}
-
-/// The least of what is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// What somebody has to look after.
-    Error,
-    /// What somebody may have to look after.
-    Warn,
-    /// What happens to the process.
-    Info,
-    /// Each attempt at the vendor.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
-
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 /// Where the audit log goes.

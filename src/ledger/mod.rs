@@ -25,6 +25,7 @@ use record::{Call, State};
 use times::Times;
 
 use crate::budget::{BudgetId, Budgets, Clock, Draw, Moment, Reach, Remains, Said, Standing};
+use crate::causes::Causes;
 use crate::operation::BudgetName;
 use crate::refusal::Refusal;
 use crate::store::{Payment, Underway};
@@ -66,7 +67,7 @@ impl From<NotWritten> for Refusal {
     fn from(error: NotWritten) -> Self {
         match error {
             NotWritten::NotOurs => Self::Draining,
-            NotWritten::Failed => Self::Overloaded { what: "what its state file can take" },
+            NotWritten::Failed => Self::StateFile,
         }
     }
 }
@@ -143,8 +144,7 @@ impl Ledger {
         while let Err(error) =
             Opened::open(&self.path).and_then(Opened::lock).and_then(|locked| self.take_up(locked, budgets))
         {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the state file cannot be taken up");
+            tracing::error!(error = %Causes(&error), "the state file cannot be taken up");
             std::thread::sleep(TRY_AGAIN);
         }
     }
@@ -190,6 +190,7 @@ impl Ledger {
     pub fn standing(&self) -> &'static str {
         match self.phase() {
             Phase::Waiting => "waiting",
+            Phase::Owned if self.lock().failing => "cannot be written",
             Phase::Owned => "owned",
             Phase::Closing | Phase::Gone => "handed over",
         }
@@ -226,8 +227,7 @@ impl Ledger {
         match file.give_away(self.times.stamp(), attempt) {
             Ok(()) => tracing::info!(in_flight, "the state file was given away"),
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the state file was given away without its last words");
+                tracing::error!(error = %Causes(&error), "the state file was given away without its last words");
             }
         }
     }
@@ -264,8 +264,8 @@ impl Ledger {
         if begun.is_err() != book.failing {
             book.failing = begun.is_err();
             if let Err(error) = &begun {
-                let error = error as &dyn std::error::Error;
-                tracing::error!(error, "the state file cannot be written: calls are refused");
+                let path = self.path.display();
+                tracing::error!(%path, error = %Causes(error), "the state file cannot be written: calls are refused");
             } else {
                 tracing::info!("the state file can be written again");
             }

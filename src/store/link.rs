@@ -3,6 +3,7 @@
 //! Everybody who takes shares one connection, on which commands follow each other without waiting for answers. It stays
 //! with one run of the server, whose id goes with every take: a server that began anew is never mistaken for itself.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::{ANSWER_MAX, Keep, Release, Scripts, Standing, micros, slot_name};
+use crate::budget::whole_seconds;
+use crate::causes::Causes;
 
 /// For name, TCP and the store's greeting.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -53,17 +56,25 @@ impl Seat {
     }
 
     /// A connection did not do: nobody uses it any more.
-    pub(super) fn lose(&self, link: &Arc<Link>, why: &str) {
+    pub(super) fn lose(&self, link: &Arc<Link>, error: &(dyn Error + 'static)) {
         let before = self.link.compare_and_swap(link, None);
         if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
-            tracing::warn!(why, "the store of the shared budgets is away; own parts alone are used");
+            tracing::warn!(error = %Causes(error), "the store of the shared budgets is away; own parts alone are used");
             link.lost.notify_one();
         }
     }
 
-    pub(super) fn held_back(&self, micros_left: u64) {
-        let until = micros(self.start.elapsed()).saturating_add(micros_left);
-        self.held_until.fetch_max(until, Ordering::Relaxed);
+    /// A budget is held back for so long; told once until none is.
+    pub(super) fn held_back(&self, left: Duration) {
+        let now = micros(self.start.elapsed());
+        let before = self.held_until.fetch_max(now.saturating_add(micros(left)), Ordering::Relaxed);
+        if before <= now {
+            let left = humantime::format_duration(Duration::from_secs(whole_seconds(left)));
+            tracing::warn!(
+                %left,
+                "the store of the shared budgets was found without what was given before and holds it back; own parts alone are used"
+            );
+        }
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -139,9 +150,8 @@ async fn keep(client: &Client, seat: &Seat, mut releases: Releases) {
                 }
             }
             Err(error) if !told => {
-                let why = why(&error);
                 tracing::warn!(
-                    why,
+                    error = %Causes(&error),
                     "the store of the shared budgets cannot be reached; own parts alone are used"
                 );
                 told = true;
@@ -167,14 +177,9 @@ async fn watch(link: &Arc<Link>, seat: &Seat, releases: &mut Releases) {
             }
         };
         if let Some(error) = failed {
-            seat.lose(link, why(&error));
+            seat.lose(link, &error);
         }
     }
-}
-
-/// What is the matter, in words for the log: nothing of what the store said, which may quote a key.
-pub(super) fn why(error: &RedisError) -> &str {
-    if error.is_timeout() { "no answer in time" } else { error.category() }
 }
 
 async fn connect(client: &Client) -> RedisResult<Link> {

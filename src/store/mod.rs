@@ -168,11 +168,12 @@ impl Store {
             } else {
                 slots.budgets[place] = None;
             }
-            if said[2] < 0 {
-                self.seat.held_back(said[2].unsigned_abs());
+            let (held_back, left) = (said[2] < 0, Duration::from_micros(said[2].unsigned_abs()));
+            if held_back {
+                self.seat.held_back(left);
             }
-            let next = now + Duration::from_micros(said[2].unsigned_abs());
-            told.push(Told { free: u32::try_from(said[1]).unwrap_or(0), next });
+            let free = u32::try_from(said[1]).unwrap_or(0);
+            told.push(Told { free, next: now + left, held_back });
         }
         Asked { slots: (!slots.granted.is_empty()).then_some(slots), told }
     }
@@ -204,8 +205,8 @@ impl Store {
         let mut connection = link.connection.clone();
         match timeout(ANSWER_MAX, invocation.invoke_async(&mut connection)).await {
             Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => self.seat.lose(link, link::why(&error)),
-            Err(_) => self.seat.lose(link, "no answer in time"),
+            Ok(Err(error)) => self.seat.lose(link, &error),
+            Err(late) => self.seat.lose(link, &late),
         }
         None
     }

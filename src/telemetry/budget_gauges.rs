@@ -11,6 +11,8 @@ pub(super) struct BudgetGauges {
     used: IntGaugeVec,
     waiting: IntGaugeVec,
     foreign_used: IntGaugeVec,
+    vendor_limit: IntGaugeVec,
+    holding_back: IntGaugeVec,
 }
 
 impl BudgetGauges {
@@ -22,13 +24,15 @@ impl BudgetGauges {
             used: gauge("budget_used", "Slots in use."),
             waiting: gauge("budget_waiting", "Requests that wait for a slot."),
             foreign_used: gauge("budget_foreign_used", "Calls of the key that were not ours."),
+            vendor_limit: gauge("budget_vendor_limit", "Calls a window, as the vendor says."),
+            holding_back: gauge("budget_holding_back", "Whether calls made before are not known."),
         }
     }
 
     pub(super) fn measure(&self, directory: &Directory, now: Moment) {
-        let Self { limit, used, waiting, foreign_used } = self;
+        let Self { limit, used, waiting, foreign_used, vendor_limit, holding_back } = self;
         // Budgets of tenants that a reload removed are not there any more.
-        for gauge in [limit, used, waiting, foreign_used] {
+        for gauge in [limit, used, waiting, foreign_used, vendor_limit, holding_back] {
             gauge.reset();
         }
         for tenant in &directory.tenants {
@@ -43,6 +47,10 @@ impl BudgetGauges {
                         .with_label_values(&labels)
                         .set(i64::try_from(standing.waiting).unwrap_or(i64::MAX));
                     foreign_used.with_label_values(&labels).set(standing.foreign.into());
+                    holding_back.with_label_values(&labels).set(standing.holding_back.into());
+                    if let Some(said) = standing.vendor_limit {
+                        vendor_limit.with_label_values(&labels).set(said.into());
+                    }
                 }
             }
         }

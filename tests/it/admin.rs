@@ -80,7 +80,7 @@ fn pages_and_methods() {
 }
 
 /// The metrics of the contract with the names of their labels, `le` of histograms left out.
-const METRICS: [(&str, &[&str]); 21] = [
+const METRICS: [(&str, &[&str]); 23] = [
     ("requests_total", &["caller", "operation", "status", "tenant"]),
     ("request_duration_seconds_bucket", &["operation"]),
     ("request_duration_seconds_sum", &["operation"]),
@@ -95,6 +95,8 @@ const METRICS: [(&str, &[&str]); 21] = [
     ("budget_used", &["budget", "credential", "tenant"]),
     ("budget_waiting", &["budget", "credential", "tenant"]),
     ("budget_foreign_used", &["budget", "credential", "tenant"]),
+    ("budget_holding_back", &["budget", "credential", "tenant"]),
+    ("log_lost_total", &[]),
     ("in_flight_requests", &[]),
     ("connections", &[]),
     ("body_memory_bytes", &[]),

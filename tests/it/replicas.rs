@@ -234,6 +234,13 @@ fn a_store_that_starts_again_empty_gives_nothing_until_what_it_forgot_is_over() 
         // Emptied while it runs: the same.
         redis.command(&["FLUSHALL"]);
         all_are(replicas, "holding back");
+        for replica in replicas {
+            let labels = "{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
+            let gauge = format!("jpush_gateway_budget_holding_back{labels}");
+            wait_until("the gauge", || replica.gateway.metric(&gauge) > 0.5);
+            replica.gateway.log_line(&["WARN", "the store of the shared budgets is away", "error="]);
+            replica.gateway.log_line(&["WARN", "the store of the shared budgets was found without"]);
+        }
         all_are(replicas, "up");
         go_on_for(HOLD / 2);
         replicas.iter().for_each(Replica::serves_more);

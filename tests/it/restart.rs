@@ -106,7 +106,7 @@ fn what_was_counted_before_a_kill_is_counted_after_it_and_day_budgets_too() {
     let budgets = "device: { limit: 2, window: 1h }, broadcast: { limit: 1, window: 24h }";
     let config = with_state(&vendor.url(), budgets, &state);
     let gateway = Gateway::start(&config);
-    assert!(gateway.program.err().contains("the state file is new"), "{}", gateway.program.err());
+    gateway.log_line(&["the state file is new"]);
     assert_eq!((gateway.call(&tags()).status, gateway.call(&broadcast()).status), (200, 200));
     let gateway = restart(gateway, &config);
     assert_eq!((gateway.used("app", "device"), gateway.used("app", "push")), (1, 1));
@@ -206,11 +206,10 @@ fn a_damaged_file_costs_one_window_and_guard_and_a_line_in_the_log() {
     bytes[100] ^= 1;
     std::fs::write(&path, &bytes).expect("damaged");
     let gateway = Gateway::start(&config);
-    let log = gateway.program.err();
-    assert!(
-        log.lines().any(|line| line.contains("ERROR") && line.contains("the state file is damaged")),
-        "{log}"
-    );
+    gateway.log_line(&["ERROR", "the state file is damaged"]);
+    let holding_back =
+        "jpush_gateway_budget_holding_back{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
+    assert!(gateway.metric(holding_back) > 0.5);
     let wait = gateway.call(&tags()).assert_refused(429, "budget-exhausted", 2002).number("Retry-After");
     assert!((1..=3).contains(&wait), "{wait}");
     std::thread::sleep(Duration::from_secs(wait));
@@ -245,10 +244,14 @@ fn on_a_full_disk_nothing_is_sent_that_is_not_written() {
     config.shell = "trap '' XFSZ; ulimit -f 2";
     let gateway = Gateway::start(&config);
     for _ in 0..3 {
-        gateway.call(&tags()).assert_refused(503, "overloaded", 1030);
+        let answer = gateway.call(&tags());
+        answer.assert_refused(503, "overloaded", 1030);
+        assert!(answer.text().contains("cannot write its state file"), "{}", answer.text());
     }
-    let log = gateway.program.err();
-    assert_eq!(log.matches("the state file cannot be written").count(), 1, "{log}");
+    let line = gateway.log_line(&["ERROR", "the state file cannot be written"]);
+    assert!(line.contains("File too large") && line.contains(&state.path().display().to_string()), "{line}");
+    assert_eq!(gateway.logged(&["the state file cannot be written"]).len(), 1);
+    assert_eq!(gateway.status()["state_file"], "cannot be written");
     assert_eq!((gateway.used("app", "device"), vendor.requests().len()), (0, 0));
     config.shell = "";
     let gateway = restart(gateway, &config);

@@ -156,6 +156,9 @@ fn foreign_calls_of_the_key_are_seen_and_respected() {
     let series = "jpush_gateway_budget_foreign_used{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
     let foreign = gateway.metric(series);
     assert!((foreign - 6.0).abs() < 0.5, "{foreign}");
+    let limit = gateway
+        .metric("jpush_gateway_budget_vendor_limit{budget=\"device\",credential=\"app\",tenant=\"shop\"}");
+    assert!((limit - 10.0).abs() < 0.5, "{limit}");
 }
 
 #[test]

@@ -166,6 +166,11 @@ impl Connection {
         Self::over(stream)
     }
 
+    /// Our end of it.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("an address")
+    }
+
     /// Waits until something is there to be read, and leaves it there.
     pub(crate) fn wait_for_bytes(&self) {
         assert!(self.stream.peek(&mut [0]).expect("bytes") > 0, "an answer");

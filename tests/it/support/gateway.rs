@@ -103,11 +103,11 @@ impl Gateway {
         let mut program = Program::start(&mut serve(&folder, config));
         let admin = wait_for("the line that tells where the admin listener is", || {
             assert!(program.runs(), "the gateway did not start: {}", program.err());
-            addresses(&program.err(), "admin listening address=").pop()
+            addresses(&program.err(), "admin listening").pop()
         });
         // The lines of the others come before the admin's; theirs end in the same words.
         let err = program.err();
-        let listeners = addresses(&err, " listening address=").into_iter().filter(|known| *known != admin);
+        let listeners = addresses(&err, "listening").into_iter().filter(|known| *known != admin);
         let listeners = listeners.collect();
         Self { program, listeners, admin, folder }
     }
@@ -180,6 +180,26 @@ impl Gateway {
         used.as_u64().unwrap_or_else(|| panic!("no {credential} {budget} in {status}"))
     }
 
+    /// Lines of the log with all of these texts in them.
+    pub(crate) fn logged(&self, texts: &[&str]) -> Vec<String> {
+        let log = self.program.err();
+        let fits = |line: &&str| texts.iter().all(|text| line.contains(text));
+        log.lines().filter(fits).map(str::to_owned).collect()
+    }
+
+    /// The first line of the log with all of these texts in it, once it is written.
+    #[track_caller]
+    pub(crate) fn log_line(&self, texts: &[&str]) -> String {
+        let start = std::time::Instant::now();
+        loop {
+            if let Some(line) = self.logged(texts).into_iter().next() {
+                return line;
+            }
+            assert!(start.elapsed() < super::PATIENCE, "no line with {texts:?} in {}", self.program.err());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Access lines so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         let out = self.program.out();
@@ -221,6 +241,13 @@ fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     taken.map(|listener| listener.local_addr().expect("an address"))
 }
 
-fn addresses(log: &str, mark: &str) -> Vec<SocketAddr> {
-    log.lines().filter_map(|line| line.split_once(mark)?.1.trim().parse().ok()).collect()
+/// Addresses in the lines with this message, of a log in either form.
+fn addresses(log: &str, message: &str) -> Vec<SocketAddr> {
+    let find = |line: &str| {
+        if let Ok(json) = serde_json::from_str::<Value>(line) {
+            return json["address"].as_str().filter(|_| json["message"] == message)?.parse().ok();
+        }
+        line.split_once(&format!(" {message} address="))?.1.trim().parse().ok()
+    };
+    log.lines().filter_map(find).collect()
 }

@@ -22,7 +22,9 @@ pub(crate) use names::{Names, SilentPort};
 pub(crate) use redis::{Redis, Wire};
 pub(crate) use sandbox::Simulator;
 pub(crate) use stub::{ClosedPort, GOOD, Received, Stub, Talk, json_answer};
-pub(crate) use tls::{Authority, Identity, Tls, Wallet, h2_get, tls_connect, tls_vendor, tls_vendor_on};
+pub(crate) use tls::{
+    Authority, Identity, Tls, Wallet, h2_get, tls_connect, tls_over, tls_vendor, tls_vendor_on,
+};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_jpush-gateway");

@@ -50,6 +50,16 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
+    /// A certificate for a name that holds no more, and its key, as PEM.
+    pub(crate) fn sign_expired(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a good name");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 2, 1);
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
     /// A certificate as these parameters say, with its key, for a client.
     pub(crate) fn sign_client(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
@@ -149,9 +159,17 @@ pub(crate) fn tls_connect(
     address: SocketAddr,
     name: &str,
 ) -> Result<Tls, std::io::Error> {
+    tls_over(client, TcpStream::connect(address)?, name)
+}
+
+/// A handshake on a connection that may have been used before.
+pub(crate) fn tls_over(
+    client: &Arc<ClientConfig>,
+    mut stream: TcpStream,
+    name: &str,
+) -> Result<Tls, std::io::Error> {
     let name = ServerName::try_from(name.to_owned()).expect("a good name");
     let connection = ClientConnection::new(Arc::clone(client), name).expect("a client");
-    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut connection = connection;
     while connection.is_handshaking() {
