@@ -6,7 +6,7 @@ mod status;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
@@ -29,6 +29,7 @@ use crate::secret::TokenDigest;
 use crate::store::{Standing, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::sparing::Sparing;
 
 /// Connections at once; operators and a scraper need a few.
 const CONNECTIONS_MAX: usize = 64;
@@ -55,13 +56,18 @@ pub struct State {
 
 /// Serves the admin pages until it is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<State>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (places, told) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Sparing::default());
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a connection to the admin listener could not be accepted");
+                if let Some(suppressed) = told.admit(error.kind(), Instant::now()) {
+                    tracing::warn!(
+                        %error, suppressed,
+                        "a connection to the admin listener could not be accepted"
+                    );
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }

@@ -33,7 +33,7 @@ pub(super) fn run(listen: SocketAddr) -> ExitCode {
         listener.address = listen;
     }
     let settings = config.log;
-    serve_with_log(&settings, async |log| start(config, listen, log).await)
+    serve_with_log(settings, async |log| start(config, listen, log).await)
 }
 
 async fn start(config: Config, listen: SocketAddr, log: &Log) -> Result<App, RunError> {

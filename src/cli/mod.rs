@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::app::{App, RunError};
 use crate::body::{ImageType, UploadChannel};
 use crate::causes::Causes;
-use crate::config::LogSettings;
+use crate::config::{LogFormat, LogSettings};
 use crate::telemetry::log::Log;
 
 /// An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
@@ -199,10 +199,7 @@ fn complain(error: &dyn std::error::Error) -> ExitCode {
 }
 
 /// Runs a gateway to its end, with the log of the process. A start that fails is told there.
-fn serve_with_log(
-    settings: &LogSettings,
-    start: impl AsyncFnOnce(&Log) -> Result<App, RunError>,
-) -> ExitCode {
+fn serve_with_log(settings: LogSettings, start: impl AsyncFnOnce(&Log) -> Result<App, RunError>) -> ExitCode {
     let log = match Log::start(settings) {
         Ok(log) => log,
         Err(error) => return complain(&error),
@@ -213,9 +210,15 @@ fn serve_with_log(
             log.end(until);
             GOOD
         }
-        Err(error) => {
+        Err(error) if settings.format == LogFormat::Json => {
             tracing::error!(error = %Causes(&error), "the gateway could not run");
             ExitCode::from(BAD)
+        }
+        Err(error) => {
+            tracing::error!("the gateway could not run");
+            // Its lines come first.
+            drop(log);
+            complain(&error)
         }
     }
 }

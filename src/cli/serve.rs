@@ -13,5 +13,5 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Err(faults) => return complain(&faults),
     };
     let settings = source.config.log;
-    serve_with_log(&settings, async |log| App::start(source, log, std::io::stdout()))
+    serve_with_log(settings, async |log| App::start(source, log, std::io::stdout()))
 }

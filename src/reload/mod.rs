@@ -242,7 +242,7 @@ impl Reloader {
         };
         // From here on nothing fails.
         let Parts { seats, handshakes, load, budgets, level, .. } = &self.parts;
-        level.set(&config.log);
+        level.set(config.log);
         if let Some(log) = &self.parts.audit {
             log.take_in_use(audit);
         }

@@ -284,7 +284,10 @@ impl Core {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: another try at once would spin.
-                tracing::warn!(%error, "a connection could not be accepted");
+                let failures = Arc::clone(&self.worker.load().telemetry.failures);
+                if let Some(suppressed) = failures.admit("accept", error.kind().to_string()) {
+                    tracing::warn!(%error, suppressed, "a connection could not be accepted");
+                }
                 return sleep(Duration::from_millis(50)).await;
             }
         };

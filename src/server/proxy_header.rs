@@ -1,4 +1,4 @@
-//! What a proxy before us says of its client: the PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`).
+//! What a proxy before us says of its client: the PROXY protocol, versions 1 and 2 (`HAProxy`'s `proxy-protocol.txt`).
 //!
 //! The header is fetched here without a byte of what comes behind it, and read by the `ppp` crate. Whoever connects to a
 //! listener that takes it is believed.
@@ -80,11 +80,10 @@ fn of_line(header: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
 fn of_binary(header: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
     let header = v2::Header::try_from(header).map_err(|_| NoHeader::Malformed)?;
     Ok(match (header.command, header.addresses) {
-        // A health check of the proxy's own.
-        (v2::Command::Local, _) => None,
         (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => Some((ip.source_address, ip.source_port).into()),
         (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => Some((ip.source_address, ip.source_port).into()),
-        (v2::Command::Proxy, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
+        // A health check of the proxy's own, or a client of which it says nothing.
+        (v2::Command::Local, _) | (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
     })
 }
 
@@ -125,7 +124,9 @@ mod tests {
         let four = [203, 0, 113, 7, 10, 0, 0, 1, 0xdb, 0x04, 0x1f, 0x90];
         let with_more = [&four[..], &[0x04, 0, 3, 1, 2, 3]].concat();
         let mut six = [0; 36];
-        (six[..2].copy_from_slice(&[0x20, 0x01]), six[15] = 9, six[33] = 80);
+        for (at, byte) in [(0, 0x20), (1, 0x01), (15, 9), (33, 80)] {
+            six[at] = byte;
+        }
         let rows: [(Vec<u8>, Option<&str>); 8] = [
             (b"PROXY TCP4 203.0.113.7 10.0.0.1 56068 8080\r\n".to_vec(), Some("203.0.113.7:56068")),
             (b"PROXY TCP6 2001:db8::9 ::1 50 8080\r\n".to_vec(), Some("[2001:db8::9]:50")),

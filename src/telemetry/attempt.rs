@@ -65,7 +65,7 @@ impl Attempt<'_> {
     /// It failed, and the call with it.
     pub fn failed(&self, kind: &'static str, error: &(dyn Error + 'static), failures: &Failures) {
         let Self { request_id, operation, tenant, credential, host, address, number } = *self;
-        let Some(suppressed) = failures.0.admit((kind, host.to_owned()), Instant::now()) else {
+        let Some(suppressed) = failures.admit(kind, host.to_owned()) else {
             return self.is_repeated(kind, error);
         };
         let (operation, credential, address) = (operation.name, credential.as_str(), address.map(display));
@@ -81,7 +81,7 @@ impl Attempt<'_> {
         let (operation, credential) = (operation.name, credential.as_str());
         // Of each credential, which is what somebody has to renew.
         let which = format!("{host}, tenant {tenant}, credential {credential}");
-        let Some(suppressed) = failures.0.admit(("rejected-credential", which), Instant::now()) else {
+        let Some(suppressed) = failures.admit("rejected-credential", which) else {
             return;
         };
         tracing::error!(
@@ -97,10 +97,15 @@ impl Attempt<'_> {
 }
 
 impl Failures {
+    /// Whether a failure of this kind, of or at something, is to be told now, with the number of those that were not.
+    pub fn admit(&self, kind: &'static str, of: String) -> Option<u64> {
+        self.0.admit((kind, of), Instant::now())
+    }
+
     /// Tells of failures that nobody was told of, where none came after them.
     pub fn tell_rest(&self, now: Instant) {
-        for ((kind, host), suppressed) in self.0.overdue(now) {
-            tracing::warn!(kind, host, suppressed, "more calls failed at the vendor");
+        for ((kind, of), suppressed) in self.0.overdue(now) {
+            tracing::warn!(kind, of, suppressed, "there were more failures of this kind");
         }
     }
 }

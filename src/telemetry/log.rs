@@ -35,7 +35,7 @@ pub struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Log {
     /// Starts the log of the process. Panics are told in it, too. A second start in one process keeps the first log.
-    pub fn start(settings: &LogSettings) -> io::Result<Self> {
+    pub fn start(settings: LogSettings) -> io::Result<Self> {
         let lost = log_lost();
         let lines = LineLog::start("log", 1, ErrorLog::new(io::stderr(), lost.clone()), lost.clone())?;
         let (filter, handle) = reload::Layer::new(filter(settings));
@@ -73,7 +73,7 @@ impl Log {
 
 impl Level {
     /// From now on as much is logged as these settings say.
-    pub fn set(&self, settings: &LogSettings) {
+    pub fn set(&self, settings: LogSettings) {
         // Without a log in use there is nothing to change.
         let _ = self.0.reload(filter(settings));
     }
@@ -81,7 +81,7 @@ impl Level {
 
 /// What the configuration says, else what the variable says, else `info`. Libraries say little at any level: what they
 /// tell below it is about their insides.
-fn filter(settings: &LogSettings) -> EnvFilter {
+fn filter(settings: LogSettings) -> EnvFilter {
     match settings.level {
         Some(level @ (LogLevel::Error | LogLevel::Warn | LogLevel::Info)) => EnvFilter::new(level.as_str()),
         Some(level) => EnvFilter::new(format!("info,jpush_gateway={}", level.as_str())),

@@ -216,6 +216,12 @@ fn access_lines_have_exactly_their_fields() {
         "vendor_ms",
         "bytes_in",
         "bytes_out",
+        "attempts",
+        "peer",
+        "token",
+        "rule",
+        "host",
+        "trace_id",
     ];
     let out = gateway.program.out();
     for line in out.lines() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Authority, ClosedPort, Config, Folder, Gateway, PUSH, Request, Stub, Talk, Tokens, json_answer,
-    tls_vendor, wait_until,
+    start_failing, tls_vendor, wait_until,
 };
 
 fn push() -> Request {
@@ -129,6 +129,19 @@ fn the_log_of_the_process_can_be_json_and_a_reload_changes_its_level() {
     assert_eq!(gateway.reload().json()["needs_restart"], json!(["log.format"]));
 }
 
+#[test]
+fn a_start_that_fails_is_told_in_the_form_of_the_log() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut config = Config::new("http://127.0.0.1:9");
+    config.listeners = format!("{{ address: \"{}\" }}", taken.local_addr().expect("an address"));
+    config.more = "log: json".into();
+    let (code, said) = start_failing(&Folder::new(), &config);
+    let last: Value = serde_json::from_str(said.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((code, &last["message"]), (1, &json!("the gateway could not run")), "{said}");
+    let error = last["error"].as_str().expect("a text");
+    assert!(error.contains("cannot listen on") && error.contains("in use"), "{said}");
+}
+
 /// One call to a vendor that cannot be reached, and its line in the log.
 fn told(folder: Folder, config: &Config) -> String {
     let gateway = Gateway::start_in(folder, config);
@@ -198,7 +211,7 @@ fn time_outs_and_cut_answers_leave_a_line() {
             talk.close();
         }),
         ("vendor-interrupted", 502, "cannot be read as HTTP/1.1", |talk| {
-            talk.write("SSH-2.0-OpenSSH\r\n\r\n")
+            talk.write("SSH-2.0-OpenSSH\r\n\r\n");
         }),
     ];
     for (reason, status, why, end) in rows {
@@ -265,8 +278,8 @@ fn many_failures_of_a_kind_are_a_line_a_second_and_a_count() {
     }
     let seconds = usize::try_from(start.elapsed().as_secs()).expect("few") + 1;
     // The rest is told although no other failure comes.
-    gateway.log_line(&["more calls failed at the vendor"]);
-    let lines = gateway.logged(&["failed at the vendor", "suppressed="]);
+    gateway.log_line(&["there were more failures of this kind"]);
+    let lines = gateway.logged(&["fail", "suppressed="]);
     let suppressed = |line: &String| -> usize {
         let (_, rest) = line.split_once("suppressed=").expect("a count");
         rest.split(' ').next().expect("a word").parse().expect("a number")
