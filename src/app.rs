@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,15 +23,12 @@ use crate::setup::Setup;
 use crate::store::{Store, StoreError};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{AuditError, AuditLog};
-use crate::telemetry::lines::LineLog;
+use crate::telemetry::lines::{LAST_LINES, LineLog};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::{Failures, Telemetry};
 use crate::vendor::{Pool, TlsSetupError};
-
-/// Where a drain took all of its time, the logs still have this long to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not run.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +62,31 @@ pub struct App {
     signals: Signals,
     admin: Arc<admin::State>,
     admin_listener: TcpListener,
-    access_log: LineLog,
-    audit_log: Option<AuditLog>,
+    logs: Arc<Logs>,
+}
+
+/// Everything that lines are written to.
+struct Logs {
+    access: LineLog,
+    audit: Option<AuditLog>,
+    process: Arc<Log>,
+}
+
+impl Logs {
+    /// Writes what is left, as far as that can be done until then: who reads a log may have stopped reading it.
+    fn end(&self, until: Instant) {
+        self.access.end(until);
+        if let Some(log) = &self.audit {
+            log.end(until);
+        }
+        tracing::info!("stopped");
+        self.process.end(until);
+    }
 }
 
 impl App {
     /// Starts serving. Access lines go to `out`. Must be called on a tokio runtime, which then serves the admin pages.
-    pub fn start(source: Source, log: &Log, out: impl Write + Send + 'static) -> Result<Self, RunError> {
+    pub fn start(source: Source, log: &Arc<Log>, out: impl Write + Send + 'static) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
         let config = &source.config;
@@ -138,7 +153,8 @@ impl App {
             recent: Arc::clone(&recent),
         };
         let admin = Arc::new(admin);
-        Ok(Self { serving, load, ledger, reloads, signals, admin, admin_listener, access_log, audit_log })
+        let logs = Arc::new(Logs { access: access_log, audit: audit_log, process: Arc::clone(log) });
+        Ok(Self { serving, load, ledger, reloads, signals, admin, admin_listener, logs })
     }
 
     /// Where the admin pages are.
@@ -146,10 +162,8 @@ impl App {
         self.admin_listener.local_addr()
     }
 
-    /// Serves until SIGTERM or SIGINT, reloading at every SIGHUP, then drains. A second signal ends the drain. Gives the
-    /// time until which the log of the process may take to be written.
-    pub async fn run(self) -> Instant {
-        let Self { mut access_log, mut audit_log, .. } = self;
+    /// Serves until SIGTERM or SIGINT, reloading at every SIGHUP, then drains. A second signal ends the drain.
+    pub async fn run(self) {
         let Signals { mut stop, hangup } = self.signals;
         let pages = tokio::spawn(admin::serve(self.admin_listener, self.admin));
         let reloading = tokio::spawn(reload_at(hangup, self.reloads.clone()));
@@ -157,19 +171,21 @@ impl App {
         tracing::info!("draining");
         self.load.start_leaving();
         let (serving, drain) = (self.serving, self.reloads.current().drain.clone());
-        let mut deadline = Instant::now() + drain.delay + drain.deadline;
+        let logs = Arc::clone(&self.logs);
         let finished = async {
             tokio::time::sleep(drain.delay).await;
             self.load.start_draining();
             // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
+                let deadline = Instant::now() + drain.deadline;
                 // At once: the next process waits for it.
                 let hand_over = self.ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
                 serving.finish(drain.deadline);
                 if hand_over.is_some_and(|thread| thread.join().is_err()) {
                     tracing::error!("handing the state file over ended in a panic");
                 }
+                logs.end(deadline.max(Instant::now() + LAST_LINES));
                 let _ = done.send(());
             });
             let _ = finished.await;
@@ -178,19 +194,11 @@ impl App {
             () = finished => {}
             () = stop.signal() => {
                 tracing::warn!("a second signal: ending without waiting for what is under way");
-                deadline = Instant::now();
+                self.logs.end(Instant::now() + LAST_LINES);
             }
         }
         pages.abort();
         reloading.abort();
-        tracing::info!("stopped");
-        // What the workers wrote to their end. Who reads a log may have stopped reading it.
-        let until = deadline.max(Instant::now() + LAST_LINES);
-        access_log.end(until);
-        if let Some(log) = &mut audit_log {
-            log.end(until);
-        }
-        until
     }
 }
 

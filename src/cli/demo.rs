@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
@@ -36,7 +37,7 @@ pub(super) fn run(listen: SocketAddr) -> ExitCode {
     serve_with_log(settings, async |log| start(config, listen, log).await)
 }
 
-async fn start(config: Config, listen: SocketAddr, log: &Log) -> Result<App, RunError> {
+async fn start(config: Config, listen: SocketAddr, log: &Arc<Log>) -> Result<App, RunError> {
     let vendor = TcpListener::bind(SANDBOX).await?;
     let settings = Settings::from_config(&config.tenants, None, Windows::Fixed);
     tokio::spawn(Sandbox::new(settings).serve(vendor, std::future::pending()));

@@ -12,7 +12,8 @@ mod validate;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -21,6 +22,7 @@ use crate::app::{App, RunError};
 use crate::body::{ImageType, UploadChannel};
 use crate::causes::Causes;
 use crate::config::{LogFormat, LogSettings};
+use crate::telemetry::lines::LAST_LINES;
 use crate::telemetry::log::Log;
 
 /// An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
@@ -199,17 +201,20 @@ fn complain(error: &dyn std::error::Error) -> ExitCode {
 }
 
 /// Runs a gateway to its end, with the log of the process. A start that fails is told there.
-fn serve_with_log(settings: LogSettings, start: impl AsyncFnOnce(&Log) -> Result<App, RunError>) -> ExitCode {
+fn serve_with_log(
+    settings: LogSettings,
+    start: impl AsyncFnOnce(&Arc<Log>) -> Result<App, RunError>,
+) -> ExitCode {
     let log = match Log::start(settings) {
-        Ok(log) => log,
+        Ok(log) => Arc::new(log),
         Err(error) => return complain(&error),
     };
-    let served = block_on(async { Ok(start(&log).await?.run().await) });
+    let served = block_on(async {
+        start(&log).await?.run().await;
+        Ok(())
+    });
     match served.unwrap_or_else(|error| Err(RunError::System(error))) {
-        Ok(until) => {
-            log.end(until);
-            GOOD
-        }
+        Ok(()) => GOOD,
         Err(error) if settings.format == LogFormat::Json => {
             tracing::error!(error = %Causes(&error), "the gateway could not run");
             ExitCode::from(BAD)
@@ -217,7 +222,7 @@ fn serve_with_log(settings: LogSettings, start: impl AsyncFnOnce(&Log) -> Result
         Err(error) => {
             tracing::error!("the gateway could not run");
             // Its lines come first.
-            drop(log);
+            log.end(Instant::now() + LAST_LINES);
             complain(&error)
         }
     }

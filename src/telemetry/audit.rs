@@ -59,7 +59,7 @@ impl AuditLog {
     }
 
     /// Writes what is left, as far as that can be done until then.
-    pub fn end(&mut self, until: Instant) {
+    pub fn end(&self, until: Instant) {
         self.log.end(until);
     }
 
@@ -120,8 +120,8 @@ enum Out {
 impl Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            // Whole, so that no line of the log gets between.
-            Self::Stderr => io::stderr().write_all(bytes).map(|()| bytes.len()),
+            // Whole, unless it is set not to wait; so no line of the log gets between.
+            Self::Stderr => io::stderr().write(bytes),
             Self::File(file) => file.write(bytes),
         }
     }

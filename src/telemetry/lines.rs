@@ -18,8 +18,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const LINGER: Duration = Duration::from_millis(100);
 /// How soon lines that could not be written are tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// At its end, a log whose owner says nothing else has this long to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// At its end, a log has at least this long to be written.
+pub const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Where lines end up.
 pub trait Sink: Send + 'static {
@@ -82,8 +82,8 @@ impl Lane {
 /// The writing thread with its lanes. Dropped, it writes what is left, if that takes no longer than a second.
 pub struct LineLog {
     lanes: Vec<Arc<Lane>>,
-    stop: Option<SyncSender<()>>,
-    ended: Receiver<()>,
+    /// Dropped, it tells the thread to end; what that drops tells that it has.
+    end: Mutex<Option<(SyncSender<()>, Receiver<()>)>>,
 }
 
 impl LineLog {
@@ -101,7 +101,7 @@ impl LineLog {
             writer.run();
             drop(done);
         })?;
-        Ok(Self { lanes, stop: Some(stop), ended })
+        Ok(Self { lanes, end: Mutex::new(Some((stop, ended))) })
     }
 
     /// The lane of one worker.
@@ -109,16 +109,17 @@ impl LineLog {
         Arc::clone(&self.lanes[worker])
     }
 
-    /// Writes what is left, and gives it up where that takes longer: whoever reads the log may be stuck for good.
-    pub fn end(&mut self, until: Instant) {
-        if self.stop.take().is_none() {
-            return;
-        }
+    /// Writes what is left, and gives it up where that takes longer: whoever reads the log may be stuck for good. Only
+    /// the first who asks for the end waits for it.
+    pub fn end(&self, until: Instant) {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((stop, ended)) = end else { return };
+        drop(stop);
         if let Some(lane) = self.lanes.first() {
             lane.wake();
         }
         // The thread is gone when its side of the channel is. One that is stuck ends with the process.
-        let _ = self.ended.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let _ = ended.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -246,7 +247,7 @@ mod tests {
     #[test]
     fn whoever_is_stuck_is_given_up() {
         let lost = counter();
-        let mut log = LineLog::start("test", 1, Stuck, lost.clone()).expect("a thread");
+        let log = LineLog::start("test", 1, Stuck, lost.clone()).expect("a thread");
         let line = vec![b'x'; 1024 * 1024];
         for _ in 0..20 {
             log.lane(0).write(|buffer| buffer.extend_from_slice(&line));

@@ -66,7 +66,7 @@ impl Log {
     }
 
     /// Writes what is left, as far as that can be done until then.
-    pub fn end(mut self, until: Instant) {
+    pub fn end(&self, until: Instant) {
         self.lines.end(until);
     }
 }

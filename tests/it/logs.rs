@@ -61,6 +61,7 @@ fn whoever_reads_the_logs_keeps_no_push_from_its_answer_and_no_signal_from_its_e
         let mut config = Config::new(&vendor.url());
         config.budgets = "push: { limit: 100000, window: 60s }".into();
         config.drain = "{ deadline: 1s }";
+        config.more = "audit: stderr".into();
         // Every call leaves lines in both logs.
         config.log = "debug";
         let ((out, _read_out), (err, _read_err)) = (reader.open(), reader.open());
@@ -82,6 +83,21 @@ fn whoever_reads_the_logs_keeps_no_push_from_its_answer_and_no_signal_from_its_e
         gateway.program.signal("TERM");
         assert_eq!(gateway.program.wait().code(), Some(0), "{reader:?}");
     }
+}
+
+/// Its first word is a drain, which has 35 s for logs that nobody reads.
+#[test]
+fn a_second_signal_waits_for_no_log() {
+    let vendor = Stub::good();
+    let ((out, _read_out), (err, _read_err)) = (Reader::Stuck.open(), Reader::Stuck.open());
+    let mut gateway = Gateway::start_into(Config::new(&vendor.url()), out, err);
+    assert_eq!(gateway.call(&push()).status, 200);
+    gateway.program.signal("TERM");
+    let address = gateway.address();
+    wait_until("the end of listening", || std::net::TcpStream::connect(address).is_err());
+    assert!(gateway.program.runs());
+    gateway.program.signal("TERM");
+    assert_eq!(gateway.program.wait().code(), Some(0));
 }
 
 #[test]
