@@ -378,6 +378,7 @@ impl Envelope {
 mod tests {
     use super::*;
     use crate::body::Rule;
+    use crate::budget::Cause;
     use crate::tenant::Lack;
 
     fn place(name: &str) -> Place {
@@ -396,6 +397,7 @@ mod tests {
                 name,
                 limit: 20,
                 window,
+                cause: Cause::UsedUp,
                 wait: Duration::from_millis(1_001),
             })
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jpush_gateway::auth::Unidentified;
 use jpush_gateway::body::Rule;
-use jpush_gateway::budget::{Budgets, Clock, Draw, Exhausted, Moment, Said, Taker, take};
+use jpush_gateway::budget::{Budgets, Cause, Clock, Draw, Exhausted, Moment, Precedence, Said, Taker, take};
 use jpush_gateway::config;
 use jpush_gateway::operation::{
     Audience, BadPath, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
@@ -101,7 +101,7 @@ fn rendered_metrics() -> String {
     let mut draw = Draw::default();
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
     draw.add(app.budget(BudgetName::Push).expect("a budget"));
-    let taker = Taker { caller: 0, weight: 1, quota: None };
+    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let permit = take(&draw, &taker, Clock::start(), Moment::default()).expect("a slot");
     permit.dispatch().settle(Moment::default(), Said { limit: Some(600), ..Said::default() });
     let push = OperationId::named("push").expect("an operation");
@@ -126,7 +126,7 @@ fn rendered_metrics() -> String {
 /// One or more refusals of every reason that has a fixed status and code.
 fn refusals() -> Vec<Refusal> {
     let window = Duration::from_mins(1);
-    let budget = |name| Exhausted::Budget { name, limit: 1, window, wait: window };
+    let budget = |name| Exhausted::Budget { name, limit: 1, window, cause: Cause::UsedUp, wait: window };
     vec![
         Unidentified::Missing.into(),
         Unidentified::Wrong.into(),

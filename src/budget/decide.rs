@@ -107,7 +107,7 @@ impl Inner {
     pub(super) fn blocked(&mut self, others: bool, kept: Kept, now: Moment) -> Exhausted {
         let nth = if others { self.queue.len() + 1 } else { 1 };
         let wait = self.until_free_beside(now, nth, kept.at_most, kept.lent_in);
-        self.exhausted(wait)
+        self.exhausted(now, wait)
     }
 
     /// What is out of reach for a call because it is kept for others.
@@ -186,7 +186,7 @@ impl<'b> Held<'b> {
             let Some(pace) = &inner.pace else { continue };
             if let Err(wait) = pace.take(now) {
                 taken.into_iter().for_each(Pace::refund);
-                return Err(inner.exhausted(wait));
+                return Err(inner.exhausted(now, wait));
             }
             taken.push(pace);
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{Inner, Moment};
 use crate::operation::BudgetName;
 
 /// Why a call has to wait, and how long: true for a lone caller.
@@ -9,8 +10,8 @@ use crate::operation::BudgetName;
 pub enum Exhausted {
     /// No slot is free in this budget, or pacing holds the next one back.
     #[error(
-        "Rate limit exceeded: the {} budget of {limit} calls in {} is used up; nothing was sent, try again in {} s",
-        name.as_str(), humantime::format_duration(*window), whole_seconds(*wait)
+        "Rate limit exceeded: {}; nothing was sent, try again in {} s",
+        cause.told_of(*name, *limit, *window), whole_seconds(*wait)
     )]
     Budget {
         /// Which one.
@@ -19,6 +20,8 @@ pub enum Exhausted {
         limit: u32,
         /// Length of its window.
         window: Duration,
+        /// What became of its calls.
+        cause: Cause,
         /// When to come again.
         wait: Duration,
     },
@@ -35,6 +38,86 @@ pub enum Exhausted {
         /// When to come again.
         wait: Duration,
     },
+}
+
+/// Why a budget has no call for somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// All of its calls were made.
+    UsedUp,
+    /// Some were not, but are kept for other callers, or spread over the window.
+    NotNow,
+    /// The vendor allows so many, fewer than the configuration.
+    VendorLimit(u32),
+    /// The vendor says that there is none.
+    VendorSaid,
+    /// The state file does not tell which calls were made before.
+    NotKnown,
+    /// The store that replicas share is away, and this one's own calls, so many, were made.
+    StoreAway(u32),
+    /// The store was found without what it had given; the rest as above.
+    StoreHoldsBack(u32),
+}
+
+impl Cause {
+    fn told_of(self, name: BudgetName, limit: u32, window: Duration) -> String {
+        let budget = format!(
+            "the {} budget of {limit} calls in {}",
+            name.as_str(),
+            humantime::format_duration(window)
+        );
+        match self {
+            Self::UsedUp => format!("{budget} is used up"),
+            Self::NotNow => {
+                format!(
+                    "{budget} has none for this caller now: what is left is kept for others or spread over time"
+                )
+            }
+            Self::VendorLimit(fewer) => {
+                format!("{budget} is used up, because the vendor allows this key {fewer} at present")
+            }
+            Self::VendorSaid => {
+                format!("the vendor says that nothing is left of {budget}; others may use the same key")
+            }
+            Self::NotKnown => format!(
+                "{budget} is held back, because the state file does not tell which calls were made before"
+            ),
+            Self::StoreAway(own) => format!(
+                "the store that replicas share {budget} in is away, and the part of this one alone ({own} calls) is used up"
+            ),
+            Self::StoreHoldsBack(own) => format!(
+                "the store that replicas share {budget} in holds it back, because it lost what was given before, and the part of this one alone ({own} calls) is used up"
+            ),
+        }
+    }
+}
+
+impl Inner {
+    /// That no call can be made for so long, and why.
+    pub(super) fn exhausted(&self, now: Moment, wait: Duration) -> Exhausted {
+        let (limit, window) = (self.limit.limit.get(), self.rule.length);
+        Exhausted::Budget { name: self.name, limit, window, cause: self.cause(now), wait }
+    }
+
+    fn cause(&self, now: Moment) -> Cause {
+        let (limit, used, own) = (self.limit.limit.get(), self.used(), self.rule.limit);
+        if used >= limit {
+            return Cause::UsedUp;
+        }
+        if let Some(word) = self.word(now).filter(|_| self.by_word(now) == 0) {
+            return match word.limit() {
+                _ if word.holds_back() => Cause::NotKnown,
+                Some(fewer) if fewer < limit && used >= fewer => Cause::VendorLimit(fewer),
+                _ => Cause::VendorSaid,
+            };
+        }
+        match &self.shared {
+            Some(shared) if shared.holds_back(now) => Cause::StoreHoldsBack(own),
+            Some(shared) if shared.is_away() => Cause::StoreAway(own),
+            Some(shared) if shared.free() == 0 => Cause::UsedUp,
+            _ => Cause::NotNow,
+        }
+    }
 }
 
 impl Exhausted {

@@ -37,7 +37,7 @@ use smallvec::SmallVec;
 
 pub use clock::Clock;
 pub use decide::{Decision, Patience, Taker, decide, decide_with, take};
-pub use exhausted::{Exhausted, whole_seconds};
+pub use exhausted::{Cause, Exhausted, whole_seconds};
 use lock::lock;
 pub use moment::Moment;
 use pace::Pace;
@@ -249,10 +249,6 @@ impl Inner {
 
     fn standing_for(&mut self, caller: u16, now: Moment) -> Standing {
         self.standing(now, self.kept_from(caller, now))
-    }
-
-    fn exhausted(&self, wait: Duration) -> Exhausted {
-        Exhausted::Budget { name: self.name, limit: self.limit.limit.get(), window: self.rule.length, wait }
     }
 
     fn standing(&mut self, now: Moment, kept: Kept) -> Standing {

@@ -106,6 +106,11 @@ impl Shared {
         self.heard.map_or(0, |told| told.free)
     }
 
+    /// Whether the store could not be asked when it was last tried.
+    pub(super) fn is_away(&self) -> bool {
+        self.limit > 0 && self.heard.is_none()
+    }
+
     /// Whether the store gives nothing yet, as far as it was heard.
     pub(super) fn holds_back(&self, now: Moment) -> bool {
         self.heard.is_some_and(|told| told.held_back && now < told.next)

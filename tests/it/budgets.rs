@@ -245,3 +245,51 @@ fn a_call_on_its_way_holds_its_slot() {
     assert_eq!(gateway.used("app", "device"), 1);
     drop::<Connection>(first);
 }
+
+#[test]
+fn a_refusal_says_when_it_is_the_vendor_who_allows_less() {
+    let rate = |limit: u32, remaining: u32| {
+        format!(
+            "X-Rate-Limit-Limit: {limit}\r\nX-Rate-Limit-Remaining: {remaining}\r\nX-Rate-Limit-Reset: 60\r\n"
+        )
+    };
+    let answer = |status: &str, rate: &str| {
+        format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{rate}Content-Length: 2\r\n\r\n{{}}")
+    };
+    let rows = [
+        (answer("200 OK", &rate(2, 1)), vec![200, 200], "because the vendor allows this key 2 at present"),
+        (
+            answer("200 OK", &rate(60, 0)),
+            vec![200],
+            "the vendor says that nothing is left of the push budget of 60 calls",
+        ),
+        (answer("429 Too Many Requests", ""), vec![429], "the vendor says that nothing is left"),
+    ];
+    for (answer, statuses, why) in rows {
+        let vendor = Stub::answering(answer);
+        let mut config = Config::new(&vendor.url());
+        config.budgets = "push: { limit: 60, window: 60s }".into();
+        let gateway = Gateway::start(&config);
+        let mut connection = gateway.connect();
+        let push = Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS);
+        for status in statuses {
+            assert_eq!(connection.call(&push).status, status, "{why}");
+        }
+        let refused = connection.call(&push);
+        refused.assert_refused(429, "budget-exhausted", 2002);
+        assert!(refused.text().contains(why), "{}", refused.text());
+    }
+    // And when it is not.
+    let vendor = Stub::good();
+    let mut config = Config::new(&vendor.url());
+    config.budgets = "push: { limit: 1, window: 60s }".into();
+    let gateway = Gateway::start(&config);
+    let push = Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS);
+    assert_eq!(gateway.call(&push).status, 200);
+    let refused = gateway.call(&push);
+    assert!(
+        refused.text().contains("the push budget of 1 calls in 1m is used up; nothing was sent"),
+        "{}",
+        refused.text()
+    );
+}

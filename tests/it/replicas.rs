@@ -324,6 +324,11 @@ fn without_a_part_of_its_own_a_replica_refuses_while_the_store_is_away() {
     wait_until("the loss", || state(&gateway) == "away");
     let refused = gateway.call(&tags());
     refused.assert_refused(429, "budget-exhausted", 2002);
+    assert!(
+        refused.text().contains("is away, and the part of this one alone (0 calls)"),
+        "{}",
+        refused.text()
+    );
     let start = Instant::now();
     assert_eq!(gateway.call(&tags().header("Prefer", "wait=2")).status, 429);
     assert!(start.elapsed() < PATIENCE);
@@ -331,6 +336,13 @@ fn without_a_part_of_its_own_a_replica_refuses_while_the_store_is_away() {
     redis.start_again();
     wait_until("the return", || gateway.metric("jpush_gateway_store_up") > 0.5);
     wait_until("the shared part", || gateway.call(&tags()).status == 200);
+    redis.kill();
+    redis.start_again();
+    wait_until("a store that was found empty", || {
+        let refused = gateway.call(&tags());
+        refused.assert_refused(429, "budget-exhausted", 2002);
+        refused.text().contains("holds it back, because it lost what was given before")
+    });
 }
 
 #[test]

@@ -210,7 +210,9 @@ fn a_damaged_file_costs_one_window_and_guard_and_a_line_in_the_log() {
     let holding_back =
         "jpush_gateway_budget_holding_back{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
     assert!(gateway.metric(holding_back) > 0.5);
-    let wait = gateway.call(&tags()).assert_refused(429, "budget-exhausted", 2002).number("Retry-After");
+    let refused = gateway.call(&tags());
+    assert!(refused.text().contains("the state file does not tell"), "{}", refused.text());
+    let wait = refused.assert_refused(429, "budget-exhausted", 2002).number("Retry-After");
     assert!((1..=3).contains(&wait), "{wait}");
     std::thread::sleep(Duration::from_secs(wait));
     assert_eq!(gateway.call(&tags()).status, 200);

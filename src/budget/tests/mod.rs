@@ -39,7 +39,7 @@ fn take_at(budget: &'static Budget, now: Moment) -> Result<(), Exhausted> {
     let mut inner = lock(&budget.inner);
     if inner.free(now) == 0 {
         let wait = inner.until_free(now, 1, Ends::Latest);
-        return Err(inner.exhausted(wait));
+        return Err(inner.exhausted(now, wait));
     }
     inner.window.take();
     inner.dispatched += 1;
