@@ -58,6 +58,7 @@ struct BudgetStatus {
     waiting: usize,
     foreign_used: u32,
     vendor_limit: Option<u32>,
+    holding_back: bool,
     reset_seconds: f64,
     callers: BTreeMap<String, CallerCalls>,
 }
@@ -143,6 +144,7 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetS
         waiting: standing.waiting,
         foreign_used: standing.foreign,
         vendor_limit: standing.vendor_limit,
+        holding_back: standing.holding_back,
         reset_seconds: standing.reset.as_secs_f64(),
         callers: calls
             .filter_map(|(caller, calls)| {

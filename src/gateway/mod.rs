@@ -5,6 +5,7 @@
 //! outcome is known, counted and logged.
 
 mod attempts;
+mod client;
 mod guarded;
 mod local;
 mod paying;
@@ -21,6 +22,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
+pub use client::Client;
 use guarded::Guarded;
 pub use local::{Reading, read};
 use local::{close_record, effect, fresh_request_id, names_encryption, ours, probe, refuse, wishes};
@@ -70,15 +72,6 @@ pub struct Worker {
     pub give_up: Arc<Notify>,
     /// Metrics and this worker's lane of the access log.
     pub telemetry: Arc<Telemetry>,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy)]
-pub struct Client<'c> {
-    /// Its address with its port, where there is one: as it is, or as the proxy before us says.
-    pub address: Option<&'c Arc<str>>,
-    /// Who it showed to be in a TLS handshake.
-    pub certificate: Option<&'c ClientCertificate>,
 }
 
 /// A request whose caller may make it, before its body is read.
