@@ -316,8 +316,13 @@ pub struct BaseUrl {
 impl BaseUrl {
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
+        if self.own_port().is_none() { self.bracketed() } else { self.host_and_port() }
+    }
+
+    /// The port, where it is not the scheme's own.
+    pub fn own_port(&self) -> Option<u16> {
         let default_port = if self.tls { 443 } else { 80 };
-        if self.port == default_port { self.bracketed() } else { self.host_and_port() }
+        Some(self.port).filter(|port| *port != default_port)
     }
 
     /// Host and port, also where the port is the scheme's own.

@@ -241,7 +241,7 @@ impl Worker {
         let matched = operation::find(head.method.as_str(), path)?;
         record.matched(matched.operation);
         let grant = directory.authorize(principal, matched.operation, wishes(head)?)?;
-        record.granted(&grant, self.setup.host(&grant));
+        record.granted(&grant);
         if self.load.draining() {
             return Err(Refusal::Draining);
         }

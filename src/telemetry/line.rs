@@ -7,6 +7,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use super::VendorNote;
+use crate::config::BaseUrl;
 
 /// One line, before it is written.
 pub(super) struct Line<'r> {
@@ -25,7 +26,7 @@ pub(super) struct Line<'r> {
     pub(super) token: Option<&'r str>,
     pub(super) rule: Option<&'static str>,
     pub(super) attempts: u8,
-    pub(super) host: Option<&'r str>,
+    pub(super) host: Option<&'r BaseUrl>,
     pub(super) trace_id: Option<&'r str>,
 }
 
@@ -68,12 +69,13 @@ impl Line<'_> {
             (&b",\"peer\":"[..], self.peer),
             (b",\"token\":", self.token),
             (b",\"rule\":", self.rule),
-            (b",\"host\":", self.host),
             (b",\"trace_id\":", self.trace_id),
         ] {
             buffer.extend_from_slice(key);
             text(buffer, value);
         }
+        buffer.extend_from_slice(b",\"host\":");
+        host(buffer, self.host);
         buffer.push(b'}');
     }
 }
@@ -90,6 +92,20 @@ fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
         }
         Some(value) => serde_json::to_writer(buffer, value).expect("writing to memory cannot fail"),
     }
+}
+
+/// A host with its port, as the `Host` header has it.
+fn host(buffer: &mut Vec<u8>, url: Option<&BaseUrl>) {
+    let Some(url) = url else { return buffer.extend_from_slice(b"null") };
+    let (open, close) = if url.host.contains(':') { ("\"[", "]") } else { ("\"", "") };
+    for part in [open, &url.host, close] {
+        buffer.extend_from_slice(part.as_bytes());
+    }
+    if let Some(port) = url.own_port() {
+        buffer.push(b':');
+        number(buffer, Some(port.into()));
+    }
+    buffer.push(b'"');
 }
 
 fn number(buffer: &mut Vec<u8>, value: Option<u64>) {
@@ -131,7 +147,7 @@ mod tests {
             token: Some("2026-11"),
             rule: None,
             attempts: 2,
-            host: Some("api.jpush.cn"),
+            host: None,
             trace_id: None,
         }
     }
@@ -154,7 +170,7 @@ mod tests {
             "time": "1970-01-01T00:00:00.000Z", "request_id": "r-1", "caller": "orders", "tenant": null,
             "operation": "push", "status": 200, "reason": null, "vendor_code": 1011, "msg_id": "58546795264977810",
             "duration_ms": 12.034, "vendor_ms": 3.0, "bytes_in": 600, "bytes_out": 44,
-            "peer": "192.0.2.7:50123", "token": "2026-11", "rule": null, "attempts": 2, "host": "api.jpush.cn",
+            "peer": "192.0.2.7:50123", "token": "2026-11", "rule": null, "attempts": 2, "host": null,
             "trace_id": null,
         });
         assert_eq!(json(&line("r-1", Some(&note))), expected);
@@ -162,6 +178,15 @@ mod tests {
         assert!(
             without["vendor_code"].is_null() && without["msg_id"].is_null() && without["vendor_ms"].is_null()
         );
+    }
+
+    #[test]
+    fn a_host_is_that_of_its_header() {
+        for (tls, host, port) in [(true, "api.jpush.cn", 443), (false, "10.0.0.1", 443), (true, "::1", 8443)]
+        {
+            let url = BaseUrl { tls, host: host.into(), port };
+            assert_eq!(json(&Line { host: Some(&url), ..line("r-1", None) })["host"], url.authority());
+        }
     }
 
     #[test]

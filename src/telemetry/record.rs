@@ -8,9 +8,10 @@ use super::line::Line;
 use super::metrics::{Labels, NONE};
 use super::recent::Refused;
 use super::{Attempt, Telemetry, TraceId, Usage};
+use crate::config::BaseUrl;
 use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
-use crate::tenant::{CredentialKind, Directory, Grant, Principal};
+use crate::tenant::{CredentialKind, Directory, Grant, OriginId, Principal};
 use crate::vendor::Cut;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -26,8 +27,8 @@ pub struct Record {
     names: Option<Names>,
     /// Positions of the caller and of the token it used.
     caller: Option<(usize, usize)>,
-    /// The position of the tenant, the credential to be used, and the vendor's host.
-    granted: Option<(usize, CredentialKind, HeaderValue)>,
+    /// The position of the tenant, the credential to be used, and where the call goes.
+    granted: Option<(usize, CredentialKind, OriginId)>,
     operation: Option<OperationId>,
     status: u16,
     reason: Option<&'static str>,
@@ -116,8 +117,8 @@ impl Record {
     }
 
     /// The tenant is known, and where its call goes.
-    pub fn granted(&mut self, grant: &Grant, host: &HeaderValue) {
-        self.granted = Some((grant.positions().1, grant.credential_kind(), host.clone()));
+    pub fn granted(&mut self, grant: &Grant) {
+        self.granted = Some((grant.positions().1, grant.credential_kind(), grant.origin()));
     }
 
     /// An attempt at the vendor begins.
@@ -184,14 +185,15 @@ impl Record {
 
     /// The rest of a long answer did not come.
     pub fn was_cut(&self, cut: &Cut) {
-        let (Some(operation), Some((_, credential, _))) = (self.operation, &self.granted) else { return };
+        let (Some(operation), Some((_, credential, _))) = (self.operation, self.granted) else { return };
+        let host = self.host().map(BaseUrl::authority).unwrap_or_default();
         self.telemetry.metrics.vendor_failure(operation, cut.kind());
         let attempt = Attempt {
             request_id: self.request_id_text(),
             operation,
             tenant: self.tenant().unwrap_or_default(),
-            credential: *credential,
-            host: self.host().unwrap_or_default(),
+            credential,
+            host: &host,
             address: None,
             number: self.attempts,
         };
@@ -220,15 +222,11 @@ impl Record {
     }
 
     fn tenant(&self) -> Option<&str> {
-        Some(self.names.as_ref()?.directory.tenants[self.granted.as_ref()?.0].name.as_str())
+        Some(self.names.as_ref()?.directory.tenants[self.granted?.0].name.as_str())
     }
 
     fn series(&self) -> Option<&super::metrics::Series> {
-        Some(self.names.as_ref()?.usage.series(
-            self.caller?.0,
-            self.granted.as_ref()?.0,
-            self.operation?.index(),
-        ))
+        Some(self.names.as_ref()?.usage.series(self.caller?.0, self.granted?.0, self.operation?.index()))
     }
 
     fn line(&self, now: SystemTime, took: Duration) -> Line<'_> {
@@ -257,8 +255,8 @@ impl Record {
         self.asked.request_id.to_str().unwrap_or_default()
     }
 
-    fn host(&self) -> Option<&str> {
-        self.granted.as_ref()?.2.to_str().ok()
+    fn host(&self) -> Option<&BaseUrl> {
+        self.names.as_ref()?.directory.origins.get(self.granted?.2.0)
     }
 }
 

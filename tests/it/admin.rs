@@ -220,8 +220,8 @@ fn access_lines_have_exactly_their_fields() {
         "peer",
         "token",
         "rule",
-        "host",
         "trace_id",
+        "host",
     ];
     let out = gateway.program.out();
     for line in out.lines() {
