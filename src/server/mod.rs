@@ -10,6 +10,7 @@ mod drain;
 mod handshake;
 mod http1;
 mod http2;
+mod listeners;
 mod proxy_header;
 mod pulse;
 mod stream;
@@ -26,7 +27,6 @@ use arc_swap::ArcSwap;
 use clients::{Clients, Shown};
 use connection::{Opening, Protocol};
 use pulse::{Order, Patience, Pulses};
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -35,16 +35,16 @@ use tokio::time::{sleep, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use handshake::Handshake;
+use listeners::Manner;
+pub use listeners::{Listeners, listen};
 pub use stream::{CallerStream, Closing};
 use tls::Tls;
 pub use tls::{CertificateError, Certificates, Handshakes, InUse};
 
-use crate::config::{Limits, Listener};
+use crate::config::Limits;
 use crate::gateway::Worker;
 use crate::load::Place;
 
-/// Connections the kernel queues for us.
-const BACKLOG: i32 = 4096;
 /// What a plain connection over the limit is told.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -75,58 +75,8 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Sockets of one listener, one for every worker, all on one address.
-struct Bound {
-    address: SocketAddr,
-    sockets: Vec<StdListener>,
-    manner: Manner,
-}
-
-/// How connections of a listener begin.
-#[derive(Clone)]
-struct Manner {
-    tls: Option<Arc<Tls>>,
-    /// A proxy says first whom it speaks for.
-    proxy_protocol: bool,
-}
-
-/// The listeners, bound but not yet served.
-pub struct Listeners(Vec<Bound>);
-
 /// The worker in use on a core: a reload puts another in its place, and every request takes the present one along.
 pub type Seat = ArcSwap<Worker>;
-
-impl Listeners {
-    /// Binds every listener once for each worker. The certificates are those of the same listeners.
-    pub fn bind(
-        listeners: &[Listener],
-        certificates: Certificates,
-        workers: usize,
-    ) -> Result<Self, StartError> {
-        let bind = |(listener, acceptor): (&Listener, Option<_>)| {
-            let first = listen(listener.address)?;
-            let address = first
-                .local_addr()
-                .map_err(|source| StartError::Listen { address: listener.address, source })?;
-            // The first socket settles the port where the configuration leaves it open.
-            let others = (1..workers).map(|_| listen(address));
-            let sockets = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
-            let tls = acceptor.map(|acceptor| Arc::new(Tls::new(address, acceptor)));
-            let manner = Manner { tls, proxy_protocol: listener.proxy_protocol };
-            Ok(Bound { address, sockets, manner })
-        };
-        listeners.iter().zip(certificates.into_acceptors()).map(bind).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn tls(&self) -> impl Iterator<Item = Option<&Arc<Tls>>> {
-        self.0.iter().map(|bound| bound.manner.tls.as_ref())
-    }
-
-    /// Addresses as bound.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.0.iter().map(|bound| bound.address)
-    }
-}
 
 /// Serves HTTP/1.1 on a stream that no listener accepted, as it is served on a plain listener but for its time-outs:
 /// tests and fuzzers need no sockets.
@@ -138,20 +88,6 @@ where
     let pulses = Pulses::new(Patience { head: limits.header_timeout, idle: limits.idle_timeout });
     let opening = Opening { protocol: Protocol::Http1, certificate: None, address: None };
     connection::serve(stream, opening, worker, pulses.add()).await;
-}
-
-/// A listening socket whose port other sockets of ours share.
-pub fn listen(address: SocketAddr) -> Result<StdListener, StartError> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(|source| StartError::Listen { address, source })
 }
 
 /// Where the process is on its way to an end.

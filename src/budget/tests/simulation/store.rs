@@ -35,7 +35,11 @@ impl Store {
             }
             let free = (want.limit as usize).saturating_sub(slots.len());
             let first = slots.values().min().map_or(now, |ends| ends + 1);
-            told.push(Told { free: u32::try_from(free).expect("small"), next: Moment::from_micros(first) });
+            told.push(Told {
+                free: u32::try_from(free).expect("small"),
+                next: Moment::from_micros(first),
+                held_back: false,
+            });
         }
         (granted, told)
     }
