@@ -20,7 +20,7 @@ fn without_a_part_of_its_own_a_call_that_the_store_did_not_answer_comes_again_so
     let budget = shared(0);
     assert!(refusal(budget, seconds(0)).wait() <= Duration::from_secs(1), "never heard");
     let next = seconds(60);
-    hear(&draw(&[budget]), &[Told { free: 0, next }]);
+    hear(&draw(&[budget]), &[Told { free: 0, next, held_back: false }]);
     assert_eq!(refusal(budget, seconds(1)).wait(), Duration::from_secs(59), "as the store says");
     hear(&draw(&[budget]), &[]);
     assert!(refusal(budget, seconds(2)).wait() <= Duration::from_secs(1), "away for a moment, or for long");
