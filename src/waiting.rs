@@ -181,8 +181,9 @@ impl Waiting<'_> {
                 Outcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
             }
             Decision::Wait { turn, look_at } => {
-                // A newcomer asked for all of its budgets at once; from now on it asks for one after the other.
-                let ask_at = if gates.is_some() || turn.gates() > 1 { Some(now) } else { ask_at };
+                // A newcomer asked the store for all of its budgets at once; from now on it asks for one after the other.
+                let moved_on = gates.is_some() || turn.gates() > 1;
+                let ask_at = if self.store.is_some() && moved_on { Some(now) } else { ask_at };
                 passed.extend(slots.filter(|_| gates.is_some()));
                 Outcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
             }

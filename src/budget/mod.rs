@@ -216,10 +216,14 @@ impl Inner {
             let forbids = (word.free(self.dispatched, used) as usize) < nth;
             return if forbids { ends_in } else { Duration::ZERO };
         }
+        // A limit that is not below ours holds nothing back that our own window does not.
+        let Some(limit) = word.limit().filter(|limit| *limit < self.rule.limit) else {
+            return Duration::ZERO;
+        };
         match nth.saturating_sub(word.free_by_limit(used) as usize) {
             0 => Duration::ZERO,
             missing => {
-                let rule = self.rule.at_most(word.limit().unwrap_or(u32::MAX));
+                let rule = self.rule.at_most(limit);
                 self.window.until_release(&rule, now, missing, ends).min(ends_in)
             }
         }

@@ -163,6 +163,9 @@ impl Queue {
     }
 
     fn next(&self) -> Option<(&Line, &Waiter)> {
+        if self.waiting == 0 {
+            return None;
+        }
         let ready = |line| Some((line, self.ready(line).next()?));
         self.lines.iter().filter_map(ready).min_by_key(|(line, _)| line.rank())
     }

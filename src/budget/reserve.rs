@@ -102,7 +102,7 @@ impl Reserves {
         let mut kept = Kept::default();
         // What an owner has not used is its own. Where more is owed than is free, whoever has its turn takes it: if
         // each left it to the others, nobody would.
-        if self.owes(caller) {
+        if self.is_empty() || self.owes(caller) {
             return kept;
         }
         for other in self.0.iter().filter(|reserve| reserve.caller != caller) {

@@ -109,6 +109,9 @@ fn calls_over_two_budgets_and_calls_over_one_of_them_are_all_served() {
             }
         });
     }
+    // Six seconds of waiting: whoever waits sleeps.
+    let busy = gateway.metric("process_cpu_seconds_total");
+    assert!(busy < 2.0, "{busy} s of CPU");
     for budget in ["schedule", "file"] {
         assert_eq!(vendor.counts(Keys::SHOP_APP, budget)["refused"], 0, "{budget}");
     }
