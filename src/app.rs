@@ -4,31 +4,37 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 
 use crate::admin;
 use crate::budget::{Budgets, Clock};
-use crate::config::Config;
+use crate::config::{Config, Drain};
 use crate::gateway::Worker;
 use crate::intake::SpareBuffers;
 use crate::ledger::{Ledger, LedgerError};
 use crate::load::Load;
 use crate::reload::{Current, Parts, Reloads, Source};
-use crate::server::{self, Certificates, Handshakes, Listeners, Seat, Serving, StartError};
+use crate::server::{
+    self, Certificates, Handshakes, Inherited, Listeners, Liveness, Neighbours, Seat, Serving, StartError,
+};
+use crate::service_manager::{self, News};
 use crate::setup::Setup;
+use crate::signals::Signals;
 use crate::store::{Store, StoreError};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{AuditError, AuditLog};
 use crate::telemetry::lines::{LAST_LINES, LineLog};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::Recent;
 use crate::telemetry::{Failures, Telemetry};
 use crate::vendor::{Pool, TlsSetupError};
+
+/// How long calls of connected callers are still dispatched when another process takes new ones.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not run.
 #[derive(Debug, thiserror::Error)]
@@ -85,26 +91,28 @@ impl Logs {
 }
 
 impl App {
-    /// Starts serving. Access lines go to `out`. Must be called on a tokio runtime, which then serves the admin pages.
-    pub fn start(source: Source, log: &Arc<Log>, out: impl Write + Send + 'static) -> Result<Self, RunError> {
+    /// Starts serving, also on the sockets that were passed on to it. Access lines go to `out`. Must be called on a
+    /// tokio runtime, which then serves the admin pages.
+    pub fn start(
+        source: Source,
+        inherited: Inherited,
+        log: &Arc<Log>,
+        out: impl Write + Send + 'static,
+    ) -> Result<Self, RunError> {
         // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
         let signals = Signals::new()?;
         let config = &source.config;
         let (budgets, store) = budgets(config)?;
         let setup = Arc::new(Setup::new(config, &budgets)?);
-        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
+        let workers = workers(config);
         // Before the listeners, whose share of the connections is lost when the start fails after them.
         let clock = Clock::start();
         let ledger = open_ledger(config, clock, &budgets)?;
-        let (listeners, admin_listener) = listen(config, workers)?;
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
+        let (listeners, admin_listener) = listen(config, inherited, ledger.as_deref(), workers)?;
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let load = Arc::new(Load::new(&config.limits));
-        let (metrics, recent) =
-            (Arc::new(Metrics::with_log(log.lost().clone())), Arc::new(Recent::default()));
-        let failures = Arc::new(Failures::default());
+        let metrics = Arc::new(Metrics::with_log(log.lost().clone()));
+        let (recent, failures) = (Arc::default(), Arc::new(Failures::default()));
         let access_sink = AccessLog::new(out, log.lost().clone());
         let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
@@ -131,7 +139,10 @@ impl App {
         };
         let seats: Vec<_> = (0..workers).map(worker).collect();
         let handshakes = Handshakes::of(&config.listeners, &listeners);
-        let serving = Serving::start(listeners, seats.clone(), &config.limits)?;
+        let (serving, doors) = Serving::start(listeners, seats.clone(), &config.limits)?;
+        if let Some(ledger) = &ledger {
+            ledger.wait_in_line(&budgets, move || doors.open())?;
+        }
         let current = Current::new(config, setup);
         let parts = Parts {
             seats,
@@ -143,7 +154,7 @@ impl App {
             level: log.level(),
         };
         let reloads = Reloads::start(source, current, parts)?;
-        let admin = admin::State {
+        let admin = Arc::new(admin::State {
             reloads: reloads.clone(),
             load: Arc::clone(&load),
             ledger: ledger.clone(),
@@ -151,10 +162,14 @@ impl App {
             store,
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
-        };
-        let admin = Arc::new(admin);
+        });
         let logs = Arc::new(Logs { access: access_log, audit: audit_log, process: Arc::clone(log) });
         Ok(Self { serving, load, ledger, reloads, signals, admin, admin_listener, logs })
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.serving.addresses()
     }
 
     /// Where the admin pages are.
@@ -162,29 +177,27 @@ impl App {
         self.admin_listener.local_addr()
     }
 
-    /// Serves until SIGTERM or SIGINT, reloading at every SIGHUP, then drains. A second signal ends the drain.
+    /// Serves until SIGTERM, SIGINT or SIGQUIT, reloading at every SIGHUP, then drains. A second signal ends the drain.
     pub async fn run(self) {
-        let Signals { mut stop, hangup } = self.signals;
-        let pages = tokio::spawn(admin::serve(self.admin_listener, self.admin));
-        let reloading = tokio::spawn(reload_at(hangup, self.reloads.clone()));
+        let Signals { mut stop, hangup, .. } = self.signals;
+        let pages = tokio::spawn(admin::serve(self.admin_listener, Arc::clone(&self.admin)));
+        let reloading = tokio::spawn(reload_at(hangup, self.reloads.clone(), Arc::clone(&self.admin)));
+        let telling = tokio::spawn(tell_when_ready(Arc::clone(&self.admin)));
+        let watching = tokio::spawn(tell_that_alive(self.serving.liveness()));
         stop.signal().await;
+        telling.abort();
+        service_manager::tell(News::Stopping);
         tracing::info!("draining");
         self.load.start_leaving();
-        let (serving, drain) = (self.serving, self.reloads.current().drain.clone());
-        let logs = Arc::clone(&self.logs);
+        let (serving, load, logs) = (self.serving, self.load, Arc::clone(&self.logs));
+        let drain = self.reloads.current().drain.clone();
         let finished = async {
             tokio::time::sleep(drain.delay).await;
-            self.load.start_draining();
             // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
                 let deadline = Instant::now() + drain.deadline;
-                // At once: the next process waits for it.
-                let hand_over = self.ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
-                serving.finish(drain.deadline);
-                if hand_over.is_some_and(|thread| thread.join().is_err()) {
-                    tracing::error!("handing the state file over ended in a panic");
-                }
+                finish(serving, &load, self.ledger, &drain);
                 logs.end(deadline.max(Instant::now() + LAST_LINES));
                 let _ = done.send(());
             });
@@ -199,16 +212,73 @@ impl App {
         }
         pages.abort();
         reloading.abort();
+        watching.abort();
     }
 }
 
-fn listen(config: &Config, workers: usize) -> Result<(Listeners, TcpListener), RunError> {
+/// Ends what there is. Whose callers go on to another process dispatches their calls for as long as they are connected,
+/// so that nobody is told to come again; else no call is dispatched any more.
+fn finish(serving: Serving, load: &Load, ledger: Option<Arc<Ledger>>, drain: &Drain) {
+    let deadline = Instant::now() + drain.deadline;
+    let is_followed =
+        ledger.as_deref().is_some_and(Ledger::announce) || drain.handover || serving.is_followed();
+    if is_followed {
+        serving.finish_by(deadline);
+        let settled = deadline.min(Instant::now() + SETTLE);
+        while !serving.is_finished() && Instant::now() < settled {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    load.start_draining();
+    // At once: the next process waits for it.
+    let hand_over = ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
+    serving.finish_by(deadline);
+    serving.join();
+    if hand_over.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("handing the state file over ended in a panic");
+    }
+}
+
+/// Who may listen beside us: the process whose state file we wait for, one that gave it to us and ends, or nobody.
+fn neighbours(config: &Config, ledger: Option<&Ledger>) -> Neighbours {
+    match ledger {
+        Some(ledger) if !ledger.is_owned() => Neighbours::Owner,
+        Some(ledger) if ledger.other_runs() => Neighbours::Predecessor,
+        _ if config.drain.handover => Neighbours::Predecessor,
+        _ => Neighbours::None,
+    }
+}
+
+/// Threads that serve.
+fn workers(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    config.workers.map_or_else(cores, NonZeroUsize::get)
+}
+
+fn listen(
+    config: &Config,
+    mut inherited: Inherited,
+    ledger: Option<&Ledger>,
+    workers: usize,
+) -> Result<(Listeners, TcpListener), RunError> {
+    let neighbours = neighbours(config, ledger);
     let certificates = Certificates::read(&config.listeners);
     // The configuration was found good with all of them a moment ago: more than one fault is no case of its own.
     let certificates = certificates.map_err(|mut faults| StartError::from(faults.swap_remove(0)))?;
-    let listeners = Listeners::bind(&config.listeners, certificates, workers)?;
-    let admin_listener = TcpListener::from_std(server::listen(config.admin.address)?)?;
-    listeners.addresses().for_each(|address| tracing::info!(%address, "listening"));
+    let listeners = Listeners::bind(&config.listeners, certificates, (&mut inherited, neighbours, workers))?;
+    let admin_listener = match inherited.take(config.admin.address) {
+        Some(socket) => socket,
+        None => server::listen(config.admin.address, neighbours)?,
+    };
+    let admin_listener = TcpListener::from_std(admin_listener)?;
+    inherited.all_taken()?;
+    let reserved: Vec<_> = listeners.reserved().collect();
+    let is_reserved = |address: &SocketAddr| reserved.contains(address);
+    let listening = listeners.addresses().filter(|address| !is_reserved(address));
+    listening.for_each(|address| tracing::info!(%address, "listening"));
+    for address in &reserved {
+        tracing::info!(%address, "bound; callers are left to the process that has the state file until it leaves");
+    }
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
     Ok((listeners, admin_listener))
 }
@@ -231,38 +301,40 @@ fn open_ledger(
     config.state_file.as_ref().map(|path| Ledger::open(path, clock, budgets)).transpose()
 }
 
-async fn reload_at(mut hangup: Signal, reloads: Reloads) {
+async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::State>) {
     while hangup.recv().await.is_some() {
+        service_manager::tell(News::Reloading);
         // How it went stands in the log.
         let _ = reloads.ask("SIGHUP").await;
+        if admin.ready().is_ok() {
+            service_manager::tell(News::Ready);
+        }
     }
 }
 
-/// The signals a service manager sends.
-struct Signals {
-    stop: Stop,
-    hangup: Signal,
-}
-
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let stop =
-            Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-        Ok(Self { stop, hangup: signal(SignalKind::hangup())? })
+/// Tells the service manager when calls can be sent.
+async fn tell_when_ready(admin: Arc<admin::State>) {
+    if let (Err(why), Some(ledger)) = (admin.ready(), &admin.ledger) {
+        service_manager::tell(News::Waiting(&why.to_string()));
+        ledger.settled().await;
+    }
+    if admin.ready().is_ok() {
+        service_manager::tell(News::Ready);
     }
 }
 
-impl Stop {
-    /// Waits for a signal to stop.
-    async fn signal(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+/// Tells the service manager that all workers run, where it wants to know.
+async fn tell_that_alive(liveness: Arc<Liveness>) {
+    let Some(longest) = service_manager::watchdog() else { return };
+    let mut ticks = tokio::time::interval(longest / 4);
+    loop {
+        ticks.tick().await;
+        if liveness.all_within(longest, Instant::now()) {
+            service_manager::tell(News::Alive);
+        } else {
+            tracing::error!(
+                "a worker does not get to its tasks: the service manager is not told that all is well"
+            );
         }
     }
 }

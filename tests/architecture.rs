@@ -7,7 +7,18 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of their dependencies: a line may use lines above it, and nothing beside or below.
 const ORDER: &[&[&str]] = &[
-    &["causes", "detach", "fields", "framing", "operation", "pem", "secret", "x509"],
+    &[
+        "causes",
+        "detach",
+        "fields",
+        "framing",
+        "operation",
+        "pem",
+        "secret",
+        "service_manager",
+        "signals",
+        "x509",
+    ],
     &["target"],
     &["identity", "request", "response"],
     &["config"],

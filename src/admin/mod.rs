@@ -54,6 +54,28 @@ pub struct State {
     pub recent: Arc<Recent>,
 }
 
+/// Why calls cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// The process was told to stop.
+    #[error("draining")]
+    Draining,
+    /// Another process has the budgets.
+    #[error("waiting: process {0} has the state file")]
+    Waiting(u32),
+}
+
+impl State {
+    /// Whether calls can be sent.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        match &self.ledger {
+            _ if self.load.leaving() => Err(NotReady::Draining),
+            Some(ledger) if !ledger.is_owned() => Err(NotReady::Waiting(ledger.other())),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Serves the admin pages until it is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<State>) {
     let (places, told) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Sparing::default());
@@ -111,10 +133,14 @@ async fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Byt
         return refused;
     }
     match request.uri().path() {
-        "/readyz" if state.load.leaving() => {
-            reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n")
+        "/readyz" => {
+            let (status, word) = match state.ready() {
+                Ok(()) => (StatusCode::OK, "ok".to_owned()),
+                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
+            };
+            reply(status, "text/plain", format!("{word}\nprocess {}\n", std::process::id()))
         }
-        "/livez" | "/readyz" => reply(StatusCode::OK, "text/plain", "ok\n"),
+        "/livez" => reply(StatusCode::OK, "text/plain", "ok\n"),
         "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", metrics(state)),
         "/status" => {
             let status = status::Status::of(state);

@@ -16,6 +16,8 @@ use crate::tenant::{CredentialKind, Directory};
 #[derive(Serialize)]
 pub(super) struct Status {
     version: &'static str,
+    /// The process id.
+    pid: u32,
     uptime_seconds: u64,
     ready: bool,
     config: ConfigStatus,
@@ -87,8 +89,9 @@ impl Status {
         let now = state.clock.now();
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
             uptime_seconds: state.clock.uptime().as_secs(),
-            ready: !state.load.leaving(),
+            ready: state.ready().is_ok(),
             config: ConfigStatus {
                 digest: current.digest.clone(),
                 loaded: humantime::format_rfc3339_seconds(current.loaded).to_string(),

@@ -1,58 +1,71 @@
 //! `demo`: a vendor simulator and a gateway on this machine, and calls to paste.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::{complain, print, serve_with_log};
+use super::{Demo, complain, print, serve_with_log};
 use crate::app::{App, RunError};
 use crate::config::{self, Config, Faults};
 use crate::reload::Source;
 use crate::sandbox::{Sandbox, Settings, Windows};
+use crate::server::{self, Inherited, Neighbours};
 use crate::telemetry::log::Log;
 
 /// The configuration of the demo, and of a sandbox without one.
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 /// The token of its caller.
 const TOKEN: &str = "demoTokenForLocalUse2026";
-/// Where the simulator listens.
-const SANDBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9501);
-
-pub(super) fn config() -> Result<Config, Faults> {
+/// The configuration as it is shipped.
+pub(super) fn built_in() -> Result<Config, Faults> {
     config::parse(CONFIG, Path::new("."), &config::System)
 }
 
-pub(super) fn run(listen: SocketAddr) -> ExitCode {
-    let mut config = match config() {
+/// The demo's configuration, its parts at these addresses.
+fn config(listen: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) -> Result<Config, Faults> {
+    let text = CONFIG
+        .replace("- address: 127.0.0.1:8080", &format!("- address: \"{listen}\""))
+        .replace("admin:\n  address: 127.0.0.1:9090", &format!("admin:\n  address: \"{admin}\""))
+        .replace("http://127.0.0.1:9501", &format!("http://{sandbox}"));
+    config::parse(&text, Path::new("."), &config::System)
+}
+
+pub(super) fn run(arguments: &Demo) -> ExitCode {
+    let vendor = match server::listen(arguments.sandbox, Neighbours::None) {
+        Ok(vendor) => vendor,
+        Err(error) => return complain(&error),
+    };
+    // A port left open has been settled.
+    let sandbox = vendor.local_addr().unwrap_or(arguments.sandbox);
+    let config = match config(arguments.listen, arguments.admin, sandbox) {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
     };
-    for listener in &mut config.listeners {
-        listener.address = listen;
-    }
     let settings = config.log;
-    serve_with_log(settings, async |log| start(config, listen, log).await)
+    serve_with_log(settings, async |log| start(config, (vendor, sandbox), log))
 }
 
-async fn start(config: Config, listen: SocketAddr, log: &Arc<Log>) -> Result<App, RunError> {
-    let vendor = TcpListener::bind(SANDBOX).await?;
+fn start(
+    config: Config,
+    (vendor, sandbox): (StdListener, SocketAddr),
+    log: &Arc<Log>,
+) -> Result<App, RunError> {
+    let user = format!("{}:{TOKEN}", config.tenants[0].app.key.as_str());
     let settings = Settings::from_config(&config.tenants, None, Windows::Fixed);
+    let vendor = TcpListener::from_std(vendor)?;
     tokio::spawn(Sandbox::new(settings).serve(vendor, std::future::pending()));
-    let welcome = welcome(&config, listen);
-    let app = App::start(Source::built_in(config), log, std::io::stdout())?;
-    print(&welcome);
+    let app = App::start(Source::built_in(config), Inherited::default(), log, std::io::stdout())?;
+    print(&welcome(&user, app.addresses()[0], app.admin_address()?, sandbox));
     Ok(app)
 }
 
-fn welcome(config: &Config, listen: SocketAddr) -> String {
-    let user = format!("{}:{TOKEN}", config.tenants[0].app.key.as_str());
-    let admin = config.admin.address;
+fn welcome(user: &str, listen: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) -> String {
     format!(
         r#"
-The gateway is on http://{listen}, the vendor simulator on http://{SANDBOX}. Paste these into another terminal.
+The gateway is on http://{listen}, the vendor simulator on http://{sandbox}. Paste these into another terminal.
 
 A push:
   curl -i http://{listen}/v3/push -u {user} -d '{{"platform":"all","audience":{{"alias":["anna"]}},"notification":{{"alert":"Hello"}}}}'
@@ -66,7 +79,7 @@ A target list:
   curl -i http://{listen}/v3/files/alias -u {user} -F filename=@aliases.txt -F ttl=24
 
 What the vendor saw, and what the gateway measured:
-  curl http://{SANDBOX}/_sandbox/journal
+  curl http://{sandbox}/_sandbox/journal
   curl http://{admin}/status
   curl http://{admin}/metrics
 

@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway. SIGTERM and SIGINT stop it after what is under way is finished; SIGHUP reloads.
+    /// Run the gateway. SIGTERM, SIGINT and SIGQUIT stop it after what is under way is finished; SIGHUP reloads.
     Serve(ConfigFile),
     /// Validate a configuration: every fault in one run, one line each. Resolves secrets and names; calls nobody.
     Check(ConfigFile),
@@ -91,6 +91,12 @@ struct Demo {
     /// Where the demo's gateway listens.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Where its admin pages are.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+    /// Where the vendor simulator listens.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9501")]
+    sandbox: SocketAddr,
 }
 
 #[derive(Args)]
@@ -171,7 +177,7 @@ pub fn main() -> ExitCode {
         Command::Serve(file) => serve::run(&file.config),
         Command::Check(file) => check::run(&file.config),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Demo(arguments) => demo::run(arguments.listen),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Sandbox(arguments) => sandbox::run(&arguments),
         Command::Token(Token::New) => token::run(),
         Command::Health(arguments) => health::run(arguments.admin),

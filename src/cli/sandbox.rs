@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{GOOD, Sandbox as Arguments, Windows, block_on, complain, print};
+use crate::app::RunError;
 use crate::config;
 use crate::sandbox::{self, Sandbox, Settings};
+use crate::server::{self, Neighbours};
+use crate::signals::Signals;
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let config = match &arguments.config {
         Some(path) => config::load(path),
-        None => super::demo::config(),
+        None => super::demo::built_in(),
     };
     let tenants = match config {
         Ok(config) => config.tenants,
@@ -24,20 +26,15 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let sandbox = Sandbox::new(Settings::from_config(&tenants, arguments.window, windows));
     let served = block_on(async {
-        let listener = TcpListener::bind(arguments.listen).await?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+        let listener = server::listen(arguments.listen, Neighbours::None)?;
+        let listener = TcpListener::from_std(listener)?;
+        let mut signals = Signals::new()?;
+        let stop = async move { signals.stop.signal().await };
         print(&format!("sandbox listening on http://{}\n", listener.local_addr()?));
         sandbox.serve(listener, stop).await;
-        Ok::<_, std::io::Error>(())
+        Ok::<_, RunError>(())
     });
-    match served.unwrap_or_else(Err) {
+    match served.unwrap_or_else(|error| Err(RunError::System(error))) {
         Ok(()) => GOOD,
         Err(error) => complain(&error),
     }

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use super::{complain, serve_with_log};
 use crate::app::App;
 use crate::reload::Source;
+use crate::server::Inherited;
 
 pub(super) fn run(path: &Path) -> ExitCode {
+    // Before there are threads: it changes the environment.
+    let inherited = Inherited::from_environment();
     let source = match Source::open(path) {
         Ok(source) => source,
         Err(faults) => return complain(&faults),
     };
     let settings = source.config.log;
-    serve_with_log(settings, async |log| App::start(source, log, std::io::stdout()))
+    serve_with_log(settings, async |log| App::start(source, inherited?, log, std::io::stdout()))
 }

@@ -47,6 +47,7 @@ pub(super) fn read_drain(file: &mut Section<'_>) -> Drain {
     let drain = Drain {
         delay: section.duration("delay", Zero::Allowed, Duration::ZERO),
         deadline: section.duration("deadline", Zero::Refused, Duration::from_secs(35)),
+        handover: section.flag("handover", false),
     };
     if drain.delay >= drain.deadline {
         section.value().warning("the delay leaves no time before the deadline");

@@ -142,6 +142,8 @@ pub struct Drain {
     pub delay: Duration,
     /// When the process ends at the latest.
     pub deadline: Duration,
+    /// Its addresses can be shared with the process that takes its place, also without a state file.
+    pub handover: bool,
 }
 
 /// Whether a rule refuses or only counts and logs.

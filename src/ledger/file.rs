@@ -21,6 +21,14 @@ pub(super) struct Opened {
     is_new: bool,
 }
 
+/// What became of a look at the lock.
+pub(super) enum Attempt {
+    /// Ours now.
+    Locked(Locked),
+    /// Another process has it.
+    Taken(Opened),
+}
+
 /// A state file that no other process writes.
 pub(super) struct Locked {
     path: PathBuf,
@@ -74,26 +82,23 @@ impl Opened {
     }
 
     /// Takes the lock if nobody has it.
-    pub(super) fn try_lock(self) -> Result<Option<Locked>, LedgerError> {
+    pub(super) fn try_lock(self) -> Result<Attempt, LedgerError> {
+        let path = self.path.clone();
         match self.file.try_lock() {
-            Ok(()) => self.locked(),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(LedgerError::Io { path: self.path, source }),
+            Ok(()) => match self.locked()? {
+                Some(locked) => Ok(Attempt::Locked(locked)),
+                None => Self::open(&path).map(Attempt::Taken),
+            },
+            Err(TryLockError::WouldBlock) => Ok(Attempt::Taken(self)),
+            Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
         }
     }
 
-    /// Waits for the lock, for as long as it takes.
-    pub(super) fn lock(self) -> Result<Locked, LedgerError> {
-        let Self { mut file, path, .. } = self;
-        loop {
-            let fault = |source| LedgerError::Io { path: path.clone(), source };
-            file.lock().map_err(fault)?;
-            let opened = Self { file, path: path.clone(), is_new: false };
-            match opened.locked()? {
-                Some(locked) => return Ok(locked),
-                None => file = Self::open(&path)?.file,
-            }
-        }
+    /// What the owner says of itself; its head can be read while it is written, so nothing may be said.
+    pub(super) fn head(&self) -> Option<Head> {
+        let mut cell = [0; CELL];
+        self.file.read_exact_at(&mut cell, 0).ok()?;
+        Head::decode(&cell).ok()
     }
 
     /// `None`: the path names another file by now, whose lock is another one.
@@ -109,8 +114,14 @@ impl Opened {
         if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
             return Ok(None);
         }
-        let head = Head { cells: 0, boot: 0, held_back: None, clean: false };
-        Ok(Some(Locked { path, file, is_new, head, ended: HashMap::new(), free: Vec::new() }))
+        Ok(Some(Locked {
+            path,
+            file,
+            is_new,
+            head: Head::default(),
+            ended: HashMap::new(),
+            free: Vec::new(),
+        }))
     }
 }
 
@@ -130,6 +141,8 @@ impl Locked {
             boot: now.boot,
             held_back: image.held_back.map(|held| held.at),
             clean: false,
+            leaving: false,
+            owner: std::process::id(),
         };
         self.write_head().map_err(fault)?;
         self.file.set_len(place(image.cells)).map_err(fault)?;
@@ -199,6 +212,12 @@ impl Locked {
         self.write_head().inspect_err(|_| self.head.cells = first)?;
         self.free.extend((first + 1..first + GROWTH).rev());
         Ok(first)
+    }
+
+    /// Tells whoever waits for the file that it will be given away soon.
+    pub(super) fn announce(&mut self) -> io::Result<()> {
+        self.head.leaving = true;
+        self.write_head()
     }
 
     /// Writes down which calls are still under way, and for how long at most, and leaves everything on the disk.

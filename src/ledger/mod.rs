@@ -7,6 +7,7 @@
 //! `record` is pure: the bytes and what they mean.
 
 mod file;
+mod line;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -14,13 +15,13 @@ mod times;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use file::{Locked, Opened};
+use file::{Attempt, Locked, Opened};
 use record::{Call, State};
 use times::Times;
 
@@ -32,9 +33,6 @@ use crate::store::{Payment, Underway};
 
 /// How long the owner waits at its end for the answers of its last calls, of the 5 s that requests wait elsewhere.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// How long after a failure another try is made to take the file up.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-
 /// Why there is no state file.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -92,6 +90,8 @@ pub struct Ledger {
     times: Times,
     clock: Clock,
     phase: AtomicU8,
+    /// The process that has the file, or had it before us; zero while that is not known.
+    other: AtomicU32,
     changed: Notify,
     book: Mutex<Book>,
     /// Told when the last call in flight ended.
@@ -109,44 +109,32 @@ struct Book {
 }
 
 impl Ledger {
-    /// Takes the file up; if another process has it, that is done on a thread of its own, once it gives it away.
-    pub fn open(path: &Path, clock: Clock, budgets: &Arc<Budgets>) -> Result<Arc<Self>, LedgerError> {
+    /// Takes the file up; if another process has it, [`Ledger::wait_in_line`] has to follow.
+    pub fn open(path: &Path, clock: Clock, budgets: &Budgets) -> Result<Arc<Self>, LedgerError> {
         let ledger = Arc::new(Self {
             path: path.to_owned(),
             times: Times::new(clock),
             clock,
             phase: AtomicU8::new(Phase::Waiting as u8),
+            other: AtomicU32::new(0),
             changed: Notify::new(),
             book: Mutex::default(),
             calm: Condvar::new(),
         });
-        let opened = Opened::open(path)?;
-        if let Some(locked) = opened.try_lock()? {
-            ledger.take_up(locked, budgets)?;
-            return Ok(ledger);
+        match Opened::open(path)?.try_lock()? {
+            Attempt::Locked(locked) => ledger.take_up(locked, budgets)?,
+            Attempt::Taken(opened) => {
+                ledger.look_at_owner(&opened);
+                let (path, owner) = (path.display(), ledger.other());
+                tracing::warn!(%path, owner, "another process has the state file: calls wait until it gives it away");
+            }
         }
-        let path = path.display();
-        tracing::warn!(%path, "another process has the state file: calls wait until it gives it away");
-        let (waiting, budgets) = (Arc::clone(&ledger), Arc::clone(budgets));
-        let thread = std::thread::Builder::new().name("state-file".into());
-        let spawned = thread.spawn(move || waiting.wait_for_file(&budgets));
-        spawned.map_err(|source| LedgerError::Io { path: ledger.path.clone(), source })?;
         Ok(ledger)
     }
 
     /// Whether a file can be used, as far as that shows without touching it.
     pub fn check(path: &Path) -> Result<(), LedgerError> {
         file::check(path)
-    }
-
-    fn wait_for_file(&self, budgets: &Budgets) {
-        // Each time anew: whoever had it may have put another file in its place.
-        while let Err(error) =
-            Opened::open(&self.path).and_then(Opened::lock).and_then(|locked| self.take_up(locked, budgets))
-        {
-            tracing::error!(error = %Causes(&error), "the state file cannot be taken up");
-            std::thread::sleep(TRY_AGAIN);
-        }
     }
 
     /// Reads the file, gives the budgets what it tells, and lets calls through.
@@ -157,6 +145,7 @@ impl Ledger {
         }
         let now = self.times.reading();
         let image = locked.take_up(now)?;
+        self.other.store(image.owner, Ordering::Relaxed);
         let path = self.path.display();
         match (image.damage, locked.is_new()) {
             (Some(damage), _) => tracing::error!(
@@ -184,6 +173,18 @@ impl Ledger {
     /// Whether calls can be dispatched.
     pub fn is_owned(&self) -> bool {
         self.phase() == Phase::Owned
+    }
+
+    /// The process that has the file, or had it before us; zero where that is not known.
+    pub fn other(&self) -> u32 {
+        self.other.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process that had the file before us is still there, so that it ends just now.
+    pub fn other_runs(&self) -> bool {
+        let other = self.other();
+        // In a container every process has the same number.
+        other != 0 && other != std::process::id() && Path::new(&format!("/proc/{other}")).exists()
     }
 
     /// In a word, for operators.

@@ -71,7 +71,7 @@ pub(super) struct Call {
 }
 
 /// The first cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// Cells that follow at least.
     pub(super) cells: u32,
@@ -81,6 +81,10 @@ pub(super) struct Head {
     pub(super) held_back: Option<Stamp>,
     /// The last owner gave the file away with everything on the disk.
     pub(super) clean: bool,
+    /// The owner takes no callers any more and is about to give the file away.
+    pub(super) leaving: bool,
+    /// The process that took the file up last; zero where that is not known.
+    pub(super) owner: u32,
 }
 
 /// Why a file does not tell everything.
@@ -132,6 +136,8 @@ pub(super) struct Image {
     /// Calls were made that nobody knows of.
     pub(super) held_back: Option<HeldBack>,
     pub(super) damage: Option<Damage>,
+    /// The process that had the file; zero where that is not known.
+    pub(super) owner: u32,
 }
 
 /// A free cell.
@@ -211,10 +217,12 @@ impl Head {
         cell[40..48].copy_from_slice(&held_back.up.to_le_bytes());
         cell[48] = u8::from(self.held_back.is_some());
         cell[49] = u8::from(self.clean);
+        cell[50] = u8::from(self.leaving);
+        cell[52..56].copy_from_slice(&self.owner.to_le_bytes());
         sealed(cell)
     }
 
-    fn decode(cell: &[u8; CELL]) -> Result<Self, Damage> {
+    pub(super) fn decode(cell: &[u8; CELL]) -> Result<Self, Damage> {
         if !is_whole(cell) || cell[..16] != *MAGIC {
             return Err(Damage::Head);
         }
@@ -226,6 +234,8 @@ impl Head {
             boot: u64_at(cell, 24),
             held_back: (cell[48] != 0).then(|| stamp_at(cell, 32)),
             clean: cell[49] != 0,
+            leaving: cell[50] != 0,
+            owner: u32_at(cell, 52),
         })
     }
 }
@@ -256,6 +266,7 @@ pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
         cells: u32::try_from(cells.len()).unwrap_or(u32::MAX),
         held_back: held_back.map(|at| held_back_for(elapsed(at, boot, now), now)),
         damage: None,
+        owner: head.map_or(0, |head| head.owner),
     };
     for (number, bytes) in (0..image.cells).zip(cells) {
         match Call::decode(bytes) {

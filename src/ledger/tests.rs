@@ -41,7 +41,7 @@ fn file(head: Head, calls: &[Option<Call>]) -> Vec<u8> {
 }
 
 fn head(cells: u32) -> Head {
-    Head { cells, boot: BOOT, held_back: None, clean: false }
+    Head { cells, boot: BOOT, ..Head::default() }
 }
 
 fn story() -> Vec<u8> {
@@ -193,6 +193,7 @@ impl Process {
     fn start(path: &Path) -> Self {
         let (clock, budgets) = (Clock::start(), Arc::new(Budgets::default()));
         let ledger = Ledger::open(path, clock, &budgets).expect("a state file");
+        ledger.wait_in_line(&budgets, || ()).expect("a thread");
         Self { clock, budgets, ledger }
     }
 
@@ -360,8 +361,8 @@ fn what_cannot_be_written_is_not_dispatched() {
 fn a_file_in_a_place_that_cannot_be_written_is_a_fault_that_names_it() {
     let folder = Folder::new("nowhere");
     let path = folder.0.join("no/state");
-    let error = Ledger::open(&path, Clock::start(), &Arc::default()).err().expect("no such folder");
+    let error = Ledger::open(&path, Clock::start(), &Budgets::default()).err().expect("no such folder");
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
-    let foreign = Ledger::open(&folder.0, Clock::start(), &Arc::default()).err().expect("a folder");
+    let foreign = Ledger::open(&folder.0, Clock::start(), &Budgets::default()).err().expect("a folder");
     assert!(foreign.to_string().contains(&folder.0.display().to_string()), "{foreign}");
 }

@@ -145,6 +145,7 @@ pub(super) struct Fixed {
     shared: Option<(Shares, TokenDigest)>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    handover: bool,
     audit: Option<Audit>,
     log_format: LogFormat,
 }
@@ -166,6 +167,7 @@ impl Fixed {
                 .map(|shared| (shared.shares, TokenDigest::of(shared.url.expose().as_bytes()))),
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
+            handover: config.drain.handover,
             audit: config.audit.clone(),
             log_format: config.log.format,
         }
@@ -186,6 +188,7 @@ impl Fixed {
             ("shared_budgets", !same_shared),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
+            ("drain.handover", self.handover != new.handover),
             ("audit", self.audit != new.audit),
             ("log.format", self.log_format != new.log_format),
         ])
@@ -226,6 +229,8 @@ callers:
         check(&[("tenants:\n", "workers: 3\ntenants:\n")], &["workers changed"], &["workers"]);
         let limits = ("tenants:\n", "limits: { json_body: 2MiB, idle_timeout: 5s }\ntenants:\n");
         check(&[limits], &["limits changed"], &["limits.idle_timeout"]);
+        let handover = ("tenants:\n", "drain: { handover: true }\ntenants:\n");
+        check(&[handover], &["drain changed"], &["drain.handover"]);
         check(&[("tenants:\n", "audit: stderr\ntenants:\n")], &["audit changed"], &["audit"]);
         check(&[("tenants:\n", "log: json\ntenants:\n")], &["log changed"], &["log.format"]);
         check(&[("tenants:\n", "log: { level: debug }\ntenants:\n")], &["log changed"], &[]);

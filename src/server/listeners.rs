@@ -1,22 +1,21 @@
-//! Listening sockets: one for every worker, all of a listener on one address.
+//! The listeners of the configuration, from being bound to being served.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use tokio::sync::watch;
 
-use super::StartError;
-use super::tls::{Certificates, Tls};
+use super::bind::{self, Neighbours, Origin, Sockets};
+use super::inherited::Inherited;
+use super::tls::Tls;
+use super::{Certificates, Stage, StartError};
 use crate::config::Listener;
 
-/// Connections the kernel queues for us.
-const BACKLOG: i32 = 4096;
-
-/// Sockets of one listener, one for every worker, all on one address.
-pub(super) struct Bound {
-    address: SocketAddr,
-    pub(super) sockets: Vec<StdListener>,
-    pub(super) manner: Manner,
+/// One listener, bound.
+struct Bound {
+    sockets: Sockets,
+    manner: Manner,
 }
 
 /// How connections of a listener begin.
@@ -28,26 +27,24 @@ pub(super) struct Manner {
 }
 
 /// The listeners, bound but not yet served.
-pub struct Listeners(pub(super) Vec<Bound>);
+pub struct Listeners(Vec<Bound>);
 
 impl Listeners {
-    /// Binds every listener once for each worker. The certificates are those of the same listeners.
+    /// Binds every listener once for each worker, but for those whose socket was passed on to us. The certificates
+    /// are those of the same listeners.
     pub fn bind(
         listeners: &[Listener],
         certificates: Certificates,
-        workers: usize,
+        (inherited, neighbours, workers): (&mut Inherited, Neighbours, usize),
     ) -> Result<Self, StartError> {
         let bind = |(listener, acceptor): (&Listener, Option<_>)| {
-            let first = listen(listener.address)?;
-            let address = first
-                .local_addr()
-                .map_err(|source| StartError::Listen { address: listener.address, source })?;
-            // The first socket settles the port where the configuration leaves it open.
-            let others = (1..workers).map(|_| listen(address));
-            let sockets = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
-            let tls = acceptor.map(|acceptor| Arc::new(Tls::new(address, acceptor)));
+            let sockets = match inherited.take(listener.address) {
+                Some(socket) => Sockets::inherited(listener.address, socket, workers)?,
+                None => Sockets::bind(listener.address, neighbours, workers)?,
+            };
+            let tls = acceptor.map(|acceptor| Arc::new(Tls::new(sockets.address, acceptor)));
             let manner = Manner { tls, proxy_protocol: listener.proxy_protocol };
-            Ok(Bound { address, sockets, manner })
+            Ok(Bound { sockets, manner })
         };
         listeners.iter().zip(certificates.into_acceptors()).map(bind).collect::<Result<_, _>>().map(Self)
     }
@@ -58,20 +55,66 @@ impl Listeners {
 
     /// Addresses as bound.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.0.iter().map(|bound| bound.address)
+        self.0.iter().map(|bound| bound.sockets.address)
+    }
+
+    /// Addresses on which it does not listen before [`Doors::open`].
+    pub fn reserved(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let reserved = self.0.iter().filter(|bound| bound.sockets.origin == Origin::Reserved);
+        reserved.map(|bound| bound.sockets.address)
+    }
+
+    /// Whether sockets of ours go on listening when we have ended.
+    pub(super) fn are_inherited(&self) -> bool {
+        self.0.iter().any(|bound| bound.sockets.origin == Origin::Inherited)
+    }
+
+    /// What is to be opened later.
+    pub(super) fn doors(&self, stage: watch::Sender<Stage>) -> io::Result<Doors> {
+        let reserved = self.0.iter().filter(|bound| bound.sockets.origin == Origin::Reserved);
+        let sockets = reserved.flat_map(|bound| &bound.sockets.listeners).map(StdListener::try_clone);
+        Ok(Doors { reserved: sockets.collect::<Result<_, _>>()?, stage })
+    }
+
+    /// The sockets of each of so many workers.
+    pub(super) fn into_ports(self, workers: usize) -> Vec<Vec<Port>> {
+        let mut ports: Vec<Vec<Port>> = (0..workers).map(|_| Vec::new()).collect();
+        for Bound { sockets: Sockets { listeners, origin, .. }, manner } in self.0 {
+            for (own, socket) in ports.iter_mut().zip(listeners) {
+                own.push(Port { socket, origin, manner: manner.clone() });
+            }
+        }
+        ports
     }
 }
 
-/// A listening socket whose port other sockets of ours share.
-pub fn listen(address: SocketAddr) -> Result<StdListener, StartError> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(|source| StartError::Listen { address, source })
+/// The addresses that another process still listens on.
+pub struct Doors {
+    reserved: Vec<StdListener>,
+    stage: watch::Sender<Stage>,
+}
+
+impl Doors {
+    /// Takes callers on them from here on.
+    pub fn open(self) {
+        for socket in &self.reserved {
+            if let Err(error) = bind::start_listening(socket) {
+                tracing::error!(address = ?socket.local_addr(), %error, "a reserved address cannot be listened on");
+            }
+        }
+        self.stage.send_if_modified(|stage| {
+            let stands = *stage == Stage::Stand;
+            if stands {
+                *stage = Stage::Serve;
+            }
+            stands
+        });
+    }
+}
+
+/// A worker's own socket of a listener.
+pub(super) struct Port {
+    pub(super) socket: StdListener,
+    pub(super) origin: Origin,
+    pub(super) manner: Manner,
 }

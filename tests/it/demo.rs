@@ -1,8 +1,5 @@
 //! The demo, and the curl commands of the vendor's pages sent through it by the real curl.
-//!
-//! The demo has fixed ports for its sandbox and its admin pages, so all of it is one test.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -185,16 +182,26 @@ fn picture() -> Vec<u8> {
     png
 }
 
-/// Starts the demo. Its sandbox's port may be in use by another run on this machine, for a while.
+/// Starts the demo on ports of its own.
 fn start_demo() -> (Program, String) {
-    wait_for("the start of the demo", || {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-        let mut demo = Program::start(Command::new(PROGRAM).args(["demo", "--listen", &port.to_string()]));
-        wait_for("the demo's welcome", || {
-            (demo.out().contains("Access lines follow") || !demo.runs()).then_some(())
-        });
-        demo.runs().then(|| (demo, format!("http://{port}")))
-    })
+    let open = "127.0.0.1:0";
+    let mut demo = Program::start(Command::new(PROGRAM).args([
+        "demo",
+        "--listen",
+        open,
+        "--admin",
+        open,
+        "--sandbox",
+        open,
+    ]));
+    wait_for("the demo's welcome", || {
+        assert!(demo.runs(), "{}", demo.err());
+        demo.out().contains("Access lines follow").then_some(())
+    });
+    let welcome = demo.out();
+    let (_, rest) = welcome.split_once("The gateway is on ").expect("the welcome");
+    let gateway = rest.split_once(',').expect("the welcome").0.to_owned();
+    (demo, gateway)
 }
 
 #[test]

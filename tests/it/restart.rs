@@ -128,7 +128,7 @@ fn a_successor_listens_at_once_and_serves_when_it_has_the_file() {
     let second = Gateway::start(&config);
     assert_eq!(
         (second.status()["state_file"].clone(), second.page("/readyz").status),
-        (json!("waiting"), 200)
+        (json!("waiting"), 503)
     );
     let mut waiting = second.connect();
     waiting.send(tags().bytes());

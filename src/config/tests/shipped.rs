@@ -47,6 +47,37 @@ fn the_example_is_good_and_shows_the_defaults() {
     assert_eq!(config.tenants[0].urls, plain.tenants[0].urls);
 }
 
+/// What stands in the manifest's `ConfigMap`, and how many pods there can be at once.
+#[test]
+fn the_configuration_for_kubernetes_is_good_and_fits_the_rollout() {
+    let manifest = include_str!("../../../deploy/kubernetes.yaml");
+    let (_, text) = manifest.split_once("  gateway.yaml: |\n").expect("a configuration");
+    let (text, _) = text.split_once("---\n").expect("more objects");
+    let text = text.replace("/run/secrets/jpush/redis-url", "redis-url");
+    let folder = Folder::new("kubernetes");
+    folder.write("redis-url", "redis://jpush-gateway-store:6379\n");
+    folder.write("shop-master", "5e987ac6d2e04d95a9d8f0d1\n");
+    let path = folder.write("gateway.yaml", text.replace("/run/secrets/jpush/shop-master", "shop-master"));
+    let config = load(&path).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.shared_budgets.expect("given").shares.replicas.get(), 2);
+    assert!(manifest.contains("replicas: 1\n") && manifest.contains("maxSurge: 1, maxUnavailable: 0"));
+    let grace = config.drain.delay + config.drain.deadline;
+    assert!(manifest.contains("terminationGracePeriodSeconds: 45") && grace < Duration::from_secs(45));
+}
+
+/// What systemd does has to go together with what the gateway does.
+#[test]
+fn the_units_fit_the_defaults() {
+    let service = include_str!("../../../deploy/jpush-gateway.service");
+    let socket = include_str!("../../../deploy/jpush-gateway.socket");
+    let config = good(EXAMPLE);
+    let listens = format!("ListenStream={}\n", config.listeners[0].address);
+    assert!(socket.contains(&listens), "the example's address is the socket's");
+    assert!(service.contains("TimeoutStopSec=45s\n"));
+    assert!(config.drain.delay + config.drain.deadline < Duration::from_secs(45));
+}
+
 /// The commented lines of the example are part of what it teaches.
 #[test]
 fn the_lines_of_the_example_that_are_off_are_good_too() {

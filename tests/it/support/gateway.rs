@@ -45,6 +45,11 @@ impl Program {
         self.err.lock().expect("no reader panics").clone()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
@@ -213,7 +218,8 @@ impl Gateway {
     }
 }
 
-fn serve(folder: &Folder, config: &Config) -> Command {
+/// The command that starts a gateway in a folder.
+pub(crate) fn serve(folder: &Folder, config: &Config) -> Command {
     folder.write("shop-dev", format!("{}\n", Keys::SHOP_DEV_SECRET));
     let path = folder.write("gateway.yaml", config.yaml());
     let mut command = match config.shell {
