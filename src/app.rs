@@ -112,7 +112,8 @@ impl App {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let load = Arc::new(Load::new(&config.limits));
         let metrics = Arc::new(Metrics::with_log(log.lost().clone()));
-        let (recent, failures) = (Arc::default(), Arc::new(Failures::default()));
+        let (recent, failures, vendor_clock) =
+            (Arc::default(), Arc::new(Failures::default()), Arc::default());
         let access_sink = AccessLog::new(out, log.lost().clone());
         let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
@@ -132,6 +133,7 @@ impl App {
                     metrics: Arc::clone(&metrics),
                     recent: Arc::clone(&recent),
                     failures: Arc::clone(&failures),
+                    vendor_clock: Arc::clone(&vendor_clock),
                     lane,
                     audit,
                 }),

@@ -130,6 +130,7 @@ impl Worker {
             let (lost, address) = match sent {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status, &answer.response.fields);
+                    self.telemetry.vendor_clock.compare(answer.arrived, &answer.response.fields);
                     let arrived = self.clock.at(answer.arrived);
                     let standing = dispatched.settle(arrived, said, operation.budget);
                     if tracing::enabled!(tracing::Level::DEBUG) {

@@ -14,6 +14,7 @@ mod record;
 pub mod sparing;
 pub mod tls_metrics;
 mod trace_id;
+pub mod vendor_clock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ pub use trace_id::TraceId;
 use lines::Lane;
 use metrics::{Metrics, Series};
 use recent::Recent;
+use vendor_clock::VendorClock;
 
 use crate::operation::OPERATIONS;
 use crate::tenant::Directory;
@@ -39,6 +41,8 @@ pub struct Telemetry {
     pub recent: Arc<Recent>,
     /// Which failures it told of lately.
     pub failures: Arc<Failures>,
+    /// When the process compares the vendor's clock with its own.
+    pub vendor_clock: Arc<VendorClock>,
     /// Where this worker's access lines go.
     pub lane: Arc<Lane>,
     /// Where its audit lines go, if there is an audit log.

@@ -322,6 +322,7 @@ mod tests {
             metrics: Arc::default(),
             recent: Arc::default(),
             failures: Arc::default(),
+            vendor_clock: Arc::default(),
             lane: logs[0].lane(0),
             audit: Some(logs[1].lane(0)),
         };

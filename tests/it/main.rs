@@ -11,6 +11,7 @@ mod bytes;
 mod certificates;
 mod circuit;
 mod cli;
+mod clock;
 mod demo;
 mod drain;
 mod expiry;

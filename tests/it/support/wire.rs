@@ -105,6 +105,7 @@ impl World {
             metrics: Arc::default(),
             recent: Arc::default(),
             failures: Arc::default(),
+            vendor_clock: Arc::default(),
             lane: log.lane(0),
             audit: None,
         };
