@@ -279,7 +279,7 @@ fn listen(
     let listening = listeners.addresses().filter(|address| !is_reserved(address));
     listening.for_each(|address| tracing::info!(%address, "listening"));
     for address in &reserved {
-        tracing::info!(%address, "bound; callers are left to the process that has the state file until it leaves");
+        tracing::info!(%address, "until the process that has the state file leaves, callers are left to it: not listening");
     }
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
     Ok((listeners, admin_listener))

@@ -105,7 +105,9 @@ class Gateway:
             found = re.search(r"admin listening address=\S+?:(\d+)", self.text())
             if found:
                 self.admin_port = int(found[1])
-                self.port = int(re.search(r"INFO listening address=\S+?:(\d+)", self.text())[1])
+                # One that waits for another's place does not listen there yet.
+                listening = re.search(r"INFO listening address=\S+?:(\d+)", self.text())
+                self.port = self.config.port or int(listening[1])
             return bool(found)
 
         await until("the gateway listens", listens)

@@ -73,7 +73,11 @@ impl Listeners {
     pub(super) fn doors(&self, stage: watch::Sender<Stage>) -> io::Result<Doors> {
         let reserved = self.0.iter().filter(|bound| bound.sockets.origin == Origin::Reserved);
         let sockets = reserved.flat_map(|bound| &bound.sockets.listeners).map(StdListener::try_clone);
-        Ok(Doors { reserved: sockets.collect::<Result<_, _>>()?, stage })
+        Ok(Doors {
+            addresses: self.reserved().collect(),
+            reserved: sockets.collect::<Result<_, _>>()?,
+            stage,
+        })
     }
 
     /// The sockets of each of so many workers.
@@ -90,6 +94,7 @@ impl Listeners {
 
 /// The addresses that another process still listens on.
 pub struct Doors {
+    addresses: Vec<SocketAddr>,
     reserved: Vec<StdListener>,
     stage: watch::Sender<Stage>,
 }
@@ -102,6 +107,7 @@ impl Doors {
                 tracing::error!(address = ?socket.local_addr(), %error, "a reserved address cannot be listened on");
             }
         }
+        self.addresses.iter().for_each(|address| tracing::info!(%address, "listening"));
         self.stage.send_if_modified(|stage| {
             let stands = *stage == Stage::Stand;
             if stands {
