@@ -33,6 +33,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Failures, Telemetry};
 use crate::vendor::{Pool, TlsSetupError};
 
+/// Workers are heard every second.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// How long calls of connected callers are still dispatched when another process takes new ones.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -331,7 +333,7 @@ async fn tell_that_alive(liveness: Arc<Liveness>) {
     let mut ticks = tokio::time::interval(longest / 4);
     loop {
         ticks.tick().await;
-        if liveness.all_within(longest, Instant::now()) {
+        if liveness.all_within(longest.max(HEARD_WITHIN), Instant::now()) {
             service_manager::tell(News::Alive);
         } else {
             tracing::error!(

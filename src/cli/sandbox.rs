@@ -29,7 +29,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         let listener = server::listen(arguments.listen, Neighbours::None)?;
         let listener = TcpListener::from_std(listener)?;
         let mut signals = Signals::new()?;
-        let stop = async move { signals.stop.signal().await };
+        let stop = async move {
+            tokio::select! {
+                () = signals.stop.signal() => {}
+                // There is nothing to load again: its terminal is gone.
+                _ = signals.hangup.recv() => {}
+            }
+        };
         print(&format!("sandbox listening on http://{}\n", listener.local_addr()?));
         sandbox.serve(listener, stop).await;
         Ok::<_, RunError>(())
