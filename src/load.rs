@@ -18,6 +18,8 @@ const DRAINING: u8 = 2;
 pub struct Load {
     in_flight: Count,
     memory: Arc<Memory>,
+    /// Heads that are not whole yet, and refusals that wait for those who do not take them.
+    pub heads: Arc<Memory>,
     /// Open connections.
     pub connections: Count,
     /// Bodies of requests that wait for a budget; at most half of all memory for bodies.
@@ -81,6 +83,7 @@ impl Load {
         Self {
             in_flight: Count::new(limits.in_flight),
             memory: Memory::new(limits.body_memory_bytes),
+            heads: Memory::new(limits.head_memory_bytes),
             connections: Count::new(limits.connections),
             waiting: Memory::new(limits.body_memory_bytes / 2),
             phase: AtomicU8::new(SERVING),
@@ -92,6 +95,7 @@ impl Load {
     pub fn resize(&self, limits: &Limits) {
         self.in_flight.resize(limits.in_flight);
         self.memory.resize(limits.body_memory_bytes);
+        self.heads.resize(limits.head_memory_bytes);
         self.connections.resize(limits.connections);
         self.waiting.resize(limits.body_memory_bytes / 2);
     }

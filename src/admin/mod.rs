@@ -179,6 +179,7 @@ fn metrics(state: &State) -> String {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     state.metrics.connections.set(gauge(state.load.connections.now()));
     state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
+    state.metrics.head_memory.set(gauge(state.load.heads.used()));
     if let Some(store) = &state.store {
         state.metrics.store_up(store.standing() != Standing::Away);
     }

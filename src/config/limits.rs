@@ -23,6 +23,7 @@ pub(super) fn read(file: &mut Section<'_>) -> Limits {
         connections: count(&mut section, "connections", 10_000),
         in_flight: count(&mut section, "in_flight", 2_000),
         body_memory_bytes: section.size("body_memory", MEMORY_BYTES_MAX, 256 * MIB),
+        head_memory_bytes: section.size("head_memory", MEMORY_BYTES_MAX, 64 * MIB),
         json_body_bytes: section.size("json_body", BODY_BYTES_MAX, MIB),
         batch_body_bytes: section.size("batch_body", BODY_BYTES_MAX, 8 * MIB),
         header_timeout: section.duration("header_timeout", Zero::Refused, seconds(10)),

@@ -121,6 +121,8 @@ pub struct Limits {
     pub in_flight: usize,
     /// All buffered bodies together; no caller holds more than half.
     pub body_memory_bytes: usize,
+    /// All unfinished heads together, and answers over HTTP/2 that strangers do not take.
+    pub head_memory_bytes: usize,
     /// One JSON body.
     pub json_body_bytes: usize,
     /// One batch body.

@@ -93,6 +93,12 @@ impl Handled {
         self.loss.is_some()
     }
 
+    /// Whether anybody would still be told. What breaks long after the answer was written did not keep it from the
+    /// caller.
+    pub fn matters_at(&self, now: Instant) -> bool {
+        self.loss.as_ref().is_some_and(|loss| now < loss.until)
+    }
+
     /// It may not arrive: its caller may be gone.
     pub fn may_be_lost(&self) {
         if let Some(loss) = &self.loss {
@@ -100,10 +106,10 @@ impl Handled {
         }
     }
 
-    /// The connection broke under it. What breaks long after the answer was written did not keep it from the caller.
+    /// The connection broke under it.
     pub fn lost(self) {
-        if let Some(loss) = self.loss.filter(|loss| Instant::now() < loss.until) {
-            loss.tell(&self.answer);
+        if self.matters_at(Instant::now()) {
+            self.may_be_lost();
         }
     }
 }

@@ -15,7 +15,7 @@ use super::tls::Tls;
 use super::{Core, ON_THE_WAY, Stage, drain};
 
 /// What a plain connection over the limit is told.
-const FULL: &[u8] =
+pub(super) const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 impl Core {

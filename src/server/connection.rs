@@ -10,7 +10,7 @@ use super::{Seat, http1, http2};
 use super::clients::Shown;
 use crate::auth::ClientCertificate;
 use crate::gateway::{Client, Handled};
-use crate::intake::Source;
+use crate::intake::{Memory, Source};
 use crate::request::Head;
 
 /// Which protocol a connection speaks, as ALPN settled it.
@@ -59,6 +59,11 @@ impl Requests {
         self.worker.load().telemetry.metrics.bad_request(what.as_str());
     }
 
+    /// The memory of all heads that are longer than most.
+    pub(super) fn heads(&self) -> Arc<Memory> {
+        Arc::clone(&self.worker.load().load.heads)
+    }
+
     /// Answers a request; `None` if its caller went away.
     pub(super) async fn answer(&self, head: &Head, source: &mut dyn Source) -> Option<Handled> {
         let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
@@ -83,6 +88,8 @@ pub(super) enum NoRequest {
     Malformed,
     /// A head over the limits.
     TooLarge,
+    /// A long head, with no memory for another.
+    NoRoom,
     /// A TLS handshake on a plain listener.
     Tls,
     /// The preface of HTTP/2 where it was not agreed on.
@@ -109,6 +116,7 @@ impl NoRequest {
         match self {
             Self::Malformed => "malformed",
             Self::TooLarge => "too-large",
+            Self::NoRoom => "no-room",
             Self::Tls => "tls",
             Self::Http2 => "http2",
             Self::Cut => "cut",

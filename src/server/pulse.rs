@@ -3,11 +3,14 @@
 //! One sweep a worker looks at all of them, instead of two timers a request: a header time-out by timer was measured
 //! at 3 % of the CPU of a push.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+
+/// An idle connection is polled once after this long, if it asked for that: longer than the resend guard usually takes.
+const REMINDER: Duration = Duration::from_secs(3);
 
 /// A worker's connections and its coarse clock.
 pub(super) struct Pulses {
@@ -40,6 +43,8 @@ pub(super) struct Pulse {
     active: AtomicU32,
     head_begun: AtomicU8,
     since_ms: AtomicU32,
+    /// It wants to be polled when nothing has happened for [`REMINDER`].
+    wants_reminder: AtomicBool,
     order: AtomicU8,
     waker: AtomicWaker,
 }
@@ -73,6 +78,7 @@ impl Pulses {
             active: AtomicU32::new(0),
             head_begun: AtomicU8::new(0),
             since_ms: AtomicU32::new(self.now_ms.load(Relaxed)),
+            wants_reminder: AtomicBool::new(false),
             order: AtomicU8::new(Order::Serve as u8),
             waker: AtomicWaker::new(),
         });
@@ -88,6 +94,9 @@ impl Pulses {
             let Some(pulse) = pulse.upgrade() else { return false };
             if pulse.is_late(now, self.limits) {
                 pulse.tell(Order::Close);
+            } else if pulse.is_reminder_due(now) {
+                pulse.wants_reminder.store(false, Relaxed);
+                pulse.waker.wake();
             }
             true
         });
@@ -129,6 +138,17 @@ impl Pulse {
         self.active.fetch_add(1, Relaxed);
         self.head_begun.store(0, Relaxed);
         Serving(Arc::clone(self))
+    }
+
+    /// Asks to be polled once nothing has happened for a while, if that was not asked since the last time.
+    pub(super) fn is_to_be_reminded(&self) -> bool {
+        !self.wants_reminder.swap(true, Relaxed)
+    }
+
+    fn is_reminder_due(&self, now_ms: u32) -> bool {
+        self.wants_reminder.load(Relaxed)
+            && self.active.load(Relaxed) == 0
+            && u128::from(now_ms.wrapping_sub(self.since_ms.load(Relaxed))) > REMINDER.as_millis()
     }
 
     /// What to do now; wakes this task when that changes.

@@ -60,6 +60,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Bytes of bodies held.
     pub body_memory: IntGauge,
+    /// Bytes of unfinished heads and of answers nobody takes.
+    pub head_memory: IntGauge,
     /// Audit lines that will never be written.
     pub audit_lost: IntCounter,
     /// Lines of the other logs that were lost.
@@ -182,6 +184,7 @@ impl Metrics {
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
+            head_memory: gauge("head_memory_bytes", "Bytes of unfinished heads and of answers nobody takes."),
             audit_lost: {
                 let counter =
                     IntCounter::new("jpush_gateway_audit_lost_total", "Audit lines that were lost.")

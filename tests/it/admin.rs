@@ -80,7 +80,7 @@ fn pages_and_methods() {
 }
 
 /// The metrics of the contract with the names of their labels, `le` of histograms left out.
-const METRICS: [(&str, &[&str]); 23] = [
+const METRICS: [(&str, &[&str]); 24] = [
     ("requests_total", &["caller", "operation", "status", "tenant"]),
     ("request_duration_seconds_bucket", &["operation"]),
     ("request_duration_seconds_sum", &["operation"]),
@@ -100,6 +100,7 @@ const METRICS: [(&str, &[&str]); 23] = [
     ("in_flight_requests", &[]),
     ("connections", &[]),
     ("body_memory_bytes", &[]),
+    ("head_memory_bytes", &[]),
     ("config_reloads_total", &["result"]),
     ("config_last_reload_success", &[]),
     ("build_info", &["revision", "version"]),

@@ -38,6 +38,7 @@ mod secrets;
 mod service_manager;
 mod set_aside;
 mod start;
+mod strangers;
 mod support;
 mod tls;
 mod uploads;

@@ -138,6 +138,7 @@ fn sizes_of_bodies_follow_the_limits() {
         connections: 1,
         in_flight: 1,
         body_memory_bytes: 1,
+        head_memory_bytes: 1,
         json_body_bytes: 1 << 20,
         batch_body_bytes: 8 << 20,
         header_timeout: second,

@@ -94,6 +94,7 @@ fn values_out_of_bounds() {
         ("limits: { in_flight: 0 }", "limits.in_flight: 0 is not within 1 and 1000000"),
         ("limits: { body_memory: 0 }", "limits.body_memory: must be more than 0"),
         ("limits: { body_memory: 2TiB }", "limits.body_memory: must be at most 1099511627776 bytes"),
+        ("limits: { head_memory: 0 }", "limits.head_memory: must be more than 0"),
         ("limits: { body_memory: 99999999999TiB }", "limits.body_memory: expected a size…"),
         ("limits: { json_body: 0MiB }", "limits.json_body: must be more than 0"),
         ("limits: { json_body: +5 MiB }", "limits.json_body: expected a size…"),

@@ -35,6 +35,7 @@ limits:
   connections: 10000
   in_flight: 2000
   body_memory: 256MiB
+  head_memory: 64MiB
   json_body: 1MiB
   batch_body: 8MiB
   header_timeout: 10s
@@ -72,6 +73,7 @@ fn the_defaults_are_those_of_the_contract() {
             config.limits;
         assert_eq!((connections, in_flight), (10_000, 2_000));
         assert_eq!((body_memory_bytes, json_body_bytes, batch_body_bytes), (256 << 20, 1 << 20, 8 << 20));
+        assert_eq!(config.limits.head_memory_bytes, 64 << 20);
         let Limits { header_timeout, body_timeout, idle_timeout, deadline, .. } = config.limits;
         assert_eq!(
             [header_timeout, body_timeout, idle_timeout, deadline],
@@ -277,7 +279,7 @@ fn boundaries_pass() {
         "budgets: { push: { limit: 1, window: 1ms, burst: 1 } }",
         "budgets: { push: { limit: 1000000000, burst: 1000000000 } }",
         "budgets: { push: { limit: 4294967295 } }",
-        "limits: { connections: 1, in_flight: 1000000, json_body: 1, body_memory: 1TiB }",
+        "limits: { connections: 1, in_flight: 1000000, json_body: 1, body_memory: 1TiB, head_memory: 1B }",
         "limits: { json_body: 1GiB, batch_body: 1024 MiB }",
         "limits: { header_timeout: 1ns, deadline: 31d }",
         "drain: { delay: 0s, deadline: 1ms }",

@@ -17,7 +17,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Version};
@@ -28,6 +28,7 @@ use body::Body;
 use encode::Length;
 use unconfirmed::Unconfirmed;
 
+use super::accept::FULL;
 use super::connection::{NoRequest, Requests, obey};
 use super::pulse::{Order, Pulse};
 use super::stream::{CallerStream, Closing};
@@ -35,12 +36,15 @@ use super::stream::{CallerStream, Closing};
 use crate::answer::Reply;
 use crate::edge::HEADER_BYTES_MAX;
 use crate::gateway::Handled;
+use crate::intake::{Counted, Memory};
 use crate::request::{Head, Unreadable};
 
 /// The request line has room beside the header section; what is longer gets a bare 431.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
 /// Room for reading a head and the short body behind it. An idle connection keeps it.
 const READ_BYTES: usize = 4 * 1024;
+/// A head that is not whole at this length counts towards `limits.head_memory`: most are shorter.
+const HEAD_BYTES_FREE: usize = READ_BYTES / 2;
 
 /// Bytes of later requests that are read while one is answered, to see whether its caller goes away.
 const AHEAD_BYTES_MAX: usize = 8 * 1024;
@@ -85,6 +89,8 @@ where
         has_grown: false,
         has_ended: false,
         unconfirmed: Unconfirmed::default(),
+        heads: requests.heads(),
+        head_room: None,
         pulse: Arc::clone(&pulse),
     };
     let ended = {
@@ -133,6 +139,9 @@ struct Connection<S> {
     /// Their side has ended: they may be gone, or read on.
     has_ended: bool,
     unconfirmed: Unconfirmed,
+    /// The memory of all long heads, and what this one has of it.
+    heads: Arc<Memory>,
+    head_room: Option<Counted>,
     pulse: Arc<Pulse>,
 }
 
@@ -142,15 +151,16 @@ impl<S: CallerStream> Connection<S> {
             let head = match self.read_head().await {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ending::Done,
-                Err(Unread::Broken) => return Ending::Broken,
-                Err(Unread::Cut) => {
-                    requests.none(NoRequest::Cut);
-                    return Ending::Over;
-                }
-                Err(Unread::Bad(why)) => {
-                    let (what, answer) = match why {
-                        Unreadable::TooLarge => (NoRequest::TooLarge, TOO_LARGE),
-                        Unreadable::Malformed => (NoRequest::of(&self.buffer), UNREADABLE),
+                Err(unread) => {
+                    let (what, answer) = match unread {
+                        Unread::Broken => return Ending::Broken,
+                        Unread::Cut => {
+                            requests.none(NoRequest::Cut);
+                            return Ending::Over;
+                        }
+                        Unread::NoRoom => (NoRequest::NoRoom, FULL),
+                        Unread::Bad(Unreadable::TooLarge) => (NoRequest::TooLarge, TOO_LARGE),
+                        Unread::Bad(Unreadable::Malformed) => (NoRequest::of(&self.buffer), UNREADABLE),
                     };
                     requests.none(what);
                     let told = self.write_all(answer).await;
@@ -173,6 +183,7 @@ impl<S: CallerStream> Connection<S> {
                 Ok(false) => return Ending::Done,
                 Err(_) => return Ending::Broken,
             }
+            self.head_room = None;
             self.shrink();
         }
     }
@@ -227,6 +238,9 @@ impl<S: CallerStream> Connection<S> {
                         return Poll::Ready(Err(Unread::Bad(Unreadable::Malformed)));
                     }
                 }
+                if length >= HEAD_BYTES_FREE && !self.makes_room() {
+                    return Poll::Ready(Err(Unread::NoRoom));
+                }
                 searched = length.saturating_sub(END_OF_HEAD.len() - 1);
                 match self.poll_fill(READ_BYTES, cx) {
                     Poll::Ready(Ok(1..)) => {}
@@ -234,11 +248,21 @@ impl<S: CallerStream> Connection<S> {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Unread::Cut)),
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Unread::Broken)),
                     Poll::Pending if length == 0 && self.pulse.finishes() => return Poll::Ready(Ok(None)),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.forget_what_arrived();
+                        return Poll::Pending;
+                    }
                 }
             }
         })
         .await
+    }
+
+    /// An idle connection keeps no answer longer than its loss would be told.
+    fn forget_what_arrived(&mut self) {
+        if !self.unconfirmed.is_empty() && self.pulse.is_to_be_reminded() {
+            self.unconfirmed.forget_old(Instant::now());
+        }
     }
 
     fn take_head(&mut self, length: usize) -> Result<Head, Unread> {
@@ -246,8 +270,27 @@ impl<S: CallerStream> Connection<S> {
             return Err(Unread::Bad(Unreadable::TooLarge));
         }
         let head = Head::parse(&self.buffer[..length]).map_err(Unread::Bad)?;
-        self.buffer.advance(length);
+        if self.head_room.is_some() {
+            // What was counted is the head's own copy from here on.
+            (self.buffer, self.has_grown) = (BytesMut::from(&self.buffer[length..]), true);
+        } else {
+            self.buffer.advance(length);
+        }
         Ok(head)
+    }
+
+    /// Whether a head that is longer than most may go on: it is moved to where it has room that is counted.
+    fn makes_room(&mut self) -> bool {
+        let length = self.buffer.len();
+        if self.head_room.is_some() && self.buffer.capacity() - length >= READ_BYTES / 2 {
+            return true;
+        }
+        let bytes = (2 * length).min(HEAD_BYTES_MAX + READ_BYTES);
+        let Some(room) = Memory::count(&self.heads, bytes) else { return false };
+        let mut longer = BytesMut::with_capacity(bytes);
+        longer.extend_from_slice(&self.buffer);
+        (self.buffer, self.head_room) = (longer, Some(room));
+        true
     }
 
     /// Reads once into the buffer, making room first.
@@ -263,8 +306,8 @@ impl<S: CallerStream> Connection<S> {
 
     /// Gives the memory of a long request back.
     fn shrink(&mut self) {
-        if self.has_grown && self.buffer.is_empty() {
-            (self.buffer, self.has_grown) = (BytesMut::new(), false);
+        if self.has_grown && self.buffer.len() < HEAD_BYTES_FREE {
+            (self.buffer, self.has_grown) = (BytesMut::from(&self.buffer[..]), false);
         }
     }
 
@@ -332,6 +375,8 @@ enum Unread {
     Broken,
     /// It ended in the middle.
     Cut,
+    /// It is long, and there is no memory for another long one.
+    NoRoom,
     /// It brought something else.
     Bad(Unreadable),
 }

@@ -59,6 +59,8 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         has_grown: false,
         has_ended: false,
         unconfirmed: Unconfirmed::default(),
+        heads: Memory::new(1 << 20),
+        head_room: None,
         pulse,
     };
     let mut seen = Vec::new();

@@ -1,5 +1,7 @@
 //! Answers on their way to a caller, until a later request tells that they arrived.
 
+use std::time::Instant;
+
 use smallvec::SmallVec;
 
 use crate::gateway::Handled;
@@ -29,6 +31,19 @@ impl Unconfirmed {
     /// The request behind the answer that is about to be written is here already, or not.
     pub(super) fn next_is_early(&mut self, is_early: bool) {
         self.is_next_early = is_early;
+    }
+
+    /// Whether none is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// Drops those of which nobody would be told any more.
+    pub(super) fn forget_old(&mut self, now: Instant) {
+        self.answers.retain(|handled| handled.matters_at(now));
+        if self.answers.is_empty() {
+            self.answers = SmallVec::new();
+        }
     }
 
     /// Whether another answer would be one too many.

@@ -1,0 +1,105 @@
+//! Those who have shown no credential, and those who only sit there: what they hold is little, has a limit and comes back.
+
+use std::fs;
+use std::net::TcpStream;
+
+use crate::support::{
+    Config, Connection, Gateway, PUSH, Request, Stub, Tokens, json_answer, wait_for, wait_until,
+};
+
+const HEAD_MEMORY: &str = "jpush_gateway_head_memory_bytes";
+
+fn with_limits(vendor: &Stub, limits: &str) -> Gateway {
+    let mut config = Config::new(&vendor.url());
+    config.limits = limits.into();
+    Gateway::start(&config)
+}
+
+fn push() -> Request {
+    Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
+}
+
+/// Bytes of memory that the gateway has in use.
+fn resident_bytes(gateway: &Gateway) -> u64 {
+    let path = format!("/proc/{}/status", gateway.program.id());
+    let status = fs::read_to_string(path).expect("the gateway runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line for memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+/// A head of so many bytes that is not whole.
+fn half_a_head(bytes: usize) -> String {
+    let mut head = "GET /v3/push/cid HTTP/1.1\r\nHost: gateway\r\n".to_owned();
+    while head.len() < bytes {
+        let missing = (bytes - head.len()).min(1000);
+        head.push_str(&format!("X-{}: {}\r\n", head.len(), "y".repeat(missing)));
+    }
+    head
+}
+
+/// Whether something came that can be read.
+fn has_answer(connection: &Connection) -> bool {
+    let stream: &TcpStream = connection.stream();
+    stream.set_nonblocking(true).expect("a socket");
+    let came = stream.peek(&mut [0]).is_ok();
+    stream.set_nonblocking(false).expect("a socket");
+    came
+}
+
+#[test]
+fn unfinished_heads_have_a_memory_of_their_own() {
+    let vendor = Stub::good();
+    let gateway = with_limits(&vendor, "head_memory: 256KiB, header_timeout: 1h");
+    let stranger = || {
+        let mut stranger = gateway.connect();
+        stranger.send(half_a_head(30 * 1024));
+        stranger
+    };
+    let held: Vec<_> = (0..3).map(|_| stranger()).collect();
+    wait_until("they are counted", || gateway.metric(HEAD_MEMORY) >= 90.0 * 1024.0);
+    // There is room for five more at most.
+    let mut more: Vec<_> = (0..8).map(|_| stranger()).collect();
+    let turned_away = wait_for("one too many", || more.iter().position(has_answer));
+    assert!(gateway.metric(HEAD_MEMORY) <= 256.0 * 1024.0);
+    let mut turned_away = more.swap_remove(turned_away);
+    let answer = turned_away.read_answer();
+    assert_eq!((answer.status, answer.header("Connection")), (503, Some("close")));
+    assert_eq!(answer.number("Retry-After"), 1);
+    assert!(turned_away.ends());
+    assert_eq!(gateway.call(&push()).status, 200, "a short head needs none of it");
+    drop((held, more));
+    wait_until("it comes back", || gateway.metric(HEAD_MEMORY) < 0.5);
+    let long = (0..20).fold(push(), |long, n| long.header(&format!("X-{n}"), &"y".repeat(1000)));
+    let mut kept = gateway.connect();
+    for _ in 0..3 {
+        assert_eq!(kept.call(&long).status, 200);
+        assert!(gateway.metric(HEAD_MEMORY) < 0.5, "an idle connection holds nothing");
+    }
+}
+
+#[test]
+fn an_idle_connection_keeps_no_answer() {
+    const CALLERS: usize = 300;
+    let answer = format!("{{\"msg_id\":\"1\",\"x\":\"{}\"}}", "y".repeat(60 * 1024));
+    let vendor = Stub::answering(json_answer("200 OK", &answer));
+    let mut config = Config::new(&vendor.url());
+    config.budgets = "push: { limit: 100000, window: 60s }".into();
+    config.shop = "resend_guard: 1s".into();
+    let gateway = Gateway::start(&config);
+    let callers = || -> Vec<Connection> {
+        let call = |_| {
+            let mut caller = gateway.connect();
+            assert_eq!(caller.call(&push()).status, 200);
+            caller
+        };
+        (0..CALLERS).map(call).collect()
+    };
+    let first = callers();
+    let after_first = resident_bytes(&gateway);
+    // Longer than the resend guard would tell of a loss.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    let second = callers();
+    let grown = resident_bytes(&gateway).saturating_sub(after_first);
+    assert!(grown < (CALLERS as u64) * 30 * 1024, "{grown} bytes for connections that are idle");
+    drop((first, second));
+}
