@@ -63,6 +63,13 @@ pub struct Counted {
     bytes: usize,
 }
 
+impl Counted {
+    /// How many.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);

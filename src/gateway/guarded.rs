@@ -57,7 +57,7 @@ impl Testament<Answered> for Guarded {
             }
             None => guard.tell()?,
         };
-        Some(Box::new(move |Answered { answer, delivery }| broken.end(delivery, saved(&answer))))
+        Some(Box::new(move |Answered { answer, delivery, .. }| broken.end(delivery, saved(&answer))))
     }
 }
 
@@ -71,12 +71,13 @@ impl Guarded {
 
     /// An answer that can be told to be lost, if that matters.
     pub(super) fn handled(mut self, answered: Answered) -> Handled {
-        let Answered { answer, delivery } = answered;
+        let Answered { answer, delivery, places } = answered;
         if let Some(broken) = self.0.as_mut().and_then(|guard| guard.broken.take()) {
             broken.end(delivery, saved(&answer));
         }
         let until = self.0.as_ref().map(|guard| Instant::now() + guard.window);
-        Handled { answer, loss: until.map(|until| Loss { guarded: self, delivery, until }) }
+        let loss = until.map(|until| Loss { guarded: self, delivery, until });
+        Handled { answer, places: Some(places), loss }
     }
 }
 

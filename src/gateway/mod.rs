@@ -96,25 +96,28 @@ struct Call {
     payment: Payment,
     deadlines: Deadlines,
     mark: Mark,
-    _places: [load::Place; 2],
+    places: [load::Place; 2],
 }
 
 /// The answer of a call that was made, and what it says about the call.
 struct Answered {
     answer: Response<Reply>,
     delivery: Delivery,
+    places: [load::Place; 2],
 }
 
 /// What a request is answered with.
 pub struct Handled {
     /// The answer.
     pub answer: Response<Reply>,
+    /// What a call that was made keeps of `limits.in_flight` until its caller has taken the answer.
+    pub places: Option<[load::Place; 2]>,
     loss: Option<guarded::Loss>,
 }
 
 impl From<Response<Reply>> for Handled {
     fn from(answer: Response<Reply>) -> Self {
-        Self { answer, loss: None }
+        Self { answer, places: None, loss: None }
     }
 }
 
@@ -297,7 +300,7 @@ impl Worker {
         let inbound =
             Inbound { head: Some(head), target: &head.target, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        Ok(Prepared::Call(Box::new(Call { grant, request, payment, deadlines, mark, _places: places })))
+        Ok(Prepared::Call(Box::new(Call { grant, request, payment, deadlines, mark, places })))
     }
 
     fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, head: &'s Head) -> Subject<'s> {
@@ -337,7 +340,7 @@ impl Worker {
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
     async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Answered {
-        let Call { grant, request, payment, deadlines, mut mark, _places } = *call;
+        let Call { grant, request, payment, deadlines, mut mark, places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
         let lacks_cid = mark.is_key() && !request.facts().has_cid;
@@ -371,7 +374,7 @@ impl Worker {
             outbound::add_no_cid(&mut answer.fields);
         }
         mark.end(delivery, &answer);
-        Answered { answer, delivery }
+        Answered { answer, delivery, places }
     }
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {

@@ -4,7 +4,7 @@
 //! at 3 % of the CPU of a push.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
@@ -47,6 +47,13 @@ pub(super) struct Pulse {
     wants_reminder: AtomicBool,
     order: AtomicU8,
     waker: AtomicWaker,
+    /// Answers that wait to be taken, on a connection with many requests at once.
+    answers: Mutex<Vec<Arc<Progress>>>,
+}
+
+/// When an answer last went on its way.
+struct Progress {
+    since_ms: AtomicU32,
 }
 
 /// What a connection is told.
@@ -81,6 +88,7 @@ impl Pulses {
             wants_reminder: AtomicBool::new(false),
             order: AtomicU8::new(Order::Serve as u8),
             waker: AtomicWaker::new(),
+            answers: Mutex::default(),
         });
         self.lock().push(Arc::downgrade(&pulse));
         pulse
@@ -94,6 +102,9 @@ impl Pulses {
             let Some(pulse) = pulse.upgrade() else { return false };
             if pulse.is_late(now, self.limits) {
                 pulse.tell(Order::Close);
+            } else if pulse.stuck(now, self.limits) > 0 {
+                // No more requests: what is under way is finished, and then there is nothing left but these.
+                pulse.tell(Order::Finish);
             } else if pulse.is_reminder_due(now) {
                 pulse.wants_reminder.store(false, Relaxed);
                 pulse.waker.wake();
@@ -107,7 +118,7 @@ impl Pulses {
         self.lock().iter().filter_map(Weak::upgrade).for_each(|pulse| pulse.tell(order));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Pulse>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Pulse>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,19 +129,37 @@ fn clock_ms(elapsed: Duration) -> u32 {
 }
 
 impl Pulse {
-    /// Bytes came in. Between requests of HTTP/1 that is the beginning of a head.
-    pub(super) fn received(&self, http2: bool) {
-        if self.active.load(Relaxed) > 0 {
-            return;
-        }
-        if http2 || self.head_begun.swap(1, Relaxed) == 0 {
+    /// Some of a head is here, or of what stands before the first one. Only its beginning counts.
+    pub(super) fn head_begins(&self) {
+        if self.active.load(Relaxed) == 0 && self.head_begun.swap(1, Relaxed) == 0 {
             self.touch();
         }
     }
 
-    /// Bytes went out.
+    /// It is whole.
+    pub(super) fn head_ends(&self) {
+        self.head_begun.store(0, Relaxed);
+    }
+
+    /// Bytes of an answer went out.
     pub(super) fn sent(&self) {
         self.touch();
+    }
+
+    /// An answer begins to wait for its caller to take it, where several can.
+    pub(super) fn answer_waits(self: &Arc<Self>) -> Delivery {
+        let progress = Arc::new(Progress { since_ms: self.home.now_ms.load(Relaxed).into() });
+        self.answers().push(Arc::clone(&progress));
+        Delivery { pulse: Arc::clone(self), progress }
+    }
+
+    /// How many answers wait.
+    pub(super) fn answers_waiting(&self) -> usize {
+        self.answers().len()
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Arc<Progress>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request is being served until the guard is dropped.
@@ -191,8 +220,45 @@ impl Pulse {
         if self.active.load(Relaxed) > 0 {
             return false;
         }
+        let waiting = self.answers_waiting();
+        if waiting > 0 {
+            return self.stuck(now_ms, limits) == waiting;
+        }
         let limit = if self.head_begun.load(Relaxed) == 1 { limits.head } else { limits.idle };
         u128::from(now_ms.wrapping_sub(self.since_ms.load(Relaxed))) > limit.as_millis()
+    }
+
+    /// Answers of which nothing was taken for too long.
+    fn stuck(&self, now_ms: u32, limits: Patience) -> usize {
+        let is_stuck = |answer: &&Arc<Progress>| {
+            u128::from(now_ms.wrapping_sub(answer.since_ms.load(Relaxed))) > limits.idle.as_millis()
+        };
+        self.answers().iter().filter(is_stuck).count()
+    }
+}
+
+/// An answer that waits to be taken, until this is dropped.
+pub(super) struct Delivery {
+    pulse: Arc<Pulse>,
+    progress: Arc<Progress>,
+}
+
+impl Delivery {
+    /// Some of it was taken, or there is more to take.
+    pub(super) fn goes_on(&self) {
+        self.progress.since_ms.store(self.pulse.home.now_ms.load(Relaxed), Relaxed);
+    }
+
+    /// It is the vendor who is waited for, until the guard is dropped.
+    pub(super) fn serving(&self) -> Serving {
+        self.pulse.serving()
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.pulse.answers().retain(|other| !Arc::ptr_eq(other, &self.progress));
+        self.pulse.touch();
     }
 }
 
@@ -217,14 +283,37 @@ mod tests {
         let pulse = Pulses::new(LIMITS).add();
         let late_at = |seconds: u32| pulse.is_late(seconds * 1_000 + 1, LIMITS);
         assert!(!late_at(74) && late_at(75), "no request");
-        pulse.received(false);
+        pulse.head_begins();
         assert!(!late_at(9) && late_at(10), "half a head");
         let serving = pulse.serving();
         assert!(!late_at(1_000), "a request has its own deadlines");
         drop(serving);
         assert!(!late_at(74) && late_at(75), "no request again");
-        pulse.received(true);
-        assert!(!late_at(74) && late_at(75), "frames of HTTP/2 are no head");
+        pulse.head_begins();
+        pulse.head_ends();
+        assert!(!late_at(74) && late_at(75), "a head that is whole");
+    }
+
+    #[test]
+    fn answers_that_nobody_takes_end_a_connection_and_those_that_are_taken_do_not() {
+        let pulses = Pulses::new(LIMITS);
+        let pulse = pulses.add();
+        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        let at = |seconds: u32| pulses.now_ms.store(seconds * 1_000, Relaxed);
+        let late = |seconds: u32| pulse.is_late(seconds * 1_000, LIMITS);
+        let (first, second) = (pulse.answer_waits(), pulse.answer_waits());
+        at(70);
+        second.goes_on();
+        pulse.sent();
+        assert!(!late(76) && pulse.stuck(76_000, LIMITS) == 1, "only one of them is stuck");
+        assert!(late(146), "both are");
+        drop(second);
+        assert!(late(76), "what is left is stuck, whatever else went on");
+        let serving = pulse.serving();
+        assert!(!late(146), "a request is finished first");
+        drop((serving, first));
+        assert!(!late(140) && late(146), "no request since");
+        assert_eq!(order(), Order::Serve);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Frames of HTTP/2 that an honest client does not send: each flood ends, and others are served meanwhile.
 
+mod strangers;
+
 use std::net::TcpStream;
 
 use rustls::{ClientConnection, StreamOwned};
@@ -53,12 +55,22 @@ fn start(limits: &str) -> Scene {
 impl Scene {
     /// A connection on which nothing but preface and settings were sent.
     fn open(&self) -> Peer {
+        self.open_with(&[])
+    }
+
+    /// The same with settings of these bytes.
+    fn open_with(&self, settings: &[u8]) -> Peer {
+        let mut peer = self.open_silent();
+        peer.0.send([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, NONE, 0, settings)].concat());
+        peer
+    }
+
+    /// A connection on which nothing was sent.
+    fn open_silent(&self) -> Peer {
         let tls = tls_connect(&self.authority.client(&["h2"]), self.gateway.listeners[0], "localhost");
         let tls = tls.expect("a handshake");
         assert_eq!(tls.alpn.as_deref(), Some("h2"));
-        let mut peer = Peer(tls.connection);
-        peer.0.send([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, NONE, 0, &[])].concat());
-        peer
+        Peer(tls.connection)
     }
 
     /// One request with these header fields, on a connection of its own.

@@ -32,7 +32,8 @@ fn half_a_head(bytes: usize) -> String {
     let mut head = "GET /v3/push/cid HTTP/1.1\r\nHost: gateway\r\n".to_owned();
     while head.len() < bytes {
         let missing = (bytes - head.len()).min(1000);
-        head.push_str(&format!("X-{}: {}\r\n", head.len(), "y".repeat(missing)));
+        let name = head.len();
+        head.extend(["X-", &name.to_string(), ": ", &"y".repeat(missing), "\r\n"]);
     }
     head
 }

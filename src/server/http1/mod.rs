@@ -222,7 +222,7 @@ impl<S: CallerStream> Connection<S> {
                     self.skip_empty_lines();
                 }
                 if !self.buffer.is_empty() {
-                    self.pulse.received(false);
+                    self.pulse.head_begins();
                 }
                 if let Some(end) = memchr::memmem::find(&self.buffer[searched..], END_OF_HEAD) {
                     let length = searched + end + END_OF_HEAD.len();
@@ -313,6 +313,8 @@ impl<S: CallerStream> Connection<S> {
 
     /// Writes an answer, and tells whether the connection stays open behind it.
     async fn write(&mut self, mut handled: Handled, asked: Asked, keeps: bool) -> io::Result<bool> {
+        // Until it is written, or never will be.
+        let _places = handled.places.take();
         let answer = &mut handled.answer;
         let length = Length::of(answer, answer.body.size_hint().exact(), asked);
         let keeps = keeps && length != Length::Close;

@@ -78,6 +78,8 @@ impl Fragments {
 
 /// Reads along with one connection, from its first byte.
 pub(super) struct Reader {
+    /// What a connection begins with is here.
+    is_open: bool,
     /// Bytes to be passed over.
     skip: usize,
     /// A frame with header fields, as far as it is here; of others their heads.
@@ -92,7 +94,7 @@ struct Unread;
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { skip: PREFACE_BYTES, frame: Vec::new(), block: Vec::new(), is_lost: false }
+        Self { is_open: false, skip: PREFACE_BYTES, frame: Vec::new(), block: Vec::new(), is_lost: false }
     }
 
     /// Reads the next bytes, before the parser has them.
@@ -103,10 +105,23 @@ impl Reader {
         }
     }
 
+    /// Whether a head, or what a connection begins with, is begun and not whole.
+    pub(super) fn is_in_head(&self) -> bool {
+        !self.is_open || self.head_bytes() > 0
+    }
+
+    /// Bytes of a head that is not whole.
+    pub(super) fn head_bytes(&self) -> usize {
+        let is_head = |kind: &u8| [HEADERS, CONTINUATION].contains(kind);
+        let begun = if self.frame.get(3).is_some_and(is_head) { self.frame.len() } else { 0 };
+        self.block.len() + begun
+    }
+
     fn follow(&mut self, mut bytes: &[u8], fragments: &Fragments) -> Result<(), Unread> {
         loop {
             let passed = self.skip.min(bytes.len());
             (self.skip, bytes) = (self.skip - passed, &bytes[passed..]);
+            self.is_open |= self.skip == 0;
             let missing = self.frame_bytes() - self.frame.len();
             let (next, rest) = bytes.split_at(missing.min(bytes.len()));
             self.frame.extend_from_slice(next);

@@ -1,5 +1,6 @@
 //! HTTP/2 with a caller, which is hyper's: streams, flow control and their limits.
 
+mod delivery;
 mod fragments;
 mod huffman;
 
@@ -16,18 +17,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use delivery::Taken;
 use fragments::{Fragments, Reader};
 
 use super::connection::{Requests, obey};
 use super::pulse::{Order, Pulse};
 
 use crate::edge::HEADER_BYTES_MAX;
-use crate::intake::{Cut, Gone, Source};
+use crate::gateway::Handled;
+use crate::intake::{Counted, Cut, Gone, Memory, Source};
 use crate::request::Head;
 use crate::target::Target;
 
 /// As for HTTP/1: the pseudo-fields have room beside the header section.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
+/// What is kept of a head that is not whole counts towards `limits.head_memory` from here on.
+const HEAD_BYTES_FREE: usize = 4 * 1024;
 
 /// What an HTTP/2 connection may ask of us; h2 and hyper say of their own defaults that these may change.
 mod http2_limits {
@@ -94,7 +99,9 @@ where
     let pulse = Arc::clone(&requests.pulse);
     let fragments = Arc::new(Fragments::default());
     let (reader, seen) = (Reader::new(), Arc::clone(&fragments));
-    let io = TokioIo::new(Observed { stream, pulse: Arc::clone(&pulse), reader, fragments: seen });
+    let (pulse_seen, heads) = (Arc::clone(&pulse), requests.heads());
+    let io = Observed { stream, pulse: pulse_seen, reader, fragments: seen, heads, room: None };
+    let io = TokioIo::new(io);
     let requests = Arc::new(requests);
     let service = service_fn(move |request: Request<Incoming>| {
         let (requests, fragments) = (Arc::clone(&requests), Arc::clone(&fragments));
@@ -105,11 +112,14 @@ where
                 head.target = Target::of_parts(head.target.authority(), &sent);
             }
             let mut body = Http2Body { incoming, rest: Bytes::new() };
-            let answer = requests.answer(&head, &mut body).await.ok_or(CallerGone)?.answer;
-            let mut response = http::Response::new(answer.body);
+            let Handled { answer, places, .. } =
+                requests.answer(&head, &mut body).await.ok_or_else(|| h2::Error::from(h2::Reason::CANCEL))?;
+            let fields = HeaderMap::from(&answer.fields);
+            let body = Taken::of(answer.body, places, &requests.pulse, &requests.heads());
+            let mut response = http::Response::new(body.ok_or(h2::Reason::ENHANCE_YOUR_CALM)?);
             *response.status_mut() = answer.status;
-            *response.headers_mut() = HeaderMap::from(&answer.fields);
-            Ok::<_, CallerGone>(response)
+            *response.headers_mut() = fields;
+            Ok::<_, h2::Error>(response)
         }
     });
     let header_bytes = u32::try_from(HEAD_BYTES_MAX).expect("48 KiB");
@@ -140,17 +150,30 @@ where
     .await;
 }
 
-/// Who asked is gone.
-#[derive(Debug, thiserror::Error)]
-#[error("the caller is gone")]
-struct CallerGone;
-
-/// A stream that tells its pulse when bytes move, and whose bytes are read before the parser has them.
+/// A stream whose bytes are read before the parser has them. That they move is no sign of life, as requests and their
+/// answers are: its pulse hears of the heads that begin.
 struct Observed<S> {
     stream: S,
     pulse: Arc<Pulse>,
     reader: Reader,
     fragments: Arc<Fragments>,
+    /// The memory of all long heads, and what this connection has of it.
+    heads: Arc<Memory>,
+    room: Option<Counted>,
+}
+
+impl<S> Observed<S> {
+    /// Whether what is kept of a head has room, here and in the parser.
+    fn has_room(&mut self) -> bool {
+        let kept = 2 * self.reader.head_bytes();
+        if kept < HEAD_BYTES_FREE {
+            self.room = None;
+        } else if self.room.as_ref().is_none_or(|room| room.bytes() < kept) {
+            self.room = Memory::count(&self.heads, 2 * kept);
+            return self.room.is_some();
+        }
+        true
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
@@ -161,18 +184,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        self.pulse.received(true);
-        let Self { reader, fragments, .. } = &mut *self;
+        let Self { reader, fragments, pulse, .. } = &mut *self;
         reader.read(&buffer.filled()[before..], fragments);
-        Poll::Ready(outcome)
+        if reader.is_in_head() {
+            pulse.head_begins();
+        } else {
+            pulse.head_ends();
+        }
+        let has_room = self.has_room();
+        Poll::Ready(
+            outcome.and_then(|()| if has_room { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) }),
+        )
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.pulse.sent();
-        Poll::Ready(outcome)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -188,9 +216,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
-        self.pulse.sent();
-        Poll::Ready(outcome)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,0 +1,103 @@
+//! Answers over HTTP/2 until their callers have taken them.
+//!
+//! A caller opens the window of each stream when it likes, and until then h2 keeps the answer. So what an answer holds is
+//! held by its bytes wherever they are: in the stream that waits for a window, in the buffer behind it, on their way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use hyper::body::{Body, Frame, SizeHint};
+
+use crate::answer::Reply;
+use crate::intake::{Counted, Memory};
+use crate::load::Place;
+use crate::server::pulse::{Delivery, Pulse, Serving};
+use crate::vendor::Cut;
+
+/// What a stream with its answer takes beside the answer's body: measured 4.3 KiB.
+const STREAM_BYTES: usize = 5 * 1024;
+/// Answers of a connection that may wait whatever others hold: whoever takes answers as they come always gets them.
+const ANSWERS_FREE: usize = 4;
+
+/// What an answer holds as long as it waits.
+struct Waiting {
+    delivery: Delivery,
+    _places: Option<[Place; 2]>,
+    _room: Option<Counted>,
+}
+
+/// The body of an answer.
+pub(super) struct Taken {
+    body: Reply,
+    waiting: Arc<Waiting>,
+    /// The vendor is waited for.
+    serving: Option<Serving>,
+}
+
+impl Taken {
+    /// An answer that begins to wait; `None` if there is no room for one that no call was made for.
+    pub(super) fn of(
+        body: Reply,
+        places: Option<[Place; 2]>,
+        pulse: &Arc<Pulse>,
+        memory: &Arc<Memory>,
+    ) -> Option<Self> {
+        let is_free = places.is_some() || pulse.answers_waiting() < ANSWERS_FREE;
+        let bytes =
+            STREAM_BYTES + body.size_hint().exact().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0));
+        let room = if is_free { None } else { Some(Memory::count(memory, bytes)?) };
+        let waiting = Waiting { delivery: pulse.answer_waits(), _places: places, _room: room };
+        Some(Self { body, waiting: Arc::new(waiting), serving: None })
+    }
+}
+
+impl Body for Taken {
+    type Data = Portion;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Portion>, Cut>>> {
+        let Self { body, waiting, serving } = &mut *self;
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            serving.get_or_insert_with(|| waiting.delivery.serving());
+            return Poll::Pending;
+        };
+        *serving = None;
+        waiting.delivery.goes_on();
+        let portion = |bytes| Portion { bytes, waiting: Arc::clone(waiting) };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(portion))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Bytes of an answer.
+pub(super) struct Portion {
+    bytes: Bytes,
+    waiting: Arc<Waiting>,
+}
+
+impl Buf for Portion {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.waiting.delivery.goes_on();
+    }
+}
