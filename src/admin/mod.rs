@@ -2,6 +2,7 @@
 //!
 //! Everything here is anybody's service, so the layers are tower's.
 
+mod guests;
 mod status;
 
 use std::convert::Infallible;
@@ -17,9 +18,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tower::{ServiceBuilder, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
+
+use guests::Guests;
 
 use crate::budget::Clock;
 use crate::ledger::Ledger;
@@ -31,8 +33,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::sparing::Sparing;
 
-/// Connections at once; operators and a scraper need a few.
-const CONNECTIONS_MAX: usize = 64;
 /// For a request's head; also closes idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -78,9 +78,8 @@ impl State {
 
 /// Serves the admin pages until it is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<State>) {
-    let (places, told) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Sparing::default());
+    let (mut guests, told) = (Guests::default(), Sparing::default());
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -94,10 +93,15 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) {
                 continue;
             }
         };
-        let state = Arc::clone(&state);
+        let Some(guest) = guests.admit() else { continue };
+        let (state, asking) = (Arc::clone(&state), Arc::clone(&guest));
         let pages = service_fn(move |request: Request<Incoming>| {
-            let state = Arc::clone(&state);
-            async move { Ok::<_, Infallible>(answer(&request, &state).await) }
+            let (state, answering) = (Arc::clone(&state), asking.answering());
+            async move {
+                let answer = answer(&request, &state).await;
+                drop(answering);
+                Ok::<_, Infallible>(answer)
+            }
         });
         let pages = ServiceBuilder::new().layer(CatchPanicLayer::new()).service(pages);
         tokio::spawn(async move {
@@ -106,8 +110,10 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) {
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
             // How an operator's connection ends is nobody's business.
-            let _ = connection.await;
-            drop(place);
+            tokio::select! {
+                _ = connection => {}
+                () = guest.leaves() => {}
+            }
         });
     }
 }
