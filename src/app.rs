@@ -266,6 +266,7 @@ fn listen(
     workers: usize,
 ) -> Result<(Listeners, TcpListener), RunError> {
     let neighbours = neighbours(config, ledger);
+    server::allow_open_files(config, workers);
     let certificates = Certificates::read(&config.listeners);
     // The configuration was found good with all of them a moment ago: more than one fault is no case of its own.
     let certificates = certificates.map_err(|mut faults| StartError::from(faults.swap_remove(0)))?;

@@ -15,6 +15,7 @@ mod http2;
 mod inherited;
 mod listeners;
 mod liveness;
+mod open_files;
 mod proxy_header;
 mod pulse;
 mod stream;
@@ -45,6 +46,7 @@ pub use bind::{Neighbours, listen};
 pub use inherited::Inherited;
 pub use listeners::{Doors, Listeners};
 pub use liveness::Liveness;
+pub use open_files::allow_open_files;
 pub use stream::{CallerStream, Closing};
 pub use tls::{CertificateError, Certificates, Handshakes, InUse};
 

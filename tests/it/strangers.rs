@@ -104,3 +104,50 @@ fn an_idle_connection_keeps_no_answer() {
     assert!(grown < (CALLERS as u64) * 30 * 1024, "{grown} bytes for connections that are idle");
     drop((first, second));
 }
+
+#[test]
+fn the_admin_listener_answers_beside_silent_connections() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let mut kept = Connection::open(gateway.admin);
+    assert_eq!(kept.call(&Request::get("/livez")).status, 200);
+    let mut silent = Vec::new();
+    for round in 0..200 {
+        let mut stranger = Connection::open(gateway.admin);
+        if round % 2 == 0 {
+            stranger.send("GET /livez HTTP/1.1\r\nHos");
+        }
+        silent.push(stranger);
+        if round % 20 == 0 {
+            assert_eq!(kept.call(&Request::get("/livez")).status, 200, "who asks is not silent");
+        }
+    }
+    for page in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(gateway.page(page).status, 200, "{page}");
+    }
+    assert!(silent[0].ends(), "it made room");
+}
+
+/// The soft and the hard limit of open files of the gateway.
+fn open_files(gateway: &Gateway) -> Vec<u64> {
+    let path = format!("/proc/{}/limits", gateway.program.id());
+    let limits = fs::read_to_string(path).expect("the gateway runs");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line for files");
+    line.split_whitespace().take(2).map(|limit| limit.parse().expect("a number")).collect()
+}
+
+#[test]
+fn as_many_files_as_the_system_allows() {
+    const WARNING: &str = "fewer files may be open than limits.connections";
+    let vendor = Stub::good();
+    let mut config = Config::new(&vendor.url());
+    config.shell = "ulimit -Sn 300; ulimit -Hn 900";
+    let gateway = Gateway::start(&config);
+    assert_eq!(open_files(&gateway), [900, 900]);
+    let said = gateway.program.err();
+    assert!(said.contains(WARNING) && said.contains("limit=900 needed=12129"), "{said}");
+    config.limits = "connections: 400, in_flight: 200".into();
+    let gateway = Gateway::start(&config);
+    assert_eq!(open_files(&gateway), [900, 900]);
+    assert!(!gateway.program.err().contains(WARNING), "{}", gateway.program.err());
+}
