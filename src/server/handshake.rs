@@ -6,10 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::Error;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use super::carrier::Carrier;
 
 use crate::telemetry::tls_metrics::TlsMetrics;
 
@@ -21,6 +22,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 enum Kind {
     /// The client said too little for too long.
     Late,
+    /// It was long, and there is no memory for another long one.
+    NoRoom,
     /// It went away without a word, as a balancer's probe does.
     Closed,
     /// What came is no TLS.
@@ -36,8 +39,9 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Late,
+        Self::NoRoom,
         Self::Closed,
         Self::NotTls,
         Self::Incompatible,
@@ -49,6 +53,7 @@ impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Late => "timeout",
+            Self::NoRoom => "no-room",
             Self::Closed => "closed",
             Self::NotTls => "not-tls",
             Self::Incompatible => "incompatible",
@@ -59,6 +64,9 @@ impl Kind {
     }
 
     fn of(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::OutOfMemory {
+            return Self::NoRoom;
+        }
         let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
             return Self::Closed;
         };
@@ -84,12 +92,15 @@ impl Handshake<'_> {
     pub(super) async fn run(
         &self,
         acceptor: &TlsAcceptor,
-        stream: TcpStream,
+        stream: Carrier,
         metrics: &TlsMetrics,
-    ) -> Option<TlsStream<TcpStream>> {
-        let peer = stream.peer_addr().ok();
+    ) -> Option<TlsStream<Carrier>> {
+        let peer = stream.peer_addr();
         let (kind, why) = match timeout(self.limit, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => return Some(stream),
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().0.shaken();
+                return Some(stream);
+            }
             Ok(Err(error)) => (Kind::of(&error), error),
             Err(_) => (Kind::Late, io::ErrorKind::TimedOut.into()),
         };

@@ -6,6 +6,7 @@
 
 mod accept;
 mod bind;
+mod carrier;
 mod clients;
 mod connection;
 mod drain;
@@ -29,6 +30,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use carrier::Carrier;
 use clients::{Clients, Shown};
 use connection::{Opening, Protocol};
 use pulse::{Order, Patience, Pulses};
@@ -340,11 +342,12 @@ async fn shake_hands(
     tls: &Tls,
     worker: &Seat,
     stream: TcpStream,
-) -> Option<(TlsStream<TcpStream>, Option<Clients>)> {
+) -> Option<(TlsStream<Carrier>, Option<Clients>)> {
     let (worker, acceptor) = (worker.load_full(), tls.acceptor.load_full());
     let limit = worker.setup.limits.header_timeout;
     let handshake = Handshake { listener: &tls.listener, failures: &tls.failures, limit };
-    let stream = handshake.run(&acceptor.tls, stream, &worker.telemetry.metrics.tls).await?;
+    let carrier = Carrier::new(stream, &worker.load.heads);
+    let stream = handshake.run(&acceptor.tls, carrier, &worker.telemetry.metrics.tls).await?;
     Some((stream, acceptor.clients.clone()))
 }
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::net::TcpStream;
 
 use crate::support::{
-    Config, Connection, Gateway, PUSH, Request, Stub, Tokens, json_answer, wait_for, wait_until,
+    Authority, Config, Connection, Folder, Gateway, PUSH, Request, Stub, Tokens, json_answer, tls_connect,
+    wait_for, wait_until,
 };
 
 const HEAD_MEMORY: &str = "jpush_gateway_head_memory_bytes";
@@ -76,6 +77,47 @@ fn unfinished_heads_have_a_memory_of_their_own() {
         assert_eq!(kept.call(&long).status, 200);
         assert!(gateway.metric(HEAD_MEMORY) < 0.5, "an idle connection holds nothing");
     }
+}
+
+#[test]
+fn long_handshakes_count_as_heads_do() {
+    let (authority, folder, vendor) = (Authority::new(), Folder::new(), Stub::good());
+    let (certificate, key) = authority.sign(&["localhost"]);
+    folder.write("a.crt", &certificate);
+    folder.write("a.key", key);
+    let mut config = Config::new(&vendor.url());
+    config.listeners =
+        "{ address: 127.0.0.1:0, tls: { certificates: [ { certificate: a.crt, private_key: a.key } ] } }"
+            .into();
+    config.limits = "head_memory: 200KiB, header_timeout: 1h".into();
+    let gateway = Gateway::start_in(folder, &config);
+    // A hello of 60,000 bytes, in records of 10,000, of which the last does not come.
+    let record = |content: &[u8]| {
+        let length = u16::try_from(content.len()).expect("short").to_be_bytes();
+        [&[22, 3, 1][..], &length, content].concat()
+    };
+    let first = [&[1, 0, 0xea, 0x60][..], &[0; 9_996]].concat();
+    let hello = [record(&first), record(&[0; 10_000]).repeat(4)].concat();
+    let stranger = || {
+        let mut stranger = gateway.connect();
+        let _ = stranger.try_send(&hello);
+        stranger
+    };
+    let mut strangers: Vec<_> = (0..4).map(|_| stranger()).collect();
+    let failed = format!(
+        "jpush_gateway_tls_handshake_failures_total{{kind=\"no-room\",listener=\"{}\"}}",
+        gateway.address()
+    );
+    wait_until("there is room for two of them", || {
+        gateway.page("/metrics").text().contains(&format!("{failed} 2"))
+    });
+    let held = gateway.metric(HEAD_MEMORY);
+    assert!((160.0 * 1024.0..=200.0 * 1024.0).contains(&held), "{held}");
+    let tls = tls_connect(&authority.client(&[]), gateway.address(), "localhost").expect("a handshake");
+    let mut connection = tls.connection;
+    assert_eq!(connection.call(&push()).status, 200, "others have theirs");
+    strangers.clear();
+    wait_until("it comes back", || gateway.metric(HEAD_MEMORY) < 0.5);
 }
 
 #[test]
