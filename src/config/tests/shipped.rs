@@ -78,6 +78,34 @@ fn the_units_fit_the_defaults() {
     assert!(config.drain.delay + config.drain.deadline < Duration::from_secs(45));
 }
 
+/// What the files in `deploy/` allow is what the limits add up to, as they say themselves.
+#[test]
+fn what_the_deployments_allow_is_the_sum_of_the_limits() {
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+    let Limits { connections, in_flight, body_memory_bytes, head_memory_bytes, .. } = good(&top("")).limits;
+    let needed =
+        body_memory_bytes + head_memory_bytes + connections * 24 * KIB + in_flight * 64 * KIB + 64 * MIB;
+    assert_eq!(needed.div_ceil(MIB), 744);
+    // What the allocator keeps.
+    let needed = needed + needed / 4;
+    let unit = include_str!("../../../deploy/jpush-gateway.service");
+    let manifest = include_str!("../../../deploy/kubernetes.yaml");
+    let number = |text: &str, before: &str, after: &str| -> usize {
+        let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before}"));
+        rest.split_once(after).and_then(|(number, _)| number.parse().ok()).expect("a number")
+    };
+    let allowed = [number(unit, "MemoryMax=", "M\n"), number(manifest, "limits: { memory: ", "Mi }")];
+    for allowed in allowed {
+        assert!((needed..needed + 32 * MIB).contains(&(allowed * MIB)), "{allowed} MiB");
+    }
+    assert!(number(unit, "LimitNOFILE=", "\n") >= connections + in_flight + 128);
+    assert!(
+        !manifest.contains("body_memory:") && !manifest.contains("connections:"),
+        "the limits are the defaults"
+    );
+}
+
 /// The commented lines of the example are part of what it teaches.
 #[test]
 fn the_lines_of_the_example_that_are_off_are_good_too() {
