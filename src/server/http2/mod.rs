@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use delivery::Taken;
 use fragments::{Fragments, Reader};
 
-use super::connection::{Requests, obey};
+use super::connection::{NoRequest, Requests, obey};
 use super::pulse::{Order, Pulse};
 
 use crate::edge::HEADER_BYTES_MAX;
@@ -103,6 +103,7 @@ where
     let io = Observed { stream, pulse: pulse_seen, reader, fragments: seen, heads, room: None };
     let io = TokioIo::new(io);
     let requests = Arc::new(requests);
+    let kept = Arc::clone(&requests);
     let service = service_fn(move |request: Request<Incoming>| {
         let (requests, fragments) = (Arc::clone(&requests), Arc::clone(&fragments));
         async move {
@@ -143,7 +144,12 @@ where
             match obey(&pulse, cx, &mut finishing) {
                 Order::Serve => return Poll::Pending,
                 Order::Finish => connection.as_mut().graceful_shutdown(),
-                Order::Close => return Poll::Ready(()),
+                Order::Close => {
+                    if pulse.is_in_head() {
+                        kept.none(NoRequest::Late);
+                    }
+                    return Poll::Ready(());
+                }
             }
         }
     })

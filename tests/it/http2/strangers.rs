@@ -117,6 +117,8 @@ fn a_beginning_that_comes_too_slowly() {
     let mut peer = scene.open();
     peer.0.send(frame(HEADERS, NONE, 1, &push(None)));
     peer.0.rest().expect("the gateway closes");
+    let late = r#"jpush_gateway_bad_requests_total{kind="late"}"#;
+    wait_until("both are counted", || scene.gateway.metric(late) > 1.5);
     scene.assert_unharmed();
 }
 
