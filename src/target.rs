@@ -92,17 +92,47 @@ fn behind_scheme(raw: &str) -> Option<&str> {
 
 /// Whether a text is a host with or without a port (RFC 3986, 3.2.2; RFC 9110, 7.2), which may be empty.
 pub fn is_host(text: &[u8]) -> bool {
-    let name_length = match text {
-        [b'[', ..] => match memchr::memchr(b']', text) {
-            Some(end) if end > 1 && text[1..end].iter().all(|byte| is_in_address(*byte)) => end + 1,
+    let mut name_length = plain_length(text);
+    match text.get(name_length) {
+        None => return true,
+        Some(b'[') if name_length == 0 => match memchr::memchr(b']', text) {
+            Some(end) if end > 1 && text[1..end].iter().all(|byte| is_in_address(*byte)) => {
+                name_length = end + 1;
+            }
             _ => return false,
         },
-        _ => memchr::memchr(b':', text).unwrap_or(text.len()),
-    };
-    let (name, port) = text.split_at(name_length);
-    (name.starts_with(b"[") || is_name(name))
-        && port.strip_prefix(b":").map_or(port.is_empty(), |port| port.iter().all(u8::is_ascii_digit))
+        Some(b'%') => {
+            name_length = memchr::memchr(b':', text).unwrap_or(text.len());
+            if !is_name(&text[..name_length]) {
+                return false;
+            }
+        }
+        Some(_) => {}
+    }
+    let port = &text[name_length..];
+    port.strip_prefix(b":").map_or(port.is_empty(), |port| port.iter().all(u8::is_ascii_digit))
 }
+
+/// Bytes at the beginning that a name may have as they are.
+fn plain_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| !IN_NAME[usize::from(*byte)]).unwrap_or(text.len())
+}
+
+/// Letters, digits and the marks that a name may have. A table: every request asks, for each byte of its host.
+static IN_NAME: [bool; 256] = {
+    let marks = b"-._~!$&'()*+,;=";
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut mark = 0;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
+        mark += 1;
+    }
+    table
+};
 
 /// Bytes of an address of IPv6.
 const fn is_in_address(byte: u8) -> bool {
@@ -115,7 +145,7 @@ fn is_name(name: &[u8]) -> bool {
     while let Some((byte, tail)) = rest.split_first() {
         rest = match (byte, tail) {
             (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
-            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => tail,
+            _ if IN_NAME[usize::from(*byte)] => tail,
             _ => return false,
         };
     }
