@@ -10,6 +10,7 @@
 
 mod body;
 mod encode;
+mod head;
 mod unconfirmed;
 
 use std::future::poll_fn;
@@ -17,7 +18,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Version};
@@ -26,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use body::Body;
 use encode::Length;
+use head::Unread;
 use unconfirmed::Unconfirmed;
 
 use super::accept::FULL;
@@ -37,7 +39,7 @@ use crate::answer::Reply;
 use crate::edge::HEADER_BYTES_MAX;
 use crate::gateway::Handled;
 use crate::intake::{Counted, Memory};
-use crate::request::{Head, Unreadable};
+use crate::request::Unreadable;
 
 /// The request line has room beside the header section; what is longer gets a bare 431.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
@@ -54,7 +56,6 @@ const LINGER: Duration = Duration::from_secs(2);
 /// And so much of it.
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
-const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -211,88 +212,6 @@ impl<S: CallerStream> Connection<S> {
         }
     }
 
-    /// The head of the next request; `None` if there is none to come.
-    async fn read_head(&mut self) -> Result<Option<Head>, Unread> {
-        // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
-        // second look waits for twice as many each time, so that a slow caller costs no more than a fast one.
-        let (mut searched, mut judged) = (0, 0);
-        poll_fn(|cx| {
-            loop {
-                if searched == 0 {
-                    self.skip_empty_lines();
-                }
-                if !self.buffer.is_empty() {
-                    self.pulse.head_begins();
-                }
-                if let Some(end) = memchr::memmem::find(&self.buffer[searched..], END_OF_HEAD) {
-                    let length = searched + end + END_OF_HEAD.len();
-                    return Poll::Ready(self.take_head(length).map(Some));
-                }
-                let length = self.buffer.len();
-                if length > HEAD_BYTES_MAX {
-                    return Poll::Ready(Err(Unread::Bad(Unreadable::TooLarge)));
-                }
-                if length > 2 * judged {
-                    judged = length;
-                    if !Head::may_begin_with(&self.buffer) {
-                        return Poll::Ready(Err(Unread::Bad(Unreadable::Malformed)));
-                    }
-                }
-                if length >= HEAD_BYTES_FREE && !self.makes_room() {
-                    return Poll::Ready(Err(Unread::NoRoom));
-                }
-                searched = length.saturating_sub(END_OF_HEAD.len() - 1);
-                match self.poll_fill(READ_BYTES, cx) {
-                    Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(Ok(0)) if length == 0 => return Poll::Ready(Ok(None)),
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Unread::Cut)),
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Unread::Broken)),
-                    Poll::Pending if length == 0 && self.pulse.finishes() => return Poll::Ready(Ok(None)),
-                    Poll::Pending => {
-                        self.forget_what_arrived();
-                        return Poll::Pending;
-                    }
-                }
-            }
-        })
-        .await
-    }
-
-    /// An idle connection keeps no answer longer than its loss would be told.
-    fn forget_what_arrived(&mut self) {
-        if !self.unconfirmed.is_empty() && self.pulse.is_to_be_reminded() {
-            self.unconfirmed.forget_old(Instant::now());
-        }
-    }
-
-    fn take_head(&mut self, length: usize) -> Result<Head, Unread> {
-        if length > HEAD_BYTES_MAX {
-            return Err(Unread::Bad(Unreadable::TooLarge));
-        }
-        let head = Head::parse(&self.buffer[..length]).map_err(Unread::Bad)?;
-        if self.head_room.is_some() {
-            // What was counted is the head's own copy from here on.
-            (self.buffer, self.has_grown) = (BytesMut::from(&self.buffer[length..]), true);
-        } else {
-            self.buffer.advance(length);
-        }
-        Ok(head)
-    }
-
-    /// Whether a head that is longer than most may go on: it is moved to where it has room that is counted.
-    fn makes_room(&mut self) -> bool {
-        let length = self.buffer.len();
-        if self.head_room.is_some() && self.buffer.capacity() - length >= READ_BYTES / 2 {
-            return true;
-        }
-        let bytes = (2 * length).min(HEAD_BYTES_MAX + READ_BYTES);
-        let Some(room) = Memory::count(&self.heads, bytes) else { return false };
-        let mut longer = BytesMut::with_capacity(bytes);
-        longer.extend_from_slice(&self.buffer);
-        (self.buffer, self.head_room) = (longer, Some(room));
-        true
-    }
-
     /// Reads once into the buffer, making room first.
     fn poll_fill(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() - self.buffer.len() < room / 2 {
@@ -369,18 +288,6 @@ impl<S: CallerStream> Connection<S> {
         }
         poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx)).await
     }
-}
-
-/// Why there is no head.
-enum Unread {
-    /// The connection broke.
-    Broken,
-    /// It ended in the middle.
-    Cut,
-    /// It is long, and there is no memory for another long one.
-    NoRoom,
-    /// It brought something else.
-    Bad(Unreadable),
 }
 
 /// Closes our side and reads what is left of theirs: closing with unread bytes would reset the connection, and the

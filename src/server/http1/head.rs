@@ -1,0 +1,110 @@
+//! The head of a request, read from its connection: within its time, its length, and the memory of all long ones.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+
+use super::{CallerStream, Connection, HEAD_BYTES_FREE, HEAD_BYTES_MAX, READ_BYTES};
+
+use crate::intake::Memory;
+use crate::request::{Head, Unreadable};
+
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// Why there is no head.
+pub(super) enum Unread {
+    /// The connection broke.
+    Broken,
+    /// It ended in the middle.
+    Cut,
+    /// It is long, and there is no memory for another long one.
+    NoRoom,
+    /// It brought something else.
+    Bad(Unreadable),
+}
+
+impl<S: CallerStream> Connection<S> {
+    /// The head of the next request; `None` if there is none to come.
+    pub(super) async fn read_head(&mut self) -> Result<Option<Head>, Unread> {
+        // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
+        // second look waits for twice as many each time, so that a slow caller costs no more than a fast one.
+        let (mut searched, mut judged) = (0, 0);
+        poll_fn(|cx| {
+            loop {
+                if searched == 0 {
+                    self.skip_empty_lines();
+                }
+                if !self.buffer.is_empty() {
+                    self.pulse.head_begins();
+                }
+                if let Some(end) = memchr::memmem::find(&self.buffer[searched..], END_OF_HEAD) {
+                    let length = searched + end + END_OF_HEAD.len();
+                    return Poll::Ready(self.take_head(length).map(Some));
+                }
+                let length = self.buffer.len();
+                if length > HEAD_BYTES_MAX {
+                    return Poll::Ready(Err(Unread::Bad(Unreadable::TooLarge)));
+                }
+                if length > 2 * judged {
+                    judged = length;
+                    if !Head::may_begin_with(&self.buffer) {
+                        return Poll::Ready(Err(Unread::Bad(Unreadable::Malformed)));
+                    }
+                }
+                if length >= HEAD_BYTES_FREE && !self.makes_room() {
+                    return Poll::Ready(Err(Unread::NoRoom));
+                }
+                searched = length.saturating_sub(END_OF_HEAD.len() - 1);
+                match self.poll_fill(READ_BYTES, cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0)) if length == 0 => return Poll::Ready(Ok(None)),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Unread::Cut)),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Unread::Broken)),
+                    Poll::Pending if length == 0 && self.pulse.finishes() => return Poll::Ready(Ok(None)),
+                    Poll::Pending => {
+                        self.forget_what_arrived();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// An idle connection keeps no answer longer than its loss would be told.
+    fn forget_what_arrived(&mut self) {
+        if !self.unconfirmed.is_empty() && self.pulse.is_to_be_reminded() {
+            self.unconfirmed.forget_old(Instant::now());
+        }
+    }
+
+    fn take_head(&mut self, length: usize) -> Result<Head, Unread> {
+        if length > HEAD_BYTES_MAX {
+            return Err(Unread::Bad(Unreadable::TooLarge));
+        }
+        let head = Head::parse(&self.buffer[..length]).map_err(Unread::Bad)?;
+        if self.head_room.is_some() {
+            // What was counted is the head's own copy from here on.
+            (self.buffer, self.has_grown) = (BytesMut::from(&self.buffer[length..]), true);
+        } else {
+            self.buffer.advance(length);
+        }
+        Ok(head)
+    }
+
+    /// Whether a head that is longer than most may go on: it is moved to where it has room that is counted.
+    fn makes_room(&mut self) -> bool {
+        let length = self.buffer.len();
+        if self.head_room.is_some() && self.buffer.capacity() - length >= READ_BYTES / 2 {
+            return true;
+        }
+        let bytes = (2 * length).min(HEAD_BYTES_MAX + READ_BYTES);
+        let Some(room) = Memory::count(&self.heads, bytes) else { return false };
+        let mut longer = BytesMut::with_capacity(bytes);
+        longer.extend_from_slice(&self.buffer);
+        (self.buffer, self.head_room) = (longer, Some(room));
+        true
+    }
+}
