@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::Error;
@@ -12,14 +11,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::carrier::Carrier;
 
+use crate::telemetry::sparing::Sparing;
 use crate::telemetry::tls_metrics::TlsMetrics;
 
-/// After a line about handshakes of a kind, others of this kind are only counted for this long.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// How a handshake can fail: the label of its metric, and what is said of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
     /// The client said too little for too long.
     Late,
     /// It was long, and there is no memory for another long one.
@@ -39,17 +36,6 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
-        Self::Late,
-        Self::NoRoom,
-        Self::Closed,
-        Self::NotTls,
-        Self::Incompatible,
-        Self::Alert,
-        Self::ClientCertificate,
-        Self::Other,
-    ];
-
     const fn as_str(self) -> &'static str {
         match self {
             Self::Late => "timeout",
@@ -123,43 +109,5 @@ impl Handshake<'_> {
     }
 }
 
-/// When failures of each kind were last told of.
-#[derive(Default)]
-pub(super) struct Failures(Mutex<[Told; Kind::ALL.len()]>);
-
-#[derive(Clone, Copy, Default)]
-struct Told {
-    at: Option<Instant>,
-    suppressed: u64,
-}
-
-impl Failures {
-    /// Whether one is to be told of now, with the number of those that were not since the last one of its kind.
-    fn admit(&self, kind: Kind, now: Instant) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = &mut told[kind as usize];
-        if told.at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
-            told.suppressed += 1;
-            return None;
-        }
-        told.at = Some(now);
-        Some(std::mem::take(&mut told.suppressed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_a_second_of_each_kind_counts_the_others() {
-        let (failures, start) = (Failures::default(), Instant::now());
-        let at = |kind, millis| failures.admit(kind, start + Duration::from_millis(millis));
-        assert_eq!([at(Kind::Alert, 0), at(Kind::Alert, 1), at(Kind::Alert, 999)], [Some(0), None, None]);
-        assert_eq!(at(Kind::NotTls, 500), Some(0), "a kind of its own");
-        assert_eq!([at(Kind::Alert, 1_000), at(Kind::Alert, 2_000)], [Some(2), Some(0)]);
-        for (place, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, place, "{kind:?}");
-        }
-    }
-}
+/// Knows when failures of each kind were last told of.
+pub(super) type Failures = Sparing<Kind>;
