@@ -1,8 +1,52 @@
 //! What holds on every schedule.
 
 use super::dice::each_seed;
+use super::windows::{fixed, from_first_call, sliding};
 use super::*;
 use crate::config::Shares;
+
+impl World {
+    /// Whenever all gates of some request that waits have room, somebody passes at once: as soon as whoever is next
+    /// looks, which is one tick after the last slot freed.
+    pub(super) fn check_progress(&mut self) {
+        if !self.requests.values().any(|request| self.could_pass(request)) {
+            self.open_since = None;
+            return;
+        }
+        match self.open_since {
+            Some((since, taken)) if taken == self.taken => {
+                assert!(self.now - since <= 2, "all gates of some request have been open since {since} µs");
+            }
+            _ => self.open_since = Some((self.now, self.taken)),
+        }
+    }
+
+    pub(super) fn could_pass(&self, request: &Request) -> bool {
+        let (taker, now) = (&self.takers[request.caller], self.moment());
+        // In the store others take what is free, and nobody tells us: only what is our own counts.
+        let has_room = |place: &usize| {
+            let mut inner = lock(&self.budgets[*place].inner);
+            inner.free(now) > inner.kept_from_taker(taker, now).now && inner.until_paced(now).is_zero()
+        };
+        let has_share = |quota: &Arc<Quota>| lock(&quota.inner).pace.until_free(now).is_zero();
+        request.draws_on.iter().all(has_room) && taker.quota.as_ref().is_none_or(has_share)
+    }
+
+    /// What the vendor saw, by whichever kind of window it counts.
+    pub(super) fn judge(&mut self) {
+        for (vendor, counted) in self.vendors.iter().zip(&mut self.counted) {
+            counted.sort_unstable_by_key(|call| call.at);
+            for run in 0..=self.run {
+                // Without a memory a new process knows nothing of the old one's calls.
+                let seen: Vec<Counted> = counted.iter().filter(|call| call.run == run).copied().collect();
+                sliding(vendor, &seen);
+                let phase = self.dice.within(0..=vendor.window);
+                fixed(vendor, phase, &seen);
+                from_first_call(vendor, &seen);
+            }
+        }
+    }
+}
 
 #[test]
 fn no_window_of_the_vendors_ever_counts_too_many() {

@@ -3,6 +3,7 @@
 //!
 //! `BUDGET_SEED=17 cargo test simulation` plays one schedule again; `BUDGET_SCHEDULES=100000` plays more of them.
 
+mod changes;
 mod dice;
 mod laws;
 mod store;
@@ -15,7 +16,7 @@ use std::task::{Context, Waker};
 
 use dice::Dice;
 use store::Store;
-use windows::{Counted, Vendor, fixed, from_first_call, sliding};
+use windows::{Counted, Vendor};
 
 use super::*;
 use crate::budget::clock::hand;
@@ -265,32 +266,6 @@ impl World {
         }
     }
 
-    /// Whenever all gates of some request that waits have room, somebody passes at once: as soon as whoever is next
-    /// looks, which is one tick after the last slot freed.
-    fn check_progress(&mut self) {
-        if !self.requests.values().any(|request| self.could_pass(request)) {
-            self.open_since = None;
-            return;
-        }
-        match self.open_since {
-            Some((since, taken)) if taken == self.taken => {
-                assert!(self.now - since <= 2, "all gates of some request have been open since {since} µs");
-            }
-            _ => self.open_since = Some((self.now, self.taken)),
-        }
-    }
-
-    fn could_pass(&self, request: &Request) -> bool {
-        let (taker, now) = (&self.takers[request.caller], self.moment());
-        // In the store others take what is free, and nobody tells us: only what is our own counts.
-        let has_room = |place: &usize| {
-            let mut inner = lock(&self.budgets[*place].inner);
-            inner.free(now) > inner.kept_from_taker(taker, now).now && inner.until_paced(now).is_zero()
-        };
-        let has_share = |quota: &Arc<Quota>| lock(&quota.inner).pace.until_free(now).is_zero();
-        request.draws_on.iter().all(has_room) && taker.quota.as_ref().is_none_or(has_share)
-    }
-
     fn arrive(&mut self) {
         let caller = usize::try_from(self.dice.roll()).expect("64 bits") % self.takers.len();
         let draws_on = match self.dice.roll() % 7 {
@@ -364,55 +339,6 @@ impl World {
                 request.turn = Some(turn);
                 self.requests.insert(number, request);
             }
-        }
-    }
-
-    /// As a call that waits asks the store: for all it draws on at first, then for one budget after the other.
-    fn ask_store(&mut self, request: &mut Request, turn: Option<&Turn>) -> (Granted, Option<u64>) {
-        let (now, nothing) = (self.moment(), (Granted::default(), None));
-        let draw = turn.map_or_else(|| self.draw(&request.draws_on), Turn::asks);
-        let Some(store) = self.store.as_mut().filter(|_| request.asks.is_none_or(|at| at <= self.now)) else {
-            return nothing;
-        };
-        request.asks = None;
-        let Some(wants) = wants(&draw, &self.takers[request.caller], turn, now) else { return nothing };
-        self.next += 1;
-        let (guard, window) = (self.horizon.guard, wants.iter().map(|want| want.window).max());
-        let hold = ATTEMPT + micros(guard + window.unwrap_or_default());
-        let (granted, told) = store.take(self.next, &wants, self.now, hold);
-        hear(&draw, &told);
-        if granted.is_empty() {
-            let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
-            let soonest = full.map(|(told, want)| told.next.min(now + want.window).as_micros()).max();
-            request.asks = Some(soonest.unwrap_or(self.now + SECOND / 4));
-            return nothing;
-        }
-        (granted, Some(self.next))
-    }
-
-    /// Slots in the store are held for this long, or not at all.
-    fn release(&mut self, slots: Vec<u64>, keep: Option<u64>) {
-        let Some(store) = &mut self.store else { return };
-        for call in slots {
-            store.release(call, keep.map(|keep| self.now + keep));
-        }
-    }
-
-    /// Another replica makes a call, if the store lets it.
-    fn foreign_call(&mut self) {
-        let place = usize::try_from(self.dice.roll()).expect("64 bits") % COUNT;
-        let everybody = Taker { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
-        let Some(wants) = wants(&self.draw(&[place]), &everybody, None, self.moment()) else { return };
-        let Some(store) = &mut self.store else { return };
-        self.next += 1;
-        let (call, window) = (self.next, self.vendors[place].window);
-        if !store.take(call, &wants, self.now, ATTEMPT + window).0.is_empty() {
-            let lasts = self.dice.within(self.latency.clone());
-            let at = self.now + self.dice.within(0..=lasts);
-            self.taken += 1;
-            let (order, limit, run) = (self.taken, self.limits[place].limit.get(), self.run);
-            self.counted[place].push(Counted { at, order, limit, run });
-            self.plan(self.now + lasts, Event::ForeignEnds(call, window));
         }
     }
 
@@ -520,81 +446,6 @@ impl World {
                 }
             }
             Fate::Cancelled => panic!("never dispatched"),
-        }
-    }
-
-    /// Rate headers without rhyme or reason: whatever they say, they can only make calls fewer.
-    fn hearsay(&mut self) -> Said {
-        let mut number = |most: u64| {
-            self.dice.percent(50).then(|| u32::try_from(self.dice.within(0..=most)).expect("small"))
-        };
-        let (limit, remaining, reset) = (number(30), number(30), number(90));
-        let reset = reset.map(|seconds| Duration::from_secs(seconds.into()));
-        Said { limit, remaining, reset, refused: self.dice.percent(20) }
-    }
-
-    /// Another configuration, never beyond what the vendor allows.
-    fn reload(&mut self) {
-        self.effort.changes += 1;
-        for place in 0..COUNT {
-            let Vendor { limit: most, window, guard } = self.vendors[place];
-            let new = self.dice.within(1..=most);
-            let burst =
-                self.dice.percent(20).then(|| u32::try_from(self.dice.within(1..=new)).expect("small"));
-            let longer = self.dice.within(window..=3 * window);
-            self.limits[place] = limit(new, longer, burst);
-            let guard = Duration::from_micros(self.dice.within(guard..=2 * guard));
-            self.horizon = Horizon { guard, ..self.horizon };
-        }
-        self.budgets = open(&self.registry, self.limits, self.horizon);
-        self.kept = reserves(&mut self.dice, &self.takers, self.limits);
-        keep(self.budgets, &self.kept);
-    }
-
-    fn note(&mut self, draws_on: &[usize], ended: Ended) {
-        if let Some(state) = &mut self.state {
-            state.extend(draws_on.iter().map(|place| (*place, ended)));
-        }
-    }
-
-    /// A new process, with a state file or without a memory. What the old one had under way ends with it.
-    fn restart(&mut self) {
-        self.requests.clear();
-        let under_way: Vec<Call> = std::mem::take(&mut self.calls).into_values().collect();
-        for call in under_way.iter().filter(|call| matches!(call.stage, CallStage::UnderWay(_))) {
-            self.note(&call.draws_on, Ended::GivenUp(self.moment()));
-            for &place in &call.draws_on {
-                let latest = self.now + self.vendors[place].guard;
-                let counted = self.counted[place].iter_mut().filter(|counted| counted.order == call.order);
-                counted.for_each(|counted| counted.at = counted.at.min(latest));
-            }
-        }
-        self.registry = Budgets::default();
-        self.budgets = open(&self.registry, self.limits, self.horizon);
-        keep(self.budgets, &self.kept);
-        let Some(state) = &self.state else {
-            self.run += 1;
-            return;
-        };
-        let mut remains = Remains::new(None);
-        for (place, ended) in state {
-            remains.add(self.budgets[*place].id(), *ended);
-        }
-        self.registry.restore(remains);
-    }
-
-    /// What the vendor saw, by whichever kind of window it counts.
-    fn judge(&mut self) {
-        for (vendor, counted) in self.vendors.iter().zip(&mut self.counted) {
-            counted.sort_unstable_by_key(|call| call.at);
-            for run in 0..=self.run {
-                // Without a memory a new process knows nothing of the old one's calls.
-                let seen: Vec<Counted> = counted.iter().filter(|call| call.run == run).copied().collect();
-                sliding(vendor, &seen);
-                let phase = self.dice.within(0..=vendor.window);
-                fixed(vendor, phase, &seen);
-                from_first_call(vendor, &seen);
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Granted, Moment, Told, Wants};
+use super::*;
 
 /// The slots of each budget: by the number of the call that has it, when its hold ends.
 #[derive(Default)]
@@ -61,5 +61,56 @@ impl Store {
         let holds = !slots.is_empty() && slots.iter().all(|ends| **ends >= now);
         slots.iter_mut().filter(|_| holds).for_each(|ends| **ends = now + hold);
         holds
+    }
+}
+
+impl World {
+    /// As a call that waits asks the store: for all it draws on at first, then for one budget after the other.
+    pub(super) fn ask_store(&mut self, request: &mut Request, turn: Option<&Turn>) -> (Granted, Option<u64>) {
+        let (now, nothing) = (self.moment(), (Granted::default(), None));
+        let draw = turn.map_or_else(|| self.draw(&request.draws_on), Turn::asks);
+        let Some(store) = self.store.as_mut().filter(|_| request.asks.is_none_or(|at| at <= self.now)) else {
+            return nothing;
+        };
+        request.asks = None;
+        let Some(wants) = wants(&draw, &self.takers[request.caller], turn, now) else { return nothing };
+        self.next += 1;
+        let (guard, window) = (self.horizon.guard, wants.iter().map(|want| want.window).max());
+        let hold = ATTEMPT + micros(guard + window.unwrap_or_default());
+        let (granted, told) = store.take(self.next, &wants, self.now, hold);
+        hear(&draw, &told);
+        if granted.is_empty() {
+            let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
+            let soonest = full.map(|(told, want)| told.next.min(now + want.window).as_micros()).max();
+            request.asks = Some(soonest.unwrap_or(self.now + SECOND / 4));
+            return nothing;
+        }
+        (granted, Some(self.next))
+    }
+
+    /// Slots in the store are held for this long, or not at all.
+    pub(super) fn release(&mut self, slots: Vec<u64>, keep: Option<u64>) {
+        let Some(store) = &mut self.store else { return };
+        for call in slots {
+            store.release(call, keep.map(|keep| self.now + keep));
+        }
+    }
+
+    /// Another replica makes a call, if the store lets it.
+    pub(super) fn foreign_call(&mut self) {
+        let place = usize::try_from(self.dice.roll()).expect("64 bits") % COUNT;
+        let everybody = Taker { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
+        let Some(wants) = wants(&self.draw(&[place]), &everybody, None, self.moment()) else { return };
+        let Some(store) = &mut self.store else { return };
+        self.next += 1;
+        let (call, window) = (self.next, self.vendors[place].window);
+        if !store.take(call, &wants, self.now, ATTEMPT + window).0.is_empty() {
+            let lasts = self.dice.within(self.latency.clone());
+            let at = self.now + self.dice.within(0..=lasts);
+            self.taken += 1;
+            let (order, limit, run) = (self.taken, self.limits[place].limit.get(), self.run);
+            self.counted[place].push(Counted { at, order, limit, run });
+            self.plan(self.now + lasts, Event::ForeignEnds(call, window));
+        }
     }
 }
