@@ -1,12 +1,11 @@
 //! Certificates and keys that the configuration names: each fault stands at the key of the file it is in.
 
-use std::error::Error;
-use std::iter::successors;
 use std::path::PathBuf;
 
 use super::reader::Value;
 use super::sources::Outside;
 use super::values::CertificateFiles;
+use crate::causes::Causes;
 
 impl Outside<'_> {
     /// A chain with its key.
@@ -19,7 +18,7 @@ impl Outside<'_> {
         let key_file = private_key.and_then(|value| self.file(value));
         for fault in self.sources.identity_faults(chain_file.as_deref(), key_file.as_deref()) {
             let value = if fault.is_of_key() { private_key } else { certificate };
-            value.expect("a fault is in a file that was written").fault(line(&fault));
+            value.expect("a fault is in a file that was written").fault(Causes(&fault).to_string());
         }
         Some(CertificateFiles { certificate: chain_file?, private_key: key_file? })
     }
@@ -29,13 +28,7 @@ impl Outside<'_> {
         let path = self.file(value)?;
         match self.sources.roots_fault(&path) {
             None => Some(path),
-            Some(fault) => value.refuse(line(&fault)),
+            Some(fault) => value.refuse(Causes(&fault).to_string()),
         }
     }
-}
-
-/// An error with its causes, on one line.
-fn line(error: &(dyn Error + 'static)) -> String {
-    let causes = successors(error.source(), |error| (*error).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
