@@ -16,17 +16,19 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderValue;
 use jpush_gateway::auth;
 use jpush_gateway::body::{Facts, Subject};
-use jpush_gateway::budget::{Budgets, Clock, Draw, Horizon, Moment, Precedence, Said, Taker, take};
+use jpush_gateway::body_reader::RequestBody;
+use jpush_gateway::budget::{
+    BudgetSet, Budgets, Clock, Horizon, Precedence, RateHeaders, Requester, Timestamp, take,
+};
 use jpush_gateway::config::{self, BudgetLimit, Config, VendorKey};
-use jpush_gateway::intake::Buffered;
 use jpush_gateway::ledger::{Entered, Ledger};
 use jpush_gateway::operation::{BodyRule, BudgetName, OperationId, Path, Verb, find};
 use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
 use jpush_gateway::payload::Payload;
-use jpush_gateway::request::Head;
+use jpush_gateway::request::RequestHead;
 use jpush_gateway::secret::TokenDigest;
 use jpush_gateway::store::{GivenSlots, Payment};
-use jpush_gateway::tenant::{Directory, Grant, Wishes};
+use jpush_gateway::tenant::{Directory, Grant, TenantHints};
 
 const CALLERS: usize = 100;
 
@@ -66,13 +68,13 @@ fn directory() -> Arc<Directory> {
     Arc::new(Directory::new(&configuration(), &Budgets::default()))
 }
 
-fn basic(number: usize) -> Head {
+fn basic(number: usize) -> RequestHead {
     let pair = STANDARD.encode(format!("{}:{}", key(number), token(number)));
     head(&format!("Basic {pair}"))
 }
 
-fn head(authorization: &str) -> Head {
-    Head::parse(head_text(authorization).as_bytes()).expect("a head")
+fn head(authorization: &str) -> RequestHead {
+    RequestHead::parse(head_text(authorization).as_bytes()).expect("a head")
 }
 
 /// A push's head as a plain client writes it.
@@ -87,13 +89,13 @@ fn push_grant(directory: &Arc<Directory>) -> Grant {
     let head = basic(57);
     let principal = auth::identify(directory, &head, None).expect("a known token");
     let push = OperationId::named("push").expect("an operation");
-    directory.authorize(principal, push, Wishes::default()).expect("a granted call")
+    directory.authorize(principal, push, TenantHints::default()).expect("a granted call")
 }
 
 fn reading(criterion: &mut Criterion) {
     let text = head_text("Basic dGVzdDp0ZXN0");
     criterion.bench_function("read_head", |bencher| {
-        bencher.iter(|| Head::parse(black_box(text.as_bytes())).is_ok());
+        bencher.iter(|| RequestHead::parse(black_box(text.as_bytes())).is_ok());
     });
 }
 
@@ -135,7 +137,7 @@ fn paying(criterion: &mut Criterion) {
     let pay = || {
         let now = clock.now();
         let permit = take(&grant.draw(&Facts::default()), &grant.taker(), clock, now);
-        permit.expect("a budget without end").dispatch().settle(now, Said::default());
+        permit.expect("a budget without end").dispatch().settle(now, RateHeaders::default());
     };
     let mut group = criterion.benchmark_group("take");
     group.bench_function("alone", |bencher| bencher.iter(pay));
@@ -146,9 +148,9 @@ fn paying(criterion: &mut Criterion) {
     group.bench_function("alone_without_the_clock", |bencher| {
         bencher.iter(|| {
             micros += 1;
-            let now = Moment::from_micros(micros);
+            let now = Timestamp::from_micros(micros);
             let permit = take(&grant_by_hand.draw(&Facts::default()), &grant_by_hand.taker(), clock, now);
-            permit.expect("a budget without end").dispatch().settle(now, Said::default());
+            permit.expect("a budget without end").dispatch().settle(now, RateHeaders::default());
         });
     });
     let stop = AtomicBool::new(false);
@@ -171,9 +173,9 @@ fn writing_down(criterion: &mut Criterion) {
     let limit = BudgetLimit { limit, window: Duration::from_millis(1), burst: None };
     let horizon = Horizon { guard: Duration::ZERO, attempt: Duration::from_secs(28) };
     let key = VendorKey::new(key(0)).expect("a good key");
-    let mut draw = Draw::default();
+    let mut draw = BudgetSet::default();
     draw.add(budgets.open(&key, BudgetName::Push, limit, horizon));
-    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let folder = std::env::temp_dir().join(format!("jpush-gateway-bench-{}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder");
     let ledger = Ledger::open(&folder.join("state"), clock, &budgets).expect("a state file");
@@ -182,7 +184,7 @@ fn writing_down(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let permit = take(&draw, &taker, clock, clock.now()).expect("the limit is never reached");
                 let call = Entered::begin(ledger, Payment::new(permit, GivenSlots::new())).expect("written");
-                black_box(call.settle(clock.now(), Said::default(), BudgetName::Push));
+                black_box(call.settle(clock.now(), RateHeaders::default(), BudgetName::Push));
             });
         });
     }
@@ -220,7 +222,7 @@ fn no_body(config: &Config) -> Payload {
         files: &config.files,
         images: &config.images,
     };
-    Payload::check(BodyRule::None, &subject, Buffered::empty(), None).expect("nothing to refuse")
+    Payload::check(BodyRule::None, &subject, RequestBody::empty(), None).expect("nothing to refuse")
 }
 
 criterion_group!(hot_path, reading, matching, identifying, paying, writing_down, building);

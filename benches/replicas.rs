@@ -12,13 +12,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jpush_gateway::budget::{Budget, Budgets, Clock, Draw, Horizon, Precedence, Said, Taker};
+use jpush_gateway::body_reader::Presence;
+use jpush_gateway::budget::{Budget, BudgetSet, Budgets, Clock, Horizon, Precedence, RateHeaders, Requester};
 use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, VendorKey};
-use jpush_gateway::intake::Presence;
 use jpush_gateway::operation::BudgetName;
 use jpush_gateway::secret::Secret;
 use jpush_gateway::store::{Payment, Store};
-use jpush_gateway::waiting::{Outcome, Waiting};
+use jpush_gateway::waiting::{WaitOutcome, Waiting};
 
 const REPLICAS: u32 = 2;
 const CALLERS: u32 = 16;
@@ -100,9 +100,9 @@ fn replica(url: String) {
 
 /// How long the decisions of one caller took.
 async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec<Duration> {
-    let mut draw = Draw::default();
+    let mut draw = BudgetSet::default();
     draw.add(budget);
-    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let presence = Presence::default();
     let (start, mut took) = (Instant::now(), Vec::new());
     loop {
@@ -118,7 +118,9 @@ async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec
         let outcome = asking.ask(now).await;
         let done = Instant::now();
         match outcome {
-            Outcome::Paid(payment) => Payment::dispatch(payment).settle(clock.at(done), Said::default()),
+            WaitOutcome::Paid(payment) => {
+                Payment::dispatch(payment).settle(clock.at(done), RateHeaders::default())
+            }
             _ if done - start < WARM_UP => tokio::time::sleep(Duration::from_millis(1)).await,
             _ => panic!("the store gave nothing"),
         }

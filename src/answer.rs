@@ -13,7 +13,7 @@ use crate::fields::Fields;
 use crate::operation::Family;
 use crate::refusal::Refusal;
 use crate::telemetry::Record;
-use crate::vendor::{self, Cut};
+use crate::upstream::{self, AnswerCut};
 
 /// Answers up to this length are relayed once they are whole, so that a cut one can be told as such.
 const WHOLE_BYTES: usize = 64 * 1024;
@@ -23,18 +23,18 @@ pub enum Reply {
     /// All of it.
     Whole(Bytes),
     /// A long answer of the vendor's.
-    Stream(Box<Stream>),
+    Stream(Box<AnswerStream>),
 }
 
 /// A long answer: what was read already, and the rest as it comes. It carries its request's record.
-pub struct Stream {
+pub struct AnswerStream {
     head: Bytes,
-    rest: vendor::Body,
+    rest: upstream::AnswerBody,
     record: Box<Record>,
 }
 
 /// The body of an answer, read as far as it is relayed at once.
-pub enum Read {
+pub enum ReadAnswer {
     /// All of it.
     Whole(Bytes),
     /// The beginning of a long one.
@@ -42,16 +42,16 @@ pub enum Read {
         /// What was read.
         head: Bytes,
         /// What is to come.
-        rest: vendor::Body,
+        rest: upstream::AnswerBody,
     },
 }
 
-impl Read {
+impl ReadAnswer {
     /// Goes on with a long answer on the caller's time.
     pub fn into_reply(self, record: Box<Record>) -> Reply {
         match self {
             Self::Whole(bytes) => Reply::Whole(bytes),
-            Self::Long { head, rest } => Reply::Stream(Box::new(Stream { head, rest, record })),
+            Self::Long { head, rest } => Reply::Stream(Box::new(AnswerStream { head, rest, record })),
         }
     }
 
@@ -70,14 +70,14 @@ impl Read {
 }
 
 /// Reads the body of an answer: all of a short one, the beginning of a long one.
-pub async fn read(mut body: vendor::Body) -> Result<Read, Cut> {
+pub async fn read(mut body: upstream::AnswerBody) -> Result<ReadAnswer, AnswerCut> {
     if body.left().is_some_and(|bytes| bytes > WHOLE_BYTES as u64) {
-        return Ok(Read::Long { head: Bytes::new(), rest: body });
+        return Ok(ReadAnswer::Long { head: Bytes::new(), rest: body });
     }
     let mut whole = Bytes::new();
     loop {
         match poll_fn(|cx| body.poll_next(cx)).await? {
-            None => return Ok(Read::Whole(whole)),
+            None => return Ok(ReadAnswer::Whole(whole)),
             // Most answers come in one piece, which is passed on as it is.
             Some(bytes) if whole.is_empty() => whole = bytes,
             Some(bytes) => {
@@ -87,14 +87,14 @@ pub async fn read(mut body: vendor::Body) -> Result<Read, Cut> {
             }
         }
         if whole.len() > WHOLE_BYTES {
-            return Ok(Read::Long { head: whole, rest: body });
+            return Ok(ReadAnswer::Long { head: whole, rest: body });
         }
     }
 }
 
 /// What an answer's body says, for the record; nothing of it is ever changed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct AnswerSummary {
     /// The vendor's code.
     pub code: Option<u32>,
     /// Digits of the message id.
@@ -102,7 +102,7 @@ pub struct Said {
 }
 
 /// Reads the code and the message id of an answer, if its body is a JSON object with such.
-pub fn said(body: &Bytes) -> Said {
+pub fn said(body: &Bytes) -> AnswerSummary {
     let (mut code, mut inner, mut msg_id) = (None, None, None);
     let read = body::members(body, |key, value| match key {
         "code" => code = value.parse().ok(),
@@ -118,10 +118,13 @@ pub fn said(body: &Bytes) -> Said {
         _ => {}
     });
     if read.is_err() {
-        return Said::default();
+        return AnswerSummary::default();
     }
     let digits = |id: &&str| matches!(id.len(), 1..=20) && id.bytes().all(|byte| byte.is_ascii_digit());
-    Said { code: inner.or(code), msg_id: msg_id.filter(digits).map(|id| body.slice_ref(id.as_bytes())) }
+    AnswerSummary {
+        code: inner.or(code),
+        msg_id: msg_id.filter(digits).map(|id| body.slice_ref(id.as_bytes())),
+    }
 }
 
 /// Turns answers that must not reach the caller as they are into refusals.
@@ -150,9 +153,12 @@ pub fn judge(
 
 impl Body for Reply {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = AnswerCut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -175,8 +181,8 @@ impl Body for Reply {
     }
 }
 
-impl Stream {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+impl AnswerStream {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
         if !self.head.is_empty() {
             let head = std::mem::take(&mut self.head);
             self.record.sent(head.len());

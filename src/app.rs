@@ -10,28 +10,29 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 
+use crate::active_config::ActiveConfig;
 use crate::admin;
+use crate::admission::Admission;
+use crate::body_reader::SpareBuffers;
 use crate::budget::{Budgets, Clock};
 use crate::config::{Config, Drain};
 use crate::gateway::Worker;
-use crate::intake::SpareBuffers;
 use crate::ledger::{Ledger, LedgerError};
-use crate::load::Load;
-use crate::reload::{Current, Parts, Reloads, Source};
+use crate::reload::{ConfigSource, Current, Parts, Reloads};
 use crate::server::{
-    self, Certificates, Handshakes, Inherited, Listeners, Liveness, Neighbours, Seat, Serving, StartError,
+    self, Certificates, CurrentWorker, Handshakes, Inherited, Listeners, Liveness, Neighbours, ServerThreads,
+    StartError,
 };
 use crate::service_manager::{self, News};
-use crate::setup::Setup;
 use crate::signals::Signals;
 use crate::store::{Store, StoreError};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{AuditError, AuditLog};
-use crate::telemetry::lines::{LAST_LINES, LineLog};
 use crate::telemetry::log::Log;
+use crate::telemetry::log_writer::{LAST_LINES, LineLog};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::{Failures, Telemetry};
-use crate::vendor::{Pool, TlsSetupError};
+use crate::telemetry::{AttemptFailures, Telemetry};
+use crate::upstream::{Pool, TlsSetupError};
 
 /// Workers are heard every second.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
@@ -52,7 +53,7 @@ pub enum RunError {
     Vendor(#[from] TlsSetupError),
     /// The state file.
     #[error(transparent)]
-    State(#[from] LedgerError),
+    AdminState(#[from] LedgerError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -63,12 +64,12 @@ pub enum RunError {
 
 /// A gateway whose threads serve.
 pub struct App {
-    serving: Serving,
-    load: Arc<Load>,
+    serving: ServerThreads,
+    load: Arc<Admission>,
     ledger: Option<Arc<Ledger>>,
     reloads: Reloads,
     signals: Signals,
-    admin: Arc<admin::State>,
+    admin: Arc<admin::AdminState>,
     admin_listener: TcpListener,
     logs: Arc<Logs>,
 }
@@ -96,7 +97,7 @@ impl App {
     /// Starts serving, also on the sockets that were passed on to it. Access lines go to `out`. Must be called on a
     /// tokio runtime, which then serves the admin pages.
     pub fn start(
-        source: Source,
+        source: ConfigSource,
         inherited: Inherited,
         log: &Arc<Log>,
         out: impl Write + Send + 'static,
@@ -105,24 +106,24 @@ impl App {
         let signals = Signals::new()?;
         let config = &source.config;
         let (budgets, store) = budgets(config)?;
-        let setup = Arc::new(Setup::new(config, &budgets)?);
+        let setup = Arc::new(ActiveConfig::new(config, &budgets)?);
         let workers = workers(config);
         // Before the listeners, whose share of the connections is lost when the start fails after them.
         let clock = Clock::start();
         let ledger = open_ledger(config, clock, &budgets)?;
         let (listeners, admin_listener) = listen(config, inherited, ledger.as_deref(), workers)?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let load = Arc::new(Load::new(&config.limits));
+        let load = Arc::new(Admission::new(&config.limits));
         let metrics = Arc::new(Metrics::with_log(log.lost().clone()));
         let (recent, failures, vendor_clock) =
-            (Arc::default(), Arc::new(Failures::default()), Arc::default());
+            (Arc::default(), Arc::new(AttemptFailures::default()), Arc::default());
         let access_sink = AccessLog::new(out, log.lost().clone());
         let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
         let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
         let worker = |number| {
             let (lane, audit) = (access_log.lane(number), audit_log.as_ref().map(|log| log.lane(number)));
-            Arc::new(Seat::from_pointee(Worker {
+            Arc::new(CurrentWorker::from_pointee(Worker {
                 setup: Arc::clone(&setup),
                 load: Arc::clone(&load),
                 ledger: ledger.clone(),
@@ -143,7 +144,7 @@ impl App {
         };
         let seats: Vec<_> = (0..workers).map(worker).collect();
         let handshakes = Handshakes::of(&config.listeners, &listeners);
-        let (serving, doors) = Serving::start(listeners, seats.clone(), &config.limits)?;
+        let (serving, doors) = ServerThreads::start(listeners, seats.clone(), &config.limits)?;
         if let Some(ledger) = &ledger {
             ledger.wait_in_line(&budgets, move || doors.open())?;
         }
@@ -158,7 +159,7 @@ impl App {
             level: log.level(),
         };
         let reloads = Reloads::start(source, current, parts)?;
-        let admin = Arc::new(admin::State {
+        let admin = Arc::new(admin::AdminState {
             reloads: reloads.clone(),
             load: Arc::clone(&load),
             ledger: ledger.clone(),
@@ -222,7 +223,7 @@ impl App {
 
 /// Ends what there is. Whose callers go on to another process dispatches their calls for as long as they are connected,
 /// so that nobody is told to come again; else no call is dispatched any more.
-fn finish(serving: Serving, load: &Load, ledger: Option<Arc<Ledger>>, drain: &Drain) {
+fn finish(serving: ServerThreads, load: &Admission, ledger: Option<Arc<Ledger>>, drain: &Drain) {
     let deadline = Instant::now() + drain.deadline;
     let is_followed =
         ledger.as_deref().is_some_and(Ledger::announce) || drain.handover || serving.is_followed();
@@ -306,7 +307,7 @@ fn open_ledger(
     config.state_file.as_ref().map(|path| Ledger::open(path, clock, budgets)).transpose()
 }
 
-async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::State>) {
+async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::AdminState>) {
     while hangup.recv().await.is_some() {
         service_manager::tell(News::Reloading);
         // How it went stands in the log.
@@ -318,7 +319,7 @@ async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::State
 }
 
 /// Tells the service manager when calls can be sent.
-async fn tell_when_ready(admin: Arc<admin::State>) {
+async fn tell_when_ready(admin: Arc<admin::AdminState>) {
     if let (Err(why), Some(ledger)) = (admin.ready(), &admin.ledger) {
         service_manager::tell(News::Waiting(&why.to_string()));
         ledger.settled().await;

@@ -7,7 +7,7 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-use crate::request::{Field, Head};
+use crate::request::{Field, RequestHead};
 use crate::tenant::{Directory, Holder, Principal};
 
 /// Credentials longer than this are no caller's: an app key and a token have 24 characters each.
@@ -65,7 +65,7 @@ impl ClientCertificate {
 /// Identifies the caller of a request: by its credentials if it has some, else by its connection's certificate.
 pub fn identify<'d>(
     directory: &'d Directory,
-    head: &Head,
+    head: &RequestHead,
     certificate: Option<&ClientCertificate>,
 ) -> Result<Principal<'d>, Unidentified> {
     let credentials =

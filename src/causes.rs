@@ -13,7 +13,7 @@ pub struct Causes<'e>(pub &'e (dyn Error + 'static));
 
 impl Display for Causes<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut line = Line { out: f, left: LENGTH_MAX };
+        let mut line = EscapedLine { out: f, left: LENGTH_MAX };
         write!(line, "{}", self.0)?;
         let mut next = self.0.source();
         while let Some(cause) = next {
@@ -24,12 +24,12 @@ impl Display for Causes<'_> {
     }
 }
 
-struct Line<'l, 'f> {
+struct EscapedLine<'l, 'f> {
     out: &'l mut Formatter<'f>,
     left: usize,
 }
 
-impl Write for Line<'_, '_> {
+impl Write for EscapedLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars().take(self.left) {
             self.left -= 1;

@@ -4,31 +4,31 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// What takes an outcome that nobody waits for any more.
-pub type Heir<T> = Box<dyn FnOnce(T) + Send>;
+pub type ResultHandler<T> = Box<dyn FnOnce(T) + Send>;
 
 /// Whoever names that heir when it comes to it.
-pub trait Testament<T>: Send + Unpin {
+pub trait OnDetach<T>: Send + Unpin {
     /// The one who waited is gone: who takes the outcome now?
-    fn heir(self) -> Option<Heir<T>>;
+    fn heir(self) -> Option<ResultHandler<T>>;
 }
 
 /// Runs like the future inside; dropped before that is done, it moves what is left to a new task.
 ///
 /// A request's future is dropped when its caller hangs up. What was dispatched must run on, and spawning every call
 /// up front would cost a task each. Whoever waits for the end gets the testament back with it.
-pub struct FinishAnyway<F, T>
+pub struct DetachOnDrop<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    T: Testament<F::Output>,
+    T: OnDetach<F::Output>,
 {
     future: Option<Pin<Box<F>>>,
     testament: Option<T>,
 }
 
-impl<F, T> FinishAnyway<F, T>
+impl<F, T> DetachOnDrop<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    T: Testament<F::Output>,
+    T: OnDetach<F::Output>,
 {
     /// Wraps a future. It must be awaited on a tokio runtime.
     pub fn new(future: F, testament: T) -> Self {
@@ -41,10 +41,10 @@ where
     }
 }
 
-impl<F, T> Future for FinishAnyway<F, T>
+impl<F, T> Future for DetachOnDrop<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    T: Testament<F::Output>,
+    T: OnDetach<F::Output>,
 {
     type Output = (F::Output, T);
 
@@ -63,10 +63,10 @@ where
     }
 }
 
-impl<F, T> Drop for FinishAnyway<F, T>
+impl<F, T> Drop for DetachOnDrop<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
-    T: Testament<F::Output>,
+    T: OnDetach<F::Output>,
 {
     fn drop(&mut self) {
         let (Some(rest), Ok(runtime)) = (self.future.take(), tokio::runtime::Handle::try_current()) else {
@@ -90,10 +90,10 @@ mod tests {
 
     use super::*;
 
-    struct Left(Option<Heir<u8>>);
+    struct Left(Option<ResultHandler<u8>>);
 
-    impl Testament<u8> for Left {
-        fn heir(self) -> Option<Heir<u8>> {
+    impl OnDetach<u8> for Left {
+        fn heir(self) -> Option<ResultHandler<u8>> {
             self.0
         }
     }
@@ -104,7 +104,7 @@ mod tests {
         let (done, finished) = oneshot::channel();
         let (tell, told) = oneshot::channel();
         let heir = |outcome: u8| tell.send(outcome).expect("the test waits");
-        let work = FinishAnyway::new(
+        let work = DetachOnDrop::new(
             async move {
                 gate.await.expect("the test opens the gate");
                 done.send(7).expect("the test waits");
@@ -122,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_outcome_that_somebody_waited_for_is_not_inherited() {
-        let work = FinishAnyway::new(async { 7 }, Left(Some(Box::new(|_| panic!("nobody left")))));
+        let work = DetachOnDrop::new(async { 7 }, Left(Some(Box::new(|_| panic!("nobody left")))));
         let (outcome, left) = work.await;
         assert!(outcome == 7 && left.0.is_some(), "both come back");
     }
@@ -130,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_not_polled_again() {
         use futures_util::FutureExt;
-        let work = FinishAnyway::new(async { panic!("once") }, Left(None));
+        let work = DetachOnDrop::new(async { panic!("once") }, Left(None));
         assert!(std::panic::AssertUnwindSafe(work).catch_unwind().await.is_err());
     }
 }

@@ -50,7 +50,7 @@ impl<'v> From<&'v HeaderValue> for FieldValue<'v> {
 
 /// A part of a value that we write ourselves.
 #[derive(Clone, Copy, Debug)]
-pub enum Part<'p> {
+pub enum ValuePart<'p> {
     /// Words of ours.
     Text(&'static str),
     /// A number.
@@ -63,14 +63,14 @@ pub enum Part<'p> {
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     text: Vec<u8>,
-    lines: Vec<Line>,
+    lines: Vec<FieldLine>,
     /// The text holds lines that were removed.
     has_gaps: bool,
 }
 
 /// Where a line stands in the text, its end included.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct FieldLine {
     start: u32,
     name_end: u32,
     end: u32,
@@ -87,16 +87,16 @@ impl Fields {
     }
 
     /// Adds a field behind the others.
-    pub fn append(&mut self, name: &'static str, parts: &[Part<'_>]) {
+    pub fn append(&mut self, name: &'static str, parts: &[ValuePart<'_>]) {
         debug_assert_eq!(name, title_case(name), "or it is never found");
         self.append_line(name.as_bytes(), |text| {
             for part in parts {
                 match part {
-                    Part::Text(words) => text.extend_from_slice(words.as_bytes()),
-                    Part::Number(number) => {
+                    ValuePart::Text(words) => text.extend_from_slice(words.as_bytes()),
+                    ValuePart::Number(number) => {
                         text.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
                     }
-                    Part::Value(value) => text.extend_from_slice(value),
+                    ValuePart::Value(value) => text.extend_from_slice(value),
                 }
             }
         });
@@ -117,11 +117,11 @@ impl Fields {
         self.text.extend_from_slice(b": ");
         write(&mut self.text);
         self.text.extend_from_slice(b"\r\n");
-        self.lines.push(Line { start: at(start), name_end: at(name_end), end: at(self.text.len()) });
+        self.lines.push(FieldLine { start: at(start), name_end: at(name_end), end: at(self.text.len()) });
     }
 
     /// Puts a field in the place of all of its name.
-    pub fn set(&mut self, name: &'static str, parts: &[Part<'_>]) {
+    pub fn set(&mut self, name: &'static str, parts: &[ValuePart<'_>]) {
         self.remove(name);
         self.append(name, parts);
     }
@@ -161,7 +161,7 @@ impl Fields {
 
     /// Bytes that the fields hold in memory, about.
     pub fn bytes(&self) -> usize {
-        self.text.len() + self.lines.len() * size_of::<Line>()
+        self.text.len() + self.lines.len() * size_of::<FieldLine>()
     }
 
     /// Writes the lines, each with its end.
@@ -190,7 +190,7 @@ fn make_title_case(name: &mut [u8]) {
     }
 }
 
-impl Line {
+impl FieldLine {
     fn name(self, text: &[u8]) -> &[u8] {
         &text[self.start as usize..self.name_end as usize]
     }
@@ -223,12 +223,12 @@ mod tests {
     fn fields_are_written_as_they_were_put_together() {
         let mut fields = Fields::with_room(4, 0);
         fields.append_parsed(&httparse::Header { name: "x-ONE", value: b"1" });
-        fields.append("Two", &[Part::Text("a="), Part::Number(2)]);
+        fields.append("Two", &[ValuePart::Text("a="), ValuePart::Number(2)]);
         fields.append_parsed(&httparse::Header { name: "two", value: b"" });
         assert_eq!(written(&fields), "X-One: 1\r\nTwo: a=2\r\nTwo: \r\n");
         assert_eq!(fields.get("X-One").as_deref(), Some(&b"1"[..]));
         let copy = fields.without(&["X-One"]);
-        fields.set("Two", &[Part::Value(FieldValue(b"new"))]);
+        fields.set("Two", &[ValuePart::Value(FieldValue(b"new"))]);
         assert_eq!(written(&fields), "X-One: 1\r\nTwo: new\r\n");
         assert_eq!(written(&copy), "Two: a=2\r\nTwo: \r\n");
         assert_eq!((fields.get("Three"), fields.iter().count()), (None, 2));

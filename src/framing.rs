@@ -46,7 +46,7 @@ pub enum Chunk {
 
 /// What a buffer holds of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum BodyPart {
     /// The next bytes.
     Data(Bytes),
     /// Nothing yet.
@@ -71,25 +71,25 @@ impl Framing {
     }
 
     /// Takes what the buffer holds of the body. Trailers are read and dropped: they belong to the connection.
-    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Part, Malformed> {
+    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<BodyPart, Malformed> {
         loop {
             match self {
-                Self::Length(0) | Self::Chunked(Chunk::Done) => return Ok(Part::End),
+                Self::Length(0) | Self::Chunked(Chunk::Done) => return Ok(BodyPart::End),
                 Self::Length(left) | Self::Chunked(Chunk::Data(left)) => {
                     if buffer.is_empty() {
-                        return Ok(Part::More);
+                        return Ok(BodyPart::More);
                     }
                     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
                     *left -= length as u64;
                     if *self == Self::Chunked(Chunk::Data(0)) {
                         *self = Self::Chunked(Chunk::DataEnd);
                     }
-                    return Ok(Part::Data(split(buffer, length)));
+                    return Ok(BodyPart::Data(split(buffer, length)));
                 }
-                Self::UntilClose if buffer.is_empty() => return Ok(Part::More),
-                Self::UntilClose => return Ok(Part::Data(split(buffer, buffer.len()))),
+                Self::UntilClose if buffer.is_empty() => return Ok(BodyPart::More),
+                Self::UntilClose => return Ok(BodyPart::Data(split(buffer, buffer.len()))),
                 Self::Chunked(chunk) => match chunk.advance(buffer)? {
-                    None => return Ok(Part::More),
+                    None => return Ok(BodyPart::More),
                     Some(next) => *chunk = next,
                 },
             }

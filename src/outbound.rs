@@ -9,16 +9,16 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use crate::body::Facts;
-use crate::budget::{Said, Standing, whole_seconds};
+use crate::body_reader::BodyReservation;
+use crate::budget::{BudgetStatus, RateHeaders, whole_seconds};
 use crate::config::Region;
-use crate::fields::{FieldValue, Fields, Part};
-use crate::intake::Hold;
+use crate::fields::{FieldValue, Fields, ValuePart};
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
-use crate::request::{Field, Head};
+use crate::request::{Field, RequestHead};
 use crate::target::Target;
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::Message;
+use crate::upstream::Message;
 
 /// `X-Request-Id`
 pub const REQUEST_ID: &str = "X-Request-Id";
@@ -58,7 +58,7 @@ pub enum Trace {
 /// What a caller's request still contributes once it is authorized and checked.
 pub struct Inbound<'r> {
     /// Its head, if the call has one of a caller's.
-    pub head: Option<&'r Head>,
+    pub head: Option<&'r RequestHead>,
     /// Its target, as it came.
     pub target: &'r Target,
     /// Its path, as it was matched.
@@ -73,7 +73,7 @@ pub struct VendorRequest {
     message: Message,
     facts: Facts,
     /// The body counts as memory in use until the answer is here.
-    _memory: Option<Hold>,
+    _memory: Option<BodyReservation>,
 }
 
 impl VendorRequest {
@@ -177,9 +177,9 @@ pub fn lasting_fields(fields: &Fields) -> Fields {
 }
 
 /// What the rate headers of an answer say. The window's reset comes in whole seconds.
-pub fn rate_said(status: StatusCode, fields: &Fields) -> Said {
+pub fn rate_said(status: StatusCode, fields: &Fields) -> RateHeaders {
     let number = |name| fields.get(name)?.text()?.trim().parse::<u32>().ok();
-    Said {
+    RateHeaders {
         limit: number(LIMIT).or_else(|| number(QUOTA)),
         remaining: number(REMAINING),
         reset: number(RESET).map(|seconds| Duration::from_secs(seconds.into())),
@@ -189,22 +189,22 @@ pub fn rate_said(status: StatusCode, fields: &Fields) -> Said {
 
 /// Tells that a `wait` preference was applied (RFC 7240, 3).
 pub fn add_preference(fields: &mut Fields, seconds: u32) {
-    fields.set(PREFERENCE_APPLIED, &[Part::Text("wait="), Part::Number(seconds.into())]);
+    fields.set(PREFERENCE_APPLIED, &[ValuePart::Text("wait="), ValuePart::Number(seconds.into())]);
 }
 
 /// Tells whoever gave a call a key that it has no cid, so that it cannot be sent again when its outcome is unknown.
 pub fn add_no_cid(fields: &mut Fields) {
-    fields.set(CID, &[Part::Text("none")]);
+    fields.set(CID, &[ValuePart::Text("none")]);
 }
 
 /// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.
-pub fn add_rate_fields(fields: &mut Fields, standing: &Standing) {
-    let number = |number: u32| [Part::Number(number.into())];
+pub fn add_rate_fields(fields: &mut Fields, standing: &BudgetStatus) {
+    let number = |number: u32| [ValuePart::Number(number.into())];
     let (limit, quota) = (fields.get(LIMIT), fields.get(QUOTA));
     match (limit.map(|limit| limit.to_vec()), quota.map(|quota| quota.to_vec())) {
         (Some(_), Some(_)) => {}
-        (Some(limit), None) => fields.append(QUOTA, &[Part::Value(FieldValue::parsed(&limit))]),
-        (None, Some(quota)) => fields.append(LIMIT, &[Part::Value(FieldValue::parsed(&quota))]),
+        (Some(limit), None) => fields.append(QUOTA, &[ValuePart::Value(FieldValue::parsed(&limit))]),
+        (None, Some(quota)) => fields.append(LIMIT, &[ValuePart::Value(FieldValue::parsed(&quota))]),
         (None, None) => {
             fields.append(LIMIT, &number(standing.limit));
             fields.append(QUOTA, &number(standing.limit));
@@ -215,7 +215,7 @@ pub fn add_rate_fields(fields: &mut Fields, standing: &Standing) {
         fields.append(REMAINING, &number(standing.remaining));
     }
     if fields.get(RESET).is_none() {
-        fields.append(RESET, &[Part::Number(reset)]);
+        fields.append(RESET, &[ValuePart::Number(reset)]);
     }
     let window = whole_seconds(standing.window);
     fields.set(RATE_LIMIT_POLICY, &list_item(standing, "q", standing.limit, "w", window));
@@ -224,19 +224,20 @@ pub fn add_rate_fields(fields: &mut Fields, standing: &Standing) {
 
 /// One String Item with two Integer parameters (RFC 9651).
 fn list_item(
-    standing: &Standing,
+    standing: &BudgetStatus,
     first: &'static str,
     one: u32,
     second: &'static str,
     two: u64,
-) -> [Part<'static>; 10] {
-    let (name, one, two) = (Part::Text(standing.name.as_str()), Part::Number(one.into()), Part::Number(two));
-    let text = Part::Text;
+) -> [ValuePart<'static>; 10] {
+    let (name, one, two) =
+        (ValuePart::Text(standing.name.as_str()), ValuePart::Number(one.into()), ValuePart::Number(two));
+    let text = ValuePart::Text;
     [text("\""), name, text("\";"), text(first), text("="), one, text(";"), text(second), text("="), two]
 }
 
 /// The caller's request id if it is at most 128 visible ASCII characters.
-pub fn request_id(head: &Head) -> Option<HeaderValue> {
+pub fn request_id(head: &RequestHead) -> Option<HeaderValue> {
     let value = head.one(Field::RequestId).ok()??;
     let fits = matches!(value.len(), 1..=128) && value.iter().all(u8::is_ascii_graphic);
     fits.then(|| HeaderValue::from_bytes(&value).ok()).flatten()

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use crate::body::{self, Ahead, Cid, Defect, Facts, Subject};
-use crate::intake::{Buffered, Hold};
+use crate::body_reader::{BodyReservation, RequestBody};
 use crate::operation::BodyRule;
 
 /// A body that was checked, whole and byte for byte as the caller sent it, but for a cid of ours.
 pub struct Payload {
-    body: Buffered,
+    body: RequestBody,
     facts: Facts,
 }
 
@@ -17,17 +17,18 @@ impl Payload {
     pub fn check(
         rule: BodyRule,
         subject: &Subject<'_>,
-        body: Buffered,
+        body: RequestBody,
         ahead: Option<&Ahead>,
     ) -> Result<Self, Defect> {
         let facts = body::check_rest(rule, subject, &body, ahead)?;
-        let body = if matches!(rule, BodyRule::None | BodyRule::CidQuery) { Buffered::empty() } else { body };
+        let body =
+            if matches!(rule, BodyRule::None | BodyRule::CidQuery) { RequestBody::empty() } else { body };
         Ok(Self { body, facts })
     }
 
     /// No body.
     pub fn none() -> Self {
-        Self { body: Buffered::empty(), facts: Facts::default() }
+        Self { body: RequestBody::empty(), facts: Facts::default() }
     }
 
     /// The same push with a cid in front of all it says.
@@ -63,7 +64,7 @@ impl Payload {
     }
 
     /// The bytes, what they say, and the memory they count for.
-    pub fn into_parts(self) -> (Bytes, Facts, Option<Hold>) {
+    pub fn into_parts(self) -> (Bytes, Facts, Option<BodyReservation>) {
         let (bytes, hold) = self.body.into_parts();
         (bytes, self.facts, hold)
     }

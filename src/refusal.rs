@@ -12,11 +12,11 @@ use serde::Serialize;
 use crate::auth::Unidentified;
 use crate::body::Defect;
 use crate::budget::Exhausted;
-use crate::fields::{FieldValue, Fields, Part};
+use crate::fields::{FieldValue, Fields, ValuePart};
 use crate::operation::{BadPath, BudgetName, Envelope, Family, NoMatch, OperationId};
 use crate::response::Response;
 use crate::tenant::Denied;
-use crate::vendor::CircuitOpen;
+use crate::upstream::CircuitOpen;
 
 /// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
 pub const REASON: &str = "X-Jpush-Gateway-Reason";
@@ -263,17 +263,17 @@ impl Refusal {
     }
 
     /// Status and code of the reply.
-    pub fn outcome(&self, place: Place) -> (StatusCode, u32) {
+    pub fn outcome(&self, place: ReplyContext) -> (StatusCode, u32) {
         (self.status(place.family()), self.code(place.family()))
     }
 
     /// The whole reply: one JSON body, in the envelope of its operation.
-    pub fn answer(&self, place: Place) -> Response<String> {
+    pub fn answer(&self, place: ReplyContext) -> Response<String> {
         let message = self.to_string();
         let code = self.code(place.family());
         let mut fields = Fields::with_room(0, 0);
-        fields.append("Content-Type", &[Part::Text("application/json")]);
-        fields.append(REASON, &[Part::Text(self.reason())]);
+        fields.append("Content-Type", &[ValuePart::Text("application/json")]);
+        fields.append(REASON, &[ValuePart::Text(self.reason())]);
         self.add_fields(&mut fields);
         let body = place.envelope().write(code, &message);
         Response { closes: self.closes(), ..Response::new(self.status(place.family()), fields, body) }
@@ -282,18 +282,19 @@ impl Refusal {
     fn add_fields(&self, fields: &mut Fields) {
         let retry_after = match self {
             Self::Unauthenticated(_) => {
-                return fields.append("Www-Authenticate", &[Part::Text("Basic realm=\"jpush-gateway\"")]);
+                return fields
+                    .append("Www-Authenticate", &[ValuePart::Text("Basic realm=\"jpush-gateway\"")]);
             }
             Self::MethodNotAllowed { allow } => {
                 let allow = HeaderValue::from_str(allow).expect("methods are ASCII");
-                return fields.append("Allow", &[Part::Value(FieldValue::from(&allow))]);
+                return fields.append("Allow", &[ValuePart::Value(FieldValue::from(&allow))]);
             }
             Self::Exhausted(exhausted) => exhausted.retry_after_seconds(),
             Self::Overloaded { .. } | Self::StateFile | Self::Draining => 1,
             Self::VendorCircuitOpen(open) => open.retry_after_seconds(),
             _ => return,
         };
-        fields.append("Retry-After", &[Part::Number(retry_after)]);
+        fields.append("Retry-After", &[ValuePart::Number(retry_after)]);
     }
 
     /// Whether what else is on the connection was not read, or cannot be told from what was.
@@ -310,14 +311,14 @@ impl Refusal {
 
 /// Where in the vendor's API a reply is made: it decides codes and envelope.
 #[derive(Clone, Copy, Debug)]
-pub enum Place {
+pub enum ReplyContext {
     /// The operation is known.
     Known(OperationId),
     /// It is not; the path still tells the family.
     Unknown(Family),
 }
 
-impl Place {
+impl ReplyContext {
     /// Guesses the family of a path that may be no operation's, so that even "who are you?" comes in its codes.
     pub fn of_path(path: &str) -> Self {
         let path = path.trim_start_matches('/');
@@ -379,10 +380,10 @@ mod tests {
     use super::*;
     use crate::body::Rule;
     use crate::budget::Cause;
-    use crate::tenant::Lack;
+    use crate::tenant::MissingRight;
 
-    fn place(name: &str) -> Place {
-        Place::Known(OperationId::named(name).expect("an operation"))
+    fn place(name: &str) -> ReplyContext {
+        ReplyContext::Known(OperationId::named(name).expect("an operation"))
     }
 
     fn field<'a>(answer: &'a Response<String>, name: &str) -> &'a str {
@@ -408,9 +409,9 @@ mod tests {
             (Unidentified::Ended.into(), "push", 401, 1002),
             (Unidentified::Wrong.into(), "file-list", 401, 1101),
             (Unidentified::Missing.into(), "image-v4-oppo", 401, 23001),
-            (Denied::Forbidden(Lack::Tenant).into(), "push", 403, 2007),
-            (Denied::Forbidden(Lack::Tenant).into(), "file-get", 403, 1105),
-            (Denied::Forbidden(Lack::Tenant).into(), "image-v4-oppo", 403, 23001),
+            (Denied::Forbidden(MissingRight::Tenant).into(), "push", 403, 2007),
+            (Denied::Forbidden(MissingRight::Tenant).into(), "file-get", 403, 1105),
+            (Denied::Forbidden(MissingRight::Tenant).into(), "image-v4-oppo", 403, 23001),
             (Denied::TenantRequired.into(), "push", 400, 1002),
             (Denied::HostOff.into(), "image-v4-oppo", 404, 21001),
             (BadPath::Escape.into(), "push", 400, 1003),
@@ -468,7 +469,7 @@ mod tests {
         assert_eq!(field(&Refusal::Draining.answer(place("push")), "Retry-After"), "1");
         let open = Refusal::from(CircuitOpen { retry_after: Duration::from_millis(1_001) });
         assert_eq!(field(&open.answer(place("push")), "Retry-After"), "2");
-        let challenge = Refusal::from(Unidentified::Missing).answer(Place::of_path("/v3/files"));
+        let challenge = Refusal::from(Unidentified::Missing).answer(ReplyContext::of_path("/v3/files"));
         assert_eq!(field(&challenge, "Www-Authenticate"), "Basic realm=\"jpush-gateway\"");
         let allow = Refusal::from(NoMatch::MethodNotAllowed { allow: "GET, POST".into() });
         assert_eq!(field(&allow.answer(place("push")), "Allow"), "GET, POST");

@@ -68,7 +68,7 @@ impl Field {
 
 /// Why bytes are no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum BadHead {
     /// They are not HTTP/1.
     Malformed,
     /// There are too many fields.
@@ -81,7 +81,7 @@ pub struct Repeated;
 
 /// The head of a request.
 #[derive(Debug)]
-pub struct Head {
+pub struct RequestHead {
     /// Its method.
     pub method: Method,
     /// Its target, as it came.
@@ -93,35 +93,35 @@ pub struct Head {
     /// Number of all header fields.
     pub section_fields: usize,
     text: Box<[u8]>,
-    fields: SmallVec<[Place; FIELDS_USUAL]>,
+    fields: SmallVec<[FieldSpan; FIELDS_USUAL]>,
 }
 
 /// Where the value of a field stands in the text.
 #[derive(Debug)]
-struct Place {
+struct FieldSpan {
     field: Field,
     start: u32,
     end: u32,
 }
 
-impl Head {
+impl RequestHead {
     /// Reads a head of HTTP/1 that is here from its first byte to its empty line and no further.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadHead> {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(bytes, &mut fields).map_err(|error| match error {
-            httparse::Error::TooManyHeaders => Unreadable::TooLarge,
-            _ => Unreadable::Malformed,
+            httparse::Error::TooManyHeaders => BadHead::TooLarge,
+            _ => BadHead::Malformed,
         })?;
         let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
         else {
-            return Err(Unreadable::Malformed);
+            return Err(BadHead::Malformed);
         };
         if parsed != httparse::Status::Complete(bytes.len()) || !ends_lines_plainly(bytes) {
-            return Err(Unreadable::Malformed);
+            return Err(BadHead::Malformed);
         }
         let mut head = Self {
-            method: Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Malformed)?,
+            method: Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Malformed)?,
             target: Target::parse(target),
             version: if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 },
             section_bytes: 0,
@@ -138,7 +138,7 @@ impl Head {
         }
         // It came with HTTP/1.1 (RFC 9112, 6.1): who knows what the sender means by it.
         if minor == 0 && head.first(Field::TransferEncoding).is_some() {
-            return Err(Unreadable::Malformed);
+            return Err(BadHead::Malformed);
         }
         Ok(head)
     }
@@ -153,7 +153,7 @@ impl Head {
 
     fn place(&mut self, field: Field, start: usize, length: usize) {
         let at = |at| u32::try_from(at).expect("a head has a limit of kilobytes");
-        self.fields.push(Place { field, start: at(start), end: at(start + length) });
+        self.fields.push(FieldSpan { field, start: at(start), end: at(start + length) });
     }
 
     /// What the first field of this name says.
@@ -194,7 +194,7 @@ impl Head {
     }
 }
 
-impl From<http::request::Parts> for Head {
+impl From<http::request::Parts> for RequestHead {
     fn from(parts: http::request::Parts) -> Self {
         let mut text = Vec::new();
         let path_and_query = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
@@ -228,8 +228,8 @@ fn line_bytes(name: &[u8], value: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Head, Unreadable> {
-        Head::parse(text.as_bytes())
+    fn parse(text: &str) -> Result<RequestHead, BadHead> {
+        RequestHead::parse(text.as_bytes())
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
             .header("x-other", "o")
             .header("accept", "b")
             .header("expect", "");
-        let two = Head::from(two.body(()).expect("a request").into_parts().0);
+        let two = RequestHead::from(two.body(()).expect("a request").into_parts().0);
         for head in [one.expect("a head"), two] {
             assert_eq!(
                 (head.method.as_str(), head.target.path(), head.target.query()),
@@ -262,22 +262,22 @@ mod tests {
     #[test]
     fn only_whole_heads_of_http_1_are_read() {
         let rows = [
-            ("GET / HTTP/1.1\r\n\r\nx", Unreadable::Malformed),
-            ("GET / HTTP/1.1\r\n", Unreadable::Malformed),
-            ("PRI * HTTP/2.0\r\n\r\n", Unreadable::Malformed),
-            ("GET / HTTP/1.1\r\nX : 1\r\n\r\n", Unreadable::Malformed),
-            ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n\r\n", Unreadable::Malformed),
-            ("GET /\u{1} HTTP/1.1\r\n\r\n", Unreadable::Malformed),
-            ("GET / HTTP/1.1\nHost: x\r\n\r\n", Unreadable::Malformed),
-            ("GET / HTTP/1.1\r\nHost: x\n\r\n", Unreadable::Malformed),
-            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Unreadable::Malformed),
+            ("GET / HTTP/1.1\r\n\r\nx", BadHead::Malformed),
+            ("GET / HTTP/1.1\r\n", BadHead::Malformed),
+            ("PRI * HTTP/2.0\r\n\r\n", BadHead::Malformed),
+            ("GET / HTTP/1.1\r\nX : 1\r\n\r\n", BadHead::Malformed),
+            ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n\r\n", BadHead::Malformed),
+            ("GET /\u{1} HTTP/1.1\r\n\r\n", BadHead::Malformed),
+            ("GET / HTTP/1.1\nHost: x\r\n\r\n", BadHead::Malformed),
+            ("GET / HTTP/1.1\r\nHost: x\n\r\n", BadHead::Malformed),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", BadHead::Malformed),
         ];
         for (text, why) in rows {
             assert_eq!(parse(text).err(), Some(why), "{text}");
         }
         let fields = |count| parse(&format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(count)));
         assert_eq!(fields(FIELDS_MAX).map(|head| head.section_fields), Ok(FIELDS_MAX));
-        assert_eq!(fields(FIELDS_MAX + 1).err(), Some(Unreadable::TooLarge));
+        assert_eq!(fields(FIELDS_MAX + 1).err(), Some(BadHead::TooLarge));
     }
 
     #[test]

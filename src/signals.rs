@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Signals that are ours from the start on. What is not caught would end the process at once.
 pub struct Signals {
     /// To stop.
-    pub stop: Stop,
+    pub stop: StopSignals,
     /// To reload.
     pub hangup: Signal,
     /// Sent by tools that take us for another program; nothing follows from them.
@@ -15,7 +15,7 @@ pub struct Signals {
 }
 
 /// SIGTERM, SIGINT and SIGQUIT.
-pub struct Stop([Signal; 3]);
+pub struct StopSignals([Signal; 3]);
 
 impl Signals {
     /// Catches them from here on.
@@ -23,11 +23,11 @@ impl Signals {
         let stop =
             [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?];
         let ignored = [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?];
-        Ok(Self { stop: Stop(stop), hangup: signal(SignalKind::hangup())?, _ignored: ignored })
+        Ok(Self { stop: StopSignals(stop), hangup: signal(SignalKind::hangup())?, _ignored: ignored })
     }
 }
 
-impl Stop {
+impl StopSignals {
     /// Waits for a signal to stop.
     pub async fn signal(&mut self) {
         let [terminate, interrupt, quit] = &mut self.0;

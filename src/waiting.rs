@@ -5,18 +5,20 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, sleep_until};
 
-use crate::budget::{self, Clock, Decision, Draw, Granted, Horizon, Moment, Patience, Taker, Turn};
+use crate::admission::Admission;
+use crate::body_reader::Presence;
+use crate::budget::{
+    self, BudgetSet, Clock, Decision, GrantedMask, Horizon, QueueTicket, Requester, Timestamp, WaitLimit,
+};
 use crate::fields::FieldValue;
-use crate::intake::Presence;
 use crate::ledger::Ledger;
-use crate::load::Load;
 use crate::refusal::Refusal;
-use crate::request::{Field, Head};
-use crate::store::{Asked, GivenSlots, Payment, Slots, Store};
-use crate::vendor::Deadlines;
+use crate::request::{Field, RequestHead};
+use crate::store::{GivenSlots, Payment, Slots, Store, StoreAnswer};
+use crate::upstream::Deadlines;
 
 /// The `wait` preference of a request in seconds (RFC 7240, 4.3); the first one counts.
-pub fn preference(head: &Head) -> Option<u32> {
+pub fn preference(head: &RequestHead) -> Option<u32> {
     let preferences = head.all(Field::Prefer).filter_map(FieldValue::text).flat_map(|value| value.split(','));
     preferences.filter_map(|preference| preference.split(';').next()?.split_once('=')).find_map(
         |(name, seconds)| {
@@ -35,7 +37,7 @@ const LOOK_FOR_STORE: Duration = Duration::from_millis(250);
 pub async fn for_ledger(
     ledger: &Ledger,
     longest: Duration,
-    load: &Load,
+    load: &Admission,
     body_bytes: usize,
 ) -> Result<Instant, Refusal> {
     let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
@@ -51,9 +53,9 @@ pub async fn for_ledger(
 /// A call that asks for its slots, and waits for them if it may.
 pub struct Waiting<'w> {
     /// The budgets it draws on.
-    pub draw: &'w Draw,
+    pub draw: &'w BudgetSet,
     /// Who asks.
-    pub taker: &'w Taker,
+    pub taker: &'w Requester,
     /// The clock of the budgets.
     pub clock: Clock,
     /// What replicas share, if they do, and how long an attempt matters there.
@@ -65,7 +67,7 @@ pub struct Waiting<'w> {
 }
 
 /// What became of a call that asked.
-pub enum Outcome {
+pub enum WaitOutcome {
     /// It has its slots.
     Paid(Payment),
     /// It waits.
@@ -76,20 +78,20 @@ pub enum Outcome {
 
 /// A place in line, and when to look again although no bell rang.
 pub struct Wait {
-    turn: Box<Turn>,
+    turn: Box<QueueTicket>,
     /// What the store gave for the budgets that are passed.
     slots: GivenSlots,
-    look_at: Option<Moment>,
+    look_at: Option<Timestamp>,
     /// When the store may give more than it did; a bell before that is about our own part alone.
-    ask_at: Option<Moment>,
+    ask_at: Option<Timestamp>,
 }
 
 /// What a call has so far: nothing, for a newcomer.
-type SoFar = (Option<Box<Turn>>, GivenSlots);
+type SoFar = (Option<Box<QueueTicket>>, GivenSlots);
 
 impl Waiting<'_> {
     /// The first decision; most calls are done with it.
-    pub async fn ask(&self, now: Instant) -> Outcome {
+    pub async fn ask(&self, now: Instant) -> WaitOutcome {
         let newcomer = (None, GivenSlots::new());
         match self.store {
             None => self.decide(now, newcomer, None, None),
@@ -99,7 +101,7 @@ impl Waiting<'_> {
     }
 
     /// Sleeps and asks again until the call is paid for or cannot be in time, or the gateway stops.
-    pub async fn wait(mut self, mut wait: Wait, load: &Load) -> Result<Payment, Refusal> {
+    pub async fn wait(mut self, mut wait: Wait, load: &Admission) -> Result<Payment, Refusal> {
         loop {
             let look_at = [wait.look_at, wait.ask_at].into_iter().flatten().min();
             let wake = look_at.map_or(self.until, |at| self.clock.instant(at)).min(self.until);
@@ -118,34 +120,34 @@ impl Waiting<'_> {
                 self.decide(now, so_far, ask_at, None)
             };
             let outcome = match outcome {
-                Outcome::Paid(payment) => self.renewed(payment).await,
+                WaitOutcome::Paid(payment) => self.renewed(payment).await,
                 outcome => outcome,
             };
             match outcome {
-                Outcome::Paid(payment) => return Ok(payment),
-                Outcome::Refused(refusal) => return Err(refusal),
-                Outcome::Waits(next) => wait = next,
+                WaitOutcome::Paid(payment) => return Ok(payment),
+                WaitOutcome::Refused(refusal) => return Err(refusal),
+                WaitOutcome::Waits(next) => wait = next,
             }
         }
     }
 
     /// What was set aside in the store ends there by itself, so that it is renewed. Where that comes too late, the call
     /// asks for everything again.
-    async fn renewed(&self, payment: Payment) -> Outcome {
-        let Some((_, horizon)) = self.store else { return Outcome::Paid(payment) };
+    async fn renewed(&self, payment: Payment) -> WaitOutcome {
+        let Some((_, horizon)) = self.store else { return WaitOutcome::Paid(payment) };
         match payment.renewed(horizon).await {
-            Some(payment) => Outcome::Paid(payment),
+            Some(payment) => WaitOutcome::Paid(payment),
             None => self.ask(Instant::now()).await,
         }
     }
 
     /// The store first: what it gives outlives this process, and our own part is left for when it is away.
-    async fn ask_store(&self, now: Instant, so_far: SoFar) -> Outcome {
+    async fn ask_store(&self, now: Instant, so_far: SoFar) -> WaitOutcome {
         let next = so_far.0.as_ref().map(|turn| turn.asks());
         let draw = next.as_ref().unwrap_or(self.draw);
         let wants = self.store.zip(budget::wants(draw, self.taker, so_far.0.as_deref(), self.clock.at(now)));
         let Some(((store, horizon), wants)) = wants else { return self.decide(now, so_far, None, None) };
-        let Asked { slots, told } = store.take(&wants, horizon, self.clock).await;
+        let StoreAnswer { slots, told } = store.take(&wants, horizon, self.clock).await;
         budget::hear(draw, &told);
         let (now, mut ask_at) = (Instant::now(), None);
         if slots.is_none() {
@@ -162,30 +164,30 @@ impl Waiting<'_> {
         &self,
         now: Instant,
         (turn, mut passed): SoFar,
-        ask_at: Option<Moment>,
+        ask_at: Option<Timestamp>,
         slots: Option<Box<Slots>>,
-    ) -> Outcome {
+    ) -> WaitOutcome {
         let patience =
-            if self.until > now { Patience::Until(self.clock.at(self.until)) } else { Patience::None };
-        let granted = slots.as_ref().map_or(Granted::default(), |slots| slots.granted());
+            if self.until > now { WaitLimit::Until(self.clock.at(self.until)) } else { WaitLimit::None };
+        let granted = slots.as_ref().map_or(GrantedMask::default(), |slots| slots.granted());
         let now = self.clock.at(now);
         let gates = turn.as_ref().map(|turn| turn.gates());
         match budget::decide_with(self.draw, self.taker, (self.clock, now), turn, (patience, granted)) {
             Decision::Paid(permit) => {
                 passed.extend(slots);
-                Outcome::Paid(Payment::new(permit, passed))
+                WaitOutcome::Paid(Payment::new(permit, passed))
             }
-            Decision::Refused(exhausted) => Outcome::Refused(exhausted.into()),
+            Decision::Refused(exhausted) => WaitOutcome::Refused(exhausted.into()),
             // It stands where it stood: what the store gave, if anything, goes back.
             Decision::Wait { turn, look_at } if gates == Some(turn.gates()) => {
-                Outcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
+                WaitOutcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
             }
             Decision::Wait { turn, look_at } => {
                 // A newcomer asked the store for all of its budgets at once; from now on it asks for one after the other.
                 let moved_on = gates.is_some() || turn.gates() > 1;
                 let ask_at = if self.store.is_some() && moved_on { Some(now) } else { ask_at };
                 passed.extend(slots.filter(|_| gates.is_some()));
-                Outcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
+                WaitOutcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
             }
         }
     }
@@ -206,7 +208,7 @@ mod tests {
         let read = |values: &[&'static str]| {
             let request = http::Request::builder();
             let request = values.iter().fold(request, |request, value| request.header("prefer", *value));
-            preference(&Head::from(request.body(()).expect("a request").into_parts().0))
+            preference(&RequestHead::from(request.body(()).expect("a request").into_parts().0))
         };
         assert_eq!(read(&["wait=10"]), Some(10));
         assert_eq!(read(&["respond-async, Wait = 5; x=y"]), Some(5));

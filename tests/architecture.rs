@@ -24,13 +24,13 @@ const ORDER: &[&[&str]] = &[
     &["config"],
     &["body", "budget", "sandbox"],
     &["store", "tenant"],
-    &["auth", "vendor"],
+    &["auth", "upstream"],
     &["refusal"],
-    &["edge", "intake", "ledger", "telemetry"],
-    &["answer", "load", "payload"],
+    &["strict", "body_reader", "ledger", "telemetry"],
+    &["answer", "admission", "payload"],
     &["outbound"],
-    &["retry"],
-    &["setup", "waiting"],
+    &["dedup"],
+    &["active_config", "waiting"],
     &["gateway"],
     &["server"],
     &["reload"],
@@ -48,7 +48,7 @@ const PURE: &[&str] = &[
     "budget",
     "outbound",
     "refusal",
-    "edge",
+    "strict",
     "fields",
     "framing",
     "payload",
@@ -77,10 +77,10 @@ const LENT: &[&str] = &["config", "secret"];
 /// Where a rule does not hold, and why it may stay so. An entry that is no longer needed fails too.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("budget", "Instant::now", "Clock, which a permit carries because it is settled where it is dropped"),
-    ("outbound", "crate::vendor", "Message, which it writes"),
-    ("outbound", "crate::intake", "Hold, the memory that a body counts for"),
-    ("payload", "crate::intake", "Buffered, a body with the memory it counts for"),
-    ("refusal", "crate::vendor", "CircuitOpen, which tells when a host is tried again"),
+    ("outbound", "crate::upstream", "Message, which it writes"),
+    ("outbound", "crate::body_reader", "Hold, the memory that a body counts for"),
+    ("payload", "crate::body_reader", "Buffered, a body with the memory it counts for"),
+    ("refusal", "crate::upstream", "CircuitOpen, which tells when a host is tried again"),
 ];
 
 /// Longest file without its tests, in lines.

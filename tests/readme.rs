@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use jpush_gateway::auth::Unidentified;
 use jpush_gateway::body::Rule;
-use jpush_gateway::budget::{Budgets, Cause, Clock, Draw, Exhausted, Moment, Precedence, Said, Taker, take};
+use jpush_gateway::budget::{
+    BudgetSet, Budgets, Cause, Clock, Exhausted, Precedence, RateHeaders, Requester, Timestamp, take,
+};
 use jpush_gateway::config;
 use jpush_gateway::operation::{
     Audience, BadPath, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
 };
 use jpush_gateway::refusal::Refusal;
 use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
-use jpush_gateway::tenant::{CredentialKind, Denied, Directory, Lack};
-use jpush_gateway::vendor::{CircuitOpen, Standing};
+use jpush_gateway::tenant::{CredentialKind, Denied, Directory, MissingRight};
+use jpush_gateway::upstream::{CircuitOpen, CircuitState};
 use serde_yaml::Value;
 
 const README: &str = include_str!("../README.md");
@@ -98,12 +100,14 @@ fn rendered_metrics() -> String {
     let config = config::parse(DEMO, Path::new("."), &config::System).expect("the demo's configuration");
     let directory = Directory::new(&config, &Budgets::default());
     // Known once the vendor has said it.
-    let mut draw = Draw::default();
+    let mut draw = BudgetSet::default();
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
     draw.add(app.budget(BudgetName::Push).expect("a budget"));
-    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
-    let permit = take(&draw, &taker, Clock::start(), Moment::default()).expect("a slot");
-    permit.dispatch().settle(Moment::default(), Said { limit: Some(600), ..Said::default() });
+    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let permit = take(&draw, &taker, Clock::start(), Timestamp::default()).expect("a slot");
+    permit
+        .dispatch()
+        .settle(Timestamp::default(), RateHeaders { limit: Some(600), ..RateHeaders::default() });
     let push = OperationId::named("push").expect("an operation");
     let (metrics, labels) =
         (Metrics::new(), Labels { operation: Some(push), tenant: "shop", caller: "demo" });
@@ -119,8 +123,8 @@ fn rendered_metrics() -> String {
     metrics.body_rule(Rule::Json, RuleOutcome::Refused);
     metrics.tls.certificates([("0.0.0.0:8443", "gateway.example", 1)]);
     metrics.tls.handshake_failed("0.0.0.0:8443", "not-tls");
-    metrics.vendor_circuits([("api.jpush.cn".to_owned(), Standing::Closed)]);
-    metrics.render(&Arc::new(directory), Moment::default())
+    metrics.vendor_circuits([("api.jpush.cn".to_owned(), CircuitState::Closed)]);
+    metrics.render(&Arc::new(directory), Timestamp::default())
 }
 
 /// One or more refusals of every reason that has a fixed status and code.
@@ -131,7 +135,7 @@ fn refusals() -> Vec<Refusal> {
         Unidentified::Missing.into(),
         Unidentified::Wrong.into(),
         Unidentified::OtherCaller.into(),
-        Denied::Forbidden(Lack::Tenant).into(),
+        Denied::Forbidden(MissingRight::Tenant).into(),
         Denied::TenantRequired.into(),
         BadPath::Escape.into(),
         Refusal::BadRequest("".into()),

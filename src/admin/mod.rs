@@ -23,25 +23,25 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use guests::Guests;
 
+use crate::admission::Admission;
 use crate::budget::Clock;
 use crate::ledger::Ledger;
-use crate::load::Load;
-use crate::reload::{Outcome, Reloads};
+use crate::reload::{ReloadOutcome, Reloads};
 use crate::secret::TokenDigest;
-use crate::store::{Standing, Store};
+use crate::store::{Store, StoreState};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::Recent;
+use crate::telemetry::recent::RecentRefusals;
 use crate::telemetry::sparing::Sparing;
 
 /// For a request's head; also closes idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the admin pages tell about.
-pub struct State {
+pub struct AdminState {
     /// The configuration in use, and the way to another.
     pub reloads: Reloads,
     /// What the gateway is doing.
-    pub load: Arc<Load>,
+    pub load: Arc<Admission>,
     /// What keeps the budgets over restarts.
     pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets, which also tells how long the process runs.
@@ -51,7 +51,7 @@ pub struct State {
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// The last refusals.
-    pub recent: Arc<Recent>,
+    pub recent: Arc<RecentRefusals>,
 }
 
 /// Why calls cannot be sent.
@@ -65,7 +65,7 @@ pub enum NotReady {
     Waiting(u32),
 }
 
-impl State {
+impl AdminState {
     /// Whether calls can be sent.
     pub fn ready(&self) -> Result<(), NotReady> {
         match &self.ledger {
@@ -77,7 +77,7 @@ impl State {
 }
 
 /// Serves the admin pages until it is dropped.
-pub async fn serve(listener: TcpListener, state: Arc<State>) {
+pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     let (mut guests, told) = (Guests::default(), Sparing::default());
     loop {
         let stream = match listener.accept().await {
@@ -118,7 +118,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Full<Bytes>> {
     let (allowed, allow) = match (request.uri().path(), request.method()) {
         ("/reload", method) => (method == Method::POST, "POST"),
         (_, method) => (method == Method::GET || method == Method::HEAD, "GET, HEAD"),
@@ -169,25 +169,25 @@ fn is_operator(headers: &HeaderMap, token: Option<&TokenDigest>) -> bool {
     given.is_some_and(|given| given.matches(token))
 }
 
-async fn reload(state: &State) -> Response<Full<Bytes>> {
+async fn reload(state: &AdminState) -> Response<Full<Bytes>> {
     let Some(outcome) = state.reloads.ask("request").await else {
         return reply(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "reloading has ended\n");
     };
     let status = match outcome {
-        Outcome::Success { .. } => StatusCode::OK,
-        Outcome::Failure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadOutcome::Success { .. } => StatusCode::OK,
+        ReloadOutcome::Failure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     };
     let json = serde_json::to_string(&outcome).expect("strings always serialise");
     reply(status, "application/json", json)
 }
 
-fn metrics(state: &State) -> String {
+fn metrics(state: &AdminState) -> String {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     state.metrics.connections.set(gauge(state.load.connections.now()));
     state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
     state.metrics.head_memory.set(gauge(state.load.heads.used()));
     if let Some(store) = &state.store {
-        state.metrics.store_up(store.standing() != Standing::Away);
+        state.metrics.store_up(store.standing() != StoreState::Away);
     }
     let setup = Arc::clone(&state.reloads.current().setup);
     state.metrics.vendor_circuits(setup.connector.standings());

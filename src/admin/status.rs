@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::State;
-use crate::budget::{Budget, Moment};
+use super::AdminState;
+use crate::active_config::ActiveConfig;
+use crate::budget::{Budget, Timestamp};
 use crate::ledger::Ledger;
-use crate::setup::Setup;
-use crate::telemetry::recent::Refused;
+use crate::telemetry::recent::RefusedCall;
 use crate::tenant::{CredentialKind, Directory};
 
 /// The whole page.
@@ -20,7 +20,7 @@ pub(super) struct Status {
     pid: u32,
     uptime_seconds: u64,
     ready: bool,
-    config: ConfigStatus,
+    config: ConfigReport,
     state_file: Option<&'static str>,
     in_flight_requests: usize,
     connections: usize,
@@ -28,31 +28,31 @@ pub(super) struct Status {
     /// Absent where budgets are not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<&'static str>,
-    vendor: BTreeMap<String, HostStatus>,
-    tenants: BTreeMap<String, BTreeMap<&'static str, CredentialStatus>>,
-    callers: BTreeMap<String, CallerStatus>,
-    recent_refusals: Vec<Refused>,
+    vendor: BTreeMap<String, HostReport>,
+    tenants: BTreeMap<String, BTreeMap<&'static str, CredentialReport>>,
+    callers: BTreeMap<String, CallerReport>,
+    recent_refusals: Vec<RefusedCall>,
 }
 
 #[derive(Serialize)]
-struct ConfigStatus {
+struct ConfigReport {
     digest: String,
     loaded: String,
 }
 
 #[derive(Serialize)]
-struct HostStatus {
+struct HostReport {
     circuit: &'static str,
 }
 
 #[derive(Serialize)]
-struct CredentialStatus {
+struct CredentialReport {
     key: String,
-    budgets: BTreeMap<&'static str, BudgetStatus>,
+    budgets: BTreeMap<&'static str, BudgetReport>,
 }
 
 #[derive(Serialize)]
-struct BudgetStatus {
+struct BudgetReport {
     limit: u32,
     window_seconds: f64,
     used: u32,
@@ -72,18 +72,18 @@ struct CallerCalls {
 }
 
 #[derive(Serialize)]
-struct CallerStatus {
-    tokens: BTreeMap<String, TokenStatus>,
-    certificates: BTreeMap<String, TokenStatus>,
+struct CallerReport {
+    tokens: BTreeMap<String, TokenReport>,
+    certificates: BTreeMap<String, TokenReport>,
 }
 
 #[derive(Serialize)]
-struct TokenStatus {
+struct TokenReport {
     last_use: Option<String>,
 }
 
 impl Status {
-    pub(super) fn of(state: &State) -> Self {
+    pub(super) fn of(state: &AdminState) -> Self {
         let current = state.reloads.current();
         let directory = &current.setup.directory;
         let now = state.clock.now();
@@ -92,7 +92,7 @@ impl Status {
             pid: std::process::id(),
             uptime_seconds: state.clock.uptime().as_secs(),
             ready: state.ready().is_ok(),
-            config: ConfigStatus {
+            config: ConfigReport {
                 digest: current.digest.clone(),
                 loaded: humantime::format_rfc3339_seconds(current.loaded).to_string(),
             },
@@ -113,16 +113,16 @@ impl Status {
     }
 }
 
-fn hosts(setup: &Setup) -> BTreeMap<String, HostStatus> {
+fn hosts(setup: &ActiveConfig) -> BTreeMap<String, HostReport> {
     let hosts = setup.connector.standings();
-    hosts.map(|(host, standing)| (host, HostStatus { circuit: standing.as_str() })).collect()
+    hosts.map(|(host, standing)| (host, HostReport { circuit: standing.as_str() })).collect()
 }
 
 fn credentials(
     directory: &Directory,
     tenant: &crate::tenant::Tenant,
-    now: Moment,
-) -> BTreeMap<&'static str, CredentialStatus> {
+    now: Timestamp,
+) -> BTreeMap<&'static str, CredentialReport> {
     let status = |kind: CredentialKind| {
         let credential = tenant.credential(kind)?;
         let budgets = credential
@@ -130,16 +130,16 @@ fn credentials(
             .map(|budget| (budget.name().as_str(), budget_status(directory, budget, now)));
         Some((
             kind.as_str(),
-            CredentialStatus { key: credential.key.as_str().to_owned(), budgets: budgets.collect() },
+            CredentialReport { key: credential.key.as_str().to_owned(), budgets: budgets.collect() },
         ))
     };
     CredentialKind::ALL.into_iter().filter_map(status).collect()
 }
 
-fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetStatus {
+fn budget_status(directory: &Directory, budget: &Budget, now: Timestamp) -> BudgetReport {
     let standing = budget.standing(now);
     let calls = budget.by_caller(now).into_iter();
-    BudgetStatus {
+    BudgetReport {
         limit: standing.limit,
         window_seconds: standing.window.as_secs_f64(),
         used: standing.used,
@@ -160,7 +160,7 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Moment) -> BudgetS
     }
 }
 
-fn callers(setup: &Setup) -> BTreeMap<String, CallerStatus> {
+fn callers(setup: &ActiveConfig) -> BTreeMap<String, CallerReport> {
     let callers = setup.directory.callers.iter().enumerate();
     callers
         .map(|(position, caller)| {
@@ -170,12 +170,12 @@ fn callers(setup: &Setup) -> BTreeMap<String, CallerStatus> {
                         .to_string()
                 });
                 let known = setup.directory.certificate_named(name);
-                (known == Some((position, token)), (name.clone(), TokenStatus { last_use }))
+                (known == Some((position, token)), (name.clone(), TokenReport { last_use }))
             });
             let (certificates, tokens): (Vec<_>, Vec<_>) =
                 all.partition(|(is_certificate, _)| *is_certificate);
             let collect = |entries: Vec<(bool, _)>| entries.into_iter().map(|(_, entry)| entry).collect();
-            let status = CallerStatus { tokens: collect(tokens), certificates: collect(certificates) };
+            let status = CallerReport { tokens: collect(tokens), certificates: collect(certificates) };
             (caller.name.clone(), status)
         })
         .collect()

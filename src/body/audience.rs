@@ -6,7 +6,7 @@
 
 use super::json::Value;
 use super::push::note;
-use super::{Facts, Fault, Rule, Verdict};
+use super::{BodyFault, Facts, Rule, Verdict};
 
 /// A tag or an alias, in bytes of UTF-8.
 const VALUE_BYTES_MAX: usize = 40;
@@ -38,13 +38,13 @@ pub(super) enum Takes {
 
 /// Judges an audience, and tells whom it reaches.
 pub(super) fn check(takes: Takes, audience: Value<'_>, facts: &mut Facts) -> Verdict {
-    let found = Found::of(audience);
+    let found = AudienceTraits::of(audience);
     facts.reach = facts.reach.max(found.reach());
     facts.audience_file |= found.file && takes != Takes::File;
     match takes {
         Takes::File => check_file_audience(audience),
         Takes::DevicesOrFile if found.has_file => check_file_audience(audience),
-        Takes::Devices if found.has_file => Err(Fault::new(
+        Takes::Devices if found.has_file => Err(BodyFault::new(
             Rule::AudienceFile,
             "audience.file passes on file pushes only: send this body to the file push of the same API",
         )),
@@ -54,13 +54,13 @@ pub(super) fn check(takes: Takes, audience: Value<'_>, facts: &mut Facts) -> Ver
 
 /// Tells whom an audience reaches where nothing is refused.
 pub(super) fn tell(audience: Value<'_>, facts: &mut Facts) {
-    let found = Found::of(audience);
+    let found = AudienceTraits::of(audience);
     facts.reach = facts.reach.max(found.reach());
     facts.audience_file |= found.file;
 }
 
 /// A kind of audience.
-struct Kind {
+struct AudienceKind {
     name: &'static str,
     values_max: usize,
     /// Each value is bounded in bytes.
@@ -68,15 +68,15 @@ struct Kind {
     narrows: bool,
 }
 
-const fn list(name: &'static str, values_max: usize) -> Kind {
-    Kind { name, values_max, bounded: false, narrows: true }
+const fn list(name: &'static str, values_max: usize) -> AudienceKind {
+    AudienceKind { name, values_max, bounded: false, narrows: true }
 }
 
-const KINDS: [Kind; 9] = [
-    Kind { bounded: true, ..list("tag", 20) },
-    Kind { bounded: true, ..list("tag_and", 20) },
-    Kind { bounded: true, narrows: false, ..list("tag_not", 20) },
-    Kind { bounded: true, ..list("alias", 1000) },
+const KINDS: [AudienceKind; 9] = [
+    AudienceKind { bounded: true, ..list("tag", 20) },
+    AudienceKind { bounded: true, ..list("tag_and", 20) },
+    AudienceKind { bounded: true, narrows: false, ..list("tag_not", 20) },
+    AudienceKind { bounded: true, ..list("alias", 1000) },
     list("registration_id", 1000),
     list("segment", 1),
     list("abtest", 1),
@@ -89,7 +89,7 @@ const FILE: &str = "file";
 
 /// What stands in an audience.
 #[derive(Default)]
-struct Found {
+struct AudienceTraits {
     all: bool,
     /// A target list, or what some parser takes for one.
     file: bool,
@@ -99,10 +99,10 @@ struct Found {
     naming: u16,
     /// Those of which one entry names nobody: if a key stands twice, that one may count.
     void: u16,
-    fault: Option<Fault>,
+    fault: Option<BodyFault>,
 }
 
-impl Found {
+impl AudienceTraits {
     fn of(audience: Value<'_>) -> Self {
         // Blanks and case are forgiven here only: a broadcast must not slip past by a spelling the vendor may take.
         let all = audience.text().is_some_and(|text| text.trim().eq_ignore_ascii_case("all"));
@@ -150,7 +150,7 @@ struct Values {
 }
 
 impl Values {
-    fn of(kind: &Kind, values: Value<'_>) -> Self {
+    fn of(kind: &AudienceKind, values: Value<'_>) -> Self {
         let mut found = Self { names: is_name(values, values.text().as_deref()), count: 0, long: None };
         // Each value takes a byte at least, and a comma: most lists are too short to hold too many.
         let counts = kind.bounded || values.bytes() / 2 >= kind.values_max;
@@ -167,16 +167,16 @@ impl Values {
         found
     }
 
-    fn verdict(&self, kind: &Kind) -> Verdict {
-        let Kind { name, values_max, .. } = kind;
+    fn verdict(&self, kind: &AudienceKind) -> Verdict {
+        let AudienceKind { name, values_max, .. } = kind;
         if self.count > *values_max {
             let what = format!("audience.{name} has {} values; up to {values_max} pass", self.count);
-            return Err(Fault::new(Rule::AudienceCount, what));
+            return Err(BodyFault::new(Rule::AudienceCount, what));
         }
         self.long.map_or(Ok(()), |(number, bytes)| {
             let what =
                 format!("value {number} of audience.{name} has {bytes} bytes; up to {VALUE_BYTES_MAX} pass");
-            Err(Fault::new(Rule::AudienceValueLength, what))
+            Err(BodyFault::new(Rule::AudienceValueLength, what))
         })
     }
 }
@@ -195,13 +195,13 @@ fn check_file_audience(audience: Value<'_>) -> Verdict {
         }
     });
     if any_other {
-        return Err(Fault::new(
+        return Err(BodyFault::new(
             Rule::FileAudience,
             "the audience of a file push takes file and nothing else: {\"file\":{\"file_id\":…}}",
         ));
     }
     if !any_file {
-        return Err(Fault::new(Rule::FileMissing, "the audience of a file push has no file"));
+        return Err(BodyFault::new(Rule::FileMissing, "the audience of a file push has no file"));
     }
     let mut fault = None;
     audience.each_entry(|_, file| {
@@ -214,7 +214,7 @@ fn check_file_audience(audience: Value<'_>) -> Verdict {
 
 fn check_file(file: Value<'_>) -> Verdict {
     if !file.is_object() {
-        return Err(Fault::new(Rule::FileId, "audience.file is not an object; send {\"file_id\":…}"));
+        return Err(BodyFault::new(Rule::FileId, "audience.file is not an object; send {\"file_id\":…}"));
     }
     let (mut found, mut fault) = (false, None);
     file.each_entry(|key, id| {
@@ -222,13 +222,13 @@ fn check_file(file: Value<'_>) -> Verdict {
             found = true;
             if id.text().is_none_or(|id| id.trim().is_empty()) {
                 let what = "audience.file.file_id is empty or no string; send the id an upload answered with";
-                note(&mut fault, Err(Fault::new(Rule::FileId, what)));
+                note(&mut fault, Err(BodyFault::new(Rule::FileId, what)));
             }
         }
     });
     match fault {
         Some(fault) => Err(fault),
-        None if !found => Err(Fault::new(Rule::FileIdMissing, "audience.file has no file_id")),
+        None if !found => Err(BodyFault::new(Rule::FileIdMissing, "audience.file has no file_id")),
         None => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use memchr::memmem::Finder;
 
 use super::parameters::split;
 use super::part_head::PartHead;
-use super::{Ahead, Fault, Rule};
+use super::{Ahead, BodyFault, Rule};
 
 /// A form of the vendor's has three parts at most.
 const PARTS_MAX: usize = 32;
@@ -24,7 +24,7 @@ const FOUND_MAX: usize = 2 * PARTS_MAX;
 
 /// One part of a form.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part<'a> {
+pub(super) struct FormPart<'a> {
     /// What it says of itself.
     pub(super) head: PartHead,
     /// The bytes between the head and the next boundary.
@@ -35,7 +35,7 @@ pub(super) struct Part<'a> {
 
 /// The parts of a form, in order.
 #[derive(Debug)]
-pub(super) struct Form<'a>(Vec<Part<'a>>);
+pub(super) struct Form<'a>(Vec<FormPart<'a>>);
 
 impl<'a> Form<'a> {
     /// Splits a body at the boundary its `Content-Type` tells.
@@ -43,7 +43,7 @@ impl<'a> Form<'a> {
         content_type: Option<&[u8]>,
         body: &'a [u8],
         ahead: Option<&Ahead>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, BodyFault> {
         let fresh = match ahead.and_then(Ahead::delimiters) {
             Some(_) => None,
             None => Some(Delimiters::of(content_type).map_err(bad)?),
@@ -54,11 +54,11 @@ impl<'a> Form<'a> {
         let mut parts = Vec::new();
         while let Some(start) = next.behind {
             if parts.len() == PARTS_MAX {
-                return Err(Fault::new(Rule::Form, format!("the form has over {PARTS_MAX} parts")));
+                return Err(BodyFault::new(Rule::Form, format!("the form has over {PARTS_MAX} parts")));
             }
             let end = Boundary { end: body.len(), behind: None };
             next = boundaries.next()?.unwrap_or(end);
-            parts.push(Part::parse(body, start, next.end)?);
+            parts.push(FormPart::parse(body, start, next.end)?);
         }
         if boundaries.next()?.is_some() {
             return Err(bad("the boundary stands behind the closing one"));
@@ -67,11 +67,11 @@ impl<'a> Form<'a> {
     }
 
     /// The part of this name; a second one makes it unknown which of them counts.
-    pub(super) fn part(&self, name: &str) -> Result<Option<&Part<'a>>, Fault> {
+    pub(super) fn part(&self, name: &str) -> Result<Option<&FormPart<'a>>, BodyFault> {
         let mut named = self.0.iter().filter(|part| part.head.name == name.as_bytes());
         let first = named.next();
         if named.next().is_some() {
-            return Err(Fault::new(
+            return Err(BodyFault::new(
                 Rule::FormPartTwice,
                 format!("the form has two parts named {name}; send one"),
             ));
@@ -85,13 +85,16 @@ impl<'a> Form<'a> {
     }
 }
 
-fn bad(what: &str) -> Fault {
-    Fault::new(Rule::Form, format!("the body is not a multipart form that can be read in one way: {what}"))
+fn bad(what: &str) -> BodyFault {
+    BodyFault::new(
+        Rule::Form,
+        format!("the body is not a multipart form that can be read in one way: {what}"),
+    )
 }
 
-impl<'a> Part<'a> {
+impl<'a> FormPart<'a> {
     /// Reads a part: its head, an empty line, its content.
-    fn parse(body: &'a [u8], start: usize, end: usize) -> Result<Self, Fault> {
+    fn parse(body: &'a [u8], start: usize, end: usize) -> Result<Self, BodyFault> {
         let bytes = body.get(start..end).unwrap_or_default();
         let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
         let head = memchr::memmem::find(window, b"\r\n\r\n");
@@ -118,7 +121,7 @@ struct Boundaries<'a, 'd> {
 }
 
 impl Boundaries<'_, '_> {
-    fn next(&mut self) -> Result<Option<Boundary>, Fault> {
+    fn next(&mut self) -> Result<Option<Boundary>, BodyFault> {
         let Some(at) = self.delimiters.find(self.body, self.from) else { return Ok(None) };
         self.from = at + self.delimiters.finder.needle().len();
         let behind = behind(&self.body[self.from..]).map_err(bad)?;

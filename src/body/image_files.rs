@@ -3,8 +3,8 @@
 use crate::operation::Verb;
 
 use super::channel::{ImageType, UploadChannel};
-use super::form::{Form, Part};
-use super::{Ahead, Facts, Fault, Rule, Subject, Verdict, check_picture, media_id, query};
+use super::form::{Form, FormPart};
+use super::{Ahead, BodyFault, Facts, Rule, Subject, Verdict, check_picture, media_id, query};
 
 /// Judges the pictures of a new or updated resource. An update has its type in the media id.
 pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, facts: &mut Facts) -> Verdict {
@@ -20,9 +20,9 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
     match sent? {
         None if !update => {
             let what = "the form has no part named image_type; send 1, 2 or 3";
-            return Err(Fault::new(Rule::ImageTypeMissing, what));
+            return Err(BodyFault::new(Rule::ImageTypeMissing, what));
         }
-        Some(None) => return Err(Fault::new(Rule::ImageType, "image_type is not 1, 2 or 3")),
+        Some(None) => return Err(BodyFault::new(Rule::ImageType, "image_type is not 1, 2 or 3")),
         None | Some(Some(_)) => {}
     }
     if !update
@@ -30,7 +30,7 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
     {
         // Java's `getParameter` finds it in front of the form's, and the day budget hangs on it.
         let what = "the query has another image_type than the form; send it in the form alone";
-        return Err(Fault::new(Rule::ImageType, what));
+        return Err(BodyFault::new(Rule::ImageType, what));
     }
     let mut found = false;
     for channel in UploadChannel::ALL {
@@ -45,7 +45,7 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
         return Ok(());
     }
     let what = "the form has no part named oppo_file or xiaomi_file that is not empty; send at least one";
-    Err(Fault::new(Rule::PictureMissing, what))
+    Err(BodyFault::new(Rule::PictureMissing, what))
 }
 
 /// OPPO counts big pictures and icons a day. A type that is not known may be either, so it counts as both.
@@ -56,6 +56,6 @@ fn tell(form: &Form<'_>, known: Option<ImageType>, facts: &mut Facts) {
     }
 }
 
-fn image_type(part: &Part<'_>) -> Option<ImageType> {
+fn image_type(part: &FormPart<'_>) -> Option<ImageType> {
     std::str::from_utf8(part.content).ok().and_then(|text| ImageType::parse(text.trim()))
 }

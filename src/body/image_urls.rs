@@ -8,7 +8,7 @@ use super::channel::{self, ImageType, UrlForm};
 use super::json::{self, Value};
 use super::media_id;
 use super::push::note;
-use super::{Facts, Fault, Rule, Subject, Verdict};
+use super::{BodyFault, Facts, Rule, Subject, Verdict};
 
 /// One address, in bytes of UTF-8. Longer ones pass no web server on the way.
 const URL_BYTES_MAX: usize = 2048;
@@ -18,7 +18,7 @@ const URL_BYTES_MAX: usize = 2048;
 /// A field is a channel's, known or new, if its name ends in `image_url`. An empty one inherits `image_url` like an
 /// absent one: the page's sample has `"huawei_image_url": ""` answered with the address of `image_url`.
 pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
-    let mut fields = Fields::default();
+    let mut fields = PictureFields::default();
     let parsed = json::object(body, |key, value| fields.take(key, value));
     if subject.method == Verb::Put {
         fields.types = subject.value.and_then(media_id::image_type).into_iter().collect();
@@ -30,7 +30,7 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Ve
         return Err(fault);
     }
     if fields.urls.is_empty() {
-        return Err(Fault::new(Rule::ImageUrlMissing, "no …_image_url is given; send at least one"));
+        return Err(BodyFault::new(Rule::ImageUrlMissing, "no …_image_url is given; send at least one"));
     }
     fields.urls.iter().try_for_each(|(field, url)| check_url(field, url, &fields.types))?;
     // An update keeps what a channel had that takes no such picture: it can do nothing, but it does not fail.
@@ -39,17 +39,17 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Ve
 
 /// What a body says of pictures.
 #[derive(Default)]
-struct Fields<'a> {
+struct PictureFields<'a> {
     /// Each `image_type` that could be read.
     types: Vec<ImageType>,
     /// One `image_type` could not.
     type_bad: bool,
     /// The addresses that are not empty.
     urls: Vec<(String, Cow<'a, str>)>,
-    fault: Option<Fault>,
+    fault: Option<BodyFault>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> PictureFields<'a> {
     fn take(&mut self, key: &str, value: Value<'a>) {
         if value.is_null() {
             return;
@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
                 self.take_url(key, url)
             } else {
                 let what = format!("{} is not a string; send an address", name(key));
-                Err(Fault::new(Rule::ImageUrlForm, what))
+                Err(BodyFault::new(Rule::ImageUrlForm, what))
             };
             note(&mut self.fault, verdict);
         }
@@ -74,7 +74,7 @@ impl<'a> Fields<'a> {
     fn take_url(&mut self, key: &str, url: Cow<'a, str>) -> Verdict {
         if url.len() > URL_BYTES_MAX {
             let what = format!("{} has {} bytes; up to {URL_BYTES_MAX} pass", name(key), url.len());
-            return Err(Fault::new(Rule::ImageUrlLength, what));
+            return Err(BodyFault::new(Rule::ImageUrlLength, what));
         }
         if !url.is_empty() {
             self.urls.push((key.to_owned(), url));
@@ -94,13 +94,13 @@ impl<'a> Fields<'a> {
         let update = method == Verb::Put;
         if update && self.types.is_empty() {
             let what = "the media id is not of the form jgmedia-{1, 2 or 3}-{uuid}";
-            return Err(Fault::new(Rule::MediaId, what));
+            return Err(BodyFault::new(Rule::MediaId, what));
         }
         if !update && self.type_bad {
-            return Err(Fault::new(Rule::ImageType, "image_type is not 1, 2 or 3"));
+            return Err(BodyFault::new(Rule::ImageType, "image_type is not 1, 2 or 3"));
         }
         if self.types.is_empty() {
-            return Err(Fault::new(Rule::ImageTypeMissing, "image_type is missing; send 1, 2 or 3"));
+            return Err(BodyFault::new(Rule::ImageTypeMissing, "image_type is missing; send 1, 2 or 3"));
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl<'a> Fields<'a> {
         let useless = |kind: &ImageType| !self.urls.iter().any(|(field, _)| takes(field, *kind));
         if self.types.iter().any(useless) {
             let what = "no channel that is named takes pictures of this image_type; send image_url, or another channel's";
-            return Err(Fault::new(Rule::ImageUrlChannel, what));
+            return Err(BodyFault::new(Rule::ImageUrlChannel, what));
         }
         Ok(())
     }
@@ -124,7 +124,7 @@ fn check_url(field: &str, url: &str, types: &[ImageType]) -> Verdict {
             let known = forms.iter().map(|form| form.as_str()).collect::<Vec<_>>().join(", ");
             let what =
                 format!("{} has no form that its channel takes for this image_type: {known}", name(field));
-            return Err(Fault::new(Rule::ImageUrlForm, what));
+            return Err(BodyFault::new(Rule::ImageUrlForm, what));
         }
     }
     Ok(())
@@ -152,7 +152,7 @@ pub(super) fn check_v4(body: &[u8], facts: &mut Facts) -> Verdict {
         let url = url.unwrap_or_default();
         if ![UrlForm::Http, UrlForm::Https].iter().any(|form| form.fits(url.trim())) {
             let what = format!("{key} is not an address; send http://… or https://…");
-            note(&mut fault, Err(Fault::new(Rule::ImageUrlForm, what)));
+            note(&mut fault, Err(BodyFault::new(Rule::ImageUrlForm, what)));
         }
     });
     parsed?;
@@ -162,5 +162,8 @@ pub(super) fn check_v4(body: &[u8], facts: &mut Facts) -> Verdict {
     if facts.oppo_big || facts.oppo_icon {
         return Ok(());
     }
-    Err(Fault::new(Rule::ImageUrlMissing, "neither big_picture_url nor small_picture_url is given; send one"))
+    Err(BodyFault::new(
+        Rule::ImageUrlMissing,
+        "neither big_picture_url nor small_picture_url is given; send one",
+    ))
 }

@@ -10,8 +10,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::skim::{NotJson, Skim};
-use super::{Fault, Rule, Verdict};
+use super::json_scan::{NotJson, Skim};
+use super::{BodyFault, Rule, Verdict};
 
 /// A JSON value as it stands in the body, without blanks around it.
 #[derive(Clone, Copy)]
@@ -96,12 +96,15 @@ pub(super) fn object<'a>(body: &'a [u8], each: impl FnMut(&str, Value<'a>)) -> V
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let text = simdutf8::basic::from_utf8(body).map_err(|_| {
         let valid = simdutf8::compat::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
-        Fault::new(Rule::JsonEncoding, format!("the body is not UTF-8 at byte {valid}; send JSON as UTF-8"))
+        BodyFault::new(
+            Rule::JsonEncoding,
+            format!("the body is not UTF-8 at byte {valid}; send JSON as UTF-8"),
+        )
     })?;
     entries(text, each).map_err(|NotJson| {
         let (line, column) = place_of_fault(text);
         let what = format!("the body is not one JSON object (line {line}, column {column})");
-        Fault::new(Rule::Json, what + "; send one, and nothing behind it")
+        BodyFault::new(Rule::Json, what + "; send one, and nothing behind it")
     })
 }
 

@@ -3,7 +3,6 @@
 //! Pure functions over a whole body: bytes in, [`Facts`] or a [`Defect`] out. The gateway refuses only what the
 //! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
 
-mod ahead;
 mod audience;
 mod byte_mask;
 mod channel;
@@ -13,16 +12,17 @@ mod image_files;
 mod image_urls;
 mod jpeg;
 mod json;
+mod json_scan;
 mod media_id;
 mod newlines;
 mod parameters;
 mod part_head;
 mod picture;
+mod prescan;
 mod push;
 mod query;
 mod rule;
 mod schedule;
-mod skim;
 mod target_list;
 mod target_scan;
 mod template;
@@ -34,15 +34,15 @@ use crate::operation::{BodyRule, Family, Verb};
 
 use audience::Takes;
 
-pub use ahead::Ahead;
 pub use audience::Reach;
 pub use channel::{ImageType, UploadChannel};
 pub use cid::Cid;
 pub use json::members;
+pub use json_scan::NotJson;
 pub use picture::{PictureVerdict, check_picture};
+pub use prescan::Ahead;
 pub use push::cid;
-pub use rule::{Fault, Rule};
-pub use skim::NotJson;
+pub use rule::{BodyFault, Rule};
 pub use target_list::check_name;
 pub use target_scan::{BadLine, BrokenText, TargetScan, TargetSummary};
 
@@ -129,13 +129,17 @@ pub fn check_rest(
         BodyRule::CidQuery => query::check(subject.query.unwrap_or_default()),
         BodyRule::Json => json::object(body, |_, _| {}),
         BodyRule::Batch => push::check_batch(body, &mut facts),
-        BodyRule::Push => push::check(push::Kind { takes: Takes::Devices, cid_of: own }, body, &mut facts),
-        BodyRule::GroupPush => {
-            push::check(push::Kind { takes: Takes::Devices, cid_of: None }, body, &mut facts)
+        BodyRule::Push => {
+            push::check(push::PushKind { takes: Takes::Devices, cid_of: own }, body, &mut facts)
         }
-        BodyRule::FilePush => push::check(push::Kind { takes: Takes::File, cid_of: own }, body, &mut facts),
+        BodyRule::GroupPush => {
+            push::check(push::PushKind { takes: Takes::Devices, cid_of: None }, body, &mut facts)
+        }
+        BodyRule::FilePush => {
+            push::check(push::PushKind { takes: Takes::File, cid_of: own }, body, &mut facts)
+        }
         BodyRule::GroupFilePush => {
-            push::check(push::Kind { takes: Takes::File, cid_of: None }, body, &mut facts)
+            push::check(push::PushKind { takes: Takes::File, cid_of: None }, body, &mut facts)
         }
         BodyRule::TemplatePush => template::check(body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
@@ -168,4 +172,4 @@ pub fn limit_bytes(rule: BodyRule, limits: &Limits, files: &Files, images: &Imag
 }
 
 /// What a rule says of a body.
-type Verdict = Result<(), Fault>;
+type Verdict = Result<(), BodyFault>;

@@ -3,7 +3,7 @@
 use crate::config::{ImageRule, Images, Mode};
 
 use super::channel::{ImageType, UploadChannel};
-use super::{Fault, Rule, Verdict, jpeg};
+use super::{BodyFault, Rule, Verdict, jpeg};
 
 /// What JPEG can say at most; a PNG that says more is no picture for a notification, and exhausts who decodes it.
 const SIDE_PIXELS_MAX: usize = 65_535;
@@ -17,7 +17,7 @@ const PNG_HEADER_BYTES: usize = 33;
 const JPEG_SIGNATURE: &[u8] = b"\xFF\xD8";
 
 /// `Ok` with the fault that a rule in `report` mode found, or the fault that refuses the picture.
-pub type PictureVerdict = Result<Option<Fault>, Fault>;
+pub type PictureVerdict = Result<Option<BodyFault>, BodyFault>;
 
 /// Judges a picture for a channel. A type of `None` is not known: only what holds for all types is judged.
 pub fn check_picture(
@@ -34,7 +34,7 @@ pub fn check_picture(
         (UploadChannel::Oppo, Some(ImageType::Icon)) => &images.oppo_icon,
         (UploadChannel::Oppo, Some(ImageType::SmallIcon)) => {
             let what = "OPPO has no small icons; leave oppo_file away for image_type 3";
-            return Err(Fault::new(Rule::OppoType, what));
+            return Err(BodyFault::new(Rule::OppoType, what));
         }
         (UploadChannel::Oppo, None) | (UploadChannel::Xiaomi, _) => return Ok(None),
     };
@@ -47,31 +47,31 @@ pub fn check_picture(
 
 fn check_size(file: &[u8], part: &str, bytes_max: usize) -> Verdict {
     if file.is_empty() {
-        return Err(Fault::new(Rule::PictureEmpty, format!("{part} is empty")));
+        return Err(BodyFault::new(Rule::PictureEmpty, format!("{part} is empty")));
     }
     if file.len() > bytes_max {
         let what = format!("{part} has {} bytes; up to {bytes_max} pass", file.len());
-        return Err(Fault::new(Rule::PictureSize, what));
+        return Err(BodyFault::new(Rule::PictureSize, what));
     }
     Ok(())
 }
 
 /// Width and height, both sensible.
-fn dimensions(file: &[u8], part: &str) -> Result<(usize, usize), Fault> {
+fn dimensions(file: &[u8], part: &str) -> Result<(usize, usize), BodyFault> {
     let png = file.starts_with(PNG_SIGNATURE);
     if !png && !file.starts_with(JPEG_SIGNATURE) {
         let what = format!("{part} is neither PNG nor JPEG by its first bytes, whatever its name says");
-        return Err(Fault::new(Rule::PictureFormat, what));
+        return Err(BodyFault::new(Rule::PictureFormat, what));
     }
     let size = if png { png_dimensions(file) } else { jpeg::dimensions(file) };
     let Some((width, height)) = size else {
         let what = format!("the header of {part} breaks off or makes no sense");
-        return Err(Fault::new(Rule::PictureHeader, what));
+        return Err(BodyFault::new(Rule::PictureHeader, what));
     };
     let sensible = 1..=SIDE_PIXELS_MAX;
     if !sensible.contains(&width) || !sensible.contains(&height) {
         let what = format!("{part} is {width}x{height} pixels; 1 to {SIDE_PIXELS_MAX} a side pass");
-        return Err(Fault::new(Rule::PictureDimensions, what));
+        return Err(BodyFault::new(Rule::PictureDimensions, what));
     }
     Ok((width, height))
 }
@@ -89,11 +89,11 @@ fn check_rule(rule: &ImageRule, bytes: usize, (width, height): (usize, usize)) -
     if !rule.sizes.iter().any(fits) {
         let known = rule.sizes.iter().map(|(width, height)| format!("{width}x{height}")).collect::<Vec<_>>();
         let what = format!("oppo_file is {width}x{height} pixels; {} pass", known.join(" and "));
-        return Err(Fault::new(Rule::OppoDimensions, what));
+        return Err(BodyFault::new(Rule::OppoDimensions, what));
     }
     if bytes > rule.max_bytes {
         let what = format!("oppo_file has {bytes} bytes; up to {} pass for its type", rule.max_bytes);
-        return Err(Fault::new(Rule::OppoSize, what));
+        return Err(BodyFault::new(Rule::OppoSize, what));
     }
     Ok(())
 }

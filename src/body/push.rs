@@ -5,11 +5,11 @@
 use super::audience::{self, Reach, Takes};
 use super::cid::is_cid;
 use super::json::{self, Value};
-use super::{Facts, Fault, Rule, Verdict};
+use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Which rule a push is judged by.
 #[derive(Clone, Copy)]
-pub(super) struct Kind<'a> {
+pub(super) struct PushKind<'a> {
     pub(super) takes: Takes,
     /// The application whose cids it takes. `None`: its cid is not checked, as those of groups and of pushes inside
     /// schedules.
@@ -17,8 +17,8 @@ pub(super) struct Kind<'a> {
 }
 
 /// Judges a body that is a push.
-pub(super) fn check(kind: Kind<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
-    let mut reading = Reading::new(kind);
+pub(super) fn check(kind: PushKind<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
+    let mut reading = PushReading::new(kind);
     let parsed = json::object(body, |key, value| reading.take(key, value, facts));
     facts.names_cid = reading.cids > 0;
     facts.has_cid = reading.cids > 0 && reading.cids == reading.cids_good;
@@ -87,17 +87,17 @@ pub(super) enum Absent {
 }
 
 /// A push, entry by entry.
-pub(super) struct Reading<'k> {
-    kind: Kind<'k>,
+pub(super) struct PushReading<'k> {
+    kind: PushKind<'k>,
     platform: bool,
     audience: bool,
     cids: u32,
     cids_good: u32,
-    fault: Option<Fault>,
+    fault: Option<BodyFault>,
 }
 
-impl<'k> Reading<'k> {
-    pub(super) fn new(kind: Kind<'k>) -> Self {
+impl<'k> PushReading<'k> {
+    pub(super) fn new(kind: PushKind<'k>) -> Self {
         Self { kind, platform: false, audience: false, cids: 0, cids_good: 0, fault: None }
     }
 
@@ -127,13 +127,13 @@ impl<'k> Reading<'k> {
             return Err(fault);
         }
         if !self.platform && absent == Absent::Refused {
-            return Err(Fault::new(
+            return Err(BodyFault::new(
                 Rule::PlatformMissing,
                 "the push has no platform; send \"all\" or a list of platforms",
             ));
         }
         if !self.audience && absent == Absent::Refused {
-            return Err(Fault::new(Rule::AudienceMissing, "the push has no audience"));
+            return Err(BodyFault::new(Rule::AudienceMissing, "the push has no audience"));
         }
         Ok(())
     }
@@ -149,7 +149,7 @@ impl<'k> Reading<'k> {
         if good || self.kind.cid_of.is_none() {
             return Ok(());
         }
-        Err(Fault::new(
+        Err(BodyFault::new(
             Rule::Cid,
             "cid is not one of this application's: {app key}-{uuid}, as GET /v3/push/cid hands them out",
         ))
@@ -157,7 +157,7 @@ impl<'k> Reading<'k> {
 }
 
 /// Keeps the first fault.
-pub(super) fn note(fault: &mut Option<Fault>, verdict: Verdict) {
+pub(super) fn note(fault: &mut Option<BodyFault>, verdict: Verdict) {
     if let Err(found) = verdict {
         fault.get_or_insert(found);
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Fault, Rule, Verdict};
+use super::{BodyFault, Rule, Verdict};
 
 /// Up to this many cids are handed out at once (S3).
 const COUNT_MAX: u32 = 1000;
@@ -31,14 +31,14 @@ fn check_count(value: &str) -> Verdict {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse() {
         Ok(1..=COUNT_MAX) if digits => Ok(()),
-        _ => Err(Fault::new(Rule::CidCount, "count is not a whole number from 1 to 1000")),
+        _ => Err(BodyFault::new(Rule::CidCount, "count is not a whole number from 1 to 1000")),
     }
 }
 
 fn check_type(value: &str) -> Verdict {
     match value {
         "push" | "schedule" => Ok(()),
-        _ => Err(Fault::new(Rule::CidType, "type is neither push nor schedule")),
+        _ => Err(BodyFault::new(Rule::CidType, "type is neither push nor schedule")),
     }
 }
 

@@ -7,14 +7,14 @@ use super::Defect;
 /// A broken rule, before it is known whose error codes apply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Fault {
+pub struct BodyFault {
     /// The rule that was broken.
     pub rule: Rule,
     /// What was wrong, where, and what would pass.
     pub message: String,
 }
 
-impl Fault {
+impl BodyFault {
     /// Names a broken rule.
     pub fn new(rule: Rule, message: impl Into<String>) -> Self {
         Self { rule, message: message.into() }

@@ -4,8 +4,8 @@ use crate::operation::Verb;
 
 use super::audience::Takes;
 use super::json::{self, Value};
-use super::push::{Absent, Kind, Reading, note, tell_audiences};
-use super::{Facts, Fault, Rule, Verdict};
+use super::push::{Absent, PushKind, PushReading, note, tell_audiences};
+use super::{BodyFault, Facts, Rule, Verdict};
 
 /// A schedule's name, in bytes of UTF-8.
 const NAME_BYTES_MAX: usize = 255;
@@ -17,21 +17,21 @@ const TIME: &[u8] = b"99:99:99";
 /// Judges a schedule; an update is judged by what it contains only.
 pub(super) fn check(method: Verb, body: &[u8], facts: &mut Facts) -> Verdict {
     let absent = if method == Verb::Put { Absent::Kept } else { Absent::Refused };
-    let mut schedule = Schedule { absent, name: false, trigger: false, push: false, fault: None };
+    let mut schedule = ScheduleBody { absent, name: false, trigger: false, push: false, fault: None };
     json::object(body, |key, value| schedule.take(key, value, facts))?;
     schedule.verdict()
 }
 
 /// A schedule, entry by entry.
-struct Schedule {
+struct ScheduleBody {
     absent: Absent,
     name: bool,
     trigger: bool,
     push: bool,
-    fault: Option<Fault>,
+    fault: Option<BodyFault>,
 }
 
-impl Schedule {
+impl ScheduleBody {
     fn take(&mut self, key: &str, value: Value<'_>, facts: &mut Facts) {
         if value.is_null() {
             return;
@@ -68,7 +68,7 @@ impl Schedule {
             (self.push, Rule::SchedulePushMissing, "the schedule has no push"),
         ];
         match required.into_iter().find(|(present, ..)| !present) {
-            Some((_, rule, what)) if self.absent == Absent::Refused => Err(Fault::new(rule, what)),
+            Some((_, rule, what)) if self.absent == Absent::Refused => Err(BodyFault::new(rule, what)),
             _ => Ok(()),
         }
     }
@@ -76,9 +76,9 @@ impl Schedule {
 
 fn check_push(absent: Absent, push: Value<'_>, facts: &mut Facts) -> Verdict {
     if !push.is_object() {
-        return Err(Fault::new(Rule::SchedulePush, "the schedule's push is not an object"));
+        return Err(BodyFault::new(Rule::SchedulePush, "the schedule's push is not an object"));
     }
-    let mut reading = Reading::new(Kind { takes: Takes::DevicesOrFile, cid_of: None });
+    let mut reading = PushReading::new(PushKind { takes: Takes::DevicesOrFile, cid_of: None });
     push.each_entry(|key, value| reading.take(key, value, facts));
     reading.verdict(absent)
 }
@@ -89,7 +89,7 @@ fn check_name(name: Value<'_>) -> Verdict {
         return Ok(());
     }
     let what = format!("the schedule's name has {bytes} bytes; up to {NAME_BYTES_MAX} pass");
-    Err(Fault::new(Rule::ScheduleName, what))
+    Err(BodyFault::new(Rule::ScheduleName, what))
 }
 
 fn check_trigger(absent: Absent, trigger: Value<'_>) -> Verdict {
@@ -108,7 +108,7 @@ fn check_trigger(absent: Absent, trigger: Value<'_>) -> Verdict {
         _ => {}
     });
     if single == periodical {
-        return Err(Fault::new(
+        return Err(BodyFault::new(
             Rule::ScheduleTrigger,
             "the trigger is not exactly one of single and periodical; send one of them",
         ));
@@ -130,7 +130,7 @@ fn check_times(absent: Absent, kind: &str, trigger: Value<'_>, times: &[(&str, &
         if !(kept || found && good) {
             let shape = if form == TIME { "HH:MM:SS" } else { "YYYY-MM-DD HH:MM:SS" };
             let what = format!("trigger.{kind}.{name} is not of the form {shape}");
-            return Err(Fault::new(Rule::ScheduleTime, what));
+            return Err(BodyFault::new(Rule::ScheduleTime, what));
         }
     }
     Ok(())

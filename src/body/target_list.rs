@@ -6,7 +6,7 @@ use crate::config::{Files, Mode};
 
 use super::form::Form;
 use super::part_head::ends_in_txt;
-use super::{Ahead, Facts, Fault, Rule, Subject, TargetScan, Verdict};
+use super::{Ahead, BodyFault, Facts, Rule, Subject, TargetScan, Verdict};
 
 /// How long a list can be kept, in hours.
 const TTL_HOURS_MAX: u32 = 720;
@@ -15,12 +15,12 @@ const TTL_HOURS_MAX: u32 = 720;
 pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, facts: &mut Facts) -> Verdict {
     if !matches!(subject.value, Some("alias" | "registration_id")) {
         let what = "the path's type is neither alias nor registration_id";
-        return Err(Fault::new(Rule::ListType, what));
+        return Err(BodyFault::new(Rule::ListType, what));
     }
     let form = Form::parse(subject.content_type, body, ahead)?;
     let Some(list) = form.part("filename")? else {
         let what = "the form has no part named filename, which holds the target list";
-        return Err(Fault::new(Rule::ListMissing, what));
+        return Err(BodyFault::new(Rule::ListMissing, what));
     };
     if let Some(ttl) = form.part("ttl")? {
         check_ttl(ttl.content)?;
@@ -49,7 +49,7 @@ fn rest_is_good(files: &Files, list: &[u8], good: Range<usize>) -> bool {
 }
 
 /// Judges the name of a file as an upload would send it.
-pub fn check_name(name: &[u8]) -> Result<(), Fault> {
+pub fn check_name(name: &[u8]) -> Result<(), BodyFault> {
     check_ending(ends_in_txt(name))
 }
 
@@ -57,14 +57,14 @@ fn check_ending(names_txt: bool) -> Verdict {
     if names_txt {
         return Ok(());
     }
-    Err(Fault::new(Rule::ListName, "the file name of the target list does not end in .txt"))
+    Err(BodyFault::new(Rule::ListName, "the file name of the target list does not end in .txt"))
 }
 
 fn check_ttl(ttl: &[u8]) -> Verdict {
     let hours = std::str::from_utf8(ttl).ok().and_then(|text| text.trim().parse().ok());
     match hours {
         Some(1..=TTL_HOURS_MAX) => Ok(()),
-        _ => Err(Fault::new(
+        _ => Err(BodyFault::new(
             Rule::Ttl,
             format!("ttl is not a whole number of hours from 1 to {TTL_HOURS_MAX}"),
         )),

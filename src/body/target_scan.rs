@@ -6,7 +6,7 @@
 use crate::config::Files;
 
 use super::newlines::{each_newline, short_lines};
-use super::{Fault, Rule, Verdict};
+use super::{BodyFault, Rule, Verdict};
 
 /// So many bad lines are kept by number; the others are counted.
 const BAD_LINES_KEPT: usize = 20;
@@ -268,7 +268,7 @@ impl TargetSummary {
     }
 
     /// Everything that is wrong with the list, its name aside.
-    pub fn faults(&self, files: &Files) -> Vec<Fault> {
+    pub fn faults(&self, files: &Files) -> Vec<BodyFault> {
         let faults = [self.size(files), self.encoding(), self.lengths(files), self.content()];
         faults.into_iter().filter_map(Result::err).collect()
     }
@@ -276,11 +276,11 @@ impl TargetSummary {
     fn size(&self, files: &Files) -> Verdict {
         let bytes_max = files.max_bytes;
         if self.bytes == 0 {
-            return Err(Fault::new(Rule::ListEmpty, "the target list is empty"));
+            return Err(BodyFault::new(Rule::ListEmpty, "the target list is empty"));
         }
         if self.bytes > bytes_max as u64 {
             let what = format!("the target list has {} bytes; up to {bytes_max} pass", self.bytes);
-            return Err(Fault::new(Rule::ListSize, what));
+            return Err(BodyFault::new(Rule::ListSize, what));
         }
         Ok(())
     }
@@ -288,7 +288,7 @@ impl TargetSummary {
     fn encoding(&self) -> Verdict {
         if let Some(BrokenText { line, offset }) = self.broken {
             let what = format!("line {line} of the target list is not UTF-8 (byte {offset} of the file)");
-            return Err(Fault::new(Rule::ListEncoding, what + "; save it as UTF-8"));
+            return Err(BodyFault::new(Rule::ListEncoding, what + "; save it as UTF-8"));
         }
         Ok(())
     }
@@ -297,7 +297,7 @@ impl TargetSummary {
         if let Some(BadLine { number, bytes }) = self.bad.first() {
             let (max, bad) = (files.line_bytes, self.bad_lines);
             let what = format!("line {number} of the target list has {bytes} bytes; up to {max} pass");
-            return Err(Fault::new(
+            return Err(BodyFault::new(
                 Rule::ListLine,
                 format!("{what} ({bad} of {} lines are too long)", self.lines),
             ));
@@ -307,7 +307,7 @@ impl TargetSummary {
 
     fn content(&self) -> Verdict {
         if !self.has_values && self.bytes > 0 && self.broken.is_none() {
-            return Err(Fault::new(
+            return Err(BodyFault::new(
                 Rule::ListBlank,
                 "the target list has blank lines only; send one value a line",
             ));

@@ -4,7 +4,7 @@
 use super::audience::{self, Reach, Takes};
 use super::json::{self, Value};
 use super::push::{note, tell_audience, tell_audiences};
-use super::{Facts, Fault, Rule, Verdict};
+use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Judges a body with the parameters of a template.
 ///
@@ -19,7 +19,7 @@ pub(super) fn check(body: &[u8], facts: &mut Facts) -> Verdict {
             unseen |= !has_audience(push, &mut fault, facts);
         }),
         "params" => {
-            note(&mut fault, Err(Fault::new(Rule::TemplateParams, "params is not a list of objects")));
+            note(&mut fault, Err(BodyFault::new(Rule::TemplateParams, "params is not a list of objects")));
         }
         _ if key.eq_ignore_ascii_case("params") => value.each_item(|push| tell_audiences(push, facts)),
         _ => {}
@@ -31,9 +31,9 @@ pub(super) fn check(body: &[u8], facts: &mut Facts) -> Verdict {
 }
 
 /// Judges one push of a template; whether it has an audience in every reading.
-fn has_audience(push: Value<'_>, fault: &mut Option<Fault>, facts: &mut Facts) -> bool {
+fn has_audience(push: Value<'_>, fault: &mut Option<BodyFault>, facts: &mut Facts) -> bool {
     if !push.is_object() {
-        note(fault, Err(Fault::new(Rule::TemplateParams, "params holds what is not an object")));
+        note(fault, Err(BodyFault::new(Rule::TemplateParams, "params holds what is not an object")));
     }
     let (mut found, mut absent) = (false, false);
     push.each_entry(|key, value| match key {

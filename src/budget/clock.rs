@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Moment;
+use super::Timestamp;
 
 /// Reads the monotonic clock budgets are kept by.
 #[derive(Clone, Copy, Debug)]
@@ -24,22 +24,22 @@ impl Clock {
     }
 
     /// The present moment.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> Timestamp {
         #[cfg(test)]
         if let Some(moment) = hand::moment() {
             return moment;
         }
-        Moment::after_start(self.0.elapsed())
+        Timestamp::after_start(self.0.elapsed())
     }
 
     /// The instant of a moment.
-    pub fn instant(&self, moment: Moment) -> Instant {
-        self.0 + moment.since(Moment::default())
+    pub fn instant(&self, moment: Timestamp) -> Instant {
+        self.0 + moment.since(Timestamp::default())
     }
 
     /// The moment of an instant.
-    pub fn at(&self, instant: Instant) -> Moment {
-        Moment::after_start(instant.saturating_duration_since(self.0))
+    pub fn at(&self, instant: Instant) -> Timestamp {
+        Timestamp::after_start(instant.saturating_duration_since(self.0))
     }
 }
 
@@ -48,17 +48,17 @@ impl Clock {
 pub(super) mod hand {
     use std::cell::Cell;
 
-    use super::Moment;
+    use super::Timestamp;
 
     thread_local! {
-        static HAND: Cell<Option<Moment>> = const { Cell::new(None) };
+        static HAND: Cell<Option<Timestamp>> = const { Cell::new(None) };
     }
 
-    pub(in crate::budget) fn moment() -> Option<Moment> {
+    pub(in crate::budget) fn moment() -> Option<Timestamp> {
         HAND.get()
     }
 
-    pub(in crate::budget) fn set(moment: Moment) {
+    pub(in crate::budget) fn set(moment: Timestamp) {
         HAND.set(Some(moment));
     }
 }

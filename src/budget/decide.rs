@@ -7,18 +7,18 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::exhausted::Exhausted;
-use super::moment::Moment;
 use super::pace::Pace;
 use super::permit::{Paid, Permit};
 use super::queue::Precedence;
-use super::reserve::Kept;
-use super::shared::{Granted, Place};
-use super::turn::Turn;
-use super::{Budget, Clock, Draw, Inner, Quota, QuotaInner, lock};
+use super::reserve::KeptSlots;
+use super::shared::{GrantedMask, SlotLocation};
+use super::ticket::QueueTicket;
+use super::timestamp::Timestamp;
+use super::{Budget, BudgetSet, BudgetState, Clock, Quota, QuotaInner, lock};
 
 /// Who asks for a slot.
 #[derive(Clone)]
-pub struct Taker {
+pub struct Requester {
     /// The caller's number: its line in a queue, and its row on the status page.
     pub caller: u16,
     /// Its share of turns when several callers wait.
@@ -31,11 +31,11 @@ pub struct Taker {
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug)]
-pub enum Patience {
+pub enum WaitLimit {
     /// Not at all.
     None,
     /// Until then.
-    Until(Moment),
+    Until(Timestamp),
 }
 
 /// What became of a call that asked.
@@ -45,9 +45,9 @@ pub enum Decision {
     /// It waits: look again when the bell rings, or at this moment if there is one.
     Wait {
         /// Its place, which it loses when this is dropped.
-        turn: Box<Turn>,
+        turn: Box<QueueTicket>,
         /// When a slot frees for it by itself; `None` while others are before it.
-        look_at: Option<Moment>,
+        look_at: Option<Timestamp>,
     },
     /// It cannot be served in time.
     Refused(Exhausted),
@@ -55,9 +55,9 @@ pub enum Decision {
 
 /// Takes a slot in every budget of `draw` and the caller's share of one call, or nothing at all; nobody waits.
 #[inline]
-pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Permit, Exhausted> {
+pub fn take(draw: &BudgetSet, taker: &Requester, clock: Clock, now: Timestamp) -> Result<Permit, Exhausted> {
     let mut held = Held::lock(draw, taker);
-    let granted = Granted::default();
+    let granted = GrantedMask::default();
     match held.ask(granted, now) {
         Ok(()) => Ok(held.take(granted, clock)),
         Err(blocked) => Err(held.refuse(blocked, now)),
@@ -67,33 +67,33 @@ pub fn take(draw: &Draw, taker: &Taker, clock: Clock, now: Moment) -> Result<Per
 /// Decides over one call; `turn` is its place so far. A refusal costs neither slot nor share.
 #[inline]
 pub fn decide(
-    draw: &Draw,
-    taker: &Taker,
-    (clock, now): (Clock, Moment),
-    turn: Option<Box<Turn>>,
-    patience: Patience,
+    draw: &BudgetSet,
+    taker: &Requester,
+    (clock, now): (Clock, Timestamp),
+    turn: Option<Box<QueueTicket>>,
+    patience: WaitLimit,
 ) -> Decision {
-    decide_with(draw, taker, (clock, now), turn, (patience, Granted::default()))
+    decide_with(draw, taker, (clock, now), turn, (patience, GrantedMask::default()))
 }
 
 /// Decides over one call that has its slot in some budgets from the store already: for a newcomer, of all it draws
-/// on; for one that waits, of the budget it waits for ([`Turn::asks`]).
+/// on; for one that waits, of the budget it waits for ([`QueueTicket::asks`]).
 #[inline]
 pub fn decide_with(
-    draw: &Draw,
-    taker: &Taker,
-    (clock, now): (Clock, Moment),
-    turn: Option<Box<Turn>>,
-    (patience, granted): (Patience, Granted),
+    draw: &BudgetSet,
+    taker: &Requester,
+    (clock, now): (Clock, Timestamp),
+    turn: Option<Box<QueueTicket>>,
+    (patience, granted): (WaitLimit, GrantedMask),
 ) -> Decision {
     let mut held = Held::lock(draw, taker);
     let (turn, granted) = match turn {
         Some(turn) => (turn, granted),
         None => match (held.ask(granted, now), patience) {
             (Ok(()), _) => return Decision::Paid(held.take(granted, clock)),
-            (Err(blocked), Patience::None) => return Decision::Refused(held.refuse(blocked, now)),
-            (Err(blocked), Patience::Until(until)) => match held.line_up(clock, now, until) {
-                Some(turn) => (turn, Granted::default()),
+            (Err(blocked), WaitLimit::None) => return Decision::Refused(held.refuse(blocked, now)),
+            (Err(blocked), WaitLimit::Until(until)) => match held.line_up(clock, now, until) {
+                Some(turn) => (turn, GrantedMask::default()),
                 None => return Decision::Refused(held.refuse(blocked, now)),
             },
         },
@@ -101,41 +101,41 @@ pub fn decide_with(
     held.go_on(turn, granted, (now, patience))
 }
 
-impl Inner {
+impl BudgetState {
     /// Why a call cannot pass; `others` are before it.
     #[cold]
-    pub(super) fn blocked(&mut self, others: bool, kept: Kept, now: Moment) -> Exhausted {
+    pub(super) fn blocked(&mut self, others: bool, kept: KeptSlots, now: Timestamp) -> Exhausted {
         let nth = if others { self.queue.len() + 1 } else { 1 };
         let wait = self.until_free_beside(now, nth, kept.at_most, kept.lent_in);
         self.exhausted(now, wait)
     }
 
     /// What is out of reach for a call because it is kept for others.
-    pub(super) fn kept_from_taker(&self, taker: &Taker, now: Moment) -> Kept {
+    pub(super) fn kept_from_taker(&self, taker: &Requester, now: Timestamp) -> KeptSlots {
         match taker.precedence {
-            Precedence::First => Kept::default(),
+            Precedence::First => KeptSlots::default(),
             Precedence::InTurn => self.kept_from(taker.caller, now),
         }
     }
 
     /// Whether a call goes before those whose reserve is met.
-    pub(super) fn goes_first(&self, taker: &Taker) -> bool {
+    pub(super) fn goes_first(&self, taker: &Requester) -> bool {
         taker.precedence == Precedence::First || self.reserves.owes(taker.caller)
     }
 }
 
-type Locked = (&'static Budget, MutexGuard<'static, Inner>);
+type LockedBudget = (&'static Budget, MutexGuard<'static, BudgetState>);
 
 /// Everything one decision is about, locked.
 pub(super) struct Held<'b> {
-    pub(super) taker: &'b Taker,
+    pub(super) taker: &'b Requester,
     /// In the order in which calls pass them.
-    pub(super) budgets: SmallVec<[Locked; 1]>,
+    pub(super) budgets: SmallVec<[LockedBudget; 1]>,
     pub(super) quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
 impl<'b> Held<'b> {
-    fn lock(draw: &Draw, taker: &'b Taker) -> Self {
+    fn lock(draw: &BudgetSet, taker: &'b Requester) -> Self {
         let lock_one = |budget: &'static Budget| (budget, lock(&budget.inner));
         let budgets = match draw.0.as_slice() {
             [only] => SmallVec::from_buf([lock_one(only)]),
@@ -149,12 +149,12 @@ impl<'b> Held<'b> {
     /// agree.
     ///
     /// A slot that was granted was asked for while nobody waited before the call: only the vendor's word is left to ask.
-    fn ask(&mut self, granted: Granted, now: Moment) -> Result<(), Exhausted> {
+    fn ask(&mut self, granted: GrantedMask, now: Timestamp) -> Result<(), Exhausted> {
         let mut full: Option<Exhausted> = None;
         for (place, (_, inner)) in self.budgets.iter_mut().enumerate() {
             let free = inner.free(now);
             inner.reserve(|reserves| reserves.asks(self.taker.caller, now));
-            if granted.place(place) == Place::Store && inner.by_word(now) > 0 {
+            if granted.place(place) == SlotLocation::Store && inner.by_word(now) > 0 {
                 continue;
             }
             let kept = inner.kept_from_taker(self.taker, now);
@@ -180,7 +180,7 @@ impl<'b> Held<'b> {
         })
     }
 
-    fn pace(&self, now: Moment) -> Result<(), Exhausted> {
+    fn pace(&self, now: Timestamp) -> Result<(), Exhausted> {
         let mut taken: Vec<&Pace> = Vec::new();
         for (_, inner) in &self.budgets {
             let Some(pace) = &inner.pace else { continue };
@@ -194,10 +194,11 @@ impl<'b> Held<'b> {
     }
 
     /// Takes the slots of a newcomer.
-    fn take(&mut self, granted: Granted, clock: Clock) -> Permit {
+    fn take(&mut self, granted: GrantedMask, clock: Clock) -> Permit {
         let taker = self.taker;
-        let pay =
-            |(place, (budget, inner)): (usize, &mut Locked)| inner.pay(budget, granted.place(place), taker);
+        let pay = |(place, (budget, inner)): (usize, &mut LockedBudget)| {
+            inner.pay(budget, granted.place(place), taker)
+        };
         // Nearly always one, which then need not be collected through memory.
         let paid = match self.budgets.as_mut_slice() {
             [only] => SmallVec::from_buf([pay((0, only))]),
@@ -208,10 +209,10 @@ impl<'b> Held<'b> {
 
     /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
     #[cold]
-    pub(super) fn refuse(&mut self, blocked: Exhausted, now: Moment) -> Exhausted {
+    pub(super) fn refuse(&mut self, blocked: Exhausted, now: Timestamp) -> Exhausted {
         let taker = self.taker;
         let kept = self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from_taker(taker, now) {
-            Kept { at_most: 0, .. } => Duration::ZERO,
+            KeptSlots { at_most: 0, .. } => Duration::ZERO,
             kept => inner.until_free_beside(now, 1, kept.at_most, kept.lent_in),
         });
         let kept = kept.max().unwrap_or_default();
@@ -221,14 +222,14 @@ impl<'b> Held<'b> {
     }
 }
 
-impl Inner {
+impl BudgetState {
     /// Until pacing lets a call pass; zero if it does now.
-    pub(super) fn until_paced(&self, now: Moment) -> Duration {
+    pub(super) fn until_paced(&self, now: Timestamp) -> Duration {
         self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.until_free(now))
     }
 
     /// Takes a slot that is free.
-    pub(super) fn pay(&mut self, budget: &'static Budget, place: Place, taker: &Taker) -> Paid {
+    pub(super) fn pay(&mut self, budget: &'static Budget, place: SlotLocation, taker: &Requester) -> Paid {
         self.window_of(place).take();
         self.dispatched += 1;
         self.reserve_at(place, |reserves| reserves.took(taker.caller));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Inner, Moment};
+use super::{BudgetState, Timestamp};
 use crate::operation::BudgetName;
 
 /// Why a call has to wait, and how long: true for a lone caller.
@@ -92,14 +92,14 @@ impl Cause {
     }
 }
 
-impl Inner {
+impl BudgetState {
     /// That no call can be made for so long, and why.
-    pub(super) fn exhausted(&self, now: Moment, wait: Duration) -> Exhausted {
+    pub(super) fn exhausted(&self, now: Timestamp, wait: Duration) -> Exhausted {
         let (limit, window) = (self.limit.limit.get(), self.rule.length);
         Exhausted::Budget { name: self.name, limit, window, cause: self.cause(now), wait }
     }
 
-    fn cause(&self, now: Moment) -> Cause {
+    fn cause(&self, now: Timestamp) -> Cause {
         let (limit, used, own) = (self.limit.limit.get(), self.used(), self.rule.limit);
         if used >= limit {
             return Cause::UsedUp;

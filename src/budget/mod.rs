@@ -7,26 +7,26 @@
 //! Budgets live as long as the process, so calls refer to them plainly: a shared count of references would be one
 //! more cache line that every core writes to on every call.
 //!
-//! Pure: time is passed in as a [`Moment`], except where a permit is dropped, which is why it carries its [`Clock`].
+//! Pure: time is passed in as a [`Timestamp`], except where a permit is dropped, which is why it carries its [`Clock`].
 
 mod clock;
 mod decide;
 mod exhausted;
+mod hourly_counts;
 mod lock;
-mod moment;
 mod pace;
 mod permit;
 mod queue;
 mod quota;
-mod remains;
 mod reserve;
+mod restored_calls;
 mod shared;
-mod tally;
 #[cfg(test)]
 mod tests;
-mod turn;
+mod ticket;
+mod timestamp;
+mod vendor_limit;
 mod window;
-mod word;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -36,25 +36,25 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 pub use clock::Clock;
-pub use decide::{Decision, Patience, Taker, decide, decide_with, take};
+pub use decide::{Decision, Requester, WaitLimit, decide, decide_with, take};
 pub use exhausted::{Cause, Exhausted, whole_seconds};
+use hourly_counts::HourlyCounts;
 use lock::lock;
-pub use moment::Moment;
 use pace::Pace;
 pub use permit::{Dispatched, Permit};
 use queue::Queue;
-pub use queue::{Bell, Precedence};
+pub use queue::{Precedence, Wakeup};
 pub use quota::Quota;
 use quota::QuotaInner;
-pub use remains::{BudgetId, Ended, Reach, Remains, fnv1a};
-use reserve::{Kept, Reserves};
+use reserve::{KeptSlots, Reserves};
+pub use restored_calls::{BudgetId, CallLifetime, Ended, RestoredCalls, fnv1a};
 use shared::Shared;
-pub use shared::{Granted, Told, Want, Wants, hear, wants};
-use tally::Tally;
-pub use turn::Turn;
-use window::{Ends, Rule, Window};
-pub use word::Said;
-use word::Word;
+pub use shared::{GrantedMask, SlotRequest, SlotRequests, StoreStatus, hear, wants};
+pub use ticket::QueueTicket;
+pub use timestamp::Timestamp;
+pub use vendor_limit::RateHeaders;
+use vendor_limit::VendorLimit;
+use window::{Ends, Window, WindowRule};
 
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
@@ -66,7 +66,7 @@ pub struct Budgets {
     opened: AtomicU32,
     /// How they are divided among replicas; `None`: each is all ours.
     shares: Option<Shares>,
-    remains: Mutex<Remains>,
+    remains: Mutex<RestoredCalls>,
 }
 
 /// How long calls can matter beyond their answer.
@@ -96,7 +96,7 @@ impl Budgets {
         let mut by_key = lock(&self.by_key);
         let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = (rank(name), self.opened.fetch_add(1, Ordering::Relaxed));
-            let (id, mut inner) = (BudgetId::of(key, name), Inner::new(name, limit, horizon, shared()));
+            let (id, mut inner) = (BudgetId::of(key, name), BudgetState::new(name, limit, horizon, shared()));
             self.take_up(id, &mut inner);
             Box::leak(Box::new(Budget { name, id, order, inner: Mutex::new(inner) }))
         });
@@ -112,26 +112,26 @@ pub struct Budget {
     /// Locks are taken, and waiting calls pass, in this order, so two calls over the same budgets cannot wait for each
     /// other.
     order: (u8, u32),
-    inner: Mutex<Inner>,
+    inner: Mutex<BudgetState>,
 }
 
-struct Inner {
+struct BudgetState {
     name: BudgetName,
     limit: BudgetLimit,
-    rule: Rule,
+    rule: WindowRule,
     window: Window,
     /// What replicas share; `rule` and `window` are then about our own part.
     shared: Option<Box<Shared>>,
     pace: Option<Box<Pace>>,
-    tally: Tally,
+    tally: HourlyCounts,
     queue: Queue,
     reserves: Reserves,
     /// Calls that ever took a slot: tells which answers are news.
     dispatched: u64,
-    word: Option<Word>,
+    word: Option<VendorLimit>,
 }
 
-impl Inner {
+impl BudgetState {
     fn new(name: BudgetName, limit: BudgetLimit, horizon: Horizon, shared: Option<Box<Shared>>) -> Self {
         Self {
             name,
@@ -140,7 +140,7 @@ impl Inner {
             window: Window::default(),
             shared,
             pace: pace(limit),
-            tally: Tally::default(),
+            tally: HourlyCounts::default(),
             queue: Queue::default(),
             reserves: Reserves::default(),
             dispatched: 0,
@@ -149,7 +149,7 @@ impl Inner {
     }
 
     /// Slots that can be taken now: what our window and the vendor's word both allow.
-    fn free(&mut self, now: Moment) -> u32 {
+    fn free(&mut self, now: Timestamp) -> u32 {
         self.free_by_window(now).min(self.by_word(now))
     }
 
@@ -159,11 +159,11 @@ impl Inner {
     }
 
     /// Slots that the vendor's word allows.
-    fn by_word(&self, now: Moment) -> u32 {
+    fn by_word(&self, now: Timestamp) -> u32 {
         self.word(now).map_or(u32::MAX, |word| word.free(self.dispatched, self.used()))
     }
 
-    fn free_by_window(&mut self, now: Moment) -> u32 {
+    fn free_by_window(&mut self, now: Timestamp) -> u32 {
         let Self { window, rule, reserves, queue, .. } = self;
         let free = window.free(rule, now, |caller| reserves.freed(caller));
         if !reserves.is_empty() {
@@ -182,18 +182,18 @@ impl Inner {
     }
 
     /// Until this many slots can be taken one after the other while others are kept: they are free as well, or lent.
-    fn until_free_beside(&mut self, now: Moment, nth: usize, kept: u32, lent_in: Duration) -> Duration {
+    fn until_free_beside(&mut self, now: Timestamp, nth: usize, kept: u32, lent_in: Duration) -> Duration {
         let alone = self.until_free(now, nth, Ends::Latest);
         let beside = nth.saturating_add(kept as usize);
         match kept {
             0 => alone,
-            _ if beside > self.rule.limit as usize => alone.max(lent_in + Moment::TICK),
-            _ => self.until_free(now, beside, Ends::Latest).min(alone.max(lent_in + Moment::TICK)),
+            _ if beside > self.rule.limit as usize => alone.max(lent_in + Timestamp::TICK),
+            _ => self.until_free(now, beside, Ends::Latest).min(alone.max(lent_in + Timestamp::TICK)),
         }
     }
 
     /// Until this many slots can be taken one after the other.
-    fn until_free(&mut self, now: Moment, nth: usize, ends: Ends) -> Duration {
+    fn until_free(&mut self, now: Timestamp, nth: usize, ends: Ends) -> Duration {
         let free = self.free_by_window(now) as usize;
         let by_window = match nth.saturating_sub(free) {
             0 => Duration::ZERO,
@@ -204,14 +204,14 @@ impl Inner {
             Ends::Latest => shared.until_free(&self.rule, now, nth),
         });
         let by_window = by_store.map_or(by_window, |by_store| by_store.min(by_window));
-        by_window.max(self.until_word(now, nth, ends)).max(Moment::TICK)
+        by_window.max(self.until_word(now, nth, ends)).max(Timestamp::TICK)
     }
 
     /// How long the vendor's word still forbids so many: until its reset, or until fewer of our slots are in use than
     /// the vendor's limit.
-    fn until_word(&self, now: Moment, nth: usize, ends: Ends) -> Duration {
+    fn until_word(&self, now: Timestamp, nth: usize, ends: Ends) -> Duration {
         let Some(word) = self.word(now) else { return Duration::ZERO };
-        let (ends_in, used) = (word.left(now) + Moment::TICK, self.used());
+        let (ends_in, used) = (word.left(now) + Timestamp::TICK, self.used());
         if (word.free_by_remaining(self.dispatched) as usize) < nth || self.shared.is_some() {
             let forbids = (word.free(self.dispatched, used) as usize) < nth;
             return if forbids { ends_in } else { Duration::ZERO };
@@ -229,7 +229,7 @@ impl Inner {
         }
     }
 
-    fn word(&self, now: Moment) -> Option<&Word> {
+    fn word(&self, now: Timestamp) -> Option<&VendorLimit> {
         self.word.as_ref().filter(|word| word.holds(now))
     }
 
@@ -247,19 +247,19 @@ impl Inner {
         }
     }
 
-    fn kept_from(&self, caller: u16, now: Moment) -> Kept {
+    fn kept_from(&self, caller: u16, now: Timestamp) -> KeptSlots {
         self.reserves.kept_from(caller, now, self.rule.length)
     }
 
-    fn standing_for(&mut self, caller: u16, now: Moment) -> Standing {
+    fn standing_for(&mut self, caller: u16, now: Timestamp) -> BudgetStatus {
         self.standing(now, self.kept_from(caller, now))
     }
 
-    fn standing(&mut self, now: Moment, kept: Kept) -> Standing {
+    fn standing(&mut self, now: Timestamp, kept: KeptSlots) -> BudgetStatus {
         let limit = self.limit.limit.get();
         let free = self.free_by_window(now).saturating_add(self.free_in_store(now));
         let remaining = free.min(self.by_word(now)).saturating_sub(kept.now);
-        Standing {
+        BudgetStatus {
             name: self.name,
             limit,
             window: self.rule.length,
@@ -271,16 +271,16 @@ impl Inner {
                 Some(_) => self.until_more(now, remaining as usize),
             },
             waiting: self.queue.len(),
-            foreign: self.word(now).map_or(0, Word::foreign),
-            vendor_limit: self.word(now).and_then(Word::limit),
-            holding_back: self.word(now).is_some_and(Word::holds_back)
+            foreign: self.word(now).map_or(0, VendorLimit::foreign),
+            vendor_limit: self.word(now).and_then(VendorLimit::limit),
+            holding_back: self.word(now).is_some_and(VendorLimit::holds_back)
                 || self.shared.as_ref().is_some_and(|shared| shared.holds_back(now)),
         }
     }
 }
 
-fn rule(limit: BudgetLimit, horizon: Horizon) -> Rule {
-    Rule::new(limit.limit.get(), limit.window, horizon)
+fn rule(limit: BudgetLimit, horizon: Horizon) -> WindowRule {
+    WindowRule::new(limit.limit.get(), limit.window, horizon)
 }
 
 /// Scarcest first: a slot that is set aside while its call waits at the next budget should not wait long there.
@@ -299,7 +299,7 @@ fn pace(limit: BudgetLimit) -> Option<Box<Pace>> {
 
 /// A budget as it stands: for headers, metrics and the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct BudgetStatus {
     /// Which budget.
     pub name: BudgetName,
     /// Calls a window.
@@ -339,19 +339,19 @@ impl Budget {
     }
 
     /// How it stands now.
-    pub fn standing(&self, now: Moment) -> Standing {
-        lock(&self.inner).standing(now, Kept::default())
+    pub fn standing(&self, now: Timestamp) -> BudgetStatus {
+        lock(&self.inner).standing(now, KeptSlots::default())
     }
 
     /// How it stands for a caller, which cannot have what is kept for others.
-    pub fn standing_for(&self, caller: u16, now: Moment) -> Standing {
+    pub fn standing_for(&self, caller: u16, now: Timestamp) -> BudgetStatus {
         lock(&self.inner).standing_for(caller, now)
     }
 
     /// Keeps so many calls a window for each of these callers, and none for any other.
     pub fn keep(&self, reserves: &[(u16, u32)]) {
         let mut inner = lock(&self.inner);
-        let Inner { window, queue, reserves: kept, dispatched, .. } = &mut *inner;
+        let BudgetState { window, queue, reserves: kept, dispatched, .. } = &mut *inner;
         kept.keep(reserves, *dispatched, window.callers());
         queue.put_first(|caller| kept.owes(caller));
         // Who may pass, and with whom it is counted, can be another now.
@@ -359,11 +359,11 @@ impl Budget {
     }
 
     /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
-    pub fn by_caller(&self, now: Moment) -> BTreeMap<u16, Calls> {
+    pub fn by_caller(&self, now: Timestamp) -> BTreeMap<u16, Calls> {
         let mut inner = lock(&self.inner);
         inner.free_by_window(now);
         inner.free_in_store(now);
-        let Inner { window, shared, tally, .. } = &mut *inner;
+        let BudgetState { window, shared, tally, .. } = &mut *inner;
         let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
         let in_store = shared.iter().flat_map(|shared| shared.window.callers());
         for caller in window.callers().chain(in_store) {
@@ -379,9 +379,9 @@ impl Budget {
 /// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
 /// draws on three.
 #[derive(Clone, Default)]
-pub struct Draw(SmallVec<[&'static Budget; 2]>);
+pub struct BudgetSet(SmallVec<[&'static Budget; 2]>);
 
-impl Draw {
+impl BudgetSet {
     /// Adds a budget, keeping the order in which locks are taken and calls pass.
     pub fn add(&mut self, budget: &'static Budget) {
         let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());

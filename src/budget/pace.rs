@@ -14,13 +14,13 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
-use super::moment::Moment;
+use super::timestamp::Timestamp;
 use crate::config::BudgetLimit;
 
 /// One GCRA limiter. It lives under its owner's lock; the atomics only satisfy governor's traits.
 pub(super) struct Pace {
-    limiter: RateLimiter<NotKeyed, Arrival, Hand, NoOpMiddleware<Nanos>>,
-    arrival: Arrival,
+    limiter: RateLimiter<NotKeyed, ArrivalTime, Hand, NoOpMiddleware<Nanos>>,
+    arrival: ArrivalTime,
     hand: Hand,
     interval_nanos: u64,
 }
@@ -32,24 +32,24 @@ impl Pace {
         let quota = Quota::with_period(interval)
             .expect("the interval is at least one nanosecond")
             .allow_burst(limit.burst.unwrap_or(limit.limit).max(NonZeroU32::MIN));
-        let (arrival, hand) = (Arrival::default(), Hand::default());
+        let (arrival, hand) = (ArrivalTime::default(), Hand::default());
         let limiter = RateLimiter::new(quota, arrival.clone(), hand.clone());
         Self { limiter, arrival, hand, interval_nanos: Nanos::from(interval).as_u64() }
     }
 
     /// Takes one call's share, or tells how long until there is one.
-    pub(super) fn take(&self, now: Moment) -> Result<(), Duration> {
+    pub(super) fn take(&self, now: Timestamp) -> Result<(), Duration> {
         self.hand.0.store(now.as_micros().saturating_mul(1_000), Relaxed);
         self.limiter.check().map_err(|not_until| {
             // Up to the next tick: moments are rounded down to one.
             let nanos = not_until.wait_time_from(self.hand.now()).as_nanos();
-            let micros = nanos.div_ceil(Moment::TICK.as_nanos()).max(1);
+            let micros = nanos.div_ceil(Timestamp::TICK.as_nanos()).max(1);
             Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
         })
     }
 
     /// How long until there is one call's share; zero if there is one.
-    pub(super) fn until_free(&self, now: Moment) -> Duration {
+    pub(super) fn until_free(&self, now: Timestamp) -> Duration {
         let arrival = self.arrival.0.load(Relaxed);
         let wait = self.take(now).err().unwrap_or_default();
         self.arrival.0.store(arrival, Relaxed);
@@ -65,9 +65,9 @@ impl Pace {
 
 /// GCRA's state, the theoretical arrival time in nanoseconds, where a refund can reach it.
 #[derive(Clone, Default)]
-struct Arrival(Arc<AtomicU64>);
+struct ArrivalTime(Arc<AtomicU64>);
 
-impl StateStore for Arrival {
+impl StateStore for ArrivalTime {
     type Key = NotKeyed;
 
     fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::shared::Place;
-use super::{Budget, Clock, Draw, Inner, Moment, Quota, Said, Standing, Taker, Word, lock};
+use super::shared::SlotLocation;
+use super::{
+    Budget, BudgetSet, BudgetState, BudgetStatus, Clock, Quota, RateHeaders, Requester, Timestamp,
+    VendorLimit, lock,
+};
 use crate::operation::BudgetName;
 
 /// A slot in every budget of one call. Dropped, it gives everything back: nothing was dispatched.
@@ -18,17 +21,17 @@ pub struct Dispatched(Ticket);
 
 /// What a call holds; dropped, it accounts by its stage.
 struct Ticket {
-    stage: Stage,
+    stage: PermitStage,
     /// Nearly always one.
     paid: SmallVec<[Paid; 1]>,
     /// Who took it; with the quota only if a share of it was taken as well.
-    taker: Taker,
+    taker: Requester,
     clock: Clock,
 }
 
 /// How far a call came.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum PermitStage {
     /// The vendor cannot have counted it.
     Unsent,
     /// The vendor may count it.
@@ -43,17 +46,17 @@ pub(super) struct Paid {
     /// The number of this call there.
     pub(super) call: u64,
     /// Where it is.
-    pub(super) place: Place,
+    pub(super) place: SlotLocation,
 }
 
 impl Permit {
-    pub(super) fn new(paid: SmallVec<[Paid; 1]>, taker: Taker, clock: Clock) -> Self {
-        Self(Ticket { stage: Stage::Unsent, paid, taker, clock })
+    pub(super) fn new(paid: SmallVec<[Paid; 1]>, taker: Requester, clock: Clock) -> Self {
+        Self(Ticket { stage: PermitStage::Unsent, paid, taker, clock })
     }
 
     /// Nothing yet, for a call that waits.
-    pub(super) fn nothing(taker: &Taker, clock: Clock) -> Self {
-        Self::new(SmallVec::new(), Taker { quota: None, ..taker.clone() }, clock)
+    pub(super) fn nothing(taker: &Requester, clock: Clock) -> Self {
+        Self::new(SmallVec::new(), Requester { quota: None, ..taker.clone() }, clock)
     }
 
     /// A slot more.
@@ -67,30 +70,35 @@ impl Permit {
     }
 
     /// The budgets in which its slot is this process's own; the others are in the store.
-    pub fn own(&self) -> Draw {
+    pub fn own(&self) -> BudgetSet {
         self.0.own()
     }
 
     /// From here on the vendor may count the call.
     pub fn dispatch(mut self) -> Dispatched {
-        self.0.stage = Stage::UnderWay;
+        self.0.stage = PermitStage::UnderWay;
         Dispatched(self.0)
     }
 }
 
 impl Dispatched {
     /// The budgets in which its slot is this process's own; the others are in the store.
-    pub fn own(&self) -> Draw {
+    pub fn own(&self) -> BudgetSet {
         self.0.own()
     }
 
     /// The head of the vendor's answer is here, and this is what its rate headers say.
-    pub fn settle(mut self, now: Moment, said: Said) {
+    pub fn settle(mut self, now: Timestamp, said: RateHeaders) {
         self.0.settle(now, said, |_, _| {});
     }
 
     /// As [`Self::settle`]; tells how one of the budgets stands after it, without another look at its lock.
-    pub fn settle_and_show(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+    pub fn settle_and_show(
+        mut self,
+        now: Timestamp,
+        said: RateHeaders,
+        shown: BudgetName,
+    ) -> Option<BudgetStatus> {
         let (mut standing, caller) = (None, self.0.taker.caller);
         self.0.settle(now, said, |budget, inner| {
             if budget.name == shown {
@@ -102,19 +110,30 @@ impl Dispatched {
 
     /// No byte of the request was written, so the vendor cannot have counted it.
     pub fn refund(mut self) {
-        self.0.stage = Stage::Unsent;
+        self.0.stage = PermitStage::Unsent;
     }
 }
 
 impl Ticket {
-    fn own(&self) -> Draw {
-        Draw(self.paid.iter().filter(|paid| paid.place == Place::Here).map(|paid| paid.budget).collect())
+    fn own(&self) -> BudgetSet {
+        BudgetSet(
+            self.paid
+                .iter()
+                .filter(|paid| paid.place == SlotLocation::Here)
+                .map(|paid| paid.budget)
+                .collect(),
+        )
     }
 
-    fn settle(&mut self, now: Moment, said: Said, mut settled: impl FnMut(&Budget, &mut Inner)) {
-        self.stage = Stage::Settled;
+    fn settle(
+        &mut self,
+        now: Timestamp,
+        said: RateHeaders,
+        mut settled: impl FnMut(&Budget, &mut BudgetState),
+    ) {
+        self.stage = PermitStage::Settled;
         // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
-        let heard = said != Said::default()
+        let heard = said != RateHeaders::default()
             && (said.refused || self.paid.iter().filter(|paid| !paid.budget.name.is_daily()).count() == 1);
         for Paid { budget, call, place } in &self.paid {
             let mut inner = lock(&budget.inner);
@@ -124,14 +143,14 @@ impl Ticket {
             inner.tally.count(self.taker.caller, now);
             if heard && !budget.name.is_daily() {
                 let used = inner.used();
-                inner.word = Word::hear(inner.word, said, (*call, used), inner.rule.length, now);
+                inner.word = VendorLimit::hear(inner.word, said, (*call, used), inner.rule.length, now);
             }
             inner.queue.ring_head();
             settled(budget, inner);
         }
     }
 
-    fn abandon(&self, now: Moment) {
+    fn abandon(&self, now: Timestamp) {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
             inner.window_of(paid.place).abandon(now, self.taker.caller);
@@ -162,9 +181,9 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         match self.stage {
-            Stage::Unsent => self.refund(),
-            Stage::UnderWay => self.abandon(self.clock.now()),
-            Stage::Settled => {}
+            PermitStage::Unsent => self.refund(),
+            PermitStage::UnderWay => self.abandon(self.clock.now()),
+            PermitStage::Settled => {}
         }
     }
 }

@@ -18,7 +18,7 @@ const STRIDE: u64 = 1 << 20;
 
 /// Rung when it is worth looking again.
 #[derive(Default)]
-pub struct Bell {
+pub struct Wakeup {
     waker: AtomicWaker,
     rung: AtomicU8,
 }
@@ -27,7 +27,7 @@ const SILENT: u8 = 0;
 const RUNG: u8 = 1;
 const EVICTED: u8 = 2;
 
-impl Bell {
+impl Wakeup {
     pub(super) fn ring(&self) {
         let _ = self.rung.compare_exchange(SILENT, RUNG, Ordering::AcqRel, Ordering::Relaxed);
         self.waker.wake();
@@ -93,14 +93,14 @@ pub enum Precedence {
 /// One waiting request.
 struct Waiter {
     id: u64,
-    bell: Arc<Bell>,
+    bell: Arc<Wakeup>,
     aim: Aim,
 }
 
 /// The requests that wait for one budget or quota.
 #[derive(Default)]
 pub(super) struct Queue {
-    lines: Vec<Line>,
+    lines: Vec<CallerLine>,
     waiting: usize,
     next_id: u64,
     /// The turn that was given last; new lines start here, so that absence earns nothing.
@@ -111,7 +111,7 @@ pub(super) struct Queue {
     aside_max: u32,
 }
 
-struct Line {
+struct CallerLine {
     owner: Owner,
     stride: u64,
     /// Whether it goes before the others: part of the budget is kept for it and not used yet, or it is the gateway's.
@@ -121,7 +121,7 @@ struct Line {
     waiting: VecDeque<Waiter>,
 }
 
-impl Line {
+impl CallerLine {
     /// The turn is given to lower ones first.
     fn rank(&self) -> impl Ord {
         (!self.first, self.due, self.owner.precedence, self.owner.caller)
@@ -162,7 +162,7 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Option<(&Line, &Waiter)> {
+    fn next(&self) -> Option<(&CallerLine, &Waiter)> {
         if self.waiting == 0 {
             return None;
         }
@@ -171,7 +171,7 @@ impl Queue {
     }
 
     /// Those in a line who would take a slot now, in order.
-    fn ready<'q>(&'q self, line: &'q Line) -> impl Iterator<Item = &'q Waiter> {
+    fn ready<'q>(&'q self, line: &'q CallerLine) -> impl Iterator<Item = &'q Waiter> {
         line.waiting.iter().filter(|waiter| match waiter.aim {
             Aim::Later => false,
             Aim::SetAside(class) => self.may_set_aside(class),
@@ -204,7 +204,7 @@ impl Queue {
         let own = self.lines.iter().find(|line| line.owner.is_same(owner));
         let place = own.map_or(0, |line| self.ready(line).count() as u64);
         let due = own.map_or(self.turn, |line| line.due.max(self.turn)).saturating_add(place * stride);
-        let before = |line: &Line| {
+        let before = |line: &CallerLine| {
             let ready = self.ready(line).count();
             if line.owner.is_same(owner) {
                 return ready;
@@ -223,7 +223,7 @@ impl Queue {
 
     /// Lets one more wait, and tells its number. A full queue makes room at the cost of whoever waits most for his
     /// weight; `None` if that is the newcomer.
-    pub(super) fn join(&mut self, owner: Owner, first: bool, bell: &Arc<Bell>, aim: Aim) -> Option<u64> {
+    pub(super) fn join(&mut self, owner: Owner, first: bool, bell: &Arc<Wakeup>, aim: Aim) -> Option<u64> {
         if self.waiting >= WAITING_MAX && !self.make_room(owner) {
             return None;
         }
@@ -232,7 +232,7 @@ impl Queue {
         self.waiting += 1;
         let (turn, stride) = (self.turn, stride(owner.weight));
         let place = self.lines.iter().position(|line| line.owner.is_same(owner)).unwrap_or_else(|| {
-            self.lines.push(Line { owner, stride, first, due: turn, waiting: VecDeque::new() });
+            self.lines.push(CallerLine { owner, stride, first, due: turn, waiting: VecDeque::new() });
             self.lines.len() - 1
         });
         let line = &mut self.lines[place];
@@ -250,7 +250,7 @@ impl Queue {
     }
 
     fn make_room(&mut self, owner: Owner) -> bool {
-        let load = |line: &Line| line.waiting.len() as u64 * line.stride;
+        let load = |line: &CallerLine| line.waiting.len() as u64 * line.stride;
         let own =
             self.lines.iter().find(|line| line.owner.is_same(owner)).map_or(0, load) + stride(owner.weight);
         let Some(heaviest) = self.lines.iter_mut().max_by_key(|line| load(line)) else { return false };
@@ -312,7 +312,7 @@ mod tests {
     /// A caller's request that waits.
     struct Waits {
         id: u64,
-        bell: Arc<Bell>,
+        bell: Arc<Wakeup>,
     }
 
     fn owner(caller: u16, weight: u32) -> Owner {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::moment::Moment;
+use super::timestamp::Timestamp;
 
 /// The reserves of one budget.
 #[derive(Default)]
@@ -20,7 +20,7 @@ struct Reserve {
     ended: u32,
     /// Calls up to this number are not among those in flight.
     since: u64,
-    asked: Option<Moment>,
+    asked: Option<Timestamp>,
 }
 
 impl Reserve {
@@ -29,7 +29,7 @@ impl Reserve {
     }
 
     /// Until when its owner counts as busy.
-    fn busy_until(&self, window: Duration) -> Option<Moment> {
+    fn busy_until(&self, window: Duration) -> Option<Timestamp> {
         self.asked.map(|asked| asked + window)
     }
 }
@@ -62,7 +62,7 @@ impl Reserves {
     }
 
     /// A caller asks for a slot.
-    pub(super) fn asks(&mut self, caller: u16, now: Moment) {
+    pub(super) fn asks(&mut self, caller: u16, now: Timestamp) {
         self.change(caller, |own| own.asked = own.asked.max(Some(now)));
     }
 
@@ -98,8 +98,8 @@ impl Reserves {
     }
 
     /// What is out of reach for a caller now.
-    pub(super) fn kept_from(&self, caller: u16, now: Moment, window: Duration) -> Kept {
-        let mut kept = Kept::default();
+    pub(super) fn kept_from(&self, caller: u16, now: Timestamp, window: Duration) -> KeptSlots {
+        let mut kept = KeptSlots::default();
         // What an owner has not used is its own. Where more is owed than is free, whoever has its turn takes it: if
         // each left it to the others, nobody would.
         if self.is_empty() || self.owes(caller) {
@@ -121,7 +121,7 @@ impl Reserves {
 
 /// Slots that are kept for others who are busy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct KeptSlots {
     /// Now.
     pub(super) now: u32,
     /// Whatever they give back meanwhile.

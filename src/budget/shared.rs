@@ -9,8 +9,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::reserve::Reserves;
-use super::window::{Ends, Rule, Window};
-use super::{Draw, Inner, Moment, Taker, Turn, lock};
+use super::window::{Ends, Window, WindowRule};
+use super::{BudgetSet, BudgetState, QueueTicket, Requester, Timestamp, lock};
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
@@ -26,23 +26,23 @@ pub(super) struct Shared {
     pub(super) limit: u32,
     /// This replica's calls in them.
     pub(super) window: Window,
-    heard: Option<Told>,
+    heard: Option<StoreStatus>,
 }
 
 /// What the store said about a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct StoreStatus {
     /// Slots of the shared part that can be taken now.
     pub free: u32,
     /// When one more can be taken, at the latest.
-    pub next: Moment,
+    pub next: Timestamp,
     /// It gives nothing before then: it was found without what was given before.
     pub held_back: bool,
 }
 
 /// What the store is asked for one budget.
 #[derive(Clone, Debug)]
-pub struct Want {
+pub struct SlotRequest {
     /// Names the budget in the store.
     pub key: Arc<str>,
     /// Slots of the shared part.
@@ -55,12 +55,12 @@ pub struct Want {
     pub spare: bool,
 }
 
-/// One entry for each budget of a [`Draw`], in its order.
-pub type Wants = SmallVec<[Want; 1]>;
+/// One entry for each budget of a [`BudgetSet`], in its order.
+pub type SlotRequests = SmallVec<[SlotRequest; 1]>;
 
 /// Where a call has its slot in one budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SlotLocation {
     /// In this process.
     Here,
     /// In the store.
@@ -69,17 +69,17 @@ pub(super) enum Place {
 
 /// The budgets of a draw for which a slot was taken in the store, by their place in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Granted(u8);
+pub struct GrantedMask(u8);
 
-impl Granted {
+impl GrantedMask {
     /// Adds the budget at a place.
     pub fn add(&mut self, place: usize) {
         self.0 |= 1 << place;
     }
 
     /// Where the budget at a place of the draw has its slot.
-    pub(super) fn place(self, place: usize) -> Place {
-        if self.0 >> place & 1 == 1 { Place::Store } else { Place::Here }
+    pub(super) fn place(self, place: usize) -> SlotLocation {
+        if self.0 >> place & 1 == 1 { SlotLocation::Store } else { SlotLocation::Here }
     }
 
     /// Whether nothing was taken there.
@@ -112,12 +112,12 @@ impl Shared {
     }
 
     /// Whether the store gives nothing yet, as far as it was heard.
-    pub(super) fn holds_back(&self, now: Moment) -> bool {
+    pub(super) fn holds_back(&self, now: Timestamp) -> bool {
         self.heard.is_some_and(|told| told.held_back && now < told.next)
     }
 
     /// Until so many slots can be taken there, at the latest; `None` if that is not known, and there is a part of our own.
-    pub(super) fn until_free(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
+    pub(super) fn until_free(&self, rule: &WindowRule, now: Timestamp, nth: usize) -> Option<Duration> {
         let Some(told) = self.heard else { return unheard(rule) };
         Some(match nth.saturating_sub(told.free as usize) {
             0 => Duration::ZERO,
@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// The soonest that so many can be taken: answers may shorten what is held for calls in flight.
-    pub(super) fn soonest(&self, rule: &Rule, now: Moment, nth: usize) -> Option<Duration> {
+    pub(super) fn soonest(&self, rule: &WindowRule, now: Timestamp, nth: usize) -> Option<Duration> {
         let Some(told) = self.heard else { return unheard(rule) };
         if nth <= told.free as usize {
             Some(Duration::ZERO)
@@ -137,45 +137,45 @@ impl Shared {
     }
 }
 
-fn unheard(rule: &Rule) -> Option<Duration> {
+fn unheard(rule: &WindowRule) -> Option<Duration> {
     (rule.limit == 0).then_some(COME_AGAIN)
 }
 
-impl Inner {
+impl BudgetState {
     /// Slots in use by this process, as of the last call that passed a time in.
     pub(super) fn used(&self) -> u32 {
         self.window.used() + self.shared.as_ref().map_or(0, |shared| shared.window.used())
     }
 
     /// Slots of the shared part that could be taken when the store was last heard. Lets go of what is over there.
-    pub(super) fn free_in_store(&mut self, now: Moment) -> u32 {
+    pub(super) fn free_in_store(&mut self, now: Timestamp) -> u32 {
         let Some(shared) = &mut self.shared else { return 0 };
         shared.window.free(&self.rule, now, |_| {});
         shared.free()
     }
 
     /// Until one more can be taken than the `remaining` ones, here or there, at the latest.
-    pub(super) fn until_more(&self, now: Moment, remaining: usize) -> Duration {
+    pub(super) fn until_more(&self, now: Timestamp, remaining: usize) -> Duration {
         let own = self.window.until_release(&self.rule, now, 1, Ends::Latest);
         let in_store = self
             .shared
             .as_ref()
             .and_then(|shared| shared.until_free(&self.rule, now, shared.free() as usize + 1));
         let soonest = in_store.map_or(own, |in_store| in_store.min(own));
-        soonest.max(self.until_word(now, remaining + 1, Ends::Latest)).max(Moment::TICK)
+        soonest.max(self.until_word(now, remaining + 1, Ends::Latest)).max(Timestamp::TICK)
     }
 
     /// Where calls are counted whose slot is in the store, or here.
-    pub(super) fn window_of(&mut self, place: Place) -> &mut Window {
+    pub(super) fn window_of(&mut self, place: SlotLocation) -> &mut Window {
         match (place, &mut self.shared) {
-            (Place::Store, Some(shared)) => &mut shared.window,
+            (SlotLocation::Store, Some(shared)) => &mut shared.window,
             _ => &mut self.window,
         }
     }
 
     /// What is kept for a caller is kept out of our own part.
-    pub(super) fn reserve_at(&mut self, place: Place, change: impl FnOnce(&mut Reserves)) {
-        if place == Place::Here {
+    pub(super) fn reserve_at(&mut self, place: SlotLocation, change: impl FnOnce(&mut Reserves)) {
+        if place == SlotLocation::Here {
             self.reserve(change);
         }
     }
@@ -183,9 +183,14 @@ impl Inner {
 
 /// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
 /// somebody waits before it or the vendor said so. A newcomer asks for all it draws on, one that waits for the budget
-/// it waits for ([`Turn::asks`]).
-pub fn wants(draw: &Draw, taker: &Taker, turn: Option<&Turn>, now: Moment) -> Option<Wants> {
-    let mut wants = Wants::new();
+/// it waits for ([`QueueTicket::asks`]).
+pub fn wants(
+    draw: &BudgetSet,
+    taker: &Requester,
+    turn: Option<&QueueTicket>,
+    now: Timestamp,
+) -> Option<SlotRequests> {
+    let mut wants = SlotRequests::new();
     for budget in draw.iter() {
         let mut inner = lock(&budget.inner);
         let inner = &mut *inner;
@@ -200,7 +205,7 @@ pub fn wants(draw: &Draw, taker: &Taker, turn: Option<&Turn>, now: Moment) -> Op
         // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
         inner.free_in_store(now);
         let (kept, shared) = (inner.kept_from_taker(taker, now), inner.shared.as_ref()?);
-        wants.push(Want {
+        wants.push(SlotRequest {
             key: Arc::clone(&shared.key),
             limit: shared.limit,
             own: inner.rule.limit,
@@ -212,7 +217,7 @@ pub fn wants(draw: &Draw, taker: &Taker, turn: Option<&Turn>, now: Moment) -> Op
 }
 
 /// Keeps what the store said about each budget; nothing: it is away, and nobody knows.
-pub fn hear(draw: &Draw, told: &[Told]) {
+pub fn hear(draw: &BudgetSet, told: &[StoreStatus]) {
     for (place, budget) in draw.iter().enumerate() {
         if let Some(shared) = &mut lock(&budget.inner).shared {
             shared.heard = told.get(place).copied();

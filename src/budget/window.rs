@@ -11,12 +11,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Horizon;
-use super::moment::Moment;
-use super::remains::{Ended, Reach};
+use super::restored_calls::{CallLifetime, Ended};
+use super::timestamp::Timestamp;
 
 /// Size of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(super) struct WindowRule {
     /// Calls in any span of `length`.
     pub(super) limit: u32,
     /// Length of the span.
@@ -31,10 +31,10 @@ pub(super) struct Rule {
     abandoned_micros: u64,
 }
 
-impl Rule {
+impl WindowRule {
     pub(super) fn new(limit: u32, length: Duration, horizon: Horizon) -> Self {
         let Horizon { guard, attempt } = horizon;
-        let micros = |held: Duration| (Moment::default() + held).as_micros();
+        let micros = |held: Duration| (Timestamp::default() + held).as_micros();
         let (settled_micros, abandoned_micros) = (micros(length), micros(guard + length));
         Self { limit, length, guard, attempt, settled_micros, abandoned_micros }
     }
@@ -45,15 +45,15 @@ impl Rule {
     }
 }
 
-impl Rule {
+impl WindowRule {
     /// The same rule with a lower limit.
     pub(super) fn at_most(self, limit: u32) -> Self {
         Self { limit: self.limit.min(limit), ..self }
     }
 
     /// How long a call can matter.
-    pub(super) fn reach(&self) -> Reach {
-        Reach { hold: self.guard + self.length, attempt: self.attempt }
+    pub(super) fn reach(&self) -> CallLifetime {
+        CallLifetime { hold: self.guard + self.length, attempt: self.attempt }
     }
 }
 
@@ -85,12 +85,12 @@ pub(super) struct Window {
 struct Slot(u64);
 
 impl Slot {
-    fn new(end: Moment, caller: u16) -> Self {
+    fn new(end: Timestamp, caller: u16) -> Self {
         Self(end.as_micros() << 16 | u64::from(caller))
     }
 
-    fn end(self) -> Moment {
-        Moment::from_micros(self.0 >> 16)
+    fn end(self) -> Timestamp {
+        Timestamp::from_micros(self.0 >> 16)
     }
 
     fn caller(self) -> u16 {
@@ -100,7 +100,7 @@ impl Slot {
 
 impl Window {
     /// Slots that can be taken now; tells whose slots became free since the last time.
-    pub(super) fn free(&mut self, rule: &Rule, now: Moment, mut freed: impl FnMut(u16)) -> u32 {
+    pub(super) fn free(&mut self, rule: &WindowRule, now: Timestamp, mut freed: impl FnMut(u16)) -> u32 {
         let over = |slot: &Slot, held: u64| slot.end().as_micros().saturating_add(held) < now.as_micros();
         while self.settled.front().is_some_and(|slot| over(slot, rule.settled_micros)) {
             self.settled.pop_front().iter().for_each(|slot| freed(slot.caller()));
@@ -123,13 +123,13 @@ impl Window {
     }
 
     /// The head of the answer is here: the slot is held for one window from now.
-    pub(super) fn settle(&mut self, now: Moment, caller: u16) {
+    pub(super) fn settle(&mut self, now: Timestamp, caller: u16) {
         self.in_flight -= 1;
         self.settled.push_back(Slot::new(now, caller));
     }
 
     /// The attempt was given up: the vendor may count it until `guard` from now.
-    pub(super) fn abandon(&mut self, now: Moment, caller: u16) {
+    pub(super) fn abandon(&mut self, now: Timestamp, caller: u16) {
         self.in_flight -= 1;
         // Calls of a former process can still have to end; the queue stays sorted.
         let end = self.abandoned.back().map_or(now, |last| last.end().max(now));
@@ -156,7 +156,13 @@ impl Window {
 
     /// How long until `nth` slots more are free than now, if each is taken as soon as it frees: exact for slots that
     /// came back; calls in flight, and those that take a slot on the way, end as `ends` says.
-    pub(super) fn until_release(&self, rule: &Rule, now: Moment, nth: usize, ends: Ends) -> Duration {
+    pub(super) fn until_release(
+        &self,
+        rule: &WindowRule,
+        now: Timestamp,
+        nth: usize,
+        ends: Ends,
+    ) -> Duration {
         let call = match ends {
             Ends::Soonest => rule.length,
             Ends::Latest => rule.longest(),
@@ -174,7 +180,7 @@ impl Window {
         });
         let first_round = ordered.nth(place % used).map_or(call, |release| release.since(now));
         let rounds = u32::try_from(place / used).unwrap_or(u32::MAX);
-        first_round.saturating_add(call.saturating_mul(rounds)) + Moment::TICK
+        first_round.saturating_add(call.saturating_mul(rounds)) + Timestamp::TICK
     }
 
     /// Callers of the slots that came back and are still held, for the status page.

@@ -6,22 +6,22 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use super::{GOOD, complain, print};
+use crate::active_config::ActiveConfig;
 use crate::budget::Budgets;
 use crate::config::{Audit, Config};
 use crate::ledger::Ledger;
 use crate::operation::BudgetName;
-use crate::reload::Source;
+use crate::reload::ConfigSource;
 use crate::server::Certificates;
-use crate::setup::Setup;
 use crate::telemetry::audit;
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    let config = match Source::inspect(path) {
+    let config = match ConfigSource::inspect(path) {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
     };
     // Certificates, keys and trust roots are read as a start would read them.
-    if let Err(error) = Setup::new(&config, &Budgets::default()) {
+    if let Err(error) = ActiveConfig::new(&config, &Budgets::default()) {
         return complain(&error);
     }
     let certificates = match Certificates::read(&config.listeners) {

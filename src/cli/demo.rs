@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 
 use super::{Demo, complain, print, serve_with_log};
 use crate::app::{App, RunError};
-use crate::config::{self, Config, Faults};
-use crate::reload::Source;
+use crate::config::{self, Config, ConfigFaults};
+use crate::reload::ConfigSource;
 use crate::sandbox::{Sandbox, Settings, Windows};
 use crate::server::{self, Inherited, Neighbours};
 use crate::telemetry::log::Log;
@@ -20,12 +20,12 @@ const CONFIG: &str = include_str!("../../config/demo.yaml");
 /// The token of its caller.
 const TOKEN: &str = "demoTokenForLocalUse2026";
 /// The configuration as it is shipped.
-pub(super) fn built_in() -> Result<Config, Faults> {
+pub(super) fn built_in() -> Result<Config, ConfigFaults> {
     config::parse(CONFIG, Path::new("."), &config::System)
 }
 
 /// The demo's configuration, its parts at these addresses.
-fn config(listen: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) -> Result<Config, Faults> {
+fn config(listen: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) -> Result<Config, ConfigFaults> {
     let text = CONFIG
         .replace("- address: 127.0.0.1:8080", &format!("- address: \"{listen}\""))
         .replace("admin:\n  address: 127.0.0.1:9090", &format!("admin:\n  address: \"{admin}\""))
@@ -57,7 +57,7 @@ fn start(
     let settings = Settings::from_config(&config.tenants, None, Windows::Fixed);
     let vendor = TcpListener::from_std(vendor)?;
     tokio::spawn(Sandbox::new(settings).serve(vendor, std::future::pending()));
-    let app = App::start(Source::built_in(config), Inherited::default(), log, std::io::stdout())?;
+    let app = App::start(ConfigSource::built_in(config), Inherited::default(), log, std::io::stdout())?;
     print(&welcome(&user, app.addresses()[0], app.admin_address()?, sandbox));
     Ok(app)
 }

@@ -12,14 +12,14 @@ use serde::Serialize;
 use super::{BAD, Explain, GOOD, complain, print};
 use crate::auth::Unidentified;
 use crate::body::{self, Facts, Reach, Subject};
-use crate::budget::{Budgets, Moment};
+use crate::budget::{Budgets, Timestamp};
 use crate::config::{self, Config};
-use crate::gateway::{Reading, read};
+use crate::gateway::{RequestKind, read};
 use crate::operation::{self, Audience, BodyRule, OperationId, Path};
 use crate::outbound::{Inbound, target};
-use crate::refusal::{Place, Refusal};
-use crate::request::Head;
-use crate::tenant::{Denied, Directory, Grant, Lack, Wishes};
+use crate::refusal::{Refusal, ReplyContext};
+use crate::request::RequestHead;
+use crate::tenant::{Denied, Directory, Grant, MissingRight, TenantHints};
 
 pub(super) fn run(arguments: &Explain) -> ExitCode {
     let config = match config::load(&arguments.file.config) {
@@ -28,23 +28,23 @@ pub(super) fn run(arguments: &Explain) -> ExitCode {
     };
     let outcome = Question { config: &config, arguments }.decide();
     print(&if arguments.json { to_json(&outcome) } else { outcome.render() });
-    if matches!(outcome, Outcome::Refused(_)) { ExitCode::from(BAD) } else { GOOD }
+    if matches!(outcome, Explanation::Refused(_)) { ExitCode::from(BAD) } else { GOOD }
 }
 
 /// What would become of a call.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Outcome {
+enum Explanation {
     /// It would be answered by the gateway itself, and not refused.
-    Local(Answered),
+    Local(LocalAnswer),
     /// It would be forwarded.
     Forwarded(Forwarded),
     /// It would be refused.
-    Refused(Refused),
+    Refused(ExplainedRefusal),
 }
 
 #[derive(Serialize)]
-struct Answered {
+struct LocalAnswer {
     local: bool,
     status: u16,
     message: &'static str,
@@ -79,12 +79,12 @@ struct Draws {
 struct RefusedIf {
     when: &'static str,
     #[serde(flatten)]
-    refused: Refused,
+    refused: ExplainedRefusal,
 }
 
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "the names are keys of the JSON")]
-struct Refused {
+struct ExplainedRefusal {
     refused: bool,
     status: u16,
     /// Not of what is no request at all: its answer has a status and nothing else.
@@ -102,11 +102,11 @@ struct Question<'q> {
 }
 
 impl Question<'_> {
-    fn decide(&self) -> Outcome {
+    fn decide(&self) -> Explanation {
         let Some(head) = head_of(self.arguments) else {
             let message =
                 "this is no request of HTTP that can be read; its answer is a status alone".to_owned();
-            let refused = Refused {
+            let refused = ExplainedRefusal {
                 refused: true,
                 status: 400,
                 reason: None,
@@ -115,36 +115,38 @@ impl Question<'_> {
                 lacks: None,
                 why: None,
             };
-            return Outcome::Refused(refused);
+            return Explanation::Refused(refused);
         };
-        let unknown = Place::of_path(head.target.path());
+        let unknown = ReplyContext::of_path(head.target.path());
         match read(&head) {
-            Err(refusal) => Outcome::Refused(self.refused(&refusal, unknown)),
-            Ok(Reading::Probe) => Outcome::Local(Answered {
+            Err(refusal) => Explanation::Refused(self.refused(&refusal, unknown)),
+            Ok(RequestKind::Probe) => Explanation::Local(LocalAnswer {
                 local: true,
                 status: 200,
                 message: "answered here, without credentials: a question whether anybody is here",
             }),
-            Ok(Reading::Call(path)) => match self.call(&head, path.as_ref().map_err(|bad| *bad)) {
-                Ok(forwarded) => Outcome::Forwarded(forwarded),
-                Err((refusal, place)) => Outcome::Refused(self.refused(&refusal, place.unwrap_or(unknown))),
+            Ok(RequestKind::Call(path)) => match self.call(&head, path.as_ref().map_err(|bad| *bad)) {
+                Ok(forwarded) => Explanation::Forwarded(forwarded),
+                Err((refusal, place)) => {
+                    Explanation::Refused(self.refused(&refusal, place.unwrap_or(unknown)))
+                }
             },
         }
     }
 
     fn call(
         &self,
-        head: &Head,
+        head: &RequestHead,
         path: Result<&Path<'_>, operation::BadPath>,
-    ) -> Result<Forwarded, (Refusal, Option<Place>)> {
+    ) -> Result<Forwarded, (Refusal, Option<ReplyContext>)> {
         let directory = Arc::new(Directory::new(self.config, &Budgets::default()));
         let (caller, user) = (&self.arguments.caller, self.arguments.tenant.as_deref());
         let principal = directory.principal_named(caller, user);
         let principal = principal.ok_or((Refusal::Unauthenticated(Unidentified::Wrong), None))?;
         let path = path.map_err(|bad| (bad.into(), None))?;
         let matched = operation::find(head.method.as_str(), path).map_err(|none| (none.into(), None))?;
-        let at = |refusal| (refusal, Some(Place::Known(matched.operation)));
-        let grant = directory.authorize(principal, matched.operation, Wishes::default());
+        let at = |refusal| (refusal, Some(ReplyContext::Known(matched.operation)));
+        let grant = directory.authorize(principal, matched.operation, TenantHints::default());
         let grant = grant.map_err(|denied| at(denied.into()))?;
         let operation = grant.operation();
         if matches!(operation.body, BodyRule::None | BodyRule::CidQuery) {
@@ -164,7 +166,12 @@ impl Question<'_> {
         Ok(self.forwarded(&directory, &grant, (head, path)))
     }
 
-    fn forwarded(&self, directory: &Directory, grant: &Grant, (head, path): (&Head, &Path<'_>)) -> Forwarded {
+    fn forwarded(
+        &self,
+        directory: &Directory,
+        grant: &Grant,
+        (head, path): (&RequestHead, &Path<'_>),
+    ) -> Forwarded {
         let operation = grant.operation();
         let request_id = HeaderValue::from_static("explain");
         let inbound = Inbound { head: None, target: &head.target, path, request_id: &request_id };
@@ -206,12 +213,12 @@ impl Question<'_> {
         let (mut draws, mut refused_if): (Vec<Draws>, _) = (Vec::new(), Vec::new());
         for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), *facts)) {
             if let (Some(when), Err(denied)) = (when, grant.permit(&facts)) {
-                let refused = self.refused(&denied.into(), Place::Known(grant.operation()));
+                let refused = self.refused(&denied.into(), ReplyContext::Known(grant.operation()));
                 refused_if.push(RefusedIf { when, refused });
                 continue;
             }
             for budget in grant.draw(&facts).iter() {
-                let standing = budget.standing(Moment::default());
+                let standing = budget.standing(Timestamp::default());
                 if draws.iter().all(|known| known.name != standing.name.as_str()) {
                     let window = humantime::format_duration(standing.window).to_string();
                     draws.push(Draws { name: standing.name.as_str(), limit: standing.limit, window, when });
@@ -221,10 +228,10 @@ impl Question<'_> {
         (draws, refused_if)
     }
 
-    fn refused(&self, refusal: &Refusal, place: Place) -> Refused {
+    fn refused(&self, refusal: &Refusal, place: ReplyContext) -> ExplainedRefusal {
         let (status, code) = refusal.outcome(place);
         let (lacks, why) = self.why(refusal).unzip();
-        Refused {
+        ExplainedRefusal {
             refused: true,
             status: status.as_u16(),
             reason: Some(refusal.reason()),
@@ -245,7 +252,7 @@ impl Question<'_> {
         };
         let Refusal::Denied(Denied::Forbidden(lack)) = refusal else { return None };
         Some(match lack {
-            Lack::Tenant => {
+            MissingRight::Tenant => {
                 let written = tenant.as_deref().unwrap_or_default();
                 let hint = config::hint(written, known.tenants.iter().map(String::as_str));
                 let tenants = known.tenants.join(", ");
@@ -254,20 +261,22 @@ impl Question<'_> {
                     format!("{caller} has no tenant that goes by {written:?}; it has: {tenants}{hint}"),
                 )
             }
-            Lack::Scope(scope) => (Some("scope"), format!("{caller} lacks the scope {}", scope.as_str())),
-            Lack::Credential(kind) => {
+            MissingRight::Scope(scope) => {
+                (Some("scope"), format!("{caller} lacks the scope {}", scope.as_str()))
+            }
+            MissingRight::Credential(kind) => {
                 (Some("credential"), format!("the tenant has no {} credential", kind.as_str()))
             }
-            Lack::Broadcast => (Some("broadcast"), format!("{caller} has broadcast: false")),
+            MissingRight::Broadcast => (Some("broadcast"), format!("{caller} has broadcast: false")),
         })
     }
 }
 
 /// The head that a call has on its connection; `None` if there would be none.
-fn head_of(Explain { method, path, .. }: &Explain) -> Option<Head> {
+fn head_of(Explain { method, path, .. }: &Explain) -> Option<RequestHead> {
     let parts = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
     let bytes = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\n\r\n");
-    (parts(method) && parts(path)).then(|| Head::parse(bytes.as_bytes()).ok())?
+    (parts(method) && parts(path)).then(|| RequestHead::parse(bytes.as_bytes()).ok())?
 }
 
 /// Whether a body of this operation can say such things.
@@ -282,7 +291,7 @@ fn can_say(operation: OperationId, facts: Facts) -> bool {
         && (!(facts.oppo_big || facts.oppo_icon) || pictures)
 }
 
-impl Outcome {
+impl Explanation {
     fn render(&self) -> String {
         match self {
             Self::Local(local) => {
@@ -294,7 +303,7 @@ impl Outcome {
     }
 }
 
-impl Refused {
+impl ExplainedRefusal {
     fn render(&self) -> String {
         let line = |name: &str, text: &str| format!("{name:<12}{text}\n");
         let outcome = match (self.reason, self.code) {

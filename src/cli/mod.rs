@@ -22,8 +22,8 @@ use crate::app::{App, RunError};
 use crate::body::{ImageType, UploadChannel};
 use crate::causes::Causes;
 use crate::config::{LogFormat, LogSettings};
-use crate::telemetry::lines::LAST_LINES;
 use crate::telemetry::log::Log;
+use crate::telemetry::log_writer::LAST_LINES;
 
 /// An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
 ///

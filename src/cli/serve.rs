@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use super::{complain, serve_with_log};
 use crate::app::App;
-use crate::reload::Source;
+use crate::reload::ConfigSource;
 use crate::server::Inherited;
 
 pub(super) fn run(path: &Path) -> ExitCode {
     // Before there are threads: it changes the environment.
     let inherited = Inherited::from_environment();
-    let source = match Source::open(path) {
+    let source = match ConfigSource::open(path) {
         Ok(source) => source,
         Err(faults) => return complain(&faults),
     };

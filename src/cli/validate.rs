@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{BAD, GOOD, ValidateImage, ValidateTargets, complain, print};
-use crate::body::{Fault, Rule, TargetScan, TargetSummary, check_name, check_picture};
-use crate::config::{self, Config, Faults, Files, Images, Mode};
+use crate::body::{BodyFault, Rule, TargetScan, TargetSummary, check_name, check_picture};
+use crate::config::{self, Config, ConfigFaults, Files, Images, Mode};
 
 /// Read at once.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -21,7 +21,7 @@ const LARGE_BYTES: u64 = 64 << 20;
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be read", path.display())]
-struct Unreadable {
+struct UnreadableFile {
     path: PathBuf,
     source: io::Error,
 }
@@ -34,7 +34,7 @@ pub(super) fn targets(arguments: &ValidateTargets) -> ExitCode {
     };
     match scan(&arguments.file, &files) {
         Ok(summary) => judge_list(&arguments.file, &summary, &files).end(),
-        Err(source) => complain(&Unreadable { path: arguments.file.clone(), source }),
+        Err(source) => complain(&UnreadableFile { path: arguments.file.clone(), source }),
     }
 }
 
@@ -46,12 +46,12 @@ pub(super) fn image(arguments: &ValidateImage) -> ExitCode {
     };
     match read_picture(&arguments.file, &images) {
         Ok(picture) => judge_picture(&picture, arguments, &images).end(),
-        Err(source) => complain(&Unreadable { path: arguments.file.clone(), source }),
+        Err(source) => complain(&UnreadableFile { path: arguments.file.clone(), source }),
     }
 }
 
 /// The rules of a configuration, or the defaults.
-fn rules<R: Default>(config: Option<&Path>, of: impl FnOnce(Config) -> R) -> Result<R, Faults> {
+fn rules<R: Default>(config: Option<&Path>, of: impl FnOnce(Config) -> R) -> Result<R, ConfigFaults> {
     config.map_or_else(|| Ok(R::default()), |path| config::load(path).map(of))
 }
 
@@ -85,8 +85,8 @@ fn progress(bytes: u64) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style)
 }
 
-fn judge_list(path: &Path, list: &TargetSummary, files: &Files) -> Report {
-    let mut report = Report::default();
+fn judge_list(path: &Path, list: &TargetSummary, files: &Files) -> FileReport {
+    let mut report = FileReport::default();
     for line in &list.bad {
         report
             .say(format_args!("line {}: {} bytes; up to {} pass", line.number, line.bytes, files.line_bytes));
@@ -122,13 +122,13 @@ fn read_picture(path: &Path, images: &Images) -> io::Result<Picture> {
     Ok(Picture { start, bytes })
 }
 
-fn judge_picture(picture: &Picture, arguments: &ValidateImage, images: &Images) -> Report {
-    let (mut report, bytes_max) = (Report::default(), images.max_bytes);
+fn judge_picture(picture: &Picture, arguments: &ValidateImage, images: &Images) -> FileReport {
+    let (mut report, bytes_max) = (FileReport::default(), images.max_bytes);
     report.say(format_args!("bytes:     {} of {bytes_max}", picture.bytes));
     if picture.start.len() > bytes_max {
         let what =
             format!("{} has {} bytes; up to {bytes_max} pass", arguments.channel.part(), picture.bytes);
-        report.fault(&Fault::new(Rule::PictureSize, what), Mode::Enforce);
+        report.fault(&BodyFault::new(Rule::PictureSize, what), Mode::Enforce);
         return report;
     }
     match check_picture(&picture.start, arguments.channel, Some(arguments.image_type), images) {
@@ -141,18 +141,18 @@ fn judge_picture(picture: &Picture, arguments: &ValidateImage, images: &Images) 
 
 /// What is said of a file, and whether it would pass.
 #[derive(Default)]
-struct Report {
+struct FileReport {
     text: String,
     refused: bool,
 }
 
-impl Report {
+impl FileReport {
     fn say(&mut self, line: std::fmt::Arguments<'_>) {
         writeln!(self.text, "{line}").expect("writing to a String cannot fail");
     }
 
     /// A rule is broken, which refuses the file or is only reported.
-    fn fault(&mut self, fault: &Fault, mode: Mode) {
+    fn fault(&mut self, fault: &BodyFault, mode: Mode) {
         match mode {
             Mode::Enforce => {
                 self.refused = true;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::reader::{Section, Value, Zero};
-use super::values::{BudgetLimit, Caller, Tenant, Token, VendorKey};
+use super::values::{BudgetLimit, CallerConfig, TenantConfig, TokenConfig, VendorKey};
 use super::{budgets, digests, words};
 use crate::operation::{BudgetName, Scope};
 use crate::secret::TokenDigest;
@@ -30,12 +30,16 @@ struct Known<'t> {
     /// The same of names of certificates.
     certificates: HashMap<String, String>,
     /// The tenants without faults, and what the callers so far keep of each key's budgets.
-    budgets: &'t [Tenant],
+    budgets: &'t [TenantConfig],
     kept: HashMap<(VendorKey, BudgetName), u32>,
 }
 
 /// Reads the section.
-pub(super) fn read(file: &mut Section<'_>, names: &[&str], budgets: &[Tenant]) -> Option<Vec<Caller>> {
+pub(super) fn read(
+    file: &mut Section<'_>,
+    names: &[&str],
+    budgets: &[TenantConfig],
+) -> Option<Vec<CallerConfig>> {
     let tenants = &names.iter().copied().collect();
     let (digests, certificates, kept) = Default::default();
     let mut known = Known { tenants, digests, certificates, budgets, kept };
@@ -49,7 +53,7 @@ pub(super) fn read(file: &mut Section<'_>, names: &[&str], budgets: &[Tenant]) -
 }
 
 impl Known<'_> {
-    fn caller(&mut self, name: &str, value: &Value<'_>) -> Option<Caller> {
+    fn caller(&mut self, name: &str, value: &Value<'_>) -> Option<CallerConfig> {
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !matches!(name.len(), 1..=NAME_LEN_MAX) || !name.bytes().all(letter) {
             value.fault("a caller's name is 1 to 64 of A-Z, a-z, 0-9, dot, _ and -");
@@ -71,7 +75,7 @@ impl Known<'_> {
         let reserve = self.reserve(&mut section, tenants.as_deref().unwrap_or_default());
         let wait = section.duration("wait", Zero::Allowed, Duration::ZERO);
         let name = name.to_owned();
-        Some(Caller {
+        Some(CallerConfig {
             name,
             tokens: tokens?,
             certificates,
@@ -128,7 +132,7 @@ impl Known<'_> {
         }
     }
 
-    fn tokens(&mut self, value: &Value<'_>) -> Vec<Token> {
+    fn tokens(&mut self, value: &Value<'_>) -> Vec<TokenConfig> {
         let mut names = HashSet::new();
         let mut tokens = Vec::new();
         for (index, item) in value.items().iter().enumerate() {
@@ -140,7 +144,7 @@ impl Known<'_> {
             if !names.insert(name.clone()) {
                 written.as_ref().unwrap_or(item).fault("another token of this caller has this name");
             }
-            tokens.extend(digest.map(|digest| Token { name, digest }));
+            tokens.extend(digest.map(|digest| TokenConfig { name, digest }));
         }
         tokens
     }

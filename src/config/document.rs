@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
-use super::fault::Fault;
+use super::fault::ConfigFault;
 
 /// The longest text that is read.
 pub(super) const BYTES_MAX: usize = 4 << 20;
@@ -40,7 +40,7 @@ pub(super) enum Node {
 
 /// Reads one YAML document. Syntax, duplicate keys and the bounds above give one fault, with its line where the
 /// library knows it.
-pub(super) fn read(text: &str) -> Result<Node, Fault> {
+pub(super) fn read(text: &str) -> Result<Node, ConfigFault> {
     if text.len() > BYTES_MAX {
         return Err(too_long());
     }
@@ -55,18 +55,18 @@ pub(super) fn read(text: &str) -> Result<Node, Fault> {
 }
 
 /// The fault of a text of more than [`BYTES_MAX`].
-pub(super) fn too_long() -> Fault {
-    Fault::of_file(format!("the configuration is longer than {} MiB", BYTES_MAX >> 20))
+pub(super) fn too_long() -> ConfigFault {
+    ConfigFault::of_file(format!("the configuration is longer than {} MiB", BYTES_MAX >> 20))
 }
 
 /// Refuses what the scanner of the YAML library would take minutes or hours for: it looks at every open bracket
 /// for every token, and at every directive for every other. Counting brackets in quotes and comments too errs on
 /// the side of a refusal, for files that no one writes.
-fn refuse_slow_text(text: &str) -> Result<(), Fault> {
+fn refuse_slow_text(text: &str) -> Result<(), ConfigFault> {
     let mut open = 0_usize;
     for (index, line) in text.lines().enumerate() {
         if line.starts_with('%') {
-            return Err(Fault::of_file(format!("line {}: directives are not used here", index + 1)));
+            return Err(ConfigFault::of_file(format!("line {}: directives are not used here", index + 1)));
         }
         for byte in line.bytes() {
             match byte {
@@ -75,14 +75,14 @@ fn refuse_slow_text(text: &str) -> Result<(), Fault> {
                 _ => {}
             }
             if open > 4 * DEPTH_MAX {
-                return Err(Fault::of_file(format!("line {}: too many open brackets", index + 1)));
+                return Err(ConfigFault::of_file(format!("line {}: too many open brackets", index + 1)));
             }
         }
     }
     Ok(())
 }
 
-fn describe(error: &serde_yaml::Error, bounds: &Bounds) -> Fault {
+fn describe(error: &serde_yaml::Error, bounds: &Bounds) -> ConfigFault {
     let text = error.to_string();
     let place = error
         .location()
@@ -95,7 +95,7 @@ fn describe(error: &serde_yaml::Error, bounds: &Bounds) -> Fault {
     } else {
         format!("not valid YAML: {text}")
     };
-    Fault::of_file(message)
+    ConfigFault::of_file(message)
 }
 
 /// What is left of the bounds.

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use super::lines::Lines;
+use super::lines::LineFinder;
 
 /// One thing that is wrong. Never holds a secret, a token or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigFault {
     /// Where: the path of the key. Empty if it is the file as a whole.
     path: String,
     /// What is wrong and, where it is not obvious, what would pass.
@@ -16,13 +16,13 @@ pub struct Fault {
     line: Option<usize>,
 }
 
-impl Fault {
+impl ConfigFault {
     /// A fault of the file as a whole.
     pub(super) fn of_file(message: String) -> Self {
         Self { path: String::new(), message, line: None }
     }
 
-    fn at(self, lines: &Lines<'_>) -> Self {
+    fn at(self, lines: &LineFinder<'_>) -> Self {
         Self { line: lines.find(&self.path), ..self }
     }
 
@@ -37,7 +37,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
@@ -49,22 +49,22 @@ impl fmt::Display for Fault {
 
 /// Everything that is wrong with a configuration; at least one fault. Displays one line for each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(Vec<Fault>);
+pub struct ConfigFaults(Vec<ConfigFault>);
 
-impl Faults {
+impl ConfigFaults {
     /// The faults, in the order in which the file was read.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
         self.0.iter()
     }
 }
 
-impl From<Fault> for Faults {
-    fn from(fault: Fault) -> Self {
+impl From<ConfigFault> for ConfigFaults {
+    fn from(fault: ConfigFault) -> Self {
         Self(vec![fault])
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, fault) in self.0.iter().enumerate() {
             if index > 0 {
@@ -78,31 +78,31 @@ impl fmt::Display for Faults {
 
 /// Collects faults and warnings while a file is read. Reading goes on after a fault, so that one run shows all.
 #[derive(Default)]
-pub(super) struct Report {
-    faults: RefCell<Vec<Fault>>,
-    warnings: RefCell<Vec<Fault>>,
+pub(super) struct FaultReport {
+    faults: RefCell<Vec<ConfigFault>>,
+    warnings: RefCell<Vec<ConfigFault>>,
 }
 
-impl Report {
+impl FaultReport {
     pub(super) fn fault(&self, path: &str, message: impl Into<String>) {
-        let fault = Fault { path: path.to_owned(), message: message.into(), line: None };
+        let fault = ConfigFault { path: path.to_owned(), message: message.into(), line: None };
         self.faults.borrow_mut().push(fault);
     }
 
     pub(super) fn warning(&self, path: &str, message: &str) {
-        let warning = Fault { path: path.to_owned(), message: message.to_owned(), line: None };
+        let warning = ConfigFault { path: path.to_owned(), message: message.to_owned(), line: None };
         self.warnings.borrow_mut().push(warning);
     }
 
     /// The warnings, with the lines of their keys.
-    pub(super) fn warnings(&self, lines: &Lines<'_>) -> Vec<String> {
+    pub(super) fn warnings(&self, lines: &LineFinder<'_>) -> Vec<String> {
         self.warnings.borrow_mut().drain(..).map(|warning| warning.at(lines).to_string()).collect()
     }
 
     /// The faults with the lines of their keys, if there are any.
-    pub(super) fn into_faults(self, lines: &Lines<'_>) -> Option<Faults> {
+    pub(super) fn into_faults(self, lines: &LineFinder<'_>) -> Option<ConfigFaults> {
         let faults: Vec<_> = self.faults.into_inner().into_iter().map(|fault| fault.at(lines)).collect();
-        (!faults.is_empty()).then_some(Faults(faults))
+        (!faults.is_empty()).then_some(ConfigFaults(faults))
     }
 }
 

@@ -12,12 +12,12 @@ use super::reader::segment;
 const WORK_BYTES_MAX: usize = 32 << 20;
 
 /// Finds lines in a text that is known to be good YAML.
-pub(super) struct Lines<'t> {
+pub(super) struct LineFinder<'t> {
     text: &'t str,
     left: Cell<usize>,
 }
 
-impl<'t> Lines<'t> {
+impl<'t> LineFinder<'t> {
     pub(super) fn of(text: &'t str) -> Self {
         Self { text, left: Cell::new(WORK_BYTES_MAX) }
     }
@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         if self.is_there() {
             return Err(self.stop());
         }
-        while let Some(way) = access.next_key_seed(Key(&self))? {
+        while let Some(way) = access.next_key_seed(KeyWalk(&self))? {
             match way {
                 Some(value) => access.next_value_seed(value)?,
                 None => drop(access.next_value::<IgnoredAny>()?),
@@ -122,9 +122,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
 }
 
 /// A key of a mapping: the place of its value is a line too low where it is a mapping itself.
-struct Key<'w, 'k>(&'k Walk<'w>);
+struct KeyWalk<'w, 'k>(&'k Walk<'w>);
 
-impl<'de, 'w> DeserializeSeed<'de> for Key<'w, '_> {
+impl<'de, 'w> DeserializeSeed<'de> for KeyWalk<'w, '_> {
     type Value = Option<Walk<'w>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -132,7 +132,7 @@ impl<'de, 'w> DeserializeSeed<'de> for Key<'w, '_> {
     }
 }
 
-impl<'w> Visitor<'_> for Key<'w, '_> {
+impl<'w> Visitor<'_> for KeyWalk<'w, '_> {
     type Value = Option<Walk<'w>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,7 +172,7 @@ callers:
     #[test]
     fn keys_have_the_line_they_are_written_at() {
         let text = TEXT.replace("*anchor", "5");
-        let lines = Lines::of(&text);
+        let lines = LineFinder::of(&text);
         let rows = [
             ("listeners", Some(1)),
             ("listeners[0]", Some(2)),
@@ -201,7 +201,7 @@ callers:
     #[test]
     fn the_work_is_bounded() {
         let text = format!("a: {}\n", "x".repeat(WORK_BYTES_MAX / 2));
-        let lines = Lines::of(&text);
+        let lines = LineFinder::of(&text);
         assert_eq!(lines.find("a"), Some(1));
         assert_eq!(lines.find("b"), None);
         assert_eq!(lines.find("a"), None);

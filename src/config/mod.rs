@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub use fault::{Fault, Faults};
+pub use fault::{ConfigFault, ConfigFaults};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use proxy::{Proxy, ProxyLogin};
 pub use shared::{SharedBudgets, Shares};
@@ -46,8 +46,8 @@ pub use values::*;
 pub use words::hint;
 
 use document::BYTES_MAX;
-use fault::{Report, shown};
-use lines::Lines;
+use fault::{FaultReport, shown};
+use lines::LineFinder;
 use reader::{Section, Value, Zero};
 use sources::Outside;
 
@@ -60,23 +60,23 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 const WORKERS_MAX: u32 = 1024;
 
 /// Loads a file: reads it, resolves its secrets from the environment and from files, and checks everything.
-pub fn load(path: &Path) -> Result<Config, Faults> {
+pub fn load(path: &Path) -> Result<Config, ConfigFaults> {
     load_with(path, &System)
 }
 
 /// Loads a file whose secrets come from `sources`.
-pub fn load_with(path: &Path, sources: &dyn SecretSources) -> Result<Config, Faults> {
+pub fn load_with(path: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
     let text = read_file(path)?;
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     parse(&text, base, sources)
 }
 
 /// Checks a text. Relative paths in it start from `base`; secrets come from `sources`.
-pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, Faults> {
+pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
     // The YAML library takes a byte-order mark for a document of its own.
     let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-    let (document, lines) = (document::read(unmarked)?, Lines::of(unmarked));
-    let report = Report::default();
+    let (document, lines) = (document::read(unmarked)?, LineFinder::of(unmarked));
+    let report = FaultReport::default();
     let config = {
         let root = Value::root(&document, &report);
         let mut config = read(&mut root.section(), &Outside { base, sources });
@@ -143,9 +143,9 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
 }
 
 /// Reads a text of at most [`BYTES_MAX`]. It may hold secrets, so it is wiped when it goes.
-fn read_file(path: &Path) -> Result<Zeroizing<String>, Fault> {
+fn read_file(path: &Path) -> Result<Zeroizing<String>, ConfigFault> {
     let refuse = |problem: &dyn Display| {
-        Fault::of_file(format!("the configuration {} {problem}", shown(&path.to_string_lossy())))
+        ConfigFault::of_file(format!("the configuration {} {problem}", shown(&path.to_string_lossy())))
     };
     let mut bytes = Zeroizing::new(Vec::new());
     // One byte more than is taken, so that the reader of the text sees that it is too long.

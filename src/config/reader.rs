@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::Node;
-use super::fault::{Report, shown};
+use super::fault::{FaultReport, shown};
 use super::{units, words};
 
 /// Whether a duration of zero has a meaning.
@@ -24,12 +24,12 @@ pub(super) struct Value<'n> {
     node: &'n Node,
     /// Where it stands: `tenants.shop.app`.
     path: String,
-    report: &'n Report,
+    report: &'n FaultReport,
 }
 
 impl<'n> Value<'n> {
     /// The whole document.
-    pub(super) fn root(node: &'n Node, report: &'n Report) -> Self {
+    pub(super) fn root(node: &'n Node, report: &'n FaultReport) -> Self {
         Self { node, path: String::new(), report }
     }
 

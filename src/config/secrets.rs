@@ -4,10 +4,10 @@
 use super::reader::Value;
 
 /// Where a secret comes from, as a message names it: `the variable SHOP_SECRET`.
-pub(super) struct Origin(pub(super) String);
+pub(super) struct SecretOrigin(pub(super) String);
 
 /// Judges a secret that is not empty. `None`: it is certainly no secret, which is reported.
-pub(super) fn judge(value: &Value<'_>, Origin(origin): &Origin, text: &str) -> Option<()> {
+pub(super) fn judge(value: &Value<'_>, SecretOrigin(origin): &SecretOrigin, text: &str) -> Option<()> {
     if let Some(placeholder) = placeholder(text) {
         return value.refuse(format!("{origin} holds {placeholder} in place of a secret"));
     }

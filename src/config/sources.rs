@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::fault::shown;
 use super::reader::Value;
-use super::secrets::{self, Origin};
+use super::secrets::{self, SecretOrigin};
 use super::words;
 use crate::identity::{self, IdentityError, RootsError};
 use crate::secret::Secret;
@@ -132,7 +132,7 @@ impl Outside<'_> {
 
     /// A secret: `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`, and where it comes from. No part of it is ever
     /// quoted.
-    pub(super) fn secret(&self, value: &Value<'_>) -> Option<(Secret, Origin)> {
+    pub(super) fn secret(&self, value: &Value<'_>) -> Option<(Secret, SecretOrigin)> {
         const FORMS: &str = "expected one of { env: NAME }, { file: PATH }, { value: TEXT }";
         if !value.is_section() {
             return value.refuse(FORMS);
@@ -148,7 +148,7 @@ impl Outside<'_> {
             }
             _ => return value.refuse(FORMS),
         };
-        check(value, text, Origin(origin))
+        check(value, text, SecretOrigin(origin))
     }
 
     fn resolve_variable(&self, secret: &Value<'_>, name: &str) -> Option<(Zeroizing<String>, String)> {
@@ -185,7 +185,11 @@ impl Outside<'_> {
     }
 }
 
-fn check(value: &Value<'_>, mut text: Zeroizing<String>, origin: Origin) -> Option<(Secret, Origin)> {
+fn check(
+    value: &Value<'_>,
+    mut text: Zeroizing<String>,
+    origin: SecretOrigin,
+) -> Option<(Secret, SecretOrigin)> {
     let place = if origin.0 == INLINE { String::new() } else { format!("; it comes from {}", origin.0) };
     let Some(secret) = Secret::new(std::mem::take(&mut *text)) else {
         return value.refuse(format!("the secret is empty{place}"));

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::reader::{Section, Value, Zero};
 use super::sources::Outside;
-use super::values::{BaseUrls, BudgetLimits, CidPolicy, Credential, Region, Repeats, Tenant, VendorKey};
+use super::values::{
+    BaseUrls, BudgetLimits, CidPolicy, CredentialConfig, Region, Repeats, TenantConfig, VendorKey,
+};
 use super::vendor::Defaults;
 use super::{budgets, secrets};
 use crate::secret::Secret;
@@ -16,7 +18,7 @@ const GROUP_PREFIX: &str = "group-";
 const CID_BATCH_MAX: u32 = 1000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum KeyKind {
     App,
     Dev,
     Group,
@@ -34,7 +36,7 @@ struct Draft<'n> {
 }
 
 struct DraftCredential<'n> {
-    kind: Kind,
+    kind: KeyKind,
     /// Where the key stands.
     value: Value<'n>,
     key: VendorKey,
@@ -44,7 +46,7 @@ struct DraftCredential<'n> {
 /// The tenants, and the names that callers may refer to: also those of tenants with faults.
 pub(super) struct Tenants<'n> {
     pub(super) names: Vec<&'n str>,
-    pub(super) tenants: Option<Vec<Tenant>>,
+    pub(super) tenants: Option<Vec<TenantConfig>>,
 }
 
 /// Reads the section.
@@ -74,9 +76,9 @@ fn read_one<'n>(
     check_name(name, &value);
     let mut section = value.section();
     let written = [
-        (Kind::App, section.required("app")),
-        (Kind::Dev, section.get("dev")),
-        (Kind::Group, section.get("group")),
+        (KeyKind::App, section.required("app")),
+        (KeyKind::Dev, section.get("dev")),
+        (KeyKind::Group, section.get("group")),
     ];
     let credentials =
         written.into_iter().filter_map(|(kind, value)| read_credential(kind, &value?, outside)).collect();
@@ -113,7 +115,11 @@ fn check_name(name: &str, value: &Value<'_>) {
     }
 }
 
-fn read_credential<'n>(kind: Kind, value: &Value<'n>, outside: &Outside<'_>) -> Option<DraftCredential<'n>> {
+fn read_credential<'n>(
+    kind: KeyKind,
+    value: &Value<'n>,
+    outside: &Outside<'_>,
+) -> Option<DraftCredential<'n>> {
     let mut section = value.section().private();
     let key = section.required("key");
     let secret = section.required("secret").and_then(|value| {
@@ -125,13 +131,13 @@ fn read_credential<'n>(kind: Kind, value: &Value<'n>, outside: &Outside<'_>) -> 
     Some(DraftCredential { kind, value, key, secret })
 }
 
-fn read_key(kind: Kind, value: &Value<'_>) -> Option<VendorKey> {
+fn read_key(kind: KeyKind, value: &Value<'_>) -> Option<VendorKey> {
     let text = value.text()?;
     if text.starts_with(GROUP_PREFIX) {
         return value.refuse("written without group-; only a group key is sent with it");
     }
     secrets::judge_key(value, text)?;
-    let text = if kind == Kind::Group { format!("{GROUP_PREFIX}{text}") } else { text.to_owned() };
+    let text = if kind == KeyKind::Group { format!("{GROUP_PREFIX}{text}") } else { text.to_owned() };
     VendorKey::new(text)
         .or_else(|| value.refuse("expected a key of visible ASCII characters without a colon"))
 }
@@ -150,7 +156,7 @@ fn bare(key: &VendorKey) -> &str {
     key.as_str().strip_prefix(GROUP_PREFIX).unwrap_or(key.as_str())
 }
 
-impl Tenant {
+impl TenantConfig {
     /// Whether one of its keys is written so.
     pub(super) fn has_key(&self, written: &str) -> bool {
         let credentials = [Some(&self.app), self.dev.as_ref(), self.group.as_ref()];
@@ -193,12 +199,12 @@ fn compare((first_draft, first): Use<'_, '_>, (draft, credential): Use<'_, '_>) 
 
 impl Draft<'_> {
     /// `None`: something is missing, which is reported.
-    fn finish(mut self) -> Option<Tenant> {
-        Some(Tenant {
+    fn finish(mut self) -> Option<TenantConfig> {
+        Some(TenantConfig {
             name: self.name.to_owned(),
-            app: self.take(Kind::App)?,
-            dev: self.take(Kind::Dev),
-            group: self.take(Kind::Group),
+            app: self.take(KeyKind::App)?,
+            dev: self.take(KeyKind::Dev),
+            group: self.take(KeyKind::Group),
             budgets: self.budgets,
             urls: self.urls,
             region: self.region,
@@ -206,9 +212,9 @@ impl Draft<'_> {
         })
     }
 
-    fn take(&mut self, kind: Kind) -> Option<Credential> {
+    fn take(&mut self, kind: KeyKind) -> Option<CredentialConfig> {
         let at = self.credentials.iter().position(|credential| credential.kind == kind)?;
         let DraftCredential { key, secret, .. } = self.credentials.swap_remove(at);
-        Some(Credential { key, secret: secret? })
+        Some(CredentialConfig { key, secret: secret? })
     }
 }

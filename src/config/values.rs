@@ -40,9 +40,9 @@ pub struct Config {
     /// How the log of the process is written.
     pub log: LogSettings,
     /// The applications; at least one.
-    pub tenants: Vec<Tenant>,
+    pub tenants: Vec<TenantConfig>,
     /// The internal programs; at least one.
-    pub callers: Vec<Caller>,
+    pub callers: Vec<CallerConfig>,
     /// What is allowed but deserves a line in the log.
     pub warnings: Vec<String>,
     /// SHA-256 of the file's bytes, in hexadecimal: tells which configuration is loaded.
@@ -218,15 +218,15 @@ impl BudgetLimits {
 }
 
 /// One vendor application.
-pub struct Tenant {
+pub struct TenantConfig {
     /// Its name.
     pub name: String,
     /// App key and master secret.
-    pub app: Credential,
+    pub app: CredentialConfig,
     /// Dev key and dev secret.
-    pub dev: Option<Credential>,
+    pub dev: Option<CredentialConfig>,
     /// Group key and group master secret.
-    pub group: Option<Credential>,
+    pub group: Option<CredentialConfig>,
     /// Its budgets.
     pub budgets: BudgetLimits,
     /// Where its calls go.
@@ -265,7 +265,7 @@ pub enum CidPolicy {
 }
 
 /// A key of the vendor's with its secret.
-pub struct Credential {
+pub struct CredentialConfig {
     /// As the vendor counts it: a group key carries its `group-`.
     pub key: VendorKey,
     /// Its secret.
@@ -360,11 +360,11 @@ pub enum Region {
 }
 
 /// One internal program.
-pub struct Caller {
+pub struct CallerConfig {
     /// Its name.
     pub name: String,
     /// Its tokens; one or more, so that a token can be rotated, unless it has certificates.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<TokenConfig>,
     /// URI or DNS names of its client certificates; no other caller has them.
     pub certificates: Vec<String>,
     /// Names of the tenants it may use, in the file's order; each exists.
@@ -384,7 +384,7 @@ pub struct Caller {
 }
 
 /// A caller's token, known by its digest only.
-pub struct Token {
+pub struct TokenConfig {
     /// What the operator calls it; the token's number when it has no name.
     pub name: String,
     /// SHA-256 of the token.

@@ -6,20 +6,20 @@ use std::time::Instant;
 use http::HeaderValue;
 
 use super::Worker;
-use super::repeats::delivery_of;
+use super::idempotency::delivery_of;
 
-use crate::answer::{self, Read};
+use crate::answer::{self, ReadAnswer};
 use crate::body::Facts;
-use crate::budget::Standing;
+use crate::budget::BudgetStatus;
+use crate::dedup::Delivery;
 use crate::ledger::Entered;
 use crate::outbound;
 use crate::refusal::Refusal;
 use crate::response::Response;
-use crate::retry::Delivery;
 use crate::store::Payment;
-use crate::telemetry::{Attempt, Record, VendorNote};
+use crate::telemetry::{AttemptLabels, Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
-use crate::vendor::{self, Choice, Cut, Deadlines, Failure, Message, NotSent};
+use crate::upstream::{self, AnswerCut, Choice, Deadlines, Failure, Message, NotSent};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
@@ -57,20 +57,20 @@ impl Witness for Record {
 
 /// The vendor's answer, as far as it is read at once.
 pub(super) struct Exchanged {
-    pub(super) answer: Response<Read>,
+    pub(super) answer: Response<ReadAnswer>,
     /// How the operation's own budget stands with it, if it is on.
-    pub(super) standing: Option<Standing>,
+    pub(super) standing: Option<BudgetStatus>,
 }
 
 /// An attempt that brought nothing.
 #[derive(Debug, thiserror::Error)]
-enum Lost {
+enum AttemptError {
     /// No answer.
     #[error(transparent)]
     Unanswered(#[from] Failure),
     /// Half of one.
     #[error(transparent)]
-    Cut(#[from] Cut),
+    Cut(#[from] AnswerCut),
 }
 
 /// Why a call is answered at the end of a drain.
@@ -78,7 +78,7 @@ enum Lost {
 #[error("the gateway stops, and the drain's deadline is here before the vendor's answer")]
 struct GivenUp;
 
-impl Lost {
+impl AttemptError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Unanswered(failure) => failure.kind(),
@@ -89,8 +89,10 @@ impl Lost {
     fn refusal(&self) -> Refusal {
         match self {
             Self::Unanswered(Failure::NotSent(_)) => Refusal::VendorUnreachable,
-            Self::Unanswered(Failure::TimedOut) | Self::Cut(Cut::Late) => Refusal::VendorTimeout,
-            Self::Unanswered(Failure::Broken(_)) | Self::Cut(Cut::Vendor(_)) => Refusal::VendorInterrupted,
+            Self::Unanswered(Failure::TimedOut) | Self::Cut(AnswerCut::Late) => Refusal::VendorTimeout,
+            Self::Unanswered(Failure::Broken(_)) | Self::Cut(AnswerCut::Vendor(_)) => {
+                Refusal::VendorInterrupted
+            }
         }
     }
 }
@@ -141,7 +143,7 @@ impl Worker {
                         Ok(outcome) => {
                             return undoubted(outcome, first).map(|answer| Exchanged { answer, standing });
                         }
-                        Err(cut) => (Lost::from(cut), answer.address),
+                        Err(cut) => (AttemptError::from(cut), answer.address),
                     }
                 }
                 Err((Failure::NotSent(NotSent::CircuitOpen(open)), _)) => {
@@ -152,7 +154,7 @@ impl Worker {
                     if matches!(failure, Failure::NotSent(_)) {
                         dispatched.refund();
                     }
-                    (Lost::from(failure), address)
+                    (AttemptError::from(failure), address)
                 }
             };
             self.telemetry.metrics.vendor_failure(operation, lost.kind());
@@ -189,8 +191,8 @@ impl Worker {
         grant: &'a Grant,
         witness: &'a impl Witness,
         (choice, address): (Choice, Option<SocketAddr>),
-    ) -> Attempt<'a> {
-        Attempt {
+    ) -> AttemptLabels<'a> {
+        AttemptLabels {
             request_id: witness.request_id().to_str().unwrap_or_default(),
             operation: grant.operation(),
             tenant: &grant.tenant().name,
@@ -204,11 +206,11 @@ impl Worker {
     /// Reads an answer, and judges whether it is one for callers.
     async fn receive(
         &self,
-        answer: Response<vendor::Body>,
+        answer: Response<upstream::AnswerBody>,
         grant: &Grant,
         start: Instant,
         witness: &mut impl Witness,
-    ) -> Result<Result<Response<Read>, Refusal>, Cut> {
+    ) -> Result<Result<Response<ReadAnswer>, Refusal>, AnswerCut> {
         let Response { status, reason, fields, closes, body } = answer;
         let read = answer::read(body).await?;
         let body = read.whole();

@@ -6,10 +6,10 @@
 
 mod attempts;
 mod client;
-mod guarded;
-mod local;
-mod paying;
-mod repeats;
+mod idempotency;
+mod payment;
+mod replies;
+mod resend_guard;
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -23,41 +23,41 @@ use tokio::sync::Notify;
 
 use attempts::{Attempts, Exchanged};
 pub use client::Client;
-use guarded::Guarded;
-pub use local::{Reading, read};
-use local::{close_record, effect, fresh_request_id, names_encryption, ours, probe, refuse, wishes};
-use repeats::{Before, Mark};
+use idempotency::{DedupKey, Seen};
+pub use replies::{RequestKind, read};
+use replies::{close_record, effect, fresh_request_id, names_encryption, ours, probe, refuse, wishes};
+use resend_guard::Guarded;
 
+use crate::active_config::ActiveConfig;
+use crate::admission::{self, Admission};
 use crate::answer::Reply;
 use crate::auth::{self, ClientCertificate};
 use crate::body::{Ahead, Subject};
-use crate::budget::{Clock, Standing};
-use crate::detach::FinishAnyway;
-use crate::fields::{FieldValue, Fields, Part};
-use crate::intake::{self, Presence, Source, SpareBuffers, unless_gone};
+use crate::body_reader::{self, BodySource, Presence, SpareBuffers, unless_gone};
+use crate::budget::{BudgetStatus, Clock};
+use crate::dedup::Delivery;
+use crate::detach::DetachOnDrop;
+use crate::fields::{FieldValue, Fields, ValuePart};
 use crate::ledger::Ledger;
-use crate::load::{self, Load};
 use crate::operation::{self, Matched, Path};
 use crate::outbound::{self, Inbound, REQUEST_ID, VendorRequest};
 use crate::payload::Payload;
-use crate::refusal::{Place, Refusal};
-use crate::request::{Field, Head};
+use crate::refusal::{Refusal, ReplyContext};
+use crate::request::{Field, RequestHead};
 use crate::response::Response;
-use crate::retry::Delivery;
-use crate::setup::Setup;
 use crate::store::{Payment, Store};
 use crate::telemetry::metrics::RuleOutcome;
-use crate::telemetry::{Asked, Record, Telemetry, TraceId};
+use crate::telemetry::{Record, RequestOrigin, Telemetry, TraceId};
 use crate::tenant::Grant;
-use crate::vendor::{Deadlines, Pool};
+use crate::upstream::{Deadlines, Pool};
 use crate::waiting;
 
 /// One core's share of the gateway: its own vendor connections and buffers; budgets and counts are everybody's.
 pub struct Worker {
     /// The configuration in use.
-    pub setup: Arc<Setup>,
+    pub setup: Arc<ActiveConfig>,
     /// What the whole gateway is doing.
-    pub load: Arc<Load>,
+    pub load: Arc<Admission>,
     /// Where calls are written down before they are dispatched, if that is configured.
     pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets.
@@ -80,7 +80,7 @@ struct Admitted<'r> {
     path: &'r Path<'r>,
     matched: Matched<'r>,
     presence: &'r Presence,
-    places: [load::Place; 2],
+    places: [admission::InFlightGuard; 2],
 }
 
 /// A body that was read and checked.
@@ -90,20 +90,20 @@ struct Received {
 }
 
 /// A call that is authorized, checked and paid for.
-struct Call {
+struct PaidCall {
     grant: Grant,
     request: VendorRequest,
     payment: Payment,
     deadlines: Deadlines,
-    mark: Mark,
-    places: [load::Place; 2],
+    mark: DedupKey,
+    places: [admission::InFlightGuard; 2],
 }
 
 /// The answer of a call that was made, and what it says about the call.
 struct Answered {
     answer: Response<Reply>,
     delivery: Delivery,
-    places: [load::Place; 2],
+    places: [admission::InFlightGuard; 2],
 }
 
 /// What a request is answered with.
@@ -111,8 +111,8 @@ pub struct Handled {
     /// The answer.
     pub answer: Response<Reply>,
     /// What a call that was made keeps of `limits.in_flight` until its caller has taken the answer.
-    pub places: Option<[load::Place; 2]>,
-    loss: Option<guarded::Loss>,
+    pub places: Option<[admission::InFlightGuard; 2]>,
+    loss: Option<resend_guard::Loss>,
 }
 
 impl From<Response<Reply>> for Handled {
@@ -123,7 +123,7 @@ impl From<Response<Reply>> for Handled {
 
 /// What a request that may be made comes to.
 enum Prepared {
-    Call(Box<Call>),
+    Call(Box<PaidCall>),
     /// The answer of the call that it repeats.
     Repeat(Response<Bytes>),
 }
@@ -131,7 +131,7 @@ enum Prepared {
 impl Worker {
     /// The same worker with another configuration.
     #[must_use]
-    pub fn followed_by(&self, setup: &Arc<Setup>) -> Self {
+    pub fn followed_by(&self, setup: &Arc<ActiveConfig>) -> Self {
         Self {
             setup: Arc::clone(setup),
             load: Arc::clone(&self.load),
@@ -151,12 +151,12 @@ impl Worker {
     /// all of them inline this one took 12 KiB.
     pub async fn handle(
         self: Arc<Self>,
-        head: &Head,
+        head: &RequestHead,
         client: Client<'_>,
-        source: &mut dyn Source,
+        source: &mut dyn BodySource,
     ) -> Option<Handled> {
         let request_id = outbound::request_id(head).unwrap_or_else(fresh_request_id);
-        let asked = Asked {
+        let asked = RequestOrigin {
             request_id: request_id.clone(),
             peer: client.address.cloned(),
             trace_id: head.one(Field::TraceParent).ok().flatten().and_then(|value| TraceId::read(&value)),
@@ -166,7 +166,7 @@ impl Worker {
         let served = AssertUnwindSafe(poll_fn(|cx| served.as_mut().poll(cx))).catch_unwind().await;
         let mut handled = served.unwrap_or_else(|_| {
             tracing::error!("a request ended in a panic; it was answered with 500");
-            Some(ours(&Refusal::Internal, Place::of_path("/"), &request_id).into())
+            Some(ours(&Refusal::Internal, ReplyContext::of_path("/"), &request_id).into())
         })?;
         if self.load.leaving() {
             handled.answer.closes = true;
@@ -176,22 +176,22 @@ impl Worker {
 
     async fn serve(
         self: &Arc<Self>,
-        head: &Head,
+        head: &RequestHead,
         certificate: Option<&ClientCertificate>,
-        source: &mut dyn Source,
+        source: &mut dyn BodySource,
         mut record: Box<Record>,
     ) -> Option<Handled> {
-        let unknown = || Place::of_path(head.target.path());
+        let unknown = || ReplyContext::of_path(head.target.path());
         let path = match read(head) {
-            Ok(Reading::Probe) => return Some(probe(&mut record).into()),
-            Ok(Reading::Call(path)) => path,
+            Ok(RequestKind::Probe) => return Some(probe(&mut record).into()),
+            Ok(RequestKind::Call(path)) => path,
             Err(refusal) => return Some(refuse(&refusal, unknown(), record).into()),
         };
         let presence = Presence::default();
         let admitted = match self.admit(head, certificate, (&path, &presence), &mut record) {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                let place = record.operation().map_or_else(unknown, Place::Known);
+                let place = record.operation().map_or_else(unknown, ReplyContext::Known);
                 return Some(refuse(&refusal, place, record).into());
             }
         };
@@ -207,14 +207,14 @@ impl Worker {
         self: &Arc<Self>,
         admitted: Admitted<'_>,
         received: Received,
-        head: &Head,
+        head: &RequestHead,
         mut record: Box<Record>,
     ) -> Handled {
         let (grant, presence) = (admitted.grant.clone(), admitted.presence);
         match self.prepare(admitted, received, head, &mut record).await {
             Ok(Prepared::Call(call)) => {
                 let guarded = self.guarded(&grant, &call.mark);
-                let mut forwarded = FinishAnyway::new(Arc::clone(self).forward(call, record), guarded);
+                let mut forwarded = DetachOnDrop::new(Arc::clone(self).forward(call, record), guarded);
                 let (answered, guarded) = poll_fn(|cx| {
                     if presence.is_doubted() {
                         forwarded.testament().map(Guarded::doubt);
@@ -232,7 +232,7 @@ impl Worker {
     /// Everything that is decided without the body.
     fn admit<'r>(
         &'r self,
-        head: &'r Head,
+        head: &'r RequestHead,
         certificate: Option<&ClientCertificate>,
         (path, presence): (&'r Result<Path<'r>, operation::BadPath>, &'r Presence),
         record: &mut Record,
@@ -256,8 +256,8 @@ impl Worker {
     async fn read_body(
         &self,
         admitted: &Admitted<'_>,
-        head: &Head,
-        source: &mut dyn Source,
+        head: &RequestHead,
+        source: &mut dyn BodySource,
         record: &mut Record,
     ) -> Result<Received, Refusal> {
         let Admitted { grant, matched, .. } = admitted;
@@ -270,7 +270,7 @@ impl Worker {
             ahead.get_or_insert_with(new).look(beginning);
         };
         let allowance = setup.allowance(matched.operation);
-        let body = intake::read(source, allowance, hold, &self.spare, look).await?;
+        let body = body_reader::read(source, allowance, hold, &self.spare, look).await?;
         record.received(body.len());
         let deadlines = setup.deadlines(Instant::now());
         if let Some(seconds) = waiting::preference(head) {
@@ -284,14 +284,14 @@ impl Worker {
         self: &Arc<Self>,
         admitted: Admitted<'_>,
         received: Received,
-        head: &Head,
+        head: &RequestHead,
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
         let Received { payload, mut deadlines } = received;
         let setup = &self.setup;
         let mut mark = match self.before(&admitted, head, &payload, &mut deadlines).await? {
-            Before::First(mark) => mark,
-            Before::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
+            Seen::First(mark) => mark,
+            Seen::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
         };
         self.pool.check_circuit(admitted.grant.origin(), deadlines.start)?;
         let payment = self.pay_in_time(&admitted, &payload, &mut deadlines, record).await?;
@@ -300,10 +300,10 @@ impl Worker {
         let inbound =
             Inbound { head: Some(head), target: &head.target, path, request_id: record.request_id() };
         let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
-        Ok(Prepared::Call(Box::new(Call { grant, request, payment, deadlines, mark, places })))
+        Ok(Prepared::Call(Box::new(PaidCall { grant, request, payment, deadlines, mark, places })))
     }
 
-    fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, head: &'s Head) -> Subject<'s> {
+    fn subject<'s>(&'s self, grant: &'s Grant, matched: &Matched<'s>, head: &'s RequestHead) -> Subject<'s> {
         let operation = grant.operation();
         Subject {
             method: operation.method,
@@ -322,7 +322,7 @@ impl Worker {
         &self,
         grant: &Grant,
         subject: &Subject<'_>,
-        body: intake::Buffered,
+        body: body_reader::RequestBody,
         ahead: Option<&Ahead>,
     ) -> Result<Payload, Refusal> {
         let operation = grant.operation();
@@ -339,8 +339,8 @@ impl Worker {
     }
 
     /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
-    async fn forward(self: Arc<Self>, call: Box<Call>, mut record: Box<Record>) -> Answered {
-        let Call { grant, request, payment, deadlines, mut mark, places } = *call;
+    async fn forward(self: Arc<Self>, call: Box<PaidCall>, mut record: Box<Record>) -> Answered {
+        let PaidCall { grant, request, payment, deadlines, mut mark, places } = *call;
         let operation = grant.operation();
         let origin = request.origin();
         let lacks_cid = mark.is_key() && !request.facts().has_cid;
@@ -366,7 +366,7 @@ impl Worker {
                 (answer.map(|read| read.into_reply(record)), delivery)
             }
             Err(refusal) => {
-                let delivery = repeats::delivery_of(&refusal);
+                let delivery = idempotency::delivery_of(&refusal);
                 (self.refuse_granted(&refusal, &grant, record), delivery)
             }
         };
@@ -378,7 +378,7 @@ impl Worker {
     }
 
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
-        let mut answer = ours(refusal, Place::Known(grant.operation()), record.request_id());
+        let mut answer = ours(refusal, ReplyContext::Known(grant.operation()), record.request_id());
         let budget = grant.credential().budget(grant.operation().budget);
         let standing = budget.map(|budget| budget.standing_for(grant.taker().caller, self.clock.now()));
         add_fields(&mut answer.fields, standing, &record);
@@ -388,8 +388,8 @@ impl Worker {
 }
 
 /// Header fields of every answer to a granted call, the vendor's and ours.
-fn add_fields(fields: &mut Fields, standing: Option<Standing>, record: &Record) {
-    fields.set(REQUEST_ID, &[Part::Value(record.request_id().into())]);
+fn add_fields(fields: &mut Fields, standing: Option<BudgetStatus>, record: &Record) {
+    fields.set(REQUEST_ID, &[ValuePart::Value(record.request_id().into())]);
     if let Some(seconds) = record.preference() {
         outbound::add_preference(fields, seconds);
     }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::LedgerError;
-use super::record::{self, CELL, Call, Head, Image, Now, Stamp, State};
-use crate::budget::{BudgetId, Ended, Moment};
+use super::record::{self, CELL, CallRecord, CallState, FileHeader, Image, Now, Stamp};
+use crate::budget::{BudgetId, Ended, Timestamp};
 
 /// Cells the file grows by: one page of memory.
 const GROWTH: u32 = 64;
@@ -22,21 +22,21 @@ pub(super) struct Opened {
 }
 
 /// What became of a look at the lock.
-pub(super) enum Attempt {
+pub(super) enum LockAttempt {
     /// Ours now.
-    Locked(Locked),
+    Locked(LockedFile),
     /// Another process has it.
     Taken(Opened),
 }
 
 /// A state file that no other process writes.
-pub(super) struct Locked {
+pub(super) struct LockedFile {
     path: PathBuf,
     file: File,
     is_new: bool,
-    head: Head,
+    head: FileHeader,
     /// Cells of calls that ended, by the budget that holds them longest, oldest first.
-    ended: HashMap<BudgetId, VecDeque<(Moment, u32)>>,
+    ended: HashMap<BudgetId, VecDeque<(Timestamp, u32)>>,
     free: Vec<u32>,
 }
 
@@ -82,27 +82,27 @@ impl Opened {
     }
 
     /// Takes the lock if nobody has it.
-    pub(super) fn try_lock(self) -> Result<Attempt, LedgerError> {
+    pub(super) fn try_lock(self) -> Result<LockAttempt, LedgerError> {
         let path = self.path.clone();
         match self.file.try_lock() {
             Ok(()) => match self.locked()? {
-                Some(locked) => Ok(Attempt::Locked(locked)),
-                None => Self::open(&path).map(Attempt::Taken),
+                Some(locked) => Ok(LockAttempt::Locked(locked)),
+                None => Self::open(&path).map(LockAttempt::Taken),
             },
-            Err(TryLockError::WouldBlock) => Ok(Attempt::Taken(self)),
+            Err(TryLockError::WouldBlock) => Ok(LockAttempt::Taken(self)),
             Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
         }
     }
 
     /// What the owner says of itself; its head can be read while it is written, so nothing may be said.
-    pub(super) fn head(&self) -> Option<Head> {
+    pub(super) fn head(&self) -> Option<FileHeader> {
         let mut cell = [0; CELL];
         self.file.read_exact_at(&mut cell, 0).ok()?;
-        Head::decode(&cell).ok()
+        FileHeader::decode(&cell).ok()
     }
 
     /// `None`: the path names another file by now, whose lock is another one.
-    fn locked(self) -> Result<Option<Locked>, LedgerError> {
+    fn locked(self) -> Result<Option<LockedFile>, LedgerError> {
         let Self { path, file, is_new } = self;
         let fault = |source| LedgerError::Io { path: path.clone(), source };
         let ours = file.metadata().map_err(fault)?;
@@ -114,18 +114,18 @@ impl Opened {
         if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
             return Ok(None);
         }
-        Ok(Some(Locked {
+        Ok(Some(LockedFile {
             path,
             file,
             is_new,
-            head: Head::default(),
+            head: FileHeader::default(),
             ended: HashMap::new(),
             free: Vec::new(),
         }))
     }
 }
 
-impl Locked {
+impl LockedFile {
     /// Whether this process made the file.
     pub(super) fn is_new(&self) -> bool {
         self.is_new
@@ -136,7 +136,7 @@ impl Locked {
         let fault = |source| LedgerError::Io { path: self.path.clone(), source };
         let image = if self.is_new { Image::default() } else { self.read(now)? };
         // The head first: from here on it tells of the damage that is mended below.
-        self.head = Head {
+        self.head = FileHeader {
             cells: image.cells,
             boot: now.boot,
             held_back: image.held_back.map(|held| held.at),
@@ -176,9 +176,9 @@ impl Locked {
     /// Writes a call down and returns its cell. `is_over` tells whether a call that ended then holds no slot any more.
     pub(super) fn begin(
         &mut self,
-        call: &Call,
+        call: &CallRecord,
         home: BudgetId,
-        is_over: impl Fn(Moment) -> bool,
+        is_over: impl Fn(Timestamp) -> bool,
     ) -> io::Result<u32> {
         let ended = self.ended.entry(home).or_default();
         let over = ended.pop_front_if(|(end, _)| is_over(*end)).map(|(_, cell)| cell);
@@ -191,8 +191,8 @@ impl Locked {
     }
 
     /// Writes down how a call ended; without a state its cell is free.
-    pub(super) fn end(&mut self, number: u32, call: Option<&Call>, home: BudgetId, now: Moment) {
-        let bytes = call.map_or_else(record::free, Call::encode);
+    pub(super) fn end(&mut self, number: u32, call: Option<&CallRecord>, home: BudgetId, now: Timestamp) {
+        let bytes = call.map_or_else(record::free, CallRecord::encode);
         // What is not written leaves the call in flight, for whoever reads it next.
         let _ = self.file.write_all_at(&bytes, place(number));
         match call {
@@ -224,7 +224,7 @@ impl Locked {
     pub(super) fn give_away(mut self, at: Stamp, attempt: Duration) -> io::Result<()> {
         let left = u32::try_from(attempt.as_millis() + 1).unwrap_or(u32::MAX);
         for (number, call) in record::in_flight(&self.bytes()?) {
-            let call = Call { state: State::Left(left), at, ..call };
+            let call = CallRecord { state: CallState::Left(left), at, ..call };
             self.file.write_all_at(&call.encode(), place(number))?;
         }
         self.file.sync_data()?;
@@ -247,7 +247,7 @@ fn place(number: u32) -> u64 {
 #[cfg(test)]
 impl Opened {
     /// A file of ours that refuses every write.
-    pub(super) fn unwritable(path: &Path) -> Locked {
+    pub(super) fn unwritable(path: &Path) -> LockedFile {
         let file = File::open(path).expect("the file");
         Self { path: path.to_owned(), file, is_new: false }
             .locked()

@@ -7,7 +7,7 @@
 //! `record` is pure: the bytes and what they mean.
 
 mod file;
-mod line;
+mod handover;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -21,11 +21,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use file::{Attempt, Locked, Opened};
-use record::{Call, State};
+use file::{LockAttempt, LockedFile, Opened};
+use record::{CallRecord, CallState};
 use times::Times;
 
-use crate::budget::{BudgetId, Budgets, Clock, Draw, Moment, Reach, Remains, Said, Standing};
+use crate::budget::{
+    BudgetId, BudgetSet, BudgetStatus, Budgets, CallLifetime, Clock, RateHeaders, RestoredCalls, Timestamp,
+};
 use crate::causes::Causes;
 use crate::operation::BudgetName;
 use crate::refusal::Refusal;
@@ -73,7 +75,7 @@ impl From<NotWritten> for Refusal {
 /// Where a state file is on its way through this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Phase {
+enum LedgerPhase {
     /// Another process has it.
     Waiting = 0,
     /// Ours: calls are dispatched.
@@ -101,7 +103,7 @@ pub struct Ledger {
 /// What the owner of the file knows about it.
 #[derive(Default)]
 struct Book {
-    file: Option<Locked>,
+    file: Option<LockedFile>,
     in_flight: usize,
     /// The longest an attempt of those in flight can last.
     attempt: Duration,
@@ -115,15 +117,15 @@ impl Ledger {
             path: path.to_owned(),
             times: Times::new(clock),
             clock,
-            phase: AtomicU8::new(Phase::Waiting as u8),
+            phase: AtomicU8::new(LedgerPhase::Waiting as u8),
             other: AtomicU32::new(0),
             changed: Notify::new(),
             book: Mutex::default(),
             calm: Condvar::new(),
         });
         match Opened::open(path)?.try_lock()? {
-            Attempt::Locked(locked) => ledger.take_up(locked, budgets)?,
-            Attempt::Taken(opened) => {
+            LockAttempt::Locked(locked) => ledger.take_up(locked, budgets)?,
+            LockAttempt::Taken(opened) => {
                 ledger.look_at_owner(&opened);
                 let (path, owner) = (path.display(), ledger.other());
                 tracing::warn!(%path, owner, "another process has the state file: calls wait until it gives it away");
@@ -138,8 +140,8 @@ impl Ledger {
     }
 
     /// Reads the file, gives the budgets what it tells, and lets calls through.
-    fn take_up(&self, mut locked: Locked, budgets: &Budgets) -> Result<(), LedgerError> {
-        if self.phase() != Phase::Waiting {
+    fn take_up(&self, mut locked: LockedFile, budgets: &Budgets) -> Result<(), LedgerError> {
+        if self.phase() != LedgerPhase::Waiting {
             // Told to stop meanwhile: the file goes to the next.
             return Ok(());
         }
@@ -155,24 +157,24 @@ impl Ledger {
             (None, true) => tracing::warn!(%path, "the state file is new: budgets start empty"),
             (None, false) => tracing::info!(%path, calls = image.found.len(), "the state file is ours"),
         }
-        let mut remains = Remains::new(image.held_back.map(|held| held.moment));
+        let mut remains = RestoredCalls::new(image.held_back.map(|held| held.moment));
         for found in &image.found {
             for id in found.call.budgets.iter().flatten() {
                 remains.add(*id, found.ended);
             }
         }
         let mut book = self.lock();
-        if self.phase() == Phase::Waiting {
+        if self.phase() == LedgerPhase::Waiting {
             budgets.restore(remains);
             book.file = Some(locked);
-            self.enter(Phase::Owned);
+            self.enter(LedgerPhase::Owned);
         }
         Ok(())
     }
 
     /// Whether calls can be dispatched.
     pub fn is_owned(&self) -> bool {
-        self.phase() == Phase::Owned
+        self.phase() == LedgerPhase::Owned
     }
 
     /// The process that has the file, or had it before us; zero where that is not known.
@@ -190,10 +192,10 @@ impl Ledger {
     /// In a word, for operators.
     pub fn standing(&self) -> &'static str {
         match self.phase() {
-            Phase::Waiting => "waiting",
-            Phase::Owned if self.lock().failing => "cannot be written",
-            Phase::Owned => "owned",
-            Phase::Closing | Phase::Gone => "handed over",
+            LedgerPhase::Waiting => "waiting",
+            LedgerPhase::Owned if self.lock().failing => "cannot be written",
+            LedgerPhase::Owned => "owned",
+            LedgerPhase::Closing | LedgerPhase::Gone => "handed over",
         }
     }
 
@@ -201,7 +203,7 @@ impl Ledger {
     pub async fn settled(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.phase() != Phase::Waiting {
+            if self.phase() != LedgerPhase::Waiting {
                 return;
             }
             changed.await;
@@ -212,15 +214,15 @@ impl Ledger {
     /// the file away. Blocks for as long as that takes.
     pub fn hand_over(&self) {
         let book = self.lock();
-        if self.phase() == Phase::Waiting {
-            return self.enter(Phase::Gone);
+        if self.phase() == LedgerPhase::Waiting {
+            return self.enter(LedgerPhase::Gone);
         }
-        self.enter(Phase::Closing);
+        self.enter(LedgerPhase::Closing);
         let (mut book, _) = self
             .calm
             .wait_timeout_while(book, LAST_ANSWERS, |book| book.in_flight > 0)
             .unwrap_or_else(PoisonError::into_inner);
-        self.enter(Phase::Gone);
+        self.enter(LedgerPhase::Gone);
         let Some(file) = book.file.take() else { return };
         let (in_flight, attempt) = (book.in_flight, book.attempt);
         // Calls that end from here on are not written any more, and need not wait for the disk.
@@ -233,16 +235,16 @@ impl Ledger {
         }
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> LedgerPhase {
         match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Waiting,
-            1 => Phase::Owned,
-            2 => Phase::Closing,
-            _ => Phase::Gone,
+            0 => LedgerPhase::Waiting,
+            1 => LedgerPhase::Owned,
+            2 => LedgerPhase::Closing,
+            _ => LedgerPhase::Gone,
         }
     }
 
-    fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: LedgerPhase) {
         self.phase.store(phase as u8, Ordering::Release);
         self.changed.notify_waiters();
     }
@@ -252,13 +254,13 @@ impl Ledger {
     }
 
     /// Writes a call down. Its cell is free again when it has ended and its slots are.
-    fn begin(&self, draw: &Draw) -> Result<u32, NotWritten> {
+    fn begin(&self, draw: &BudgetSet) -> Result<u32, NotWritten> {
         let Longest { home, reach } = longest(draw);
-        let call = Call::new(State::InFlight, self.times.stamp(), home, draw);
+        let call = CallRecord::new(CallState::InFlight, self.times.stamp(), home, draw);
         let now = self.clock.now();
         let mut book = self.lock();
         let Book { file: Some(file), .. } = &mut *book else { return Err(NotWritten::NotOurs) };
-        if self.phase() != Phase::Owned {
+        if self.phase() != LedgerPhase::Owned {
             return Err(NotWritten::NotOurs);
         }
         let begun = file.begin(&call, home, |end| end + reach.hold < now);
@@ -278,9 +280,9 @@ impl Ledger {
     }
 
     /// Writes down how a call ended; `None`: it was never made.
-    fn end(&self, number: u32, draw: &Draw, state: Option<State>) {
+    fn end(&self, number: u32, draw: &BudgetSet, state: Option<CallState>) {
         let Longest { home, .. } = longest(draw);
-        let call = state.map(|state| Call::new(state, self.times.stamp(), home, draw));
+        let call = state.map(|state| CallRecord::new(state, self.times.stamp(), home, draw));
         let now = self.clock.now();
         let mut book = self.lock();
         book.in_flight -= 1;
@@ -296,10 +298,10 @@ impl Ledger {
 /// The budget of a draw that holds a call longest.
 struct Longest {
     home: BudgetId,
-    reach: Reach,
+    reach: CallLifetime,
 }
 
-fn longest(draw: &Draw) -> Longest {
+fn longest(draw: &BudgetSet) -> Longest {
     let budgets = draw.iter().map(|budget| Longest { home: budget.id(), reach: budget.reach() });
     budgets.max_by_key(|longest| longest.reach.hold).expect("every operation has a budget")
 }
@@ -308,10 +310,10 @@ fn longest(draw: &Draw) -> Longest {
 #[must_use]
 pub struct Entered {
     underway: Option<Underway>,
-    entry: Option<Entry>,
+    entry: Option<LedgerEntry>,
 }
 
-struct Entry {
+struct LedgerEntry {
     ledger: Arc<Ledger>,
     cell: u32,
 }
@@ -322,7 +324,7 @@ impl Entered {
     pub fn begin(ledger: Option<&Arc<Ledger>>, payment: Payment) -> Result<Self, NotWritten> {
         let entry = match ledger.map(|ledger| (ledger, payment.own())) {
             Some((ledger, own)) if own.iter().next().is_some() => {
-                Some(Entry { cell: ledger.begin(&own)?, ledger: Arc::clone(ledger) })
+                Some(LedgerEntry { cell: ledger.begin(&own)?, ledger: Arc::clone(ledger) })
             }
             _ => None,
         };
@@ -331,8 +333,8 @@ impl Entered {
 
     /// The head of the vendor's answer is here, and this is what its rate headers say. Tells how a budget stands
     /// with it.
-    pub fn settle(mut self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
-        self.end(Some(State::Settled))?.settle_and_show(now, said, shown)
+    pub fn settle(mut self, now: Timestamp, said: RateHeaders, shown: BudgetName) -> Option<BudgetStatus> {
+        self.end(Some(CallState::Settled))?.settle_and_show(now, said, shown)
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.
@@ -342,9 +344,9 @@ impl Entered {
         }
     }
 
-    fn end(&mut self, state: Option<State>) -> Option<Underway> {
+    fn end(&mut self, state: Option<CallState>) -> Option<Underway> {
         let underway = self.underway.take()?;
-        if let Some(Entry { ledger, cell }) = self.entry.take() {
+        if let Some(LedgerEntry { ledger, cell }) = self.entry.take() {
             ledger.end(cell, &underway.own(), state);
         }
         Some(underway)
@@ -353,6 +355,6 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        drop(self.end(Some(State::Abandoned)));
+        drop(self.end(Some(CallState::Abandoned)));
     }
 }

@@ -4,7 +4,7 @@
 //! write that can be torn only on its own. The first cell is the head; every other one is free or a call.
 //! Numbers are little-endian. No cell holds a secret, or a key: budgets are known by their [`BudgetId`].
 
-use crate::budget::{Budget, BudgetId, Draw, Ended, Moment, fnv1a};
+use crate::budget::{Budget, BudgetId, BudgetSet, Ended, Timestamp, fnv1a};
 
 /// Bytes of a cell.
 pub(super) const CELL: usize = 64;
@@ -44,12 +44,12 @@ pub(super) struct Now {
     /// Which start of the machine this is; zero if that is not known.
     pub(super) boot: u64,
     /// The same moment on the clock of the budgets.
-    pub(super) moment: Moment,
+    pub(super) moment: Timestamp,
 }
 
 /// What a call was doing when it was written down last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CallState {
     /// Dispatched, by the process that has the file.
     InFlight,
     /// Answered.
@@ -62,8 +62,8 @@ pub(super) enum State {
 
 /// One call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Call {
-    pub(super) state: State,
+pub(super) struct CallRecord {
+    pub(super) state: CallState,
     /// When it came into this state.
     pub(super) at: Stamp,
     /// Its budgets, first the one that is held longest.
@@ -72,7 +72,7 @@ pub(super) struct Call {
 
 /// The first cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct FileHeader {
     /// Cells that follow at least.
     pub(super) cells: u32,
     /// The start of the machine in which the file was taken up last.
@@ -108,11 +108,11 @@ pub(super) struct Foreign;
 
 /// One call, as it counts now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct RecordedCall {
     /// Its cell; the first after the head is 0.
     pub(super) cell: u32,
     /// As it is to be written down, by the present clocks.
-    pub(super) call: Call,
+    pub(super) call: CallRecord,
     pub(super) ended: Ended,
 }
 
@@ -120,13 +120,13 @@ pub(super) struct Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeldBack {
     pub(super) at: Stamp,
-    pub(super) moment: Moment,
+    pub(super) moment: Timestamp,
 }
 
 /// What a file says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<RecordedCall>,
     /// Cells that say nothing, or nothing that still matters.
     pub(super) free: Vec<u32>,
     /// Cells that cannot be read.
@@ -145,9 +145,9 @@ pub(super) fn free() -> [u8; CELL] {
     sealed([0; CELL])
 }
 
-impl Call {
+impl CallRecord {
     /// A call on the budgets of a draw, of which `home` is held longest.
-    pub(super) fn new(state: State, at: Stamp, home: BudgetId, draw: &Draw) -> Self {
+    pub(super) fn new(state: CallState, at: Stamp, home: BudgetId, draw: &BudgetSet) -> Self {
         let mut budgets = [Some(home), None, None, None];
         let others = draw.iter().map(Budget::id).filter(|id| *id != home);
         for (place, id) in budgets[1..].iter_mut().zip(others) {
@@ -163,10 +163,10 @@ impl Call {
 
     pub(super) fn encode(&self) -> [u8; CELL] {
         let (kind, left) = match self.state {
-            State::InFlight => (1, 0),
-            State::Settled => (2, 0),
-            State::Abandoned => (3, 0),
-            State::Left(left) => (4, left),
+            CallState::InFlight => (1, 0),
+            CallState::Settled => (2, 0),
+            CallState::Abandoned => (3, 0),
+            CallState::Left(left) => (4, left),
         };
         let mut cell = [0; CELL];
         cell[0] = kind;
@@ -187,10 +187,10 @@ impl Call {
         }
         let state = match cell[0] {
             0 => return Ok(None),
-            1 => State::InFlight,
-            2 => State::Settled,
-            3 => State::Abandoned,
-            4 => State::Left(u32_at(cell, 4)),
+            1 => CallState::InFlight,
+            2 => CallState::Settled,
+            3 => CallState::Abandoned,
+            4 => CallState::Left(u32_at(cell, 4)),
             _ => return Err(()),
         };
         let count = usize::from(cell[1]);
@@ -205,7 +205,7 @@ impl Call {
     }
 }
 
-impl Head {
+impl FileHeader {
     pub(super) fn encode(&self) -> [u8; CELL] {
         let mut cell = [0; CELL];
         cell[..16].copy_from_slice(MAGIC);
@@ -255,7 +255,7 @@ pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
         return Err(Foreign);
     }
     let (whole, rest) = bytes.as_chunks::<CELL>();
-    let head = whole.first().ok_or(Damage::Truncated).and_then(Head::decode);
+    let head = whole.first().ok_or(Damage::Truncated).and_then(FileHeader::decode);
     // Another version's cells are not ours to read.
     let cells = if head == Err(Damage::Version) { &[] } else { whole.get(1..).unwrap_or_default() };
     let (boot, held_back) = head.map_or((0, None), |head| (head.boot, head.held_back));
@@ -269,7 +269,7 @@ pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
         owner: head.map_or(0, |head| head.owner),
     };
     for (number, bytes) in (0..image.cells).zip(cells) {
-        match Call::decode(bytes) {
+        match CallRecord::decode(bytes) {
             Ok(Some(call)) => match elapsed(call.at, boot, now) {
                 FORGOTTEN.. => image.free.push(number),
                 elapsed => image.found.push(found(number, call, elapsed, now)),
@@ -293,11 +293,11 @@ pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
 }
 
 /// Calls under way, of a file that is ours.
-pub(super) fn in_flight(bytes: &[u8]) -> Vec<(u32, Call)> {
+pub(super) fn in_flight(bytes: &[u8]) -> Vec<(u32, CallRecord)> {
     let (whole, _) = bytes.as_chunks::<CELL>();
     let cells = (0..).zip(whole.iter().skip(1));
-    let read = cells.filter_map(|(number, bytes)| Some((number, Call::decode(bytes).ok()??)));
-    read.filter(|(_, call)| call.state == State::InFlight).collect()
+    let read = cells.filter_map(|(number, bytes)| Some((number, CallRecord::decode(bytes).ok()??)));
+    read.filter(|(_, call)| call.state == CallState::InFlight).collect()
 }
 
 fn held_back_for(elapsed: u64, now: Now) -> HeldBack {
@@ -305,19 +305,19 @@ fn held_back_for(elapsed: u64, now: Now) -> HeldBack {
 }
 
 /// A call whose process is gone, or has given the file away.
-fn found(number: u32, call: Call, elapsed: u64, now: Now) -> Found {
+fn found(number: u32, call: CallRecord, elapsed: u64, now: Now) -> RecordedCall {
     let at = now.stamp.before(elapsed);
     let (state, at, ended) = match call.state {
         // Its process died, at the latest just now, and the vendor may still get its last bytes.
-        State::InFlight => (State::Abandoned, now.stamp, Ended::GivenUp(now.moment)),
-        State::Settled => (call.state, at, Ended::Answered(before(now, elapsed))),
-        State::Abandoned => (call.state, at, Ended::GivenUp(before(now, elapsed))),
-        State::Left(left) => {
+        CallState::InFlight => (CallState::Abandoned, now.stamp, Ended::GivenUp(now.moment)),
+        CallState::Settled => (call.state, at, Ended::Answered(before(now, elapsed))),
+        CallState::Abandoned => (call.state, at, Ended::GivenUp(before(now, elapsed))),
+        CallState::Left(left) => {
             let end = now.moment.as_micros().saturating_add(u64::from(left) * 1_000).saturating_sub(elapsed);
-            (call.state, at, Ended::GivenUp(Moment::from_micros(end)))
+            (call.state, at, Ended::GivenUp(Timestamp::from_micros(end)))
         }
     };
-    Found { cell: number, call: Call { state, at, ..call }, ended }
+    RecordedCall { cell: number, call: CallRecord { state, at, ..call }, ended }
 }
 
 /// Microseconds since something was written: by the clock on the wall, never negative, and never more than passed
@@ -328,8 +328,8 @@ fn elapsed(at: Stamp, boot: u64, now: Now) -> u64 {
     if same_boot { by_wall.min(now.stamp.up.saturating_sub(at.up)) } else { by_wall }
 }
 
-fn before(now: Now, elapsed: u64) -> Moment {
-    Moment::from_micros(now.moment.as_micros().saturating_sub(elapsed))
+fn before(now: Now, elapsed: u64) -> Timestamp {
+    Timestamp::from_micros(now.moment.as_micros().saturating_sub(elapsed))
 }
 
 fn sealed(mut cell: [u8; CELL]) -> [u8; CELL] {

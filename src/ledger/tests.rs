@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 use proptest::prelude::*;
 
 use super::file::Opened;
-use super::record::{CELL, Damage, FORGOTTEN, Head, Image, Now, Stamp, is_ours, read};
+use super::record::{CELL, Damage, FORGOTTEN, FileHeader, Image, Now, Stamp, is_ours, read};
 use super::*;
-use crate::budget::{self, Budget, Ended, Horizon, Precedence, Taker};
+use crate::budget::{self, Budget, Ended, Horizon, Precedence, Requester};
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
 use crate::store::{GivenSlots, Payment};
@@ -25,32 +25,32 @@ fn now(stamp: Stamp) -> Now {
     Now { stamp, boot: BOOT, moment: moment(1_000) }
 }
 
-fn moment(seconds: u64) -> Moment {
-    Moment::from_micros(seconds * SECOND)
+fn moment(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(seconds * SECOND)
 }
 
-fn call(state: State, at: Stamp, ids: &[u64]) -> Call {
+fn call(state: CallState, at: Stamp, ids: &[u64]) -> CallRecord {
     let mut budgets = [None; 4];
     budgets.iter_mut().zip(ids).for_each(|(place, id)| *place = Some(BudgetId(*id)));
-    Call { state, at, budgets }
+    CallRecord { state, at, budgets }
 }
 
-fn file(head: Head, calls: &[Option<Call>]) -> Vec<u8> {
+fn file(head: FileHeader, calls: &[Option<CallRecord>]) -> Vec<u8> {
     let rest = calls.iter().map(|call| call.map_or_else(record::free, |call| call.encode()));
     [head.encode()].into_iter().chain(rest).flatten().collect()
 }
 
-fn head(cells: u32) -> Head {
-    Head { cells, boot: BOOT, ..Head::default() }
+fn head(cells: u32) -> FileHeader {
+    FileHeader { cells, boot: BOOT, ..FileHeader::default() }
 }
 
 fn story() -> Vec<u8> {
     let calls = [
-        Some(call(State::InFlight, at(7), &[1])),
+        Some(call(CallState::InFlight, at(7), &[1])),
         None,
-        Some(call(State::Settled, at(5), &[1])),
-        Some(call(State::Abandoned, at(6), &[2, 1])),
-        Some(call(State::Left(30_000), at(4), &[3, 4, 5, 6])),
+        Some(call(CallState::Settled, at(5), &[1])),
+        Some(call(CallState::Abandoned, at(6), &[2, 1])),
+        Some(call(CallState::Left(30_000), at(4), &[3, 4, 5, 6])),
     ];
     file(head(5), &calls)
 }
@@ -73,17 +73,17 @@ fn what_was_written_is_read_back_at_its_age() {
     assert_eq!(ends(&image), expected, "in flight counts as given up now, left behind as still to end");
     assert_eq!(
         image.found[0].call,
-        call(State::Abandoned, at(10), &[1]),
+        call(CallState::Abandoned, at(10), &[1]),
         "another crash does not prolong it"
     );
-    assert_eq!(image.found[2].call, call(State::Abandoned, at(6), &[2, 1]));
-    assert_eq!(image.found[3].call.budgets, call(State::Settled, at(0), &[3, 4, 5, 6]).budgets);
+    assert_eq!(image.found[2].call, call(CallState::Abandoned, at(6), &[2, 1]));
+    assert_eq!(image.found[3].call.budgets, call(CallState::Settled, at(0), &[3, 4, 5, 6]).budgets);
 }
 
 /// By how many seconds the clocks moved between writing and reading, and what they say together.
 #[test]
 fn no_clock_makes_a_call_older_than_it_is() {
-    let settled = file(head(1), &[Some(call(State::Settled, at(100), &[1]))]);
+    let settled = file(head(1), &[Some(call(CallState::Settled, at(100), &[1]))]);
     let age = |wall: i64, up: i64, boot: u64| {
         let written = at(100);
         let moved = |clock: u64, by: i64| clock.saturating_add_signed(by * 1_000_000);
@@ -112,7 +112,7 @@ fn what_cannot_be_known_holds_everything_back() {
     let present = now(at(10));
     assert_eq!(damage(&story, present), None);
     assert_eq!(damage(&story, Now { boot: BOOT + 1, ..present }), Some(Damage::PowerCut));
-    let clean = file(Head { clean: true, ..head(0) }, &[]);
+    let clean = file(FileHeader { clean: true, ..head(0) }, &[]);
     assert_eq!(damage(&clean, Now { boot: BOOT + 1, ..present }), None);
     assert_eq!(damage(&story[..story.len() - CELL], present), Some(Damage::Truncated));
     assert_eq!(damage(&story[..story.len() - 1], present), Some(Damage::Truncated));
@@ -134,7 +134,7 @@ fn what_cannot_be_known_holds_everything_back() {
 
 #[test]
 fn being_held_back_outlives_another_crash() {
-    let held = file(Head { held_back: Some(at(4)), ..head(0) }, &[]);
+    let held = file(FileHeader { held_back: Some(at(4)), ..head(0) }, &[]);
     let image = read(&held, now(at(10))).expect("ours");
     assert_eq!(image.held_back.map(|held| held.moment), Some(moment(994)));
     assert_eq!(image.held_back.map(|held| held.at), Some(at(4)));
@@ -206,22 +206,22 @@ impl Process {
     }
 
     fn begin(&self, names: &[BudgetName]) -> Result<Entered, NotWritten> {
-        let mut draw = Draw::default();
+        let mut draw = BudgetSet::default();
         for name in names {
             draw.add(self.budget(*name));
         }
-        let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+        let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
         let permit = budget::take(&draw, &taker, self.clock, self.clock.now()).expect("room");
         Entered::begin(Some(&self.ledger), Payment::new(permit, GivenSlots::new()))
     }
 
     fn settle(&self, entered: Entered) {
-        entered.settle(self.clock.now(), Said::default(), BudgetName::Push);
+        entered.settle(self.clock.now(), RateHeaders::default(), BudgetName::Push);
     }
 
     /// As kill -9 leaves the file: nothing more is written, and the lock is free.
     fn die(self) {
-        self.ledger.enter(Phase::Gone);
+        self.ledger.enter(LedgerPhase::Gone);
         self.ledger.lock().file = None;
     }
 }
@@ -271,9 +271,9 @@ fn cells_of_calls_that_count_no_more_are_written_over() {
     let process = Process::start(&folder.state());
     let short = limit(5, Duration::from_millis(1));
     let horizon = Horizon { guard: Duration::ZERO, ..HORIZON };
-    let mut draw = Draw::default();
+    let mut draw = BudgetSet::default();
     draw.add(process.budgets.open(&key(), BudgetName::Push, short, horizon));
-    let taker = Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let mut calls = 0;
     while calls < 500 {
         let Ok(permit) = budget::take(&draw, &taker, process.clock, process.clock.now()) else { continue };
@@ -314,7 +314,7 @@ fn only_one_process_has_the_file_and_the_next_gets_what_is_left() {
     let image = read(&bytes, second.ledger.times.reading()).expect("ours");
     let ended: Vec<_> = image.found.iter().map(|found| found.call.state).collect();
     let attempt = u32::try_from(HORIZON.attempt.as_millis()).expect("small") + 1;
-    assert_eq!(ended, [State::Settled, State::Left(attempt)]);
+    assert_eq!(ended, [CallState::Settled, CallState::Left(attempt)]);
     assert_eq!(image.damage, None);
 }
 

@@ -5,18 +5,18 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Seen;
+use super::FileDigests;
 use crate::config::{
-    Admin, Audit, Caller, Config, Credential, Listener, ListenerTls, LogFormat, SharedBudgets, Shares,
-    Tenant, Vendor,
+    Admin, Audit, CallerConfig, Config, CredentialConfig, Listener, ListenerTls, LogFormat, SharedBudgets,
+    Shares, TenantConfig, Vendor,
 };
 use crate::secret::TokenDigest;
 
 /// A configuration with the files it was read from.
-type Read<'c> = (&'c Config, &'c Seen);
+type ReadConfig<'c> = (&'c Config, &'c FileDigests);
 
 /// Everything that is different.
-pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> Vec<String> {
+pub(super) fn between((old, old_seen): ReadConfig<'_>, (new, new_seen): ReadConfig<'_>) -> Vec<String> {
     let differs = |path: &Path| old_seen.get(path) != new_seen.get(path);
     let sections = [
         ("listeners", !same_listeners(&old.listeners, &new.listeners, differs)),
@@ -35,9 +35,9 @@ pub(super) fn between((old, old_seen): Read<'_>, (new, new_seen): Read<'_>) -> V
     ];
     let mut changes: Vec<String> =
         sections.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed")).collect();
-    let tenant = |old: &Tenant, new: &Tenant| words(&tenant_parts(old, new));
+    let tenant = |old: &TenantConfig, new: &TenantConfig| words(&tenant_parts(old, new));
     changes.extend(named("tenant", (&old.tenants, &new.tenants), |tenant| &tenant.name, tenant));
-    let caller = |old: &Caller, new: &Caller| words(&caller_parts(old, new));
+    let caller = |old: &CallerConfig, new: &CallerConfig| words(&caller_parts(old, new));
     changes.extend(named("caller", (&old.callers, &new.callers), |caller| &caller.name, caller));
     changes
 }
@@ -66,9 +66,9 @@ fn words(parts: &[(&'static str, bool)]) -> Vec<&'static str> {
     parts.iter().filter(|(_, differs)| *differs).map(|(part, _)| *part).collect()
 }
 
-fn tenant_parts(old: &Tenant, new: &Tenant) -> [(&'static str, bool); 9] {
+fn tenant_parts(old: &TenantConfig, new: &TenantConfig) -> [(&'static str, bool); 9] {
     // Taken apart whole, so that no field is forgotten here.
-    let Tenant { name: _, app, dev, group, budgets, urls, region, repeats } = old;
+    let TenantConfig { name: _, app, dev, group, budgets, urls, region, repeats } = old;
     [
         ("app", !same_credential(Some(app), Some(&new.app))),
         ("dev", !same_credential(dev.as_ref(), new.dev.as_ref())),
@@ -97,16 +97,26 @@ fn same_shared(old: Option<&SharedBudgets>, new: Option<&SharedBudgets>) -> bool
     }
 }
 
-fn same_credential(old: Option<&Credential>, new: Option<&Credential>) -> bool {
+fn same_credential(old: Option<&CredentialConfig>, new: Option<&CredentialConfig>) -> bool {
     match (old, new) {
         (Some(old), Some(new)) => old.key == new.key && old.secret.is_same_as(&new.secret),
         (old, new) => old.is_none() && new.is_none(),
     }
 }
 
-fn caller_parts(old: &Caller, new: &Caller) -> [(&'static str, bool); 9] {
-    let Caller { name: _, tokens, certificates, tenants, allow, broadcast, quota, weight, reserve, wait } =
-        old;
+fn caller_parts(old: &CallerConfig, new: &CallerConfig) -> [(&'static str, bool); 9] {
+    let CallerConfig {
+        name: _,
+        tokens,
+        certificates,
+        tenants,
+        allow,
+        broadcast,
+        quota,
+        weight,
+        reserve,
+        wait,
+    } = old;
     let mut pairs = tokens.iter().zip(&new.tokens);
     let same_tokens = tokens.len() == new.tokens.len()
         && pairs.all(|(old, new)| old.name == new.name && old.digest.matches(&new.digest));
@@ -217,7 +227,7 @@ callers:
 
     #[track_caller]
     fn check(edits: &[(&str, &str)], changed: &[&str], needs_restart: &[&str]) {
-        let (old, new, seen) = (read(&[]), read(edits), Seen::new());
+        let (old, new, seen) = (read(&[]), read(edits), FileDigests::new());
         assert_eq!(between((&old, &seen), (&new, &seen)), changed);
         assert_eq!(Fixed::of(&old).changed_in(&new), needs_restart);
     }
@@ -256,7 +266,7 @@ callers:
         let (mut old, mut new) = (read(&[]), read(&[]));
         old.vendor.ca = Some("ca.crt".into());
         new.vendor.ca = Some("ca.crt".into());
-        let seen = |byte| Seen::from([("ca.crt".into(), Some([byte; 32]))]);
+        let seen = |byte| FileDigests::from([("ca.crt".into(), Some([byte; 32]))]);
         assert_eq!(between((&old, &seen(1)), (&new, &seen(2))), ["vendor changed"]);
         assert!(between((&old, &seen(1)), (&new, &seen(1))).is_empty());
     }

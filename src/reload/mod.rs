@@ -16,15 +16,15 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use changes::Fixed;
-pub use source::Source;
-use source::{Attempt, Seen};
+pub use source::ConfigSource;
+use source::{FileDigests, LoadedConfig};
 
+use crate::active_config::{self, ActiveConfig};
+use crate::admission::Admission;
 use crate::budget::Budgets;
 use crate::causes::Causes;
 use crate::config::{Config, Drain};
-use crate::load::Load;
-use crate::server::{Certificates, Handshakes, Seat};
-use crate::setup::{self, Setup};
+use crate::server::{Certificates, CurrentWorker, Handshakes};
 use crate::telemetry::audit::Reopening;
 use crate::telemetry::log::Level;
 use crate::telemetry::metrics::Metrics;
@@ -38,7 +38,7 @@ const REMIND_EVERY: Duration = Duration::from_hours(24);
 /// The configuration in use, for those who tell about it.
 pub struct Current {
     /// What requests look up.
-    pub setup: Arc<Setup>,
+    pub setup: Arc<ActiveConfig>,
     /// SHA-256 of the configuration file.
     pub digest: String,
     /// When it was taken in use.
@@ -49,7 +49,7 @@ pub struct Current {
 
 impl Current {
     /// A configuration that is taken in use now.
-    pub fn new(config: &Config, setup: Arc<Setup>) -> Self {
+    pub fn new(config: &Config, setup: Arc<ActiveConfig>) -> Self {
         Self { setup, digest: config.digest.clone(), loaded: SystemTime::now(), drain: config.drain.clone() }
     }
 }
@@ -57,7 +57,7 @@ impl Current {
 /// How a reload went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "result", rename_all = "lowercase")]
-pub enum Outcome {
+pub enum ReloadOutcome {
     /// The file is in use.
     Success {
         /// What is different now.
@@ -75,11 +75,11 @@ pub enum Outcome {
 /// What a reload changes.
 pub struct Parts {
     /// The worker of every core.
-    pub seats: Vec<Arc<Seat>>,
+    pub seats: Vec<Arc<CurrentWorker>>,
     /// TLS of the listeners.
     pub handshakes: Handshakes,
     /// Limits on everything at once.
-    pub load: Arc<Load>,
+    pub load: Arc<Admission>,
     /// All budgets.
     pub budgets: Arc<Budgets>,
     /// Where the outcome is counted.
@@ -93,18 +93,18 @@ pub struct Parts {
 /// Asks for reloads, and knows the configuration in use.
 #[derive(Clone)]
 pub struct Reloads {
-    orders: Sender<Order>,
+    orders: Sender<ReloadRequest>,
     current: Arc<ArcSwap<Current>>,
 }
 
-struct Order {
+struct ReloadRequest {
     trigger: &'static str,
-    reply: oneshot::Sender<Outcome>,
+    reply: oneshot::Sender<ReloadOutcome>,
 }
 
 impl Reloads {
     /// Starts the thread that reloads. It ends when nobody can ask it any more.
-    pub fn start(source: Source, current: Current, parts: Parts) -> std::io::Result<Self> {
+    pub fn start(source: ConfigSource, current: Current, parts: Parts) -> std::io::Result<Self> {
         let (orders, taken) = channel();
         let current = Arc::new(ArcSwap::from_pointee(current));
         let fixed = Fixed::of(&source.config);
@@ -122,28 +122,28 @@ impl Reloads {
     }
 
     /// Reloads. `None` if the thread is gone.
-    pub async fn ask(&self, trigger: &'static str) -> Option<Outcome> {
+    pub async fn ask(&self, trigger: &'static str) -> Option<ReloadOutcome> {
         let (reply, outcome) = oneshot::channel();
-        self.orders.send(Order { trigger, reply }).ok()?;
+        self.orders.send(ReloadRequest { trigger, reply }).ok()?;
         outcome.await.ok()
     }
 }
 
 /// The thread that reloads.
 struct Reloader {
-    source: Source,
+    source: ConfigSource,
     /// What the process was started with and keeps.
     fixed: Fixed,
     parts: Parts,
     current: Arc<ArcSwap<Current>>,
     /// What the last look saw, if it was new.
-    settling: Option<Seen>,
+    settling: Option<FileDigests>,
     /// When operators are told of certificates again.
     daily: Daily,
 }
 
 impl Reloader {
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn run(mut self, orders: &Receiver<ReloadRequest>) {
         loop {
             match orders.recv_timeout(LOOK_EVERY) {
                 Ok(order) => {
@@ -186,14 +186,14 @@ impl Reloader {
         }
     }
 
-    fn reload(&mut self, trigger: &'static str) -> Outcome {
+    fn reload(&mut self, trigger: &'static str) -> ReloadOutcome {
         self.settling = None;
         let outcome = match self.take_in_use() {
-            Ok((changed, needs_restart)) => Outcome::Success { changed, needs_restart },
-            Err(faults) => Outcome::Failure { faults },
+            Ok((changed, needs_restart)) => ReloadOutcome::Success { changed, needs_restart },
+            Err(faults) => ReloadOutcome::Failure { faults },
         };
         match &outcome {
-            Outcome::Success { changed, needs_restart } => {
+            ReloadOutcome::Success { changed, needs_restart } => {
                 self.parts.metrics.reloaded(Ok(()));
                 let (changed, digest) = (changed.join("; "), &self.source.config.digest);
                 tracing::info!(trigger, changed, digest, "the configuration was reloaded");
@@ -205,7 +205,7 @@ impl Reloader {
                 }
                 self.tell_of_certificates();
             }
-            Outcome::Failure { faults } => {
+            ReloadOutcome::Failure { faults } => {
                 self.parts.metrics.reloaded(Err(()));
                 tracing::error!(trigger, "the configuration was not reloaded; the one before stays in use");
                 for fault in faults {
@@ -217,19 +217,22 @@ impl Reloader {
     }
 
     fn take_in_use(&mut self) -> Result<(Vec<String>, Vec<&'static str>), Vec<String>> {
-        let Attempt { config, seen } = self.source.read()?;
+        let LoadedConfig { config, seen } = self.source.read()?;
         let ready = config.and_then(|config| {
             let certificates = Certificates::read(&config.listeners);
             let audit = self.parts.audit.as_ref().map(Reopening::open).transpose();
-            let (connector, certificates, audit) = match (setup::connector(&config), certificates, audit) {
-                (Ok(connector), Ok(certificates), Ok(audit)) => (connector, certificates, audit.flatten()),
-                (connector, certificates, audit) => {
-                    let mut faults: Vec<_> = connector.err().iter().map(line).collect();
-                    faults.extend(certificates.err().iter().flatten().map(line));
-                    faults.extend(audit.err().iter().map(line));
-                    return Err(faults);
-                }
-            };
+            let (connector, certificates, audit) =
+                match (active_config::connector(&config), certificates, audit) {
+                    (Ok(connector), Ok(certificates), Ok(audit)) => {
+                        (connector, certificates, audit.flatten())
+                    }
+                    (connector, certificates, audit) => {
+                        let mut faults: Vec<_> = connector.err().iter().map(line).collect();
+                        faults.extend(certificates.err().iter().flatten().map(line));
+                        faults.extend(audit.err().iter().map(line));
+                        return Err(faults);
+                    }
+                };
             Ok((config, connector, certificates, audit))
         });
         let (config, connector, certificates, audit) = match ready {
@@ -247,7 +250,7 @@ impl Reloader {
             log.take_in_use(audit);
         }
         let previous = &self.current.load().setup;
-        let setup = Arc::new(Setup::after(Some(previous), &config, budgets, connector));
+        let setup = Arc::new(ActiveConfig::after(Some(previous), &config, budgets, connector));
         load.resize(&config.limits);
         for seat in seats {
             seat.store(Arc::new(seat.load().followed_by(&setup)));

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-use crate::config::{self, Config, Faults, SecretSources, SourceError, System};
+use crate::config::{self, Config, ConfigFaults, SecretSources, SourceError, System};
 use crate::identity::{self, IdentityError};
 
 /// More of a file is not looked at; nothing that long is read.
@@ -18,51 +18,51 @@ const LOOK_BYTES_MAX: u64 = 4 << 20;
 
 /// SHA-256 of what is in a file, by path; `None` if it cannot be read. Links are followed, so that a file that a link
 /// is turned to is a file with another content.
-pub(super) type Seen = BTreeMap<PathBuf, Option<[u8; 32]>>;
+pub(super) type FileDigests = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
 /// A configuration with where it came from.
-pub struct Source {
+pub struct ConfigSource {
     /// The one in use.
     pub config: Config,
     /// `None`: built in.
     path: Option<PathBuf>,
     /// The files as they were last read.
-    pub(super) seen: Seen,
+    pub(super) seen: FileDigests,
     /// The same for the configuration in use.
-    in_use: Seen,
+    in_use: FileDigests,
 }
 
 /// A configuration that was read and is not in use yet, or its faults.
-pub(super) struct Attempt {
+pub(super) struct LoadedConfig {
     pub(super) config: Result<Config, Vec<String>>,
-    pub(super) seen: Seen,
+    pub(super) seen: FileDigests,
 }
 
-impl Source {
+impl ConfigSource {
     /// Loads a file.
-    pub fn open(path: &Path) -> Result<Self, Faults> {
+    pub fn open(path: &Path) -> Result<Self, ConfigFaults> {
         let (config, seen) = load(path, Dates::LeftAlone);
         Ok(Self { config: config?, path: Some(path.to_owned()), in_use: seen.clone(), seen })
     }
 
     /// Judges a file as a reload would that finds nothing of it in use.
-    pub fn inspect(path: &Path) -> Result<Config, Faults> {
-        load(path, Dates::Judged(&Seen::new())).0
+    pub fn inspect(path: &Path) -> Result<Config, ConfigFaults> {
+        load(path, Dates::Judged(&FileDigests::new())).0
     }
 
     /// A configuration without a file; it cannot be reloaded.
     pub fn built_in(config: Config) -> Self {
-        Self { config, path: None, seen: Seen::new(), in_use: Seen::new() }
+        Self { config, path: None, seen: FileDigests::new(), in_use: FileDigests::new() }
     }
 
     /// What is in the files now.
-    pub(super) fn look(&self) -> Option<Seen> {
+    pub(super) fn look(&self) -> Option<FileDigests> {
         self.path.as_ref()?;
         Some(self.seen.keys().map(|path| (path.clone(), look_at(path))).collect())
     }
 
     /// Reads everything again.
-    pub(super) fn read(&mut self) -> Result<Attempt, Vec<String>> {
+    pub(super) fn read(&mut self) -> Result<LoadedConfig, Vec<String>> {
         let Some(path) = &self.path else {
             return Err(vec!["the configuration is built in; there is no file to reload".to_owned()]);
         };
@@ -75,17 +75,17 @@ impl Source {
                 seen.entry(path).or_insert(content);
             }
         }
-        Ok(Attempt { config, seen })
+        Ok(LoadedConfig { config, seen })
     }
 
     /// What was read is the configuration in use from now on.
-    pub(super) fn take_in_use(&mut self, config: Config, seen: Seen) {
+    pub(super) fn take_in_use(&mut self, config: Config, seen: FileDigests) {
         self.in_use.clone_from(&seen);
         (self.config, self.seen) = (config, seen);
     }
 }
 
-fn load(path: &Path, dates: Dates<'_>) -> (Result<Config, Faults>, Seen) {
+fn load(path: &Path, dates: Dates<'_>) -> (Result<Config, ConfigFaults>, FileDigests) {
     let recorder = Recorder { seen: RefCell::default(), dates };
     recorder.note(path);
     let config = config::load_with(path, &recorder);
@@ -110,12 +110,12 @@ enum Dates<'s> {
     /// No: a process that starts serves what it can.
     LeftAlone,
     /// Yes, unless it is the one in use: what else is in the file must not wait for another one.
-    Judged(&'s Seen),
+    Judged(&'s FileDigests),
 }
 
 /// The system's sources, with a note of every file that is asked for. What it notes is never newer than what is used.
 struct Recorder<'s> {
-    seen: RefCell<Seen>,
+    seen: RefCell<FileDigests>,
     dates: Dates<'s>,
 }
 

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::window::Windows;
-use crate::config::{BudgetLimits, Credential, Tenant, VendorKey};
+use crate::config::{BudgetLimits, CredentialConfig, TenantConfig, VendorKey};
 use crate::operation::CredentialRule;
 use crate::secret::Secret;
 
@@ -24,7 +24,7 @@ pub struct Settings {
 
 impl Settings {
     /// The accounts of a gateway's tenants. A key that tenants share is one account.
-    pub fn from_config(tenants: &[Tenant], window: Option<Duration>, windows: Windows) -> Self {
+    pub fn from_config(tenants: &[TenantConfig], window: Option<Duration>, windows: Windows) -> Self {
         let mut accounts: Vec<Account> = Vec::new();
         for tenant in tenants {
             let credentials = [
@@ -70,7 +70,7 @@ pub struct Account {
 
 impl Account {
     /// A free account without members. `None` if the secret is empty.
-    fn new(credential: &Credential, kind: AccountKind, limits: BudgetLimits) -> Option<Self> {
+    fn new(credential: &CredentialConfig, kind: AccountKind, limits: BudgetLimits) -> Option<Self> {
         let secret = Secret::new(credential.secret.expose().to_owned())?;
         Some(Self {
             key: credential.key.clone(),

@@ -9,20 +9,20 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::accounts::Stranger;
-use super::window::Standing;
+use super::window::RateStatus;
 use crate::operation::{Envelope, Family, Host, Operation};
 
 const JSON: &str = "application/json; charset=utf-8";
 
 /// An answer before it has its headers.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct BareAnswer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl BareAnswer {
     /// A status with a JSON body.
     pub(super) fn json(status: StatusCode, value: &Value) -> Self {
         Self { status, content_type: JSON, body: Bytes::from(value.to_string()) }
@@ -49,7 +49,7 @@ impl Answer {
     }
 
     /// Adds the headers. `standing`: of the budget the call drew on.
-    pub(super) fn into_response(self, standing: Option<Standing>) -> Response<Bytes> {
+    pub(super) fn into_response(self, standing: Option<RateStatus>) -> Response<Bytes> {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -89,14 +89,14 @@ impl VendorError {
     }
 
     /// Words the error as this envelope has it.
-    pub(super) fn into_answer(self, envelope: Envelope) -> Answer {
+    pub(super) fn into_answer(self, envelope: Envelope) -> BareAnswer {
         let inner = json!({ "code": self.code, "message": self.message });
         let body = match envelope {
             Envelope::Nested => json!({ "error": inner }),
             // The gateway's own errors carry both forms where SDKs disagree; the vendor's are flat.
             Envelope::Both | Envelope::Flat => inner,
         };
-        Answer::json(self.status, &body)
+        BareAnswer::json(self.status, &body)
     }
 }
 

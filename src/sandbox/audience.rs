@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::answer::{Codes, VendorError};
-use super::call::{Call, member, text};
+use super::call::{AuthenticCall, member, text};
 use super::files;
-use super::memory::Memory;
+use super::memory::SandboxMemory;
 
 /// How a push says whom it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum PushTarget {
     /// Everybody, or by tags, aliases and ids.
     Devices,
     /// By target list.
@@ -32,10 +32,10 @@ const RANGES: &[(&str, i64, i64)] = &[("time_to_live", 0, 864_000), ("big_push_d
 
 /// Checks what the vendor's documentation fixes, and no more: the schema grows every few weeks.
 pub(super) fn check(
-    call: &Call<'_>,
-    memory: &Memory,
+    call: &AuthenticCall<'_>,
+    memory: &SandboxMemory,
     push: &Map<String, Value>,
-    target: Target,
+    target: PushTarget,
 ) -> Result<(), VendorError> {
     let codes = call.codes();
     if call.encrypted {
@@ -46,13 +46,17 @@ pub(super) fn check(
     check_options(codes, push)?;
     let audience = member(push, "audience").ok_or_else(|| codes.missing("Missing parameter: audience"))?;
     match target {
-        Target::Devices => check_devices(codes, audience),
-        Target::File => check_file(call, memory, audience),
+        PushTarget::Devices => check_devices(codes, audience),
+        PushTarget::File => check_file(call, memory, audience),
     }
 }
 
 /// Checks an audience that may be a target list or not.
-pub(super) fn check_either(call: &Call<'_>, memory: &Memory, audience: &Value) -> Result<(), VendorError> {
+pub(super) fn check_either(
+    call: &AuthenticCall<'_>,
+    memory: &SandboxMemory,
+    audience: &Value,
+) -> Result<(), VendorError> {
     if audience.get("file").is_some_and(|file| !file.is_null()) {
         return check_file(call, memory, audience);
     }
@@ -111,7 +115,7 @@ fn check_devices(codes: &Codes, audience: &Value) -> Result<(), VendorError> {
     Ok(())
 }
 
-fn check_file(call: &Call<'_>, memory: &Memory, audience: &Value) -> Result<(), VendorError> {
+fn check_file(call: &AuthenticCall<'_>, memory: &SandboxMemory, audience: &Value) -> Result<(), VendorError> {
     let codes = call.codes();
     let audience = audience.as_object().ok_or_else(|| codes.bad("The audience is not an object"))?;
     let file = member(audience, "file").ok_or_else(|| codes.missing("Missing parameter: audience.file"))?;

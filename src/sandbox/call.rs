@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::accounts::Account;
 use super::answer::{Codes, VendorError};
-use super::form::{self, Part};
+use super::form::{self, ReceivedPart};
 use super::json;
 use super::route::Route;
 use crate::operation::{Audience, BodyRule, BudgetName, OperationId};
@@ -31,13 +31,13 @@ impl Moment {
 
 /// A body, read as its operation has it. `None`: it could not be read that way.
 #[derive(Debug)]
-pub(super) enum Payload {
+pub(super) enum ReadBody {
     Dropped,
     Json(Option<Map<String, Value>>),
-    Form(Option<Vec<Part>>),
+    Form(Option<Vec<ReceivedPart>>),
 }
 
-impl Payload {
+impl ReadBody {
     pub(super) fn read(rule: BodyRule, headers: &HeaderMap, body: &Bytes) -> Self {
         match rule {
             BodyRule::None | BodyRule::CidQuery => Self::Dropped,
@@ -58,12 +58,12 @@ impl Payload {
     }
 
     /// A file of a form that is there: a browser sends an empty part for one that was not chosen.
-    pub(super) fn file(&self, name: &str) -> Option<&Part> {
+    pub(super) fn file(&self, name: &str) -> Option<&ReceivedPart> {
         self.part(name).filter(|part| !part.data.is_empty())
     }
 
     /// A part of a form.
-    pub(super) fn part(&self, name: &str) -> Option<&Part> {
+    pub(super) fn part(&self, name: &str) -> Option<&ReceivedPart> {
         match self {
             Self::Form(Some(parts)) => parts.iter().find(|part| part.name == name),
             _ => None,
@@ -82,22 +82,22 @@ pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a
 }
 
 /// One authenticated call.
-pub(super) struct Call<'a> {
+pub(super) struct AuthenticCall<'a> {
     pub(super) operation: OperationId,
     pub(super) account: &'a Account,
     /// Everybody the vendor knows.
     pub(super) accounts: &'a [Account],
     pub(super) segments: &'a [String],
     pub(super) query: &'a str,
-    pub(super) payload: &'a Payload,
+    pub(super) payload: &'a ReadBody,
     /// The payload is encrypted: only what stands beside it can be looked at.
     pub(super) encrypted: bool,
     pub(super) now: Moment,
 }
 
-impl<'a> Call<'a> {
+impl<'a> AuthenticCall<'a> {
     pub(super) fn new(
-        (route, payload): (&'a Route, &'a Payload),
+        (route, payload): (&'a Route, &'a ReadBody),
         (account, accounts): (&'a Account, &'a [Account]),
         request: &'a http::Request<Bytes>,
         now: Moment,
@@ -133,15 +133,15 @@ impl<'a> Call<'a> {
     /// The body, which must be a JSON object.
     pub(super) fn object(&self) -> Result<&'a Map<String, Value>, VendorError> {
         match self.payload {
-            Payload::Json(Some(object)) => Ok(object),
+            ReadBody::Json(Some(object)) => Ok(object),
             _ => Err(self.codes().bad("The body is not a JSON object")),
         }
     }
 
     /// The parts of the body, which must be a multipart form.
-    pub(super) fn parts(&self) -> Result<&'a [Part], VendorError> {
+    pub(super) fn parts(&self) -> Result<&'a [ReceivedPart], VendorError> {
         match self.payload {
-            Payload::Form(Some(parts)) => Ok(parts),
+            ReadBody::Form(Some(parts)) => Ok(parts),
             _ => Err(self.codes().bad("The body is not multipart/form-data")),
         }
     }
@@ -158,7 +158,7 @@ impl<'a> Call<'a> {
 }
 
 /// Budgets a call draws on: those of a minute, its own first, and those of a day.
-pub(super) fn demands(route: &Route, payload: &Payload) -> (Vec<BudgetName>, Vec<BudgetName>) {
+pub(super) fn demands(route: &Route, payload: &ReadBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
     let operation = route.operation;
     let (mut minute, mut day) = (vec![operation.budget], Vec::new());
     let audiences = audiences(operation.audience, payload);
@@ -177,7 +177,7 @@ pub(super) fn demands(route: &Route, payload: &Payload) -> (Vec<BudgetName>, Vec
 }
 
 /// The audiences of a call's pushes; none where each goes to one device.
-fn audiences(place: Audience, payload: &Payload) -> Vec<&Value> {
+fn audiences(place: Audience, payload: &ReadBody) -> Vec<&Value> {
     let found: Vec<Option<&Value>> = match place {
         Audience::Nobody | Audience::Targets => Vec::new(),
         Audience::Body => vec![payload.member("audience")],

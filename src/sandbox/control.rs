@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::State;
-use super::answer::{Answer, VendorError};
+use super::SandboxState;
+use super::answer::{BareAnswer, VendorError};
 use crate::operation::Envelope;
 
 /// Whether a path is one of the simulator's own.
@@ -16,22 +16,22 @@ pub(super) fn is_own(path: &str) -> bool {
 }
 
 /// Does what is asked.
-pub(super) fn answer(state: &mut State, request: &Request<Bytes>) -> Answer {
+pub(super) fn answer(state: &mut SandboxState, request: &Request<Bytes>) -> BareAnswer {
     let path = request.uri().path().trim_end_matches('/');
     match (request.method(), path) {
-        (&Method::GET, "/_sandbox/journal") => Answer::good(&json!(state.journal.entries())),
-        (&Method::GET, "/_sandbox/counts") => Answer::good(&counts(state)),
+        (&Method::GET, "/_sandbox/journal") => BareAnswer::good(&json!(state.journal.entries())),
+        (&Method::GET, "/_sandbox/counts") => BareAnswer::good(&counts(state)),
         (&Method::GET, "/_sandbox/delivered") => {
             let delivered = state.memory.delivered.iter().map(|(key, pushes)| (key.as_str(), *pushes));
-            Answer::good(&json!(delivered.collect::<BTreeMap<_, _>>()))
+            BareAnswer::good(&json!(delivered.collect::<BTreeMap<_, _>>()))
         }
         (&Method::POST, "/_sandbox/faults") => match state.faults.order(request.body()) {
-            Ok(waiting) => Answer::good(&json!({ "waiting": waiting })),
+            Ok(waiting) => BareAnswer::good(&json!({ "waiting": waiting })),
             Err(message) => refused(StatusCode::BAD_REQUEST, message),
         },
         (&Method::DELETE, "/_sandbox") => {
             state.clear();
-            Answer::good(&json!({}))
+            BareAnswer::good(&json!({}))
         }
         _ => refused(
             StatusCode::NOT_FOUND,
@@ -42,12 +42,12 @@ pub(super) fn answer(state: &mut State, request: &Request<Bytes>) -> Answer {
     }
 }
 
-fn refused(status: StatusCode, message: String) -> Answer {
+fn refused(status: StatusCode, message: String) -> BareAnswer {
     VendorError::new(status, 1003, message).into_answer(Envelope::Nested)
 }
 
 /// What each budget has seen, by key and name.
-fn counts(state: &State) -> Value {
+fn counts(state: &SandboxState) -> Value {
     let mut counts = json!({});
     for (key, name, ledger) in state.ledgers.iter() {
         counts[key.as_str()][name.as_str()] = json!({

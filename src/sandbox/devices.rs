@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, VendorError};
-use super::call::{Call, member, text};
-use super::memory::{Memory, local_date};
+use super::answer::{BareAnswer, VendorError};
+use super::call::{AuthenticCall, member, text};
+use super::memory::{SandboxMemory, local_date};
 
 /// What was said about a device. Every registration id exists.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ const ALIAS_DEVICES_MAX: usize = 10;
 /// Ids in one body.
 const IDS_MAX: usize = 1000;
 
-fn device<'m>(call: &Call<'_>, memory: &'m mut Memory, id: &str) -> Option<&'m mut Device> {
+fn device<'m>(call: &AuthenticCall<'_>, memory: &'m mut SandboxMemory, id: &str) -> Option<&'m mut Device> {
     let key = (call.account.key.clone(), id.to_owned());
     if memory.devices.get(&key).is_none() {
         memory.devices.insert(key.clone(), Device::default());
@@ -32,13 +32,13 @@ fn device<'m>(call: &Call<'_>, memory: &'m mut Memory, id: &str) -> Option<&'m m
 }
 
 /// Ids of the caller's devices for which `is` holds.
-fn ids(call: &Call<'_>, memory: &Memory, is: impl Fn(&Device) -> bool) -> Vec<String> {
+fn ids(call: &AuthenticCall<'_>, memory: &SandboxMemory, is: impl Fn(&Device) -> bool) -> Vec<String> {
     let own = memory.devices.iter().filter(|((key, _), device)| *key == call.account.key && is(device));
     own.map(|((_, id), _)| id.clone()).collect()
 }
 
 /// The texts of a list such as `registration_ids.add`; none if it is not there.
-fn texts(call: &Call<'_>, from: Option<&Value>, most: usize) -> Result<Vec<String>, VendorError> {
+fn texts(call: &AuthenticCall<'_>, from: Option<&Value>, most: usize) -> Result<Vec<String>, VendorError> {
     let bad = || call.codes().bad("A list is no list of texts or too long");
     let Some(list) = from.filter(|list| !list.is_null()) else { return Ok(Vec::new()) };
     let list = list.as_array().filter(|list| list.len() <= most).ok_or_else(bad)?;
@@ -46,16 +46,19 @@ fn texts(call: &Call<'_>, from: Option<&Value>, most: usize) -> Result<Vec<Strin
 }
 
 /// `GET /v3/devices/{rid}`
-pub(super) fn show(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn show(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let known = memory.devices.get(&(call.account.key.clone(), call.segment(2).to_owned()));
     let tags = known.map(|device| &device.tags).filter(|tags| !tags.is_empty());
     let (alias, mobile) =
         known.map_or((None, None), |device| (device.alias.as_ref(), device.mobile.as_ref()));
-    Answer::good(&json!({ "tags": tags, "alias": alias, "mobile": mobile }))
+    BareAnswer::good(&json!({ "tags": tags, "alias": alias, "mobile": mobile }))
 }
 
 /// `POST /v3/devices/{rid}`
-pub(super) fn update(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn update(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let body = call.object()?;
     let id = call.segment(2);
     let tags = member(body, "tags");
@@ -67,7 +70,7 @@ pub(super) fn update(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
             return Err(VendorError::bad(7015, "The alias is bound to 10 devices already"));
         }
     }
-    let Some(device) = device(call, memory, id) else { return Ok(Answer::empty()) };
+    let Some(device) = device(call, memory, id) else { return Ok(BareAnswer::empty()) };
     if tags.is_some_and(|tags| tags == "") {
         device.tags.clear();
     }
@@ -81,28 +84,34 @@ pub(super) fn update(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
             *kept = text(body, name).map(str::to_owned);
         }
     }
-    Ok(Answer::empty())
+    Ok(BareAnswer::empty())
 }
 
 /// `POST /v3/devices/status`
-pub(super) fn show_status(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show_status(
+    call: &AuthenticCall<'_>,
+    _: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let ids = member(call.object()?, "registration_ids");
     if ids.is_none() {
         return Err(call.codes().missing("Missing parameter: registration_ids"));
     }
     let ids = texts(call, ids, IDS_MAX)?;
     let status = ids.into_iter().map(|id| (id, json!({ "online": true })));
-    Ok(Answer::good(&Value::Object(status.collect())))
+    Ok(BareAnswer::good(&Value::Object(status.collect())))
 }
 
 /// `GET /v3/aliases/{alias}`
-pub(super) fn show_alias(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn show_alias(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let ids = ids(call, memory, |device| device.alias.as_deref() == Some(call.segment(2)));
-    Answer::good(&json!({ "registration_ids": ids }))
+    BareAnswer::good(&json!({ "registration_ids": ids }))
 }
 
 /// `POST /v3/aliases/{alias}`: takes the alias from devices.
-pub(super) fn update_alias(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn update_alias(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let ids = member(call.object()?, "registration_ids").and_then(|ids| ids.get("remove"));
     for id in texts(call, ids, IDS_MAX)? {
         let device = memory.devices.get_mut(&(call.account.key.clone(), id));
@@ -110,28 +119,31 @@ pub(super) fn update_alias(call: &Call<'_>, memory: &mut Memory) -> Result<Answe
             device.alias = None;
         }
     }
-    Ok(Answer::empty())
+    Ok(BareAnswer::empty())
 }
 
 /// `DELETE /v3/aliases/{alias}`
-pub(super) fn delete_alias(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn delete_alias(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     for id in ids(call, memory, |device| device.alias.as_deref() == Some(call.segment(2))) {
         if let Some(device) = device(call, memory, &id) {
             device.alias = None;
         }
     }
-    Answer::empty()
+    BareAnswer::empty()
 }
 
 /// `GET /v3/tags`
-pub(super) fn list_tags(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn list_tags(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let own = memory.devices.iter().filter(|((key, _), _)| *key == call.account.key);
     let tags: BTreeSet<&String> = own.flat_map(|(_, device)| &device.tags).collect();
-    Answer::good(&json!({ "tags": tags }))
+    BareAnswer::good(&json!({ "tags": tags }))
 }
 
 /// `POST /v3/tags/{tag}`
-pub(super) fn update_tag(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn update_tag(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let ids = member(call.object()?, "registration_ids");
     let add = texts(call, ids.and_then(|ids| ids.get("add")), IDS_MAX)?;
     let remove = texts(call, ids.and_then(|ids| ids.get("remove")), IDS_MAX)?;
@@ -145,28 +157,31 @@ pub(super) fn update_tag(call: &Call<'_>, memory: &mut Memory) -> Result<Answer,
             device.tags.insert(call.segment(2).to_owned());
         }
     }
-    Ok(Answer::empty())
+    Ok(BareAnswer::empty())
 }
 
 /// `DELETE /v3/tags/{tag}`
-pub(super) fn delete_tag(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn delete_tag(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     for id in ids(call, memory, |device| device.tags.contains(call.segment(2))) {
         if let Some(device) = device(call, memory, &id) {
             device.tags.remove(call.segment(2));
         }
     }
-    Answer::empty()
+    BareAnswer::empty()
 }
 
 /// `GET /v3/tags/{tag}/registration_ids/{rid}`
-pub(super) fn check_tag(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn check_tag(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let known = memory.devices.get(&(call.account.key.clone(), call.segment(4).to_owned()));
     let result = known.is_some_and(|device| device.tags.contains(call.segment(2)));
-    Answer::good(&json!({ "result": result }))
+    BareAnswer::good(&json!({ "result": result }))
 }
 
 /// `POST /v3/test/model/add` and `PUT /v3/test/model/update`
-pub(super) fn put_test_device(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn put_test_device(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let body = call.object()?;
     let id = text(body, "registration_id")
         .ok_or_else(|| call.codes().missing("Missing parameter: registration_id"))?;
@@ -177,18 +192,18 @@ pub(super) fn put_test_device(call: &Call<'_>, memory: &mut Memory) -> Result<An
         "create_time": local_date(call.now.wall),
     });
     memory.test_devices.insert((call.account.key.clone(), id.to_owned()), device);
-    Ok(Answer::empty())
+    Ok(BareAnswer::empty())
 }
 
 /// `GET /v3/test/model/list`
-pub(super) fn list_test_devices(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn list_test_devices(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let own = memory.test_devices.iter().filter(|((key, _), _)| *key == call.account.key);
     let detail: Vec<&Value> = own.map(|(_, device)| device).collect();
-    Answer::good(&json!({ "total": detail.len(), "page": 1, "page_size": 200, "detail": detail }))
+    BareAnswer::good(&json!({ "total": detail.len(), "page": 1, "page_size": 200, "detail": detail }))
 }
 
 /// `DELETE /v3/test/model/delete/{rid}`
-pub(super) fn delete_test_device(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn delete_test_device(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     memory.test_devices.remove(&(call.account.key.clone(), call.segment(4).to_owned()));
-    Answer::empty()
+    BareAnswer::empty()
 }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answer::{Answer, Codes, VendorError};
+use super::answer::{BareAnswer, Codes, VendorError};
 use crate::operation::OperationId;
 
 /// Orders that wait at once.
@@ -18,7 +18,7 @@ const DELAY_MAX: Duration = Duration::from_hours(1);
 
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     /// It is answered as ever, late.
     Delay,
     /// It has no effect, and the answer is an error of the vendor's.
@@ -33,18 +33,18 @@ pub(super) enum Kind {
 
 /// What to do to the next calls.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
+pub(super) struct InjectedFault {
     /// `None`: any.
     operation: Option<OperationId>,
     times: u32,
-    pub(super) kind: Kind,
+    pub(super) kind: FaultKind,
     pub(super) delay: Duration,
 }
 
 /// An order as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
+struct FaultOrder {
     operation: Option<String>,
     times: Option<NonZeroU32>,
     kind: OrderKind,
@@ -63,11 +63,11 @@ enum OrderKind {
     Html,
 }
 
-impl Fault {
+impl InjectedFault {
     /// Reads an order; the error says what is wrong with it.
     fn parse(body: &[u8]) -> Result<Self, String> {
         // By way of a map: an array of the fields' values is no order.
-        let order: Order = serde_json::from_slice(body)
+        let order: FaultOrder = serde_json::from_slice(body)
             .and_then(|order| serde_json::from_value(Value::Object(order)))
             .map_err(|error| error.to_string())?;
         let operation = match &order.operation {
@@ -93,51 +93,51 @@ impl Fault {
             ),
         };
         let kind = order.kind(status)?;
-        if kind == Kind::Delay && order.delay.is_none() {
+        if kind == FaultKind::Delay && order.delay.is_none() {
             return Err("kind \"delay\" needs a delay".to_owned());
         }
         Ok(Self { operation, times: order.times.map_or(1, NonZeroU32::get), kind, delay })
     }
 
     /// The answer, where the fault decides it.
-    pub(super) fn answer(&self, operation: OperationId) -> Option<Answer> {
+    pub(super) fn answer(&self, operation: OperationId) -> Option<BareAnswer> {
         match self.kind {
-            Kind::Html(status) => Some(Answer::page(status)),
-            Kind::Status(status, code) => {
+            FaultKind::Html(status) => Some(BareAnswer::page(status)),
+            FaultKind::Status(status, code) => {
                 let code = code.unwrap_or_else(|| Codes::of(&operation).for_status(status));
                 let error = VendorError::new(status, code, "A fault was ordered");
                 Some(error.into_answer(operation.envelope))
             }
-            Kind::Delay | Kind::Reset | Kind::Cut => None,
+            FaultKind::Delay | FaultKind::Reset | FaultKind::Cut => None,
         }
     }
 }
 
-impl Order {
-    fn kind(&self, status: Option<StatusCode>) -> Result<Kind, String> {
+impl FaultOrder {
+    fn kind(&self, status: Option<StatusCode>) -> Result<FaultKind, String> {
         if self.code.is_some() && self.kind != OrderKind::Status {
             return Err("code goes with kind \"status\" only".to_owned());
         }
         match (self.kind, status) {
-            (OrderKind::Status, Some(status)) => Ok(Kind::Status(status, self.code)),
+            (OrderKind::Status, Some(status)) => Ok(FaultKind::Status(status, self.code)),
             (OrderKind::Status, None) => Err("kind \"status\" needs a status".to_owned()),
-            (OrderKind::Html, status) => Ok(Kind::Html(status.unwrap_or(StatusCode::BAD_GATEWAY))),
+            (OrderKind::Html, status) => Ok(FaultKind::Html(status.unwrap_or(StatusCode::BAD_GATEWAY))),
             (_, Some(_)) => Err("status goes with the kinds \"status\" and \"html\" only".to_owned()),
-            (OrderKind::Delay, None) => Ok(Kind::Delay),
-            (OrderKind::Reset, None) => Ok(Kind::Reset),
-            (OrderKind::Cut, None) => Ok(Kind::Cut),
+            (OrderKind::Delay, None) => Ok(FaultKind::Delay),
+            (OrderKind::Reset, None) => Ok(FaultKind::Reset),
+            (OrderKind::Cut, None) => Ok(FaultKind::Cut),
         }
     }
 }
 
 /// Orders not yet carried out, in the order they came.
 #[derive(Debug, Default)]
-pub(super) struct Faults(VecDeque<Fault>);
+pub(super) struct InjectedFaults(VecDeque<InjectedFault>);
 
-impl Faults {
+impl InjectedFaults {
     /// Takes an order; gives the number of orders that wait.
     pub(super) fn order(&mut self, body: &[u8]) -> Result<usize, String> {
-        let fault = Fault::parse(body)?;
+        let fault = InjectedFault::parse(body)?;
         if self.0.len() >= ORDERS_MAX {
             return Err(format!("{ORDERS_MAX} faults wait already; DELETE /_sandbox clears them"));
         }
@@ -146,7 +146,7 @@ impl Faults {
     }
 
     /// The fault for a call of this operation, if one waits.
-    pub(super) fn take(&mut self, operation: OperationId) -> Option<Fault> {
+    pub(super) fn take(&mut self, operation: OperationId) -> Option<InjectedFault> {
         let position =
             self.0.iter().position(|fault| fault.operation.is_none_or(|only| only == operation))?;
         let fault = self.0.get_mut(position)?;
@@ -178,7 +178,7 @@ mod tests {
             (r#"{"kind":"reset","code":1}"#, "code goes with"),
         ];
         for (order, expected) in rows {
-            let error = Fault::parse(order.as_bytes()).expect_err(order);
+            let error = InjectedFault::parse(order.as_bytes()).expect_err(order);
             assert!(error.contains(expected), "{order}: {error}");
         }
     }
@@ -187,11 +187,11 @@ mod tests {
     fn faults_are_used_up_in_order() {
         let push = OperationId::named("push").expect("a row");
         let cid = OperationId::named("push-cid").expect("a row");
-        let mut faults = Faults::default();
+        let mut faults = InjectedFaults::default();
         for order in [r#"{"operation":"push","times":2,"kind":"cut"}"#, r#"{"kind":"reset","delay":"5ms"}"#] {
             faults.order(order.as_bytes()).expect("a good order");
         }
         let seen = [push, cid, push, push].map(|operation| faults.take(operation).map(|fault| fault.kind));
-        assert_eq!(seen, [Some(Kind::Cut), Some(Kind::Reset), Some(Kind::Cut), None]);
+        assert_eq!(seen, [Some(FaultKind::Cut), Some(FaultKind::Reset), Some(FaultKind::Cut), None]);
     }
 }

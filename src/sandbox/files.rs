@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::accounts::AccountKind;
-use super::answer::{Answer, Codes, VendorError};
-use super::call::Call;
-use super::form::Part;
-use super::memory::{Memory, local_date};
+use super::answer::{BareAnswer, Codes, VendorError};
+use super::call::AuthenticCall;
+use super::form::ReceivedPart;
+use super::memory::{SandboxMemory, local_date};
 
 /// A target list without its lines: nobody asks for them back.
 #[derive(Debug)]
@@ -29,7 +29,10 @@ const LIVE_MAX: usize = 20;
 const HOURS_MAX: u64 = 720;
 
 /// `POST /v3/files/{type}`
-pub(super) fn upload(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn upload(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let kind = call.segment(2);
     if !matches!(kind, "alias" | "registration_id") {
@@ -60,10 +63,10 @@ pub(super) fn upload(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
         has_ttl: ttl.is_some(),
     };
     memory.files.insert(id.clone(), file);
-    Ok(Answer::good(&json!({ "file_id": id })))
+    Ok(BareAnswer::good(&json!({ "file_id": id })))
 }
 
-fn check_list(codes: &Codes, part: &Part) -> Result<(), VendorError> {
+fn check_list(codes: &Codes, part: &ReceivedPart) -> Result<(), VendorError> {
     let name = part.file_name.as_deref().unwrap_or_default();
     if !name.to_ascii_lowercase().ends_with(".txt") {
         return Err(codes.bad("The file is not a txt file"));
@@ -83,7 +86,10 @@ fn check_list(codes: &Codes, part: &Part) -> Result<(), VendorError> {
 }
 
 /// The caller's files that have not expired, oldest first.
-fn live<'m>(call: &Call<'_>, memory: &'m Memory) -> impl Iterator<Item = (&'m String, &'m StoredFile)> {
+fn live<'m>(
+    call: &AuthenticCall<'_>,
+    memory: &'m SandboxMemory,
+) -> impl Iterator<Item = (&'m String, &'m StoredFile)> {
     let (key, now) = (call.key().to_owned(), call.now.wall);
     memory.files.iter().filter(move |(id, file)| owner(id) == Some(&key) && file.expires > now)
 }
@@ -98,7 +104,11 @@ fn owner(id: &str) -> Option<&str> {
 
 /// Whether a push may name this file: one of a key the caller answers for must be live, any other well-formed id
 /// passes, as in the vendor's samples.
-pub(super) fn check_id(call: &Call<'_>, memory: &Memory, id: &str) -> Result<(), VendorError> {
+pub(super) fn check_id(
+    call: &AuthenticCall<'_>,
+    memory: &SandboxMemory,
+    id: &str,
+) -> Result<(), VendorError> {
     let owner = owner(id).ok_or_else(|| call.codes().bad("The file_id is invalid"))?;
     let answers_for = match call.account.kind {
         AccountKind::Group => call
@@ -129,23 +139,23 @@ fn description(id: &str, file: &StoredFile) -> Value {
 }
 
 /// `GET /v3/files`
-pub(super) fn list(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn list(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let files: Vec<Value> = live(call, memory).map(|(id, file)| description(id, file)).collect();
-    Answer::good(&json!({ "total_count": files.len(), "files": files }))
+    BareAnswer::good(&json!({ "total_count": files.len(), "files": files }))
 }
 
 /// `GET /v3/files/{file_id}`
-pub(super) fn show(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
     let id = call.segment(2);
     let (id, file) = live(call, memory).find(|(known, _)| *known == id).ok_or_else(absent)?;
-    Ok(Answer::good(&description(id, file)))
+    Ok(BareAnswer::good(&description(id, file)))
 }
 
 /// `DELETE /v3/files/{file_id}`: an unknown file counts as deleted.
-pub(super) fn delete(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn delete(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let id = call.segment(2);
     if owner(id) == Some(call.key()) {
         memory.files.remove(&id.to_owned());
     }
-    Answer::empty()
+    BareAnswer::empty()
 }

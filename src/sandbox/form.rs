@@ -16,14 +16,14 @@ const HEAD_BYTES_MAX: usize = 10 * 1024;
 
 /// One part of a form.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct ReceivedPart {
     pub(super) name: String,
     pub(super) file_name: Option<String>,
     pub(super) data: Bytes,
 }
 
 /// Reads a whole form; `None` if it is not one. Parts without a name are left out.
-pub(super) fn read(content_type: &str, body: &Bytes) -> Option<Vec<Part>> {
+pub(super) fn read(content_type: &str, body: &Bytes) -> Option<Vec<ReceivedPart>> {
     if !content_type.to_ascii_lowercase().starts_with("multipart/") {
         return None;
     }
@@ -55,7 +55,7 @@ fn part_start(behind: &[u8]) -> Option<usize> {
     }
 }
 
-fn part(head: &[u8], data: Bytes) -> Option<Part> {
+fn part(head: &[u8], data: Bytes) -> Option<ReceivedPart> {
     let head = String::from_utf8_lossy(head).replace("\r\n\t", " ").replace("\r\n ", " ");
     let lines = head.split("\r\n").take_while(|line| !line.is_empty());
     let mut fields = lines.filter_map(|line| line.split_once(':'));
@@ -66,7 +66,7 @@ fn part(head: &[u8], data: Bytes) -> Option<Part> {
         return None;
     }
     let extended = || parameter(disposition, "filename*")?.rsplit('\'').next().map(decoded);
-    Some(Part {
+    Some(ReceivedPart {
         name: parameter(disposition, "name")?.trim_matches(|character| character <= ' ').to_owned(),
         file_name: parameter(disposition, "filename").or_else(extended),
         data,
@@ -112,12 +112,12 @@ mod tests {
 
     fn check(body: &str, expected: Option<&[(&str, Option<&str>, &str)]>) {
         let parts = read("multipart/form-data; boundary=b", &Bytes::copy_from_slice(body.as_bytes()));
-        let part = |(name, file, data): &(&str, Option<&str>, &str)| Part {
+        let part = |(name, file, data): &(&str, Option<&str>, &str)| ReceivedPart {
             name: (*name).to_owned(),
             file_name: file.map(str::to_owned),
             data: Bytes::copy_from_slice(data.as_bytes()),
         };
-        let expected: Option<Vec<Part>> = expected.map(|parts| parts.iter().map(part).collect());
+        let expected: Option<Vec<ReceivedPart>> = expected.map(|parts| parts.iter().map(part).collect());
         assert_eq!(parts, expected, "{body:?}");
     }
 

@@ -1,11 +1,11 @@
 //! Which function plays which operation.
 
-use super::answer::{Answer, VendorError};
-use super::call::Call;
-use super::memory::Memory;
+use super::answer::{BareAnswer, VendorError};
+use super::call::AuthenticCall;
+use super::memory::SandboxMemory;
 use super::{devices, files, images, plans, pushes, reports, schedules};
 
-type Handler = fn(&Call<'_>, &mut Memory) -> Result<Answer, VendorError>;
+type Handler = fn(&AuthenticCall<'_>, &mut SandboxMemory) -> Result<BareAnswer, VendorError>;
 
 /// By the operation's name.
 const HANDLERS: &[(&str, Handler)] = &[
@@ -64,7 +64,10 @@ const HANDLERS: &[(&str, Handler)] = &[
 ];
 
 /// Plays the operation. A row of the table that nobody plays is the simulator's fault: 500.
-pub(super) fn handle(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn handle(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let handler = HANDLERS.iter().find(|(name, _)| *name == call.operation.name).map(|(_, handler)| handler);
     match handler {
         Some(handler) => handler(call, memory),

@@ -3,23 +3,23 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::answer::{Answer, Codes, VendorError};
-use super::call::{Call, Payload, member, text};
-use super::form::Part;
-use super::memory::Memory;
+use super::answer::{BareAnswer, Codes, VendorError};
+use super::call::{AuthenticCall, ReadBody, member, text};
+use super::form::ReceivedPart;
+use super::memory::SandboxMemory;
 use super::picture;
 use super::route::Route;
 use crate::operation::BudgetName;
 
 /// What a picture is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum PictureKind {
     Big,
     LargeIcon,
     SmallIcon,
 }
 
-impl Kind {
+impl PictureKind {
     fn parse(text: &str) -> Option<Self> {
         match text {
             "1" => Some(Self::Big),
@@ -45,7 +45,7 @@ impl Kind {
 
 /// Which addresses a channel takes.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum AddressForm {
     /// The channel has no pictures of this kind: it gets none, and nothing is wrong.
     Never,
     /// http, https or a path in the app; or the documentation does not say.
@@ -58,7 +58,7 @@ enum Form {
     Raw,
 }
 
-impl Form {
+impl AddressForm {
     fn fits(self, address: &str) -> bool {
         match self {
             Self::Never => false,
@@ -71,19 +71,19 @@ impl Form {
 }
 
 /// Channels and what they take of each kind.
-const CHANNELS: &[(&str, [Form; 3])] = &[
-    ("jiguang_image_url", [Form::Any; 3]),
-    ("xiaomi_image_url", [Form::Never; 3]),
-    ("oppo_image_url", [Form::Web, Form::Web, Form::Never]),
-    ("huawei_image_url", [Form::Never, Form::Https, Form::Raw]),
-    ("honor_image_url", [Form::Never, Form::Https, Form::Raw]),
-    ("fcm_image_url", [Form::Any, Form::Any, Form::Never]),
-    ("hmos_image_url", [Form::Any; 3]),
+const CHANNELS: &[(&str, [AddressForm; 3])] = &[
+    ("jiguang_image_url", [AddressForm::Any; 3]),
+    ("xiaomi_image_url", [AddressForm::Never; 3]),
+    ("oppo_image_url", [AddressForm::Web, AddressForm::Web, AddressForm::Never]),
+    ("huawei_image_url", [AddressForm::Never, AddressForm::Https, AddressForm::Raw]),
+    ("honor_image_url", [AddressForm::Never, AddressForm::Https, AddressForm::Raw]),
+    ("fcm_image_url", [AddressForm::Any, AddressForm::Any, AddressForm::Never]),
+    ("hmos_image_url", [AddressForm::Any; 3]),
 ];
 
 /// What OPPO takes of a kind.
 struct OppoRule {
-    kind: Kind,
+    kind: PictureKind,
     /// Width and height in pixels; any one of them.
     sizes: &'static [(usize, usize)],
     bytes_max: usize,
@@ -91,15 +91,15 @@ struct OppoRule {
 
 /// Its present sizes, and the big one it had before.
 const OPPO: &[OppoRule] = &[
-    OppoRule { kind: Kind::Big, sizes: &[(984, 369), (876, 324)], bytes_max: 1024 * 1024 },
-    OppoRule { kind: Kind::LargeIcon, sizes: &[(144, 144)], bytes_max: 50 * 1024 },
+    OppoRule { kind: PictureKind::Big, sizes: &[(984, 369), (876, 324)], bytes_max: 1024 * 1024 },
+    OppoRule { kind: PictureKind::LargeIcon, sizes: &[(144, 144)], bytes_max: 50 * 1024 },
 ];
 
 const PICTURE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const ADDRESS_BYTES_MAX: usize = 2048;
 
 /// Budgets of a day that a call draws on by uploading to OPPO.
-pub(super) fn demands(route: &Route, payload: &Payload) -> Vec<BudgetName> {
+pub(super) fn demands(route: &Route, payload: &ReadBody) -> Vec<BudgetName> {
     let address = |name: &str| payload.member(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     // A channel without an address of its own takes the common one.
     let oppo_address = || address("oppo_image_url").or_else(|| address("image_url")).is_some();
@@ -126,30 +126,33 @@ pub(super) fn demands(route: &Route, payload: &Payload) -> Vec<BudgetName> {
         }
         _ => return Vec::new(),
     };
-    kind.filter(|_| uploads).and_then(Kind::oppo_budget).into_iter().collect()
+    kind.filter(|_| uploads).and_then(PictureKind::oppo_budget).into_iter().collect()
 }
 
-fn kind_of(value: &Value) -> Option<Kind> {
+fn kind_of(value: &Value) -> Option<PictureKind> {
     match value {
-        Value::Number(number) => Kind::parse(&number.to_string()),
-        Value::String(text) => Kind::parse(text),
+        Value::Number(number) => PictureKind::parse(&number.to_string()),
+        Value::String(text) => PictureKind::parse(text),
         _ => None,
     }
 }
 
-fn kind_of_part(part: &Part) -> Option<Kind> {
-    Kind::parse(str::from_utf8(&part.data).ok()?.trim())
+fn kind_of_part(part: &ReceivedPart) -> Option<PictureKind> {
+    PictureKind::parse(str::from_utf8(&part.data).ok()?.trim())
 }
 
 /// The kind in `jgmedia-{kind}-{uuid}`; `None` if the id is malformed.
-fn media_kind(id: &str) -> Option<Kind> {
+fn media_kind(id: &str) -> Option<PictureKind> {
     let (kind, uuid) = id.strip_prefix("jgmedia-")?.split_once('-')?;
     Uuid::try_parse(uuid).ok()?;
-    Kind::parse(kind)
+    PictureKind::parse(kind)
 }
 
 /// `POST /v3/images/byurls`
-pub(super) fn create_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn create_by_urls(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let body = call.object()?;
     let kind = member(body, "image_type").ok_or_else(|| codes.missing("Missing parameter: image_type"))?;
@@ -163,7 +166,10 @@ pub(super) fn create_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Ans
 }
 
 /// `PUT /v3/images/byurls/{media_id}`
-pub(super) fn update_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn update_by_urls(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let (id, kind, kept) = known(call, memory)?;
     let mut adapted = adapt(call.codes(), call.object()?, kind, memory)?;
     // A channel that is not named, or has no pictures of this kind, keeps what it had.
@@ -175,8 +181,8 @@ pub(super) fn update_by_urls(call: &Call<'_>, memory: &mut Memory) -> Result<Ans
 fn adapt(
     codes: &Codes,
     body: &Map<String, Value>,
-    kind: Kind,
-    memory: &mut Memory,
+    kind: PictureKind,
+    memory: &mut SandboxMemory,
 ) -> Result<Map<String, Value>, VendorError> {
     let common = text(body, "image_url");
     let addresses = || CHANNELS.iter().map(|(name, _)| text(body, name)).chain([common]).flatten();
@@ -190,7 +196,7 @@ fn adapt(
     for (name, forms) in CHANNELS {
         let form = forms[kind.number() - 1];
         let own = text(body, name);
-        if own.is_some_and(|address| !form.fits(address)) && !matches!(form, Form::Never) {
+        if own.is_some_and(|address| !form.fits(address)) && !matches!(form, AddressForm::Never) {
             return Err(codes.bad(format!("The {name} is invalid")));
         }
         let address = own.or(common).filter(|address| form.fits(address));
@@ -204,7 +210,10 @@ fn adapt(
 }
 
 /// `POST /v3/images/byfiles`
-pub(super) fn create_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn create_by_files(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     call.parts()?;
     let kind =
@@ -218,14 +227,21 @@ pub(super) fn create_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<An
 }
 
 /// `PUT /v3/images/byfiles/{media_id}`
-pub(super) fn update_by_files(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn update_by_files(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let (id, kind, kept) = known(call, memory)?;
     call.parts()?;
     let adapted = adapt_files(call, kind, memory)?;
     Ok(keep(call, memory, id, kept, adapted))
 }
 
-fn adapt_files(call: &Call<'_>, kind: Kind, memory: &mut Memory) -> Result<Map<String, Value>, VendorError> {
+fn adapt_files(
+    call: &AuthenticCall<'_>,
+    kind: PictureKind,
+    memory: &mut SandboxMemory,
+) -> Result<Map<String, Value>, VendorError> {
     let codes = call.codes();
     let (oppo, xiaomi) = (call.payload.file("oppo_file"), call.payload.file("xiaomi_file"));
     if oppo.is_none() && xiaomi.is_none() {
@@ -252,20 +268,23 @@ fn adapt_files(call: &Call<'_>, kind: Kind, memory: &mut Memory) -> Result<Map<S
     if adapted.is_empty() { Err(codes.bad("the result is all of invalid")) } else { Ok(adapted) }
 }
 
-fn check_picture(codes: &Codes, part: &Part) -> Result<(), VendorError> {
+fn check_picture(codes: &Codes, part: &ReceivedPart) -> Result<(), VendorError> {
     if part.data.len() > PICTURE_BYTES_MAX {
         return Err(codes.bad("The picture is larger than 2M"));
     }
     if picture::is_known(&part.data) { Ok(()) } else { Err(codes.bad("The picture is neither PNG nor JPEG")) }
 }
 
-fn oppo_id(memory: &mut Memory) -> String {
+fn oppo_id(memory: &mut SandboxMemory) -> String {
     format!("3653918_5f92b573{:016x}", memory.serial())
 }
 
 /// The picture of an update: its id, kind and what is known of it. A well-formed id that nobody was given passes: the
 /// vendor's samples have such.
-fn known(call: &Call<'_>, memory: &Memory) -> Result<(String, Kind, Map<String, Value>), VendorError> {
+fn known(
+    call: &AuthenticCall<'_>,
+    memory: &SandboxMemory,
+) -> Result<(String, PictureKind, Map<String, Value>), VendorError> {
     let id = call.segment(3).to_owned();
     let kind = media_kind(&id).ok_or_else(|| call.codes().bad("The mediaId is invalid"))?;
     let known = memory.images.get(&(call.account.key.clone(), id.clone()));
@@ -273,28 +292,31 @@ fn known(call: &Call<'_>, memory: &Memory) -> Result<(String, Kind, Map<String, 
 }
 
 fn keep(
-    call: &Call<'_>,
-    memory: &mut Memory,
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
     id: String,
     kept: Map<String, Value>,
     adapted: Map<String, Value>,
-) -> Answer {
+) -> BareAnswer {
     let mut fields = kept;
     fields.extend(adapted);
     fields.insert("media_id".to_owned(), Value::from(id.as_str()));
     let answer = Value::Object(fields);
     memory.images.insert((call.account.key.clone(), id), answer.clone());
-    Answer::good(&answer)
+    BareAnswer::good(&answer)
 }
 
 /// `POST /v4/image/oppo`
-pub(super) fn upload_to_oppo(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn upload_to_oppo(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let body = call.object()?;
     let mut ids = Map::new();
     for (field, id) in [("big_picture_url", "big_picture_id"), ("small_picture_url", "small_picture_id")] {
         let Some(value) = member(body, field).filter(|value| *value != "") else { continue };
-        if !value.as_str().is_some_and(|address| Form::Web.fits(address)) {
+        if !value.as_str().is_some_and(|address| AddressForm::Web.fits(address)) {
             return Err(codes.bad("Parameter value is invalid"));
         }
         ids.insert(id.to_owned(), json!(oppo_id(memory)));
@@ -302,6 +324,6 @@ pub(super) fn upload_to_oppo(call: &Call<'_>, memory: &mut Memory) -> Result<Ans
     if ids.is_empty() {
         Err(codes.missing("Missing parameter!"))
     } else {
-        Ok(Answer::good(&Value::Object(ids)))
+        Ok(BareAnswer::good(&Value::Object(ids)))
     }
 }

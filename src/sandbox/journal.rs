@@ -20,7 +20,7 @@ const BLOTTED_OUT: &[&str] = &["cookie", "proxy-authorization", "x-api-key"];
 
 /// One request that was received completely.
 #[derive(Debug, Serialize)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     /// Empty until it is recorded.
     time: String,
     method: String,
@@ -36,7 +36,7 @@ pub(super) struct Entry {
     pub(super) counted: bool,
 }
 
-impl Entry {
+impl JournalEntry {
     /// Describes a request of which nothing is known yet.
     pub(super) fn new(request: &Request<Bytes>) -> Self {
         Self {
@@ -76,18 +76,18 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The newest requests, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Journal(VecDeque<Entry>);
+pub(super) struct Journal(VecDeque<JournalEntry>);
 
 impl Journal {
     /// Takes an entry at the time it was received.
-    pub(super) fn record(&mut self, entry: Entry, wall: SystemTime) {
+    pub(super) fn record(&mut self, entry: JournalEntry, wall: SystemTime) {
         if self.0.len() == ENTRIES_MAX {
             self.0.pop_front();
         }
-        self.0.push_back(Entry { time: humantime::format_rfc3339_millis(wall).to_string(), ..entry });
+        self.0.push_back(JournalEntry { time: humantime::format_rfc3339_millis(wall).to_string(), ..entry });
     }
 
-    pub(super) fn entries(&self) -> &VecDeque<Entry> {
+    pub(super) fn entries(&self) -> &VecDeque<JournalEntry> {
         &self.0
     }
 }

@@ -8,49 +8,49 @@ use serde_json::Value;
 
 use super::devices::Device;
 use super::files::StoredFile;
-use super::pushes::Cid;
-use super::schedules::Schedule;
+use super::pushes::PoolCid;
+use super::schedules::StoredSchedule;
 use crate::config::VendorKey;
 
 /// What the vendor keeps between calls.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct SandboxMemory {
     serial: u64,
     /// Pushes that can be withdrawn, by app key and message id.
-    pub(super) messages: Recent<(VendorKey, String), ()>,
+    pub(super) messages: NewestMap<(VendorKey, String), ()>,
     /// Cids by the key they were given to.
-    pub(super) cids: Recent<(VendorKey, String), Cid>,
+    pub(super) cids: NewestMap<(VendorKey, String), PoolCid>,
     /// Target lists by file id, which starts with the key.
-    pub(super) files: Recent<String, StoredFile>,
-    pub(super) schedules: Recent<(VendorKey, String), Schedule>,
+    pub(super) files: NewestMap<String, StoredFile>,
+    pub(super) schedules: NewestMap<(VendorKey, String), StoredSchedule>,
     /// Pictures by key and media id: the last answer given for each.
-    pub(super) images: Recent<(VendorKey, String), Value>,
-    pub(super) devices: Recent<(VendorKey, String), Device>,
-    pub(super) test_devices: Recent<(VendorKey, String), Value>,
+    pub(super) images: NewestMap<(VendorKey, String), Value>,
+    pub(super) devices: NewestMap<(VendorKey, String), Device>,
+    pub(super) test_devices: NewestMap<(VendorKey, String), Value>,
     /// Push plans by key and name.
-    pub(super) plans: Recent<(VendorKey, String), Value>,
+    pub(super) plans: NewestMap<(VendorKey, String), Value>,
     /// Pushes that had an effect, by key.
     pub(super) delivered: BTreeMap<VendorKey, u64>,
 }
 
-impl Default for Memory {
+impl Default for SandboxMemory {
     fn default() -> Self {
         Self {
             serial: 0,
-            messages: Recent::new(100_000),
-            cids: Recent::new(100_000),
-            files: Recent::new(10_000),
-            schedules: Recent::new(10_000),
-            images: Recent::new(10_000),
-            devices: Recent::new(10_000),
-            test_devices: Recent::new(1000),
-            plans: Recent::new(1000),
+            messages: NewestMap::new(100_000),
+            cids: NewestMap::new(100_000),
+            files: NewestMap::new(10_000),
+            schedules: NewestMap::new(10_000),
+            images: NewestMap::new(10_000),
+            devices: NewestMap::new(10_000),
+            test_devices: NewestMap::new(1000),
+            plans: NewestMap::new(1000),
             delivered: BTreeMap::new(),
         }
     }
 }
 
-impl Memory {
+impl SandboxMemory {
     /// A number no other answer has.
     pub(super) fn serial(&mut self) -> u64 {
         self.serial += 1;
@@ -65,14 +65,14 @@ impl Memory {
 
 /// A map that keeps its newest entries.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(super) struct NewestMap<K, V> {
     entries_max: usize,
     next: u64,
     order: BTreeMap<u64, K>,
     entries: HashMap<K, (u64, V)>,
 }
 
-impl<K: Clone + Eq + Hash, V> Recent<K, V> {
+impl<K: Clone + Eq + Hash, V> NewestMap<K, V> {
     fn new(entries_max: usize) -> Self {
         Self { entries_max, next: 0, order: BTreeMap::new(), entries: HashMap::new() }
     }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_oldest_entry_goes_first() {
-        let mut recent = Recent::new(2);
+        let mut recent = NewestMap::new(2);
         for key in ["a", "b", "a", "c"] {
             recent.insert(key, ());
         }

@@ -42,58 +42,58 @@ pub use window::Windows;
 
 use crate::operation::{BudgetName, Envelope};
 use accounts::authenticate;
-use answer::{Answer, Codes, VendorError};
-use call::{Call, Moment, Payload, demands};
-use faults::{Faults, Kind};
-use journal::{Entry, Journal};
-use memory::Memory;
+use answer::{BareAnswer, Codes, VendorError};
+use call::{AuthenticCall, Moment, ReadBody, demands};
+use faults::{FaultKind, InjectedFaults};
+use journal::{Journal, JournalEntry};
+use memory::SandboxMemory;
 use route::Route;
-use window::{Ledgers, Standing};
+use window::{Ledgers, RateStatus};
 
 /// The simulated vendor.
 pub struct Sandbox {
     accounts: Vec<Account>,
-    state: Mutex<State>,
+    state: Mutex<SandboxState>,
 }
 
 /// Everything that changes.
 #[derive(Debug)]
-struct State {
+struct SandboxState {
     ledgers: Ledgers,
     journal: Journal,
-    faults: Faults,
-    memory: Memory,
+    faults: InjectedFaults,
+    memory: SandboxMemory,
 }
 
-impl State {
+impl SandboxState {
     fn clear(&mut self) {
         self.ledgers.clear();
         self.memory.clear();
         self.journal = Journal::default();
-        self.faults = Faults::default();
+        self.faults = InjectedFaults::default();
     }
 }
 
 /// An answer, and what becomes of it on the wire.
 #[derive(Debug)]
-pub struct Reply {
+pub struct SandboxReply {
     /// The answer as it should be.
     pub response: Response<Bytes>,
     /// How long it is held back.
     pub delay: Duration,
     /// How much of it arrives.
-    pub ending: Ending,
+    pub ending: AnswerEnding,
 }
 
-impl Reply {
+impl SandboxReply {
     fn whole(response: Response<Bytes>) -> Self {
-        Self { response, delay: Duration::ZERO, ending: Ending::Whole }
+        Self { response, delay: Duration::ZERO, ending: AnswerEnding::Whole }
     }
 }
 
 /// How an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum AnswerEnding {
     /// It arrives.
     Whole,
     /// Half of the body arrives, then the connection closes.
@@ -105,18 +105,18 @@ pub enum Ending {
 impl Sandbox {
     /// A vendor that has seen no call.
     pub fn new(settings: Settings) -> Arc<Self> {
-        let state = State {
+        let state = SandboxState {
             ledgers: Ledgers::new(settings.window, settings.windows),
             journal: Journal::default(),
-            faults: Faults::default(),
-            memory: Memory::default(),
+            faults: InjectedFaults::default(),
+            memory: SandboxMemory::default(),
         };
         Arc::new(Self { accounts: settings.accounts, state: Mutex::new(state) })
     }
 
     /// Answers a request that was received completely just now.
-    pub fn answer(&self, request: &Request<Bytes>) -> Reply {
-        let arrival = Arrival::read(request);
+    pub fn answer(&self, request: &Request<Bytes>) -> SandboxReply {
+        let arrival = ReceivedRequest::read(request);
         let mut state = self.lock();
         // Read under the lock: calls are counted in the order of their times.
         let now = Moment::now();
@@ -124,18 +124,18 @@ impl Sandbox {
     }
 
     /// A panic in a handler leaves nothing half changed that a later answer would trip over.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SandboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer_at(&self, state: &mut State, arrival: Arrival<'_>, now: Moment) -> Reply {
-        let Arrival { request, route, payload, mut entry } = arrival;
+    fn answer_at(&self, state: &mut SandboxState, arrival: ReceivedRequest<'_>, now: Moment) -> SandboxReply {
+        let ReceivedRequest { request, route, payload, mut entry } = arrival;
         if control::is_own(request.uri().path()) {
-            return Reply::whole(control::answer(state, request).into_response(None));
+            return SandboxReply::whole(control::answer(state, request).into_response(None));
         }
         let reply = match route {
             Ok(route) => self.admit(state, (request, &route, &payload), &mut entry, now),
-            Err(answer) => Reply::whole(answer.into_response(None)),
+            Err(answer) => SandboxReply::whole(answer.into_response(None)),
         };
         state.journal.record(entry, now.wall);
         reply
@@ -144,18 +144,18 @@ impl Sandbox {
     /// Credentials, then budgets, then what is asked.
     fn admit(
         &self,
-        state: &mut State,
-        (request, route, payload): (&Request<Bytes>, &Route, &Payload),
-        entry: &mut Entry,
+        state: &mut SandboxState,
+        (request, route, payload): (&Request<Bytes>, &Route, &ReadBody),
+        entry: &mut JournalEntry,
         now: Moment,
-    ) -> Reply {
+    ) -> SandboxReply {
         let operation = route.operation;
         entry.operation = Some(operation.name);
         let account = match authenticate(&self.accounts, operation.credential, request.headers()) {
             Ok(account) => account,
             Err(stranger) => {
                 let error = Codes::of(&operation).stranger(stranger, &operation);
-                return Reply::whole(error.into_answer(operation.envelope).into_response(None));
+                return SandboxReply::whole(error.into_answer(operation.envelope).into_response(None));
             }
         };
         entry.key = Some(account.key.as_str().to_owned());
@@ -163,53 +163,57 @@ impl Sandbox {
         let charge = state.ledgers.charge(account, &minute, &day, now.instant);
         entry.counted = charge.counted;
         if let Some(budget) = charge.refused_by {
-            return Reply::whole(
+            return SandboxReply::whole(
                 exhausted(budget).into_answer(Envelope::Nested).into_response(charge.standing),
             );
         }
-        let call = Call::new((route, payload), (account, &self.accounts), request, now);
+        let call = AuthenticCall::new((route, payload), (account, &self.accounts), request, now);
         carry_out(state, &call, charge.standing)
     }
 }
 
 /// A request with all that can be said of it without looking at the state: a large body is read outside the lock, so
 /// that no other call's time waits for it.
-struct Arrival<'a> {
+struct ReceivedRequest<'a> {
     request: &'a Request<Bytes>,
-    route: Result<Route, Answer>,
-    payload: Payload,
-    entry: Entry,
+    route: Result<Route, BareAnswer>,
+    payload: ReadBody,
+    entry: JournalEntry,
 }
 
-impl<'a> Arrival<'a> {
+impl<'a> ReceivedRequest<'a> {
     fn read(request: &'a Request<Bytes>) -> Self {
         let route = route::find(request.method().as_str(), request.uri().path());
         let payload = match &route {
-            Ok(route) => Payload::read(route.operation.body, request.headers(), request.body()),
-            Err(_) => Payload::Dropped,
+            Ok(route) => ReadBody::read(route.operation.body, request.headers(), request.body()),
+            Err(_) => ReadBody::Dropped,
         };
-        Self { request, route, payload, entry: Entry::new(request) }
+        Self { request, route, payload, entry: JournalEntry::new(request) }
     }
 }
 
 /// Handles a call that was counted, or lets it go wrong as ordered.
-fn carry_out(state: &mut State, call: &Call<'_>, standing: Option<Standing>) -> Reply {
+fn carry_out(
+    state: &mut SandboxState,
+    call: &AuthenticCall<'_>,
+    standing: Option<RateStatus>,
+) -> SandboxReply {
     let fault = state.faults.take(call.operation);
     if let Some(fault) = &fault
         && let Some(answer) = fault.answer(call.operation)
     {
         // Made by whatever stands in front of the counter, so without its headers.
-        return Reply { delay: fault.delay, ..Reply::whole(answer.into_response(None)) };
+        return SandboxReply { delay: fault.delay, ..SandboxReply::whole(answer.into_response(None)) };
     }
-    let answer: Answer = handlers::handle(call, &mut state.memory)
+    let answer: BareAnswer = handlers::handle(call, &mut state.memory)
         .unwrap_or_else(|error| error.into_answer(call.operation.envelope));
-    let mut reply = Reply::whole(answer.into_response(standing));
+    let mut reply = SandboxReply::whole(answer.into_response(standing));
     if let Some(fault) = fault {
         reply.delay = fault.delay;
         reply.ending = match fault.kind {
-            Kind::Cut => Ending::Cut,
-            Kind::Reset => Ending::Reset,
-            Kind::Delay | Kind::Status(..) | Kind::Html(_) => Ending::Whole,
+            FaultKind::Cut => AnswerEnding::Cut,
+            FaultKind::Reset => AnswerEnding::Reset,
+            FaultKind::Delay | FaultKind::Status(..) | FaultKind::Html(_) => AnswerEnding::Whole,
         };
     }
     reply

@@ -2,23 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, VendorError};
+use super::answer::{BareAnswer, VendorError};
 use super::audience;
-use super::call::{Call, member, text};
-use super::memory::{Memory, local_date};
+use super::call::{AuthenticCall, member, text};
+use super::memory::{SandboxMemory, local_date};
 use super::pushes::message_id;
 
 /// Code 0 is how this envelope says yes.
-fn good(data: Option<Value>) -> Answer {
+fn good(data: Option<Value>) -> BareAnswer {
     let mut body = json!({ "code": 0, "message": "success" });
     if let Some(data) = data {
         body["data"] = data;
     }
-    Answer::good(&body)
+    BareAnswer::good(&body)
 }
 
 /// `GET /v3/push/quota`
-pub(super) fn show_quota(_: &Call<'_>, _: &mut Memory) -> Answer {
+pub(super) fn show_quota(_: &AuthenticCall<'_>, _: &mut SandboxMemory) -> BareAnswer {
     let part = json!({ "total": 100, "used": 20 });
     good(Some(json!({
         "xiaomi_quota": { "operation": part },
@@ -28,21 +28,27 @@ pub(super) fn show_quota(_: &Call<'_>, _: &mut Memory) -> Answer {
 }
 
 /// `POST /v3/push/template`
-pub(super) fn send_template(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn send_template(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     send(call, memory, |call, memory| Value::from(message_id(memory, &call.account.key)), "message_id")
 }
 
 /// `POST /v3/push/template/schedule`
-pub(super) fn schedule_template(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn schedule_template(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     send(call, memory, |_, _| Value::from(uuid::Uuid::new_v4().to_string()), "schedule_id")
 }
 
 fn send(
-    call: &Call<'_>,
-    memory: &mut Memory,
-    act: fn(&Call<'_>, &mut Memory) -> Value,
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+    act: fn(&AuthenticCall<'_>, &mut SandboxMemory) -> Value,
     id: &str,
-) -> Result<Answer, VendorError> {
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let body = call.object()?;
     if member(body, "id").is_none() {
@@ -68,7 +74,10 @@ fn send(
 }
 
 /// `POST /v3/push_plan/create` and `PUT /v3/push_plan/update`
-pub(super) fn put_plan(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn put_plan(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let body = call.object()?;
     let name = text(body, "name").ok_or_else(|| call.codes().missing("Missing parameter: name"))?;
     let plan = json!({
@@ -83,7 +92,7 @@ pub(super) fn put_plan(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, V
 }
 
 /// `GET /v3/push_plan/list`
-pub(super) fn list_plans(call: &Call<'_>, memory: &mut Memory) -> Answer {
+pub(super) fn list_plans(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let number = |name: &str, default: usize| {
         call.parameter(name)
             .and_then(|text| text.parse().ok())

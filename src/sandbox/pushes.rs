@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::accounts::AccountKind;
-use super::answer::{Answer, VendorError};
-use super::audience::{self, Target};
-use super::call::{Call, member};
-use super::memory::Memory;
+use super::answer::{BareAnswer, VendorError};
+use super::audience::{self, PushTarget};
+use super::call::{AuthenticCall, member};
+use super::memory::SandboxMemory;
 use crate::config::VendorKey;
 
 /// What a cid was given out for.
@@ -21,7 +21,7 @@ pub(super) enum CidKind {
 
 /// A cid of a pool.
 #[derive(Debug)]
-pub(super) struct Cid {
+pub(super) struct PoolCid {
     kind: CidKind,
     given: Instant,
     /// What the first call with it was answered.
@@ -35,7 +35,10 @@ const CID_LIFE: Duration = Duration::from_hours(24);
 const BATCH_MAX: usize = 1000;
 
 /// `GET /v3/push/cid`
-pub(super) fn give_cids(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn give_cids(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let kind = match call.parameter("type").as_deref() {
         None | Some("push") => CidKind::Push,
@@ -55,17 +58,17 @@ pub(super) fn give_cids(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, 
         .collect();
     for cid in &cids {
         let own = (call.account.key.clone(), cid.clone());
-        memory.cids.insert(own, Cid { kind, given: call.now.instant, first: None });
+        memory.cids.insert(own, PoolCid { kind, given: call.now.instant, first: None });
     }
-    Ok(Answer::good(&json!({ "cidlist": cids })))
+    Ok(BareAnswer::good(&json!({ "cidlist": cids })))
 }
 
 /// Does something once for a cid: a repeat gets the first answer, and nothing is done.
 pub(super) fn once(
-    call: &Call<'_>,
-    memory: &mut Memory,
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
     (cid, kind): (Option<&Value>, CidKind),
-    act: impl FnOnce(&mut Memory) -> Value,
+    act: impl FnOnce(&mut SandboxMemory) -> Value,
 ) -> Result<Value, VendorError> {
     let Some(cid) = cid else { return Ok(act(memory)) };
     let unknown = || call.codes().bad("The cid is invalid");
@@ -74,7 +77,7 @@ pub(super) fn once(
     let usable = memory.cids.get(&cid).is_some_and(|known| is_usable(call, known, kind));
     if !usable && call.account.kind == AccountKind::Group {
         // A group has no pool of its own to fetch from; it may use any cid.
-        memory.cids.insert(cid.clone(), Cid { kind, given: call.now.instant, first: None });
+        memory.cids.insert(cid.clone(), PoolCid { kind, given: call.now.instant, first: None });
     } else if !usable {
         return Err(unknown());
     }
@@ -88,37 +91,44 @@ pub(super) fn once(
     Ok(answer)
 }
 
-fn is_usable(call: &Call<'_>, cid: &Cid, kind: CidKind) -> bool {
+fn is_usable(call: &AuthenticCall<'_>, cid: &PoolCid, kind: CidKind) -> bool {
     cid.kind == kind && call.now.instant.saturating_duration_since(cid.given) < CID_LIFE
 }
 
 /// `POST /v3/push`
-pub(super) fn send(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
-    deliver(call, memory, Target::Devices)
+pub(super) fn send(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
+    deliver(call, memory, PushTarget::Devices)
 }
 
 /// `POST /v3/push/file`
-pub(super) fn send_to_file(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
-    deliver(call, memory, Target::File)
+pub(super) fn send_to_file(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
+    deliver(call, memory, PushTarget::File)
 }
 
-fn deliver(call: &Call<'_>, memory: &mut Memory, target: Target) -> Result<Answer, VendorError> {
+fn deliver(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+    target: PushTarget,
+) -> Result<BareAnswer, VendorError> {
     let push = call.object()?;
     audience::check(call, memory, push, target)?;
     let cid = member(push, "cid");
     once(call, memory, (cid, CidKind::Push), |memory| result(call, memory, push))
-        .map(|answer| Answer::good(&answer))
+        .map(|answer| BareAnswer::good(&answer))
 }
 
 /// Sends to one app's devices: a message id that can be withdrawn.
-fn result(call: &Call<'_>, memory: &mut Memory, push: &Map<String, Value>) -> Value {
+fn result(call: &AuthenticCall<'_>, memory: &mut SandboxMemory, push: &Map<String, Value>) -> Value {
     *memory.delivered.entry(call.account.key.clone()).or_default() += 1;
     let msg_id = message_id(memory, &call.account.key);
     json!({ "sendno": send_number(push), "msg_id": msg_id })
 }
 
 /// A message id of 18 digits, which an app can withdraw.
-pub(super) fn message_id(memory: &mut Memory, app_key: &VendorKey) -> String {
+pub(super) fn message_id(memory: &mut SandboxMemory, app_key: &VendorKey) -> String {
     let msg_id = format!("{:018}", 181_002_870_085_000_000 + memory.serial());
     memory.messages.insert((app_key.clone(), msg_id.clone()), ());
     msg_id
@@ -134,9 +144,12 @@ fn send_number(push: &Map<String, Value>) -> String {
 }
 
 /// `POST /v3/push/validate`: everything but the effect.
-pub(super) fn validate(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn validate(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let push = call.object()?;
-    audience::check(call, memory, push, Target::Devices)?;
+    audience::check(call, memory, push, PushTarget::Devices)?;
     if let Some(cid) = member(push, "cid") {
         let cid = (call.account.key.clone(), cid.as_str().unwrap_or_default().to_owned());
         let known = memory.cids.get(&cid);
@@ -145,20 +158,26 @@ pub(super) fn validate(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, V
         }
     }
     let msg_id = format!("{:018}", 181_002_870_085_000_000 + memory.serial());
-    Ok(Answer::good(&json!({ "sendno": send_number(push), "msg_id": msg_id })))
+    Ok(BareAnswer::good(&json!({ "sendno": send_number(push), "msg_id": msg_id })))
 }
 
 /// `DELETE /v3/push/{msg_id}`
-pub(super) fn withdraw(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn withdraw(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let message = (call.account.key.clone(), call.segment(2).to_owned());
     match memory.messages.get(&message) {
-        Some(()) => Ok(Answer::empty()),
+        Some(()) => Ok(BareAnswer::empty()),
         None => Err(VendorError::bad(1003, "msgid doesn't exist")),
     }
 }
 
 /// `POST /v3/push/batch/…/single`: up to 1,000 pushes, each with a cid and an answer of its own.
-pub(super) fn send_batch(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn send_batch(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let list =
         member(call.object()?, "pushlist").ok_or_else(|| codes.missing("Missing parameter: pushlist"))?;
@@ -172,10 +191,15 @@ pub(super) fn send_batch(call: &Call<'_>, memory: &mut Memory) -> Result<Answer,
             .unwrap_or_else(|error| json!({ "error": { "code": error.code, "message": error.message } }));
         answers.insert(cid.clone(), answer);
     }
-    Ok(Answer::good(&Value::Object(answers)))
+    Ok(BareAnswer::good(&Value::Object(answers)))
 }
 
-fn send_one(call: &Call<'_>, memory: &mut Memory, cid: &str, push: &Value) -> Result<Value, VendorError> {
+fn send_one(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+    cid: &str,
+    push: &Value,
+) -> Result<Value, VendorError> {
     let codes = call.codes();
     let push = push.as_object().ok_or_else(|| codes.bad("The push is not an object"))?;
     for name in ["platform", "target"] {
@@ -191,20 +215,30 @@ fn send_one(call: &Call<'_>, memory: &mut Memory, cid: &str, push: &Value) -> Re
 }
 
 /// `POST /v3/grouppush`
-pub(super) fn send_to_group(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
-    deliver_to_group(call, memory, Target::Devices)
+pub(super) fn send_to_group(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
+    deliver_to_group(call, memory, PushTarget::Devices)
 }
 
 /// `POST /v3/grouppush/file`
-pub(super) fn send_file_to_group(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
-    deliver_to_group(call, memory, Target::File)
+pub(super) fn send_file_to_group(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
+    deliver_to_group(call, memory, PushTarget::File)
 }
 
-fn deliver_to_group(call: &Call<'_>, memory: &mut Memory, target: Target) -> Result<Answer, VendorError> {
+fn deliver_to_group(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+    target: PushTarget,
+) -> Result<BareAnswer, VendorError> {
     let push = call.object()?;
     audience::check(call, memory, push, target)?;
     let cid = member(push, "cid");
-    let act = |memory: &mut Memory| {
+    let act = |memory: &mut SandboxMemory| {
         *memory.delivered.entry(call.account.key.clone()).or_default() += 1;
         let mut answers = Map::new();
         for app_key in &call.account.members {
@@ -217,5 +251,5 @@ fn deliver_to_group(call: &Call<'_>, memory: &mut Memory, target: Target) -> Res
         answers.insert("group_msgid".to_owned(), Value::from(format!("cbp0jnu09s68{:08x}", memory.serial())));
         Value::Object(answers)
     };
-    once(call, memory, (cid, CidKind::Push), act).map(|answer| Answer::good(&answer))
+    once(call, memory, (cid, CidKind::Push), act).map(|answer| BareAnswer::good(&answer))
 }

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, VendorError};
-use super::call::{Call, member};
-use super::memory::Memory;
+use super::answer::{BareAnswer, VendorError};
+use super::call::{AuthenticCall, member};
+use super::memory::SandboxMemory;
 
 /// The ids of a query, `1,2` or `1%2C2`.
-fn ids(call: &Call<'_>, name: &str, most: usize) -> Result<Vec<String>, VendorError> {
+fn ids(call: &AuthenticCall<'_>, name: &str, most: usize) -> Result<Vec<String>, VendorError> {
     let codes = call.codes();
     let list = call.parameter(name).ok_or_else(|| codes.missing(format!("Missing parameter: {name}")))?;
     let ids: Vec<String> =
@@ -19,17 +19,20 @@ fn ids(call: &Call<'_>, name: &str, most: usize) -> Result<Vec<String>, VendorEr
 }
 
 /// An answer with one entry an id.
-fn each(ids: Vec<String>, id_name: &str, figures: &Value) -> Answer {
+fn each(ids: Vec<String>, id_name: &str, figures: &Value) -> BareAnswer {
     let entry = |id: String| {
         let mut entry = figures.clone();
         entry[id_name] = Value::from(id);
         entry
     };
-    Answer::good(&Value::Array(ids.into_iter().map(entry).collect()))
+    BareAnswer::good(&Value::Array(ids.into_iter().map(entry).collect()))
 }
 
 /// `GET /v3/received`
-pub(super) fn show_received(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show_received(
+    call: &AuthenticCall<'_>,
+    _: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let figures = json!({
         "android_received": 62, "ios_apns_sent": 11, "ios_msg_received": null, "wp_mpns_sent": null,
     });
@@ -37,7 +40,10 @@ pub(super) fn show_received(call: &Call<'_>, _: &mut Memory) -> Result<Answer, V
 }
 
 /// `GET /v3/received/detail`
-pub(super) fn show_received_detail(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show_received_detail(
+    call: &AuthenticCall<'_>,
+    _: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let figures = json!({
         "jpush_received": 62, "android_pns_sent": 20, "android_pns_received": 18,
         "ios_apns_sent": 11, "ios_apns_received": 10, "ios_msg_received": null, "wp_mpns_sent": null,
@@ -46,24 +52,30 @@ pub(super) fn show_received_detail(call: &Call<'_>, _: &mut Memory) -> Result<An
 }
 
 /// `GET /v3/messages` and `GET /v3/messages/detail`
-pub(super) fn show_messages(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show_messages(
+    call: &AuthenticCall<'_>,
+    _: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let notification = json!({ "target": 62, "sent": 60, "received": 55, "display": 50, "click": 5 });
     Ok(each(ids(call, "msg_ids", 100)?, "msg_id", &json!({ "details": { "notification": notification } })))
 }
 
 /// `GET /v3/group/messages/detail`
-pub(super) fn show_group_messages(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show_group_messages(
+    call: &AuthenticCall<'_>,
+    _: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let jpush = json!({ "target": 62, "sent": 60, "received": 55, "click": 5 });
     Ok(each(ids(call, "group_msgids", 10)?, "group_msgid", &json!({ "jpush": jpush })))
 }
 
 /// `GET /v3/users` and `GET /v3/group/users`
-pub(super) fn show_users(call: &Call<'_>, _: &mut Memory) -> Answer {
+pub(super) fn show_users(call: &AuthenticCall<'_>, _: &mut SandboxMemory) -> BareAnswer {
     let unit = call.parameter("time_unit").unwrap_or_else(|| "DAY".to_owned());
     let start = call.parameter("start").unwrap_or_else(|| "2026-01-01".to_owned());
     let duration: u32 = call.parameter("duration").and_then(|text| text.parse().ok()).unwrap_or(1);
     let users = json!({ "new": 1, "online": 5, "active": 3 });
-    Answer::good(&json!({
+    BareAnswer::good(&json!({
         "time_unit": unit,
         "start": start,
         "duration": duration,
@@ -72,7 +84,10 @@ pub(super) fn show_users(call: &Call<'_>, _: &mut Memory) -> Answer {
 }
 
 /// `POST /v3/status/message`
-pub(super) fn show_message_status(call: &Call<'_>, _: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show_message_status(
+    call: &AuthenticCall<'_>,
+    _: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let body = call.object()?;
     for name in ["msg_id", "registration_ids"] {
@@ -83,5 +98,5 @@ pub(super) fn show_message_status(call: &Call<'_>, _: &mut Memory) -> Result<Ans
     let ids = member(body, "registration_ids").and_then(Value::as_array).filter(|ids| ids.len() <= 1000);
     let ids = ids.ok_or_else(|| codes.bad("registration_ids is no list or too long"))?;
     let status = ids.iter().filter_map(Value::as_str).map(|id| (id.to_owned(), json!({ "status": 0 })));
-    Ok(Answer::good(&Value::Object(status.collect())))
+    Ok(BareAnswer::good(&Value::Object(status.collect())))
 }

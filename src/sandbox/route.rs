@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::answer::{Answer, Codes, VendorError};
+use super::answer::{BareAnswer, Codes, VendorError};
 use crate::operation::{self, Envelope, NoMatch, OperationId, Path};
 
 /// A request matched to a row.
@@ -23,7 +23,7 @@ const BEIJING: &[(&str, &str)] = &[
 ];
 
 /// Finds the row, or says why there is none.
-pub(super) fn find(method: &str, raw: &str) -> Result<Route, Answer> {
+pub(super) fn find(method: &str, raw: &str) -> Result<Route, BareAnswer> {
     let unknown = |code| {
         VendorError::new(StatusCode::NOT_FOUND, code, "The url is not supported")
             .into_answer(Envelope::Nested)

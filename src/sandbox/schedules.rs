@@ -4,16 +4,16 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::answer::{Answer, Codes, VendorError};
-use super::audience::{self, Target};
-use super::call::{Call, member, text};
-use super::memory::Memory;
+use super::answer::{BareAnswer, Codes, VendorError};
+use super::audience::{self, PushTarget};
+use super::call::{AuthenticCall, member, text};
+use super::memory::SandboxMemory;
 use super::pushes::{CidKind, once};
 use crate::config::VendorKey;
 
 /// A schedule as it was given.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub(super) struct StoredSchedule {
     name: Value,
     enabled: Value,
     trigger: Value,
@@ -24,7 +24,10 @@ const NAME_BYTES_MAX: usize = 255;
 const PAGE: usize = 50;
 
 /// `POST /v3/schedules`
-pub(super) fn create(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn create(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let codes = call.codes();
     let body = call.object()?;
     for name in ["name", "trigger", "push"] {
@@ -37,7 +40,7 @@ pub(super) fn create(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
         return Err(VendorError::bad(8100, "There are too many schedules"));
     }
     let field = |name: &str| member(body, name).cloned();
-    let schedule = Schedule {
+    let schedule = StoredSchedule {
         name: field("name").unwrap_or_default(),
         enabled: field("enabled").unwrap_or(Value::Bool(true)),
         trigger: field("trigger").unwrap_or_default(),
@@ -49,11 +52,14 @@ pub(super) fn create(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
         memory.schedules.insert((call.account.key.clone(), id), schedule);
         answer
     })?;
-    Ok(Answer::good(&answer))
+    Ok(BareAnswer::good(&answer))
 }
 
 /// `PUT /v3/schedules/{id}`
-pub(super) fn update(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn update(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let id = known(call, memory)?;
     let body = call.object()?;
     check(call, memory, body)?;
@@ -74,7 +80,7 @@ pub(super) fn update(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Ven
             kept.clone_from(value);
         }
     }
-    Ok(Answer::good(&description(&id.1, schedule)))
+    Ok(BareAnswer::good(&description(&id.1, schedule)))
 }
 
 fn kind(trigger: &Value) -> Option<&str> {
@@ -82,7 +88,11 @@ fn kind(trigger: &Value) -> Option<&str> {
 }
 
 /// Checks what is there.
-fn check(call: &Call<'_>, memory: &Memory, body: &Map<String, Value>) -> Result<(), VendorError> {
+fn check(
+    call: &AuthenticCall<'_>,
+    memory: &SandboxMemory,
+    body: &Map<String, Value>,
+) -> Result<(), VendorError> {
     let codes = call.codes();
     if member(body, "name").is_some() && text(body, "name").is_none_or(|name| name.len() > NAME_BYTES_MAX) {
         return Err(codes.bad("The name is no text, empty or too long"));
@@ -93,7 +103,8 @@ fn check(call: &Call<'_>, memory: &Memory, body: &Map<String, Value>) -> Result<
     let Some(push) = member(body, "push") else { return Ok(()) };
     let push = push.as_object().ok_or_else(|| codes.bad("The push is not an object"))?;
     let has_file = member(push, "audience").and_then(|audience| audience.get("file"));
-    let target = if has_file.is_some_and(|file| !file.is_null()) { Target::File } else { Target::Devices };
+    let target =
+        if has_file.is_some_and(|file| !file.is_null()) { PushTarget::File } else { PushTarget::Devices };
     audience::check(call, memory, push, target)
 }
 
@@ -122,7 +133,10 @@ fn has_form(time: &str, form: &str) -> bool {
             .all(|(byte, like)| if like == b'0' { byte.is_ascii_digit() } else { byte == like })
 }
 
-fn own<'m>(call: &Call<'_>, memory: &'m Memory) -> impl Iterator<Item = (&'m str, &'m Schedule)> {
+fn own<'m>(
+    call: &AuthenticCall<'_>,
+    memory: &'m SandboxMemory,
+) -> impl Iterator<Item = (&'m str, &'m StoredSchedule)> {
     let key = call.account.key.clone();
     memory
         .schedules
@@ -131,7 +145,7 @@ fn own<'m>(call: &Call<'_>, memory: &'m Memory) -> impl Iterator<Item = (&'m str
         .map(|((_, id), schedule)| (id.as_str(), schedule))
 }
 
-fn known(call: &Call<'_>, memory: &Memory) -> Result<(VendorKey, String), VendorError> {
+fn known(call: &AuthenticCall<'_>, memory: &SandboxMemory) -> Result<(VendorKey, String), VendorError> {
     let id = (call.account.key.clone(), call.segment(2).to_owned());
     memory.schedules.get(&id).map(|_| id).ok_or_else(unknown)
 }
@@ -140,7 +154,7 @@ fn unknown() -> VendorError {
     VendorError::new(StatusCode::NOT_FOUND, 8104, "The schedule does not exist")
 }
 
-fn description(id: &str, schedule: &Schedule) -> Value {
+fn description(id: &str, schedule: &StoredSchedule) -> Value {
     json!({
         "schedule_id": id,
         "name": schedule.name,
@@ -151,7 +165,7 @@ fn description(id: &str, schedule: &Schedule) -> Value {
 }
 
 /// `GET /v3/schedules`
-pub(super) fn list(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn list(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
     let page = match call.parameter("page") {
         None => 1,
         Some(page) => page
@@ -167,7 +181,7 @@ pub(super) fn list(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Vendo
         .take(PAGE)
         .map(|(id, schedule)| description(id, schedule))
         .collect();
-    Ok(Answer::good(&json!({
+    Ok(BareAnswer::good(&json!({
         "total_count": all.len(),
         "total_pages": all.len().div_ceil(PAGE),
         "page": page,
@@ -176,21 +190,27 @@ pub(super) fn list(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, Vendo
 }
 
 /// `GET /v3/schedules/{id}`
-pub(super) fn show(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn show(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
     let id = known(call, memory)?;
     let schedule = memory.schedules.get(&id).ok_or_else(unknown)?;
-    Ok(Answer::good(&description(&id.1, schedule)))
+    Ok(BareAnswer::good(&description(&id.1, schedule)))
 }
 
 /// `DELETE /v3/schedules/{id}`
-pub(super) fn delete(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn delete(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     let id = known(call, memory)?;
     memory.schedules.remove(&id);
-    Ok(Answer::empty())
+    Ok(BareAnswer::empty())
 }
 
 /// `GET /v3/schedules/{id}/msg_ids`: no schedule has fired.
-pub(super) fn list_message_ids(call: &Call<'_>, memory: &mut Memory) -> Result<Answer, VendorError> {
+pub(super) fn list_message_ids(
+    call: &AuthenticCall<'_>,
+    memory: &mut SandboxMemory,
+) -> Result<BareAnswer, VendorError> {
     known(call, memory)?;
-    Ok(Answer::good(&json!({ "count": 0, "msgids": [] })))
+    Ok(BareAnswer::good(&json!({ "count": 0, "msgids": [] })))
 }

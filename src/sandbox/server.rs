@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::answer::VendorError;
-use super::{Ending, Sandbox};
+use super::{AnswerEnding, Sandbox};
 use crate::operation::Envelope;
 
 const CONNECTIONS_MAX: usize = 10_000;
@@ -54,7 +54,7 @@ impl Sandbox {
                         let sandbox = Arc::clone(&self);
                         connections.spawn(async move {
                             let (stream, ending) = sandbox.serve_connection(stream).await;
-                            if ending == Ending::Reset {
+                            if ending == AnswerEnding::Reset {
                                 let _ = stream.set_zero_linger();
                             }
                         });
@@ -66,8 +66,8 @@ impl Sandbox {
     }
 
     /// Serves one connection, of whatever transport, to its end. The transport comes back so that a reset can be
-    /// made of closing it: [`Ending::Reset`] says that one was ordered.
-    pub async fn serve_connection<I>(self: Arc<Self>, io: I) -> (I, Ending)
+    /// made of closing it: [`AnswerEnding::Reset`] says that one was ordered.
+    pub async fn serve_connection<I>(self: Arc<Self>, io: I) -> (I, AnswerEnding)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -82,19 +82,22 @@ impl Sandbox {
         let result = poll_fn(|context| connection.poll_without_shutdown(context)).await;
         let mut io = connection.into_parts().io.into_inner();
         let reset = result.is_err_and(|error| {
-            error.source().is_some_and(|source| matches!(source.downcast_ref(), Some(Stop::Reset)))
+            error.source().is_some_and(|source| matches!(source.downcast_ref(), Some(ConnectionStop::Reset)))
         });
         if reset {
-            return (io, Ending::Reset);
+            return (io, AnswerEnding::Reset);
         }
         // A peer that has gone already makes no difference to anyone.
         let _ = io.shutdown().await;
-        (io, Ending::Whole)
+        (io, AnswerEnding::Whole)
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Half>>, Stop> {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Either<Full<Bytes>, Half>>, ConnectionStop> {
         let (head, body) = request.into_parts();
-        let body = timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| Stop::Broken)?;
+        let body = timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| ConnectionStop::Broken)?;
         let Some(body) = body? else {
             return Ok(too_large().map(|body| Either::Left(Full::new(body))));
         };
@@ -103,19 +106,19 @@ impl Sandbox {
             sleep(reply.delay).await;
         }
         match reply.ending {
-            Ending::Whole => Ok(reply.response.map(|body| Either::Left(Full::new(body)))),
-            Ending::Cut => Ok(cut(reply.response)),
-            Ending::Reset => Err(Stop::Reset),
+            AnswerEnding::Whole => Ok(reply.response.map(|body| Either::Left(Full::new(body)))),
+            AnswerEnding::Cut => Ok(cut(reply.response)),
+            AnswerEnding::Reset => Err(ConnectionStop::Reset),
         }
     }
 }
 
 /// Reads a body; `None` if it is too large.
-async fn collect(mut body: Incoming) -> Result<Option<Bytes>, Stop> {
+async fn collect(mut body: Incoming) -> Result<Option<Bytes>, ConnectionStop> {
     let mut kept = BytesMut::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Stop::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| ConnectionStop::Broken)?.into_data() else { continue };
         length = length.saturating_add(data.len());
         if length > DROPPED_BYTES_MAX {
             break;
@@ -153,30 +156,30 @@ struct Half {
 
 impl Body for Half {
     type Data = Bytes;
-    type Error = Stop;
+    type Error = ConnectionStop;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Stop>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionStop>>> {
         if let Some(half) = self.half.take().filter(|half| !half.is_empty()) {
             return Poll::Ready(Some(Ok(Frame::data(half))));
         }
         ready!(self.pause.as_mut().poll(context));
-        Poll::Ready(Some(Err(Stop::Broken)))
+        Poll::Ready(Some(Err(ConnectionStop::Broken)))
     }
 }
 
 /// Why a connection ends without a whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+enum ConnectionStop {
     /// As ordered.
     Reset,
     /// In the middle of something.
     Broken,
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for ConnectionStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reset => "a reset was ordered",
@@ -185,9 +188,9 @@ impl fmt::Display for Stop {
     }
 }
 
-impl Error for Stop {}
+impl Error for ConnectionStop {}
 
-impl From<Infallible> for Stop {
+impl From<Infallible> for ConnectionStop {
     fn from(never: Infallible) -> Self {
         match never {}
     }

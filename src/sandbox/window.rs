@@ -20,7 +20,7 @@ pub enum Windows {
 
 /// What the rate headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct RateStatus {
     pub(super) limit: u32,
     pub(super) remaining: u32,
     pub(super) reset: Duration,
@@ -28,7 +28,7 @@ pub(super) struct Standing {
 
 /// Calls of one key on one budget.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct CallCounts {
     limit: u32,
     window: Duration,
     windows: Windows,
@@ -45,7 +45,7 @@ pub(super) struct Ledger {
     pub(super) refused: u64,
 }
 
-impl Ledger {
+impl CallCounts {
     pub(super) fn new(limit: u32, window: Duration, windows: Windows) -> Self {
         Self {
             limit,
@@ -91,7 +91,7 @@ impl Ledger {
     }
 
     /// The figures for the rate headers.
-    pub(super) fn standing(&mut self, now: Instant) -> Standing {
+    pub(super) fn standing(&mut self, now: Instant) -> RateStatus {
         let now = self.advance(now);
         let (used, since) = match self.windows {
             Windows::Fixed => (self.used, self.start),
@@ -100,7 +100,7 @@ impl Ledger {
             }
         };
         let elapsed = since.map_or(Duration::ZERO, |since| now.duration_since(since));
-        Standing {
+        RateStatus {
             limit: self.limit,
             remaining: self.limit.saturating_sub(used),
             reset: self.window.saturating_sub(elapsed),
@@ -116,7 +116,7 @@ pub(super) struct Charge {
     /// The budget that had no room.
     pub(super) refused_by: Option<BudgetName>,
     /// For the rate headers: of the budget without room, else of the call's own.
-    pub(super) standing: Option<Standing>,
+    pub(super) standing: Option<RateStatus>,
 }
 
 /// Every ledger, made when first used; as many as there are accounts times budgets at most.
@@ -125,7 +125,7 @@ pub(super) struct Ledgers {
     /// Overrides the length of every window but a day's.
     window: Option<Duration>,
     windows: Windows,
-    by_budget: HashMap<(VendorKey, BudgetName), Ledger>,
+    by_budget: HashMap<(VendorKey, BudgetName), CallCounts>,
 }
 
 impl Ledgers {
@@ -155,7 +155,7 @@ impl Ledgers {
         Charge { counted, refused_by, standing: self.standing(account, own, now) }
     }
 
-    fn standing(&mut self, account: &Account, name: Option<BudgetName>, now: Instant) -> Option<Standing> {
+    fn standing(&mut self, account: &Account, name: Option<BudgetName>, now: Instant) -> Option<RateStatus> {
         Some(self.ledger(account, name?)?.standing(now))
     }
 
@@ -181,17 +181,17 @@ impl Ledgers {
         counted
     }
 
-    fn ledger(&mut self, account: &Account, name: BudgetName) -> Option<&mut Ledger> {
+    fn ledger(&mut self, account: &Account, name: BudgetName) -> Option<&mut CallCounts> {
         let size = account.limits.of(name)?;
         let (override_, windows) = (self.window, self.windows);
         Some(self.by_budget.entry((account.key.clone(), name)).or_insert_with(|| {
             let window = if is_daily(name) { size.window } else { override_.unwrap_or(size.window) };
-            Ledger::new(size.limit.get(), window, windows)
+            CallCounts::new(size.limit.get(), window, windows)
         }))
     }
 
     /// Every ledger in use.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&VendorKey, BudgetName, &Ledger)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&VendorKey, BudgetName, &CallCounts)> {
         self.by_budget.iter().map(|((key, name), ledger)| (key, *name, ledger))
     }
 
@@ -214,7 +214,7 @@ mod tests {
     /// Calls at these milliseconds, limit 2 in 100 ms: which are counted, and the most in any window.
     fn check(windows: Windows, calls: &[(u64, bool)], most: usize) {
         let start = Instant::now();
-        let mut ledger = Ledger::new(2, Duration::from_millis(100), windows);
+        let mut ledger = CallCounts::new(2, Duration::from_millis(100), windows);
         for &(at, expected) in calls {
             let now = start + Duration::from_millis(at);
             let room = ledger.has_room(now);
@@ -253,9 +253,9 @@ mod tests {
     fn the_headers_count_down() {
         let start = Instant::now();
         for windows in [Windows::Fixed, Windows::Sliding] {
-            let mut ledger = Ledger::new(2, Duration::from_mins(1), windows);
+            let mut ledger = CallCounts::new(2, Duration::from_mins(1), windows);
             let at = |seconds| start + Duration::from_secs(seconds);
-            let seen = |ledger: &mut Ledger, seconds| {
+            let seen = |ledger: &mut CallCounts, seconds| {
                 let standing = ledger.standing(at(seconds));
                 (standing.limit, standing.remaining, standing.reset.as_secs())
             };
@@ -278,7 +278,7 @@ mod tests {
             calls.sort_unstable();
             let windows = if sliding { Windows::Sliding } else { Windows::Fixed };
             let start = Instant::now();
-            let mut ledger = Ledger::new(limit, Duration::from_millis(100), windows);
+            let mut ledger = CallCounts::new(limit, Duration::from_millis(100), windows);
             let counted: Vec<u64> = calls
                 .into_iter()
                 .filter(|&at| {

@@ -9,10 +9,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout_at};
 
-use super::bind::Origin;
+use super::bind::SocketOrigin;
 use super::listeners::{Manner, Port};
-use super::tls::Tls;
-use super::{Core, ON_THE_WAY, Stage, drain};
+use super::tls::CallerTls;
+use super::{Core, ON_THE_WAY, ShutdownStage, drain};
 
 /// What a plain connection over the limit is told.
 pub(super) const FULL: &[u8] =
@@ -21,9 +21,9 @@ pub(super) const FULL: &[u8] =
 impl Core {
     /// Takes callers on one socket until the end.
     pub(super) async fn serve_port(self: Arc<Self>, port: Port) {
-        if port.origin == Origin::Reserved {
-            let _ = self.stages.clone().wait_for(|stage| *stage != Stage::Stand).await;
-            if *self.stages.borrow() != Stage::Serve {
+        if port.origin == SocketOrigin::Reserved {
+            let _ = self.stages.clone().wait_for(|stage| *stage != ShutdownStage::Stand).await;
+            if *self.stages.borrow() != ShutdownStage::Serve {
                 return;
             }
         }
@@ -33,7 +33,7 @@ impl Core {
         };
         self.accept(&listener, &port.manner).await;
         // Whoever is in the queue of an inherited socket is the next process's.
-        if port.origin != Origin::Inherited {
+        if port.origin != SocketOrigin::Inherited {
             self.accept_last(&listener, &port.manner).await;
         }
     }
@@ -43,7 +43,7 @@ impl Core {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = stages.wait_for(|stage| matches!(stage, Stage::Finish(_))) => return,
+                _ = stages.wait_for(|stage| matches!(stage, ShutdownStage::Finish(_))) => return,
             };
             self.admit(accepted, manner).await;
         }
@@ -90,7 +90,7 @@ impl Core {
 }
 
 /// Over the limit: a plain connection is told so without waiting for it, one with TLS is closed.
-fn turn_away(mut stream: TcpStream, tls: Option<&Tls>) {
+fn turn_away(mut stream: TcpStream, tls: Option<&CallerTls>) {
     if tls.is_none() {
         tokio::spawn(async move {
             let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(FULL)).await;

@@ -25,12 +25,12 @@ pub enum Neighbours {
 pub(super) struct Sockets {
     pub(super) address: SocketAddr,
     pub(super) listeners: Vec<StdListener>,
-    pub(super) origin: Origin,
+    pub(super) origin: SocketOrigin,
 }
 
 /// Where sockets come from, which tells how they begin and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SocketOrigin {
     /// Made here, listening.
     Own,
     /// Made here, but not listening before [`super::Doors::open`].
@@ -48,12 +48,12 @@ impl Sockets {
     ) -> Result<Self, StartError> {
         let (first, origin) = match listen(address, first_try(neighbours)) {
             Err(StartError::AddressInUse(_)) if neighbours == Neighbours::Owner => {
-                (reserve(address).map_err(|error| fault(address, error))?, Origin::Reserved)
+                (reserve(address).map_err(|error| fault(address, error))?, SocketOrigin::Reserved)
             }
-            listening => (listening?, Origin::Own),
+            listening => (listening?, SocketOrigin::Own),
         };
         let settled = first.local_addr().map_err(|error| fault(address, error))?;
-        let open = if origin == Origin::Reserved { reserve } else { beside };
+        let open = if origin == SocketOrigin::Reserved { reserve } else { beside };
         let others = (1..workers).map(|_| open(settled).map_err(|error| fault(settled, error)));
         let listeners = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
         Ok(Self { address: settled, listeners, origin })
@@ -68,7 +68,7 @@ impl Sockets {
         let others = (1..workers).map(|_| socket.try_clone()).collect::<Result<Vec<_>, _>>();
         let mut listeners = others.map_err(|error| fault(address, error))?;
         listeners.push(socket);
-        Ok(Self { address, listeners, origin: Origin::Inherited })
+        Ok(Self { address, listeners, origin: SocketOrigin::Inherited })
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::stream::{CallerStream, Closing};
 
-use crate::intake::{Counted, Memory};
+use crate::body_reader::{Counted, MemoryLimit};
 
 /// Honest handshakes are shorter, also those with a client's certificates.
 const BYTES_FREE: usize = 8 * 1024;
@@ -23,20 +23,20 @@ const BYTES_MAX: usize = (64 + 16) * 1024;
 /// A TCP stream below TLS.
 pub(super) struct Carrier {
     stream: TcpStream,
-    handshake: Option<Handshake>,
+    handshake: Option<HandshakeResult>,
 }
 
 /// What came of a handshake.
-struct Handshake {
+struct HandshakeResult {
     bytes: usize,
-    heads: Arc<Memory>,
+    heads: Arc<MemoryLimit>,
     room: Option<Counted>,
 }
 
 impl Carrier {
     /// One on which a handshake begins; a long one counts towards this memory.
-    pub(super) fn new(stream: TcpStream, heads: &Arc<Memory>) -> Self {
-        let handshake = Handshake { bytes: 0, heads: Arc::clone(heads), room: None };
+    pub(super) fn new(stream: TcpStream, heads: &Arc<MemoryLimit>) -> Self {
+        let handshake = HandshakeResult { bytes: 0, heads: Arc::clone(heads), room: None };
         Self { stream, handshake: Some(handshake) }
     }
 
@@ -51,12 +51,12 @@ impl Carrier {
     }
 }
 
-impl Handshake {
+impl HandshakeResult {
     /// More bytes of it came; whether they have room.
     fn grow(&mut self, bytes: usize) -> bool {
         self.bytes += bytes;
         if self.bytes > BYTES_FREE && self.room.is_none() {
-            self.room = Memory::count(&self.heads, BYTES_MAX);
+            self.room = MemoryLimit::count(&self.heads, BYTES_MAX);
         }
         self.bytes <= BYTES_FREE || (self.bytes <= BYTES_MAX && self.room.is_some())
     }

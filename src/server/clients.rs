@@ -119,14 +119,14 @@ impl Shown {
 /// Sessions that clients can resume. All are forgotten when the first certificate among them ends: what comes then is a
 /// full handshake, which judges the certificate that the client has by then.
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<Kept>);
+pub(super) struct Sessions(Mutex<SessionsByClient>);
 
-struct Kept {
+struct SessionsByClient {
     sessions: Arc<ServerSessionMemoryCache>,
     until: Option<SystemTime>,
 }
 
-impl Default for Kept {
+impl Default for SessionsByClient {
     fn default() -> Self {
         Self { sessions: ServerSessionMemoryCache::new(SESSIONS_MAX), until: None }
     }
@@ -142,7 +142,7 @@ impl Sessions {
     fn kept_at(&self, now: SystemTime) -> Arc<ServerSessionMemoryCache> {
         let mut kept = self.lock();
         if kept.until.is_some_and(|until| until <= now) {
-            *kept = Kept::default();
+            *kept = SessionsByClient::default();
         }
         Arc::clone(&kept.sessions)
     }
@@ -151,7 +151,7 @@ impl Sessions {
         self.kept_at(SystemTime::now())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SessionsByClient> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::task::Context;
 
-use super::pulse::{Order, Pulse};
 use super::stream::CallerStream;
-use super::{Seat, http1, http2};
+use super::timeouts::{CloseOrder, ConnectionTimer};
+use super::{CurrentWorker, http1, http2};
 
 use super::clients::Shown;
 use crate::auth::ClientCertificate;
+use crate::body_reader::{BodySource, MemoryLimit};
 use crate::gateway::{Client, Handled};
-use crate::intake::{Memory, Source};
-use crate::request::Head;
+use crate::request::RequestHead;
 
 /// Which protocol a connection speaks, as ALPN settled it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,12 @@ pub(super) struct Opening {
 }
 
 /// Serves a connection until it is done, late, or told to stop.
-pub(super) async fn serve<S>(stream: S, opening: Opening, worker: Arc<Seat>, pulse: Arc<Pulse>)
-where
+pub(super) async fn serve<S>(
+    stream: S,
+    opening: Opening,
+    worker: Arc<CurrentWorker>,
+    pulse: Arc<ConnectionTimer>,
+) where
     S: CallerStream + 'static,
 {
     let requests = Requests { worker, pulse, certificate: opening.certificate, address: opening.address };
@@ -47,8 +51,8 @@ where
 
 /// Where the requests of a connection come from, and who answers them.
 pub(super) struct Requests {
-    worker: Arc<Seat>,
-    pub(super) pulse: Arc<Pulse>,
+    worker: Arc<CurrentWorker>,
+    pub(super) pulse: Arc<ConnectionTimer>,
     certificate: Option<Shown>,
     address: Option<Arc<str>>,
 }
@@ -60,12 +64,12 @@ impl Requests {
     }
 
     /// The memory of all heads that are longer than most.
-    pub(super) fn heads(&self) -> Arc<Memory> {
+    pub(super) fn heads(&self) -> Arc<MemoryLimit> {
         Arc::clone(&self.worker.load().load.heads)
     }
 
     /// Answers a request; `None` if its caller went away.
-    pub(super) async fn answer(&self, head: &Head, source: &mut dyn Source) -> Option<Handled> {
+    pub(super) async fn answer(&self, head: &RequestHead, source: &mut dyn BodySource) -> Option<Handled> {
         let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
         let certificate = self.certificate.as_ref().map(|shown| {
             shown.names().unwrap_or_else(|| {
@@ -126,9 +130,9 @@ impl NoRequest {
 }
 
 /// What a connection is told now; to finish only once.
-pub(super) fn obey(pulse: &Pulse, cx: &Context<'_>, finishing: &mut bool) -> Order {
+pub(super) fn obey(pulse: &ConnectionTimer, cx: &Context<'_>, finishing: &mut bool) -> CloseOrder {
     match pulse.order(cx) {
-        Order::Finish if std::mem::replace(finishing, true) => Order::Serve,
+        CloseOrder::Finish if std::mem::replace(finishing, true) => CloseOrder::Serve,
         order => order,
     }
 }

@@ -16,7 +16,7 @@ use crate::telemetry::tls_metrics::TlsMetrics;
 
 /// How a handshake can fail: the label of its metric, and what is said of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum HandshakeFault {
     /// The client said too little for too long.
     Late,
     /// It was long, and there is no memory for another long one.
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Other,
 }
 
-impl Kind {
+impl HandshakeFault {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Late => "timeout",
@@ -69,7 +69,7 @@ impl Kind {
 /// Handshakes of one listener.
 pub(super) struct Handshake<'h> {
     pub(super) listener: &'h str,
-    pub(super) failures: &'h Failures,
+    pub(super) failures: &'h HandshakeFailures,
     pub(super) limit: Duration,
 }
 
@@ -87,8 +87,8 @@ impl Handshake<'_> {
                 stream.get_mut().0.shaken();
                 return Some(stream);
             }
-            Ok(Err(error)) => (Kind::of(&error), error),
-            Err(_) => (Kind::Late, io::ErrorKind::TimedOut.into()),
+            Ok(Err(error)) => (HandshakeFault::of(&error), error),
+            Err(_) => (HandshakeFault::Late, io::ErrorKind::TimedOut.into()),
         };
         metrics.handshake_failed(self.listener, kind.as_str());
         if let Some(suppressed) = self.failures.admit(kind, Instant::now()) {
@@ -97,11 +97,11 @@ impl Handshake<'_> {
         None
     }
 
-    fn tell(&self, kind: Kind, why: &io::Error, peer: Option<SocketAddr>, suppressed: u64) {
+    fn tell(&self, kind: HandshakeFault, why: &io::Error, peer: Option<SocketAddr>, suppressed: u64) {
         let (listener, kind_word) = (self.listener, kind.as_str());
         let peer = peer.map(|peer| peer.ip().to_string());
         // Probes of balancers come for ever and mean nothing.
-        if kind == Kind::Closed {
+        if kind == HandshakeFault::Closed {
             tracing::debug!(listener, kind = kind_word, peer, error = %why, suppressed, "a TLS handshake failed");
         } else {
             tracing::warn!(listener, kind = kind_word, peer, error = %why, suppressed, "a TLS handshake failed");
@@ -110,4 +110,4 @@ impl Handshake<'_> {
 }
 
 /// Knows when failures of each kind were last told of.
-pub(super) type Failures = Sparing<Kind>;
+pub(super) type HandshakeFailures = Sparing<HandshakeFault>;

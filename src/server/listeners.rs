@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::bind::{self, Neighbours, Origin, Sockets};
+use super::bind::{self, Neighbours, SocketOrigin, Sockets};
 use super::inherited::Inherited;
-use super::tls::Tls;
-use super::{Certificates, Stage, StartError};
+use super::tls::CallerTls;
+use super::{Certificates, ShutdownStage, StartError};
 use crate::config::Listener;
 
 /// One listener, bound.
@@ -21,7 +21,7 @@ struct Bound {
 /// How connections of a listener begin.
 #[derive(Clone)]
 pub(super) struct Manner {
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Arc<CallerTls>>,
     /// A proxy says first whom it speaks for.
     pub(super) proxy_protocol: bool,
 }
@@ -42,14 +42,14 @@ impl Listeners {
                 Some(socket) => Sockets::inherited(listener.address, socket, workers)?,
                 None => Sockets::bind(listener.address, neighbours, workers)?,
             };
-            let tls = acceptor.map(|acceptor| Arc::new(Tls::new(sockets.address, acceptor)));
+            let tls = acceptor.map(|acceptor| Arc::new(CallerTls::new(sockets.address, acceptor)));
             let manner = Manner { tls, proxy_protocol: listener.proxy_protocol };
             Ok(Bound { sockets, manner })
         };
         listeners.iter().zip(certificates.into_acceptors()).map(bind).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn tls(&self) -> impl Iterator<Item = Option<&Arc<Tls>>> {
+    pub(super) fn tls(&self) -> impl Iterator<Item = Option<&Arc<CallerTls>>> {
         self.0.iter().map(|bound| bound.manner.tls.as_ref())
     }
 
@@ -60,18 +60,18 @@ impl Listeners {
 
     /// Addresses on which it does not listen before [`Doors::open`].
     pub fn reserved(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let reserved = self.0.iter().filter(|bound| bound.sockets.origin == Origin::Reserved);
+        let reserved = self.0.iter().filter(|bound| bound.sockets.origin == SocketOrigin::Reserved);
         reserved.map(|bound| bound.sockets.address)
     }
 
     /// Whether sockets of ours go on listening when we have ended.
     pub(super) fn are_inherited(&self) -> bool {
-        self.0.iter().any(|bound| bound.sockets.origin == Origin::Inherited)
+        self.0.iter().any(|bound| bound.sockets.origin == SocketOrigin::Inherited)
     }
 
     /// What is to be opened later.
-    pub(super) fn doors(&self, stage: watch::Sender<Stage>) -> io::Result<Doors> {
-        let reserved = self.0.iter().filter(|bound| bound.sockets.origin == Origin::Reserved);
+    pub(super) fn doors(&self, stage: watch::Sender<ShutdownStage>) -> io::Result<Doors> {
+        let reserved = self.0.iter().filter(|bound| bound.sockets.origin == SocketOrigin::Reserved);
         let sockets = reserved.flat_map(|bound| &bound.sockets.listeners).map(StdListener::try_clone);
         Ok(Doors {
             addresses: self.reserved().collect(),
@@ -96,7 +96,7 @@ impl Listeners {
 pub struct Doors {
     addresses: Vec<SocketAddr>,
     reserved: Vec<StdListener>,
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ShutdownStage>,
 }
 
 impl Doors {
@@ -109,9 +109,9 @@ impl Doors {
         }
         self.addresses.iter().for_each(|address| tracing::info!(%address, "listening"));
         self.stage.send_if_modified(|stage| {
-            let stands = *stage == Stage::Stand;
+            let stands = *stage == ShutdownStage::Stand;
             if stands {
-                *stage = Stage::Serve;
+                *stage = ShutdownStage::Serve;
             }
             stands
         });
@@ -121,6 +121,6 @@ impl Doors {
 /// A worker's own socket of a listener.
 pub(super) struct Port {
     pub(super) socket: StdListener,
-    pub(super) origin: Origin,
+    pub(super) origin: SocketOrigin,
     pub(super) manner: Manner,
 }

@@ -18,8 +18,8 @@ mod listeners;
 mod liveness;
 mod open_files;
 mod proxy_header;
-mod pulse;
 mod stream;
+mod timeouts;
 mod tls;
 
 use std::io;
@@ -33,7 +33,7 @@ use arc_swap::ArcSwap;
 use carrier::Carrier;
 use clients::{Clients, Shown};
 use connection::{Opening, Protocol};
-use pulse::{Order, Patience, Pulses};
+use timeouts::{CloseOrder, ConnectionTimeouts, ConnectionTimers};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -42,7 +42,7 @@ use tokio_rustls::server::TlsStream;
 
 use handshake::Handshake;
 use listeners::{Manner, Port};
-use tls::Tls;
+use tls::CallerTls;
 
 pub use bind::{Neighbours, listen};
 pub use inherited::Inherited;
@@ -52,9 +52,9 @@ pub use open_files::allow_open_files;
 pub use stream::{CallerStream, Closing};
 pub use tls::{CertificateError, Certificates, Handshakes, InUse};
 
+use crate::admission::InFlightGuard;
 use crate::config::Limits;
 use crate::gateway::Worker;
-use crate::load::Place;
 
 /// What is on its way when we begin to close can still arrive: ends of handshakes, and requests on connections that
 /// nobody told anything yet. A long round trip.
@@ -94,23 +94,24 @@ pub enum StartError {
 }
 
 /// The worker in use on a core: a reload puts another in its place, and every request takes the present one along.
-pub type Seat = ArcSwap<Worker>;
+pub type CurrentWorker = ArcSwap<Worker>;
 
 /// Serves HTTP/1.1 on a stream that no listener accepted, as it is served on a plain listener but for its time-outs:
 /// tests and fuzzers need no sockets.
-pub async fn serve_stream<S>(stream: S, worker: Arc<Seat>)
+pub async fn serve_stream<S>(stream: S, worker: Arc<CurrentWorker>)
 where
     S: CallerStream + 'static,
 {
     let limits = &worker.load().setup.limits;
-    let pulses = Pulses::new(Patience { head: limits.header_timeout, idle: limits.idle_timeout });
+    let pulses =
+        ConnectionTimers::new(ConnectionTimeouts { head: limits.header_timeout, idle: limits.idle_timeout });
     let opening = Opening { protocol: Protocol::Http1, certificate: None, address: None };
     connection::serve(stream, opening, worker, pulses.add()).await;
 }
 
 /// Where the process is on its way to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum ShutdownStage {
     /// Serving, but for the addresses that are only reserved.
     Stand,
     /// Serving.
@@ -120,31 +121,31 @@ pub enum Stage {
 }
 
 /// The threads that serve.
-pub struct Serving {
+pub struct ServerThreads {
     addresses: Vec<SocketAddr>,
     liveness: Arc<Liveness>,
     is_followed: bool,
     workers: Vec<JoinHandle<()>>,
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ShutdownStage>,
 }
 
-impl Serving {
+impl ServerThreads {
     /// Starts a thread for every worker.
     pub fn start(
         listeners: Listeners,
-        workers: Vec<Arc<Seat>>,
+        workers: Vec<Arc<CurrentWorker>>,
         limits: &Limits,
     ) -> Result<(Self, Doors), StartError> {
-        let (stage, stages) = watch::channel(Stage::Stand);
+        let (stage, stages) = watch::channel(ShutdownStage::Stand);
         let doors = listeners.doors(stage.clone()).map_err(StartError::Thread)?;
-        let patience = Patience { head: limits.header_timeout, idle: limits.idle_timeout };
+        let patience = ConnectionTimeouts { head: limits.header_timeout, idle: limits.idle_timeout };
         let (addresses, is_followed) = (listeners.addresses().collect(), listeners.are_inherited());
         let ports = listeners.into_ports(workers.len());
         let liveness = Arc::new(Liveness::new(workers.len()));
         let start = |(number, (worker, ports))| {
             let core = Core {
                 worker,
-                pulses: Pulses::new(patience),
+                pulses: ConnectionTimers::new(patience),
                 stages: stages.clone(),
                 number,
                 liveness: Arc::clone(&liveness),
@@ -183,7 +184,7 @@ impl Serving {
 
     /// Stops accepting, and finishes what there is by then at the latest.
     pub fn finish_by(&self, deadline: Instant) {
-        self.stage.send_replace(Stage::Finish(deadline));
+        self.stage.send_replace(ShutdownStage::Finish(deadline));
     }
 
     /// Whether there is nothing left, and nobody on the way to us.
@@ -203,15 +204,15 @@ impl Serving {
 
 /// One worker's thread.
 struct Core {
-    worker: Arc<Seat>,
-    pulses: Arc<Pulses>,
-    stages: watch::Receiver<Stage>,
+    worker: Arc<CurrentWorker>,
+    pulses: Arc<ConnectionTimers>,
+    stages: watch::Receiver<ShutdownStage>,
     number: usize,
     liveness: Arc<Liveness>,
 }
 
 impl Core {
-    async fn run(self, ports: Vec<Port>, patience: Patience) {
+    async fn run(self, ports: Vec<Port>, patience: ConnectionTimeouts) {
         let core = Arc::new(self);
         let mut listeners = JoinSet::new();
         for port in ports {
@@ -220,7 +221,7 @@ impl Core {
         tokio::spawn(Arc::clone(&core).sweep(patience));
         let mut stages = core.stages.clone();
         let deadline = loop {
-            if let Stage::Finish(deadline) = *stages.borrow_and_update() {
+            if let ShutdownStage::Finish(deadline) = *stages.borrow_and_update() {
                 break deadline;
             }
             if stages.changed().await.is_err() {
@@ -243,7 +244,7 @@ impl Core {
             !listeners.is_empty() || load.in_flight() > 0 || load.connections.now() > 0
         };
         while Instant::now() < deadline && busy() {
-            self.pulses.tell_all(Order::Finish);
+            self.pulses.tell_all(CloseOrder::Finish);
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -254,7 +255,7 @@ impl Core {
         mut stream: TcpStream,
         proxy: SocketAddr,
         manner: Manner,
-        place: Place,
+        place: InFlightGuard,
     ) {
         let worker = self.worker.load_full();
         let limit = worker.setup.limits.header_timeout;
@@ -272,7 +273,7 @@ impl Core {
         &self,
         stream: S,
         address: SocketAddr,
-        place: Place,
+        place: InFlightGuard,
     ) -> impl Future<Output = ()> + Send + use<S>
     where
         S: CallerStream + 'static,
@@ -289,8 +290,8 @@ impl Core {
     fn handshake(
         &self,
         (stream, address): (TcpStream, SocketAddr),
-        tls: Arc<Tls>,
-        place: Place,
+        tls: Arc<CallerTls>,
+        place: InFlightGuard,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (worker, pulses) = (Arc::clone(&self.worker), Arc::clone(&self.pulses));
         async move {
@@ -318,7 +319,7 @@ impl Core {
         }
     }
 
-    async fn sweep(self: Arc<Self>, patience: Patience) {
+    async fn sweep(self: Arc<Self>, patience: ConnectionTimeouts) {
         let mut ticks = tokio::time::interval(patience.period());
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut trimmed = Instant::now();
@@ -339,8 +340,8 @@ impl Core {
 
 /// The stream of a good handshake, and what the listener knows of clients.
 async fn shake_hands(
-    tls: &Tls,
-    worker: &Seat,
+    tls: &CallerTls,
+    worker: &CurrentWorker,
     stream: TcpStream,
 ) -> Option<(TlsStream<Carrier>, Option<Clients>)> {
     let (worker, acceptor) = (worker.load_full(), tls.acceptor.load_full());

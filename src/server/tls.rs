@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Listeners;
 use super::clients::Clients;
-use super::handshake::Failures;
+use super::handshake::HandshakeFailures;
 use crate::config::{Listener, ListenerTls};
 use crate::identity::{Identity, IdentityError, Notice, RootsError, read_roots};
 
@@ -36,19 +36,19 @@ pub enum CertificateError {
 }
 
 /// How a listener shakes hands.
-pub(super) struct Tls {
+pub(super) struct CallerTls {
     /// Its address, as it is shown.
     pub(super) listener: String,
     /// A reload puts another in its place.
     pub(super) acceptor: ArcSwap<Acceptor>,
     /// What was told of handshakes that failed.
-    pub(super) failures: Failures,
+    pub(super) failures: HandshakeFailures,
 }
 
-impl Tls {
+impl CallerTls {
     pub(super) fn new(address: SocketAddr, acceptor: Acceptor) -> Self {
         let acceptor = ArcSwap::from_pointee(acceptor);
-        Self { listener: address.to_string(), acceptor, failures: Failures::default() }
+        Self { listener: address.to_string(), acceptor, failures: HandshakeFailures::default() }
     }
 }
 
@@ -89,7 +89,7 @@ impl Certificates {
 }
 
 /// TLS of the listeners that are being served.
-pub struct Handshakes(Vec<(SocketAddr, Option<Arc<Tls>>)>);
+pub struct Handshakes(Vec<(SocketAddr, Option<Arc<CallerTls>>)>);
 
 /// One certificate that is in use.
 pub struct InUse {
@@ -123,11 +123,11 @@ impl Handshakes {
 
     /// The certificates that new connections are offered.
     pub fn in_use(&self) -> Vec<InUse> {
-        let end = |tls: &Tls, identity: &Identity| {
+        let end = |tls: &CallerTls, identity: &Identity| {
             let not_after_seconds = identity.validity?.not_after_seconds();
             Some(InUse { listener: tls.listener.clone(), name: identity.name.clone(), not_after_seconds })
         };
-        let of_listener = |tls: &Tls| {
+        let of_listener = |tls: &CallerTls| {
             let acceptor = tls.acceptor.load();
             acceptor.identities.iter().filter_map(|identity| end(tls, identity)).collect::<Vec<_>>()
         };
@@ -139,7 +139,7 @@ impl Handshakes {
         self.tls().flat_map(|tls| tls.acceptor.load().notices(&tls.listener, now)).collect()
     }
 
-    fn tls(&self) -> impl Iterator<Item = &Tls> {
+    fn tls(&self) -> impl Iterator<Item = &CallerTls> {
         self.0.iter().filter_map(|(_, tls)| tls.as_deref())
     }
 }

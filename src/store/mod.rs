@@ -10,7 +10,7 @@
 //! A store that does not answer within [`ANSWER_MAX`] counts as gone, and each replica lives on its own part alone
 //! until it is found again.
 
-mod link;
+mod connection;
 mod payment;
 
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use link::{Link, Seat};
+use connection::{CurrentConnection, Link};
 pub use payment::{GivenSlots, Payment, Underway};
 
-use crate::budget::{Clock, Granted, Horizon, Told, Want, Wants};
+use crate::budget::{Clock, GrantedMask, Horizon, SlotRequest, SlotRequests, StoreStatus};
 use crate::config::SharedBudgets;
 
 /// A store that takes longer counts as gone.
@@ -46,7 +46,7 @@ pub enum StoreError {
 
 /// The store, as one process sees it.
 pub struct Store {
-    seat: Arc<Seat>,
+    seat: Arc<CurrentConnection>,
     releases: mpsc::Sender<Release>,
     scripts: Arc<Scripts>,
     /// Tells the slots of this process from those of others.
@@ -56,7 +56,7 @@ pub struct Store {
 
 /// How the store is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum StoreState {
     /// It answers and gives.
     Up,
     /// It answers, and gives nothing yet in one budget or more: it was found without what was given before.
@@ -65,7 +65,7 @@ pub enum Standing {
     Away,
 }
 
-impl Standing {
+impl StoreState {
     /// Word for the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -77,11 +77,11 @@ impl Standing {
 }
 
 /// What the store made of a call.
-pub struct Asked {
+pub struct StoreAnswer {
     /// What it gave, if anything.
     pub slots: Option<Box<Slots>>,
     /// How each budget stands there; nothing if the store is away.
-    pub told: SmallVec<[Told; 1]>,
+    pub told: SmallVec<[StoreStatus; 1]>,
 }
 
 /// The name of each budget of a call in the store, with something of it; `None` where nothing is held.
@@ -93,7 +93,7 @@ pub struct Slots {
     id: u64,
     /// With the lengths of their windows.
     budgets: PerBudget<Duration>,
-    granted: Granted,
+    granted: GrantedMask,
     guard: Duration,
     /// When the attempt they pay for must be over.
     ends: Instant,
@@ -132,19 +132,19 @@ impl Store {
         });
         let (releases, waiting) = mpsc::channel(RELEASES_MAX);
         let process = uuid::Uuid::new_v4().simple().to_string();
-        let seat = Arc::new(Seat::default());
-        link::start(client, Arc::clone(&seat), link::Releases::new(waiting, &scripts, &process))?;
+        let seat = Arc::new(CurrentConnection::default());
+        connection::start(client, Arc::clone(&seat), connection::Releases::new(waiting, &scripts, &process))?;
         Ok(Arc::new(Self { seat, releases, scripts, process, next: AtomicU64::new(0) }))
     }
 
     /// How it is doing.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> StoreState {
         self.seat.standing()
     }
 
     /// Asks for one slot in every budget that is wanted; all or nothing, and never for longer than [`ANSWER_MAX`].
-    pub async fn take(self: &Arc<Self>, wants: &Wants, horizon: Horizon, clock: Clock) -> Asked {
-        let away = || Asked { slots: None, told: SmallVec::new() };
+    pub async fn take(self: &Arc<Self>, wants: &SlotRequests, horizon: Horizon, clock: Clock) -> StoreAnswer {
+        let away = || StoreAnswer { slots: None, told: SmallVec::new() };
         let Some(link) = self.seat.link() else { return away() };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         // Made before anything is sent: the hold that the store counts begins later, and whoever stops listening for
@@ -154,7 +154,7 @@ impl Store {
             store: Arc::clone(self),
             id,
             budgets,
-            granted: Granted::default(),
+            granted: GrantedMask::default(),
             guard: horizon.guard,
             ends: Instant::now() + horizon.attempt,
             dispatched: false,
@@ -173,9 +173,9 @@ impl Store {
                 self.seat.held_back(left);
             }
             let free = u32::try_from(said[1]).unwrap_or(0);
-            told.push(Told { free, next: now + left, held_back });
+            told.push(StoreStatus { free, next: now + left, held_back });
         }
-        Asked { slots: (!slots.granted.is_empty()).then_some(slots), told }
+        StoreAnswer { slots: (!slots.granted.is_empty()).then_some(slots), told }
     }
 
     /// Holds slots on as if they were taken now, all of them or none; `false` if one has ended, or the store is away.
@@ -211,10 +211,16 @@ impl Store {
         None
     }
 
-    fn invocation(&self, id: u64, wants: &Wants, horizon: Horizon, link: &Link) -> ScriptInvocation<'_> {
+    fn invocation(
+        &self,
+        id: u64,
+        wants: &SlotRequests,
+        horizon: Horizon,
+        link: &Link,
+    ) -> ScriptInvocation<'_> {
         let mut invocation = self.scripts.take.prepare_invoke();
         invocation.arg(slot_name(&self.process, id)).arg(&link.run);
-        for Want { key, limit, own, window, spare } in wants {
+        for SlotRequest { key, limit, own, window, spare } in wants {
             let hold = horizon.attempt + horizon.guard + *window;
             invocation
                 .key(&**key)
@@ -230,7 +236,7 @@ impl Store {
 
 impl Slots {
     /// Which budgets of the draw have their slot here.
-    pub fn granted(&self) -> Granted {
+    pub fn granted(&self) -> GrantedMask {
         self.granted
     }
 

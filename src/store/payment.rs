@@ -6,7 +6,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::Slots;
-use crate::budget::{Dispatched, Draw, Horizon, Moment, Permit, Said, Standing};
+use crate::budget::{BudgetSet, BudgetStatus, Dispatched, Horizon, Permit, RateHeaders, Timestamp};
 use crate::operation::BudgetName;
 
 /// What the store gave for one call: nothing, or all at once, or budget by budget for a call that waited.
@@ -33,7 +33,7 @@ impl Payment {
     }
 
     /// The budgets in which its slot is this process's own.
-    pub fn own(&self) -> Draw {
+    pub fn own(&self) -> BudgetSet {
         self.permit.own()
     }
 
@@ -67,18 +67,23 @@ impl Payment {
 
 impl Underway {
     /// The budgets in which its slot is this process's own.
-    pub fn own(&self) -> Draw {
+    pub fn own(&self) -> BudgetSet {
         self.dispatched.own()
     }
 
     /// The head of the vendor's answer is here, and this is what its rate headers say.
-    pub fn settle(self, now: Moment, said: Said) {
+    pub fn settle(self, now: Timestamp, said: RateHeaders) {
         self.dispatched.settle(now, said);
         self.slots.into_iter().for_each(|slots| slots.settle());
     }
 
     /// As [`Self::settle`]; tells how one of the budgets stands after it.
-    pub fn settle_and_show(self, now: Moment, said: Said, shown: BudgetName) -> Option<Standing> {
+    pub fn settle_and_show(
+        self,
+        now: Timestamp,
+        said: RateHeaders,
+        shown: BudgetName,
+    ) -> Option<BudgetStatus> {
         let standing = self.dispatched.settle_and_show(now, said, shown);
         self.slots.into_iter().for_each(|slots| slots.settle());
         standing

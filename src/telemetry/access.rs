@@ -5,29 +5,29 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use super::lines::{LINGER, Sink, count};
+use super::log_writer::{LINGER, Sink, count};
 
 /// An output without blocking that takes nothing is asked again after this long.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Whatever takes the lines of the access log.
 pub struct AccessLog<W> {
-    out: Stream<W>,
+    out: LogStream<W>,
     failing: bool,
 }
 
 /// Whatever takes lifecycle and error lines. It has nobody to tell its own troubles to.
-pub(super) struct ErrorLog<W>(Stream<W>);
+pub(super) struct ErrorLog<W>(LogStream<W>);
 
 /// An output with what is known about it.
-struct Stream<W> {
+struct LogStream<W> {
     out: W,
     lost: IntCounter,
     /// The last line in it is half a line.
     cut: bool,
 }
 
-impl<W: Write> Stream<W> {
+impl<W: Write> LogStream<W> {
     fn new(out: W, lost: IntCounter) -> Self {
         Self { out, lost, cut: false }
     }
@@ -73,13 +73,13 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
 impl<W: Write> AccessLog<W> {
     /// Lines go to `out`; those that it does not take are counted.
     pub fn new(out: W, lost: IntCounter) -> Self {
-        Self { out: Stream::new(out, lost), failing: false }
+        Self { out: LogStream::new(out, lost), failing: false }
     }
 }
 
 impl<W: Write> ErrorLog<W> {
     pub(super) fn new(out: W, lost: IntCounter) -> Self {
-        Self(Stream::new(out, lost))
+        Self(LogStream::new(out, lost))
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
     fn what_is_not_taken_is_counted_and_half_a_line_ends_before_the_next() {
         let lost = IntCounter::new("lost", "Lines.").expect("a valid metric");
         let out = Narrow { steps: vec![5, 0, 2], taken: Vec::new() };
-        let mut stream = Stream::new(out, lost.clone());
+        let mut stream = LogStream::new(out, lost.clone());
         let mut lines = b"one\ntwo\nthree\n".to_vec();
         assert!(stream.write(&mut lines).is_err() && lines.is_empty());
         assert_eq!((&*stream.out.taken, lost.get()), (&b"one\ntwo"[..], 2));

@@ -13,11 +13,11 @@ use crate::tenant::CredentialKind;
 
 /// When failures of each kind were last told, by kind and host. Shared by all workers.
 #[derive(Default)]
-pub struct Failures(Sparing<(&'static str, String)>);
+pub struct AttemptFailures(Sparing<(&'static str, String)>);
 
 /// Which attempt it is about.
 #[derive(Clone, Copy)]
-pub struct Attempt<'a> {
+pub struct AttemptLabels<'a> {
     /// The id of the request.
     pub request_id: &'a str,
     /// Which call.
@@ -34,7 +34,7 @@ pub struct Attempt<'a> {
     pub number: u8,
 }
 
-impl Attempt<'_> {
+impl AttemptLabels<'_> {
     /// The vendor answered.
     pub fn answered(&self, status: u16) {
         let Self { request_id, operation, tenant, credential, host, address, number } = *self;
@@ -63,7 +63,7 @@ impl Attempt<'_> {
     }
 
     /// It failed, and the call with it.
-    pub fn failed(&self, kind: &'static str, error: &(dyn Error + 'static), failures: &Failures) {
+    pub fn failed(&self, kind: &'static str, error: &(dyn Error + 'static), failures: &AttemptFailures) {
         let Self { request_id, operation, tenant, credential, host, address, number } = *self;
         let Some(suppressed) = failures.admit(kind, host.to_owned()) else {
             return self.is_repeated(kind, error);
@@ -76,7 +76,7 @@ impl Attempt<'_> {
     }
 
     /// The vendor does not know our credential.
-    pub fn was_rejected(&self, failures: &Failures) {
+    pub fn was_rejected(&self, failures: &AttemptFailures) {
         let Self { request_id, operation, tenant, credential, host, .. } = *self;
         let (operation, credential) = (operation.name, credential.as_str());
         // Of each credential, which is what somebody has to renew.
@@ -96,7 +96,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Failures {
+impl AttemptFailures {
     /// Whether a failure of this kind, of or at something, is to be told now, with the number of those that were not.
     pub fn admit(&self, kind: &'static str, of: String) -> Option<u64> {
         self.0.admit((kind, of), Instant::now())

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use prometheus::IntCounter;
 
-use super::lines::{Lane, LineLog, Sink};
+use super::log_writer::{Lane, LineLog, Sink};
 use crate::config::Audit;
 
 /// Why the audit log cannot be written.

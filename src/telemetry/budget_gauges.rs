@@ -2,7 +2,7 @@
 
 use prometheus::IntGaugeVec;
 
-use crate::budget::Moment;
+use crate::budget::Timestamp;
 use crate::tenant::{CredentialKind, Directory};
 
 /// One gauge for everything that is to be seen of a budget.
@@ -29,7 +29,7 @@ impl BudgetGauges {
         }
     }
 
-    pub(super) fn measure(&self, directory: &Directory, now: Moment) {
+    pub(super) fn measure(&self, directory: &Directory, now: Timestamp) {
         let Self { limit, used, waiting, foreign_used, vendor_limit, holding_back } = self;
         // Budgets of tenants that a reload removed are not there any more.
         for gauge in [limit, used, waiting, foreign_used, vendor_limit, holding_back] {

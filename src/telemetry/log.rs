@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use super::access::ErrorLog;
-use super::lines::{Lane, LineLog};
+use super::log_writer::{Lane, LineLog};
 use super::metrics::log_lost;
 use crate::config::{LogFormat, LogLevel, LogSettings};
 

@@ -17,7 +17,7 @@ use super::tls_metrics::TlsMetrics;
 use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::Directory;
-use crate::vendor::Standing;
+use crate::upstream::CircuitState;
 
 /// Label value of something a request did not get far enough to have.
 pub const NONE: &str = "none";
@@ -304,17 +304,17 @@ impl Metrics {
     }
 
     /// How it stands with the vendor's hosts.
-    pub fn vendor_circuits(&self, hosts: impl IntoIterator<Item = (String, Standing)>) {
+    pub fn vendor_circuits(&self, hosts: impl IntoIterator<Item = (String, CircuitState)>) {
         self.vendor_circuit_open.reset();
         for (host, standing) in hosts {
-            let is_open = i64::from(standing != Standing::Closed);
+            let is_open = i64::from(standing != CircuitState::Closed);
             // Two base URLs of one host, with and without TLS, count together.
             self.vendor_circuit_open.with_label_values(&[host]).add(is_open);
         }
     }
 
     /// The whole state in Prometheus' text format.
-    pub fn render(&self, directory: &Directory, now: crate::budget::Moment) -> String {
+    pub fn render(&self, directory: &Directory, now: crate::budget::Timestamp) -> String {
         self.budgets.measure(directory, now);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory cannot fail");

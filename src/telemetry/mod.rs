@@ -1,13 +1,13 @@
 //! What operators see: metrics, the access line, the audit line, what happened lately.
 
 pub mod access;
+mod access_line;
 mod attempt;
 pub mod audit;
+mod audit_line;
 mod budget_gauges;
-mod effect;
-mod line;
-pub mod lines;
 pub mod log;
+pub mod log_writer;
 pub mod metrics;
 pub mod recent;
 mod record;
@@ -20,14 +20,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-pub use attempt::{Attempt, Failures};
-pub use effect::Effect;
-pub use record::{Asked, Record, VendorNote};
+pub use attempt::{AttemptFailures, AttemptLabels};
+pub use audit_line::AuditedCall;
+pub use record::{Record, RequestOrigin, VendorNote};
 pub use trace_id::TraceId;
 
-use lines::Lane;
+use log_writer::Lane;
 use metrics::{Metrics, Series};
-use recent::Recent;
+use recent::RecentRefusals;
 use vendor_clock::VendorClock;
 
 use crate::operation::OPERATIONS;
@@ -38,9 +38,9 @@ pub struct Telemetry {
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
     /// The process's last refusals.
-    pub recent: Arc<Recent>,
+    pub recent: Arc<RecentRefusals>,
     /// Which failures it told of lately.
-    pub failures: Arc<Failures>,
+    pub failures: Arc<AttemptFailures>,
     /// When the process compares the vendor's clock with its own.
     pub vendor_clock: Arc<VendorClock>,
     /// Where this worker's access lines go.

@@ -10,7 +10,7 @@ const KEPT: usize = 50;
 
 /// One refusal. Nothing in it came from a request but its id.
 #[derive(Clone, Debug, Serialize)]
-pub struct Refused {
+pub struct RefusedCall {
     /// RFC 3339.
     pub time: String,
     /// The request's id.
@@ -29,11 +29,11 @@ pub struct Refused {
 
 /// A ring of refusals.
 #[derive(Default)]
-pub struct Recent(Mutex<VecDeque<Refused>>);
+pub struct RecentRefusals(Mutex<VecDeque<RefusedCall>>);
 
-impl Recent {
+impl RecentRefusals {
     /// One more.
-    pub fn push(&self, refused: Refused) {
+    pub fn push(&self, refused: RefusedCall) {
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.len() == KEPT {
             ring.pop_front();
@@ -42,7 +42,7 @@ impl Recent {
     }
 
     /// All of them, the latest first.
-    pub fn list(&self) -> Vec<Refused> {
+    pub fn list(&self) -> Vec<RefusedCall> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
     }
 }

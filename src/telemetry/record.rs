@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::effect::{Effect, EffectLine, Outcome};
-use super::line::Line;
+use super::access_line::AccessLine;
+use super::audit_line::{AuditedCall, CallOutcome, EffectLine};
 use super::metrics::{Labels, NONE};
-use super::recent::Refused;
-use super::{Attempt, Telemetry, TraceId, Usage};
+use super::recent::RefusedCall;
+use super::{AttemptLabels, Telemetry, TraceId, Usage};
 use crate::config::BaseUrl;
 use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
 use crate::tenant::{CredentialKind, Directory, Grant, OriginId, Principal};
-use crate::vendor::Cut;
+use crate::upstream::AnswerCut;
 use bytes::Bytes;
 use http::HeaderValue;
 
@@ -23,7 +23,7 @@ const CALLER_GONE: u16 = 499;
 pub struct Record {
     telemetry: Arc<Telemetry>,
     started: Instant,
-    asked: Asked,
+    asked: RequestOrigin,
     names: Option<Names>,
     /// Positions of the caller and of the token it used.
     caller: Option<(usize, usize)>,
@@ -37,14 +37,14 @@ pub struct Record {
     attempts: u8,
     vendor: Option<VendorNote>,
     /// Only with an audit log.
-    effect: Option<Box<Effect>>,
+    effect: Option<Box<AuditedCall>>,
     preference: Option<u32>,
     bytes_in: u64,
     bytes_out: u64,
 }
 
 /// What a request says of itself before anything is known about it.
-pub struct Asked {
+pub struct RequestOrigin {
     /// The id it goes by.
     pub request_id: HeaderValue,
     /// Where it came from: an address with a port, if it came over a network.
@@ -73,7 +73,7 @@ pub struct VendorNote {
 
 impl Record {
     /// Opens the record of a request that just arrived.
-    pub fn open(telemetry: Arc<Telemetry>, asked: Asked) -> Self {
+    pub fn open(telemetry: Arc<Telemetry>, asked: RequestOrigin) -> Self {
         telemetry.metrics.in_flight.inc();
         Self {
             telemetry,
@@ -142,7 +142,7 @@ impl Record {
     }
 
     /// The call is dispatched; from here on it may have an effect.
-    pub fn dispatched(&mut self, effect: impl FnOnce() -> Effect) {
+    pub fn dispatched(&mut self, effect: impl FnOnce() -> AuditedCall) {
         if self.telemetry.audit.is_some() && self.operation.is_some_and(|operation| operation.has_effect()) {
             self.effect = Some(Box::new(effect()));
         }
@@ -154,7 +154,7 @@ impl Record {
         self.rule = refusal.rule();
         self.answered(status, bytes);
         self.telemetry.metrics.refusal(self.labels(), refusal.reason());
-        self.telemetry.recent.push(Refused {
+        self.telemetry.recent.push(RefusedCall {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             request_id: self.request_id_text().to_owned(),
             reason: refusal.reason(),
@@ -184,11 +184,11 @@ impl Record {
     }
 
     /// The rest of a long answer did not come.
-    pub fn was_cut(&self, cut: &Cut) {
+    pub fn was_cut(&self, cut: &AnswerCut) {
         let (Some(operation), Some((_, credential, _))) = (self.operation, self.granted) else { return };
         let host = self.host().map(BaseUrl::authority).unwrap_or_default();
         self.telemetry.metrics.vendor_failure(operation, cut.kind());
-        let attempt = Attempt {
+        let attempt = AttemptLabels {
             request_id: self.request_id_text(),
             operation,
             tenant: self.tenant().unwrap_or_default(),
@@ -229,8 +229,8 @@ impl Record {
         Some(self.names.as_ref()?.usage.series(self.caller?.0, self.granted?.0, self.operation?.index()))
     }
 
-    fn line(&self, now: SystemTime, took: Duration) -> Line<'_> {
-        Line {
+    fn line(&self, now: SystemTime, took: Duration) -> AccessLine<'_> {
+        AccessLine {
             time: now,
             request_id: self.request_id_text(),
             caller: self.caller(),
@@ -263,7 +263,7 @@ impl Record {
 impl Record {
     fn audit(&self, now: SystemTime, took: Duration) {
         let (Some(effect), Some(log)) = (&self.effect, &self.telemetry.audit) else { return };
-        let Some(outcome) = Outcome::of(self.vendor.as_ref(), self.reason) else { return };
+        let Some(outcome) = CallOutcome::of(self.vendor.as_ref(), self.reason) else { return };
         let line = EffectLine {
             time: now,
             request_id: self.request_id_text(),
@@ -300,7 +300,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::telemetry::lines::{LineLog, Sink};
+    use crate::telemetry::log_writer::{LineLog, Sink};
     use crate::telemetry::metrics::log_lost;
 
     #[derive(Clone, Default)]
@@ -326,7 +326,7 @@ mod tests {
             lane: logs[0].lane(0),
             audit: Some(logs[1].lane(0)),
         };
-        let asked = Asked { request_id: HeaderValue::from_static("id"), peer: None, trace_id: None };
+        let asked = RequestOrigin { request_id: HeaderValue::from_static("id"), peer: None, trace_id: None };
         end(Record::open(Arc::new(telemetry), asked));
         drop(logs);
         let lines = audit.0.lock().expect("no panic");
@@ -342,7 +342,7 @@ mod tests {
         let panicked = outcomes(|mut record| {
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 record.matched(push);
-                record.dispatched(Effect::default);
+                record.dispatched(AuditedCall::default);
                 let _moved_in = record;
                 panic!("once");
             }));

@@ -10,7 +10,7 @@ pub enum Denied {
     #[error(
         "this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant"
     )]
-    Forbidden(Lack),
+    Forbidden(MissingRight),
     /// Several tenants fit.
     #[error("several tenants fit; name one in the header X-JPush-Tenant")]
     TenantRequired,
@@ -21,7 +21,7 @@ pub enum Denied {
 
 /// What a forbidden call would need. `explain` tells it to operators; no answer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum MissingRight {
     /// A tenant of the caller's that goes by the name.
     Tenant,
     /// A right of the caller's.

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::budget::{Budget, Budgets, Precedence, Quota, Taker};
+use crate::budget::{Budget, Budgets, Precedence, Quota, Requester};
 use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
 
 pub use certificates::Holder;
-pub use denied::{Denied, Lack};
+pub use denied::{Denied, MissingRight};
 pub use resolve::origins;
 
 /// One vendor application, ready to be called.
@@ -197,7 +197,7 @@ enum Wanted<'d> {
 
 /// What a request says about the tenant besides its credentials.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wishes<'r> {
+pub struct TenantHints<'r> {
     /// `X-JPush-Tenant`
     pub tenant: Option<&'r str>,
     /// `X-JPush-Credential: dev`
@@ -263,12 +263,12 @@ impl Directory {
         self: &Arc<Self>,
         principal: Principal<'_>,
         operation: OperationId,
-        wishes: Wishes<'_>,
+        wishes: TenantHints<'_>,
     ) -> Result<Grant, Denied> {
         let caller = &self.callers[principal.caller];
         let Named { tenant, as_dev } = self.pick(caller, principal.wanted, wishes)?;
         if !caller.may(operation.scope) {
-            return Err(Denied::Forbidden(Lack::Scope(operation.scope)));
+            return Err(Denied::Forbidden(MissingRight::Scope(operation.scope)));
         }
         let kind = match operation.credential {
             CredentialRule::App => CredentialKind::App,
@@ -276,16 +276,16 @@ impl Directory {
             CredentialRule::AppOrDev if !as_dev && !wishes.as_dev => CredentialKind::App,
             // A dev key reaches every app of the account, so it needs the wider right as well.
             CredentialRule::AppOrDev if caller.may(Scope::Group) => CredentialKind::Dev,
-            CredentialRule::AppOrDev => return Err(Denied::Forbidden(Lack::Scope(Scope::Group))),
+            CredentialRule::AppOrDev => return Err(Denied::Forbidden(MissingRight::Scope(Scope::Group))),
         };
         if self.tenants[tenant].credential(kind).is_none() {
-            return Err(Denied::Forbidden(Lack::Credential(kind)));
+            return Err(Denied::Forbidden(MissingRight::Credential(kind)));
         }
         let origin = self.tenants[tenant].origin(operation.host).ok_or(Denied::HostOff)?;
         Ok(Grant { directory: Arc::clone(self), caller: principal.caller, tenant, kind, operation, origin })
     }
 
-    fn pick(&self, caller: &Caller, wanted: Wanted<'_>, wishes: Wishes<'_>) -> Result<Named, Denied> {
+    fn pick(&self, caller: &Caller, wanted: Wanted<'_>, wishes: TenantHints<'_>) -> Result<Named, Denied> {
         let by_header = |tenant: usize| wishes.tenant.is_none_or(|name| self.tenants[tenant].name == name);
         let unnamed = || caller.tenants.iter().map(|&tenant| Named { tenant, as_dev: false });
         let fits: Vec<Named> = match wanted {
@@ -298,7 +298,7 @@ impl Directory {
             Wanted::Unnamed => unnamed().filter(|named| by_header(named.tenant)).collect(),
         };
         match fits[..] {
-            [] => Err(Denied::Forbidden(Lack::Tenant)),
+            [] => Err(Denied::Forbidden(MissingRight::Tenant)),
             [only] => Ok(only),
             [..] => Err(Denied::TenantRequired),
         }
@@ -363,8 +363,8 @@ impl Grant {
     }
 
     /// Who asks the budgets.
-    pub fn taker(&self) -> Taker {
+    pub fn taker(&self) -> Requester {
         let Caller { number, weight, quota, .. } = self.caller();
-        Taker { caller: *number, weight: *weight, quota: quota.clone(), precedence: Precedence::InTurn }
+        Requester { caller: *number, weight: *weight, quota: quota.clone(), precedence: Precedence::InTurn }
     }
 }

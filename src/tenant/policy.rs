@@ -1,8 +1,8 @@
 //! What a body makes of a call: whether its caller may reach whom it names, and what that costs.
 
-use super::{Denied, Grant, Lack};
+use super::{Denied, Grant, MissingRight};
 use crate::body::{Facts, Reach};
-use crate::budget::Draw;
+use crate::budget::BudgetSet;
 use crate::operation::{Audience, BudgetName, Scope};
 
 impl Grant {
@@ -16,16 +16,16 @@ impl Grant {
         let narrow = self.reached(facts.reach) <= Reach::Named && !facts.encrypted;
         let caller = self.caller();
         if !narrow && !caller.broadcast {
-            return Err(Denied::Forbidden(Lack::Broadcast));
+            return Err(Denied::Forbidden(MissingRight::Broadcast));
         }
         if facts.audience_file && !caller.may(Scope::File) {
-            return Err(Denied::Forbidden(Lack::Scope(Scope::File)));
+            return Err(Denied::Forbidden(MissingRight::Scope(Scope::File)));
         }
         Ok(())
     }
 
     /// The budgets a call draws on: its operation's own, and others as its body says. Those that are off cost nothing.
-    pub fn draw(&self, facts: &Facts) -> Draw {
+    pub fn draw(&self, facts: &Facts) -> BudgetSet {
         let rows = [
             (true, self.operation.budget),
             (facts.audience_file, BudgetName::File),
@@ -33,7 +33,7 @@ impl Grant {
             (facts.oppo_big, BudgetName::OppoBig),
             (facts.oppo_icon, BudgetName::OppoIcon),
         ];
-        let mut draw = Draw::default();
+        let mut draw = BudgetSet::default();
         let names = rows.into_iter().filter_map(|(draws, name)| draws.then_some(name));
         names.filter_map(|name| self.credential().budget(name)).for_each(|budget| draw.add(budget));
         draw
@@ -59,7 +59,7 @@ mod tests {
     use crate::budget::Budgets;
     use crate::config;
     use crate::operation::OperationId;
-    use crate::tenant::{Directory, Wishes};
+    use crate::tenant::{Directory, TenantHints};
 
     /// Each row, and whether a caller without the right to broadcast and the scope of files may make its call.
     fn permitted(facts: Facts) -> impl Iterator<Item = (OperationId, bool)> {
@@ -73,7 +73,7 @@ mod tests {
         let directory = Arc::new(Directory::new(&config, &Budgets::default()));
         OperationId::all().filter_map(move |id| {
             let caller = directory.principal_named("narrow", None).expect("the caller");
-            let grant = directory.authorize(caller, id, Wishes::default()).ok()?;
+            let grant = directory.authorize(caller, id, TenantHints::default()).ok()?;
             Some((id, grant.permit(&facts).is_ok()))
         })
     }

@@ -14,7 +14,7 @@ use crate::operation::{BudgetName, Host};
 use crate::secret::Secret;
 
 /// Every base URL that calls can go to, each once. Nothing else tells an [`OriginId`].
-pub fn origins(tenants: &[config::Tenant]) -> Vec<BaseUrl> {
+pub fn origins(tenants: &[config::TenantConfig]) -> Vec<BaseUrl> {
     let mut origins: Vec<BaseUrl> = Vec::new();
     for url in tenants.iter().flat_map(|tenant| Host::ALL.into_iter().filter_map(|host| tenant.urls.of(host)))
     {
@@ -87,7 +87,7 @@ fn enrol(roster: &mut Vec<String>, name: &str) -> u16 {
 }
 
 /// A quota of the same caller and size goes on where it stood.
-fn quota(previous: Option<&Directory>, caller: &config::Caller) -> Option<Arc<Quota>> {
+fn quota(previous: Option<&Directory>, caller: &config::CallerConfig) -> Option<Arc<Quota>> {
     let limit: BudgetLimit = caller.quota?;
     let known = previous.and_then(|previous| {
         let known = &previous.callers[previous.caller_named(&caller.name)?];
@@ -97,12 +97,12 @@ fn quota(previous: Option<&Directory>, caller: &config::Caller) -> Option<Arc<Qu
 }
 
 fn resolve_tenant(
-    tenant: &config::Tenant,
+    tenant: &config::TenantConfig,
     origins: &[BaseUrl],
     budgets: &Budgets,
     horizon: Horizon,
 ) -> Tenant {
-    let credential = |credential: &config::Credential| {
+    let credential = |credential: &config::CredentialConfig| {
         let key = credential.key.clone();
         let open = |name, limit| budgets.open(&key, name, limit, horizon);
         let budgets = BudgetName::ALL.map(|name| tenant.budgets.of(name).map(|limit| open(name, limit)));
@@ -133,7 +133,7 @@ fn basic(key: &VendorKey, secret: &Secret) -> HeaderValue {
 }
 
 /// All of a caller but what outlives a configuration.
-fn resolve_caller(caller: &config::Caller, tenants: &[Tenant]) -> Caller {
+fn resolve_caller(caller: &config::CallerConfig, tenants: &[Tenant]) -> Caller {
     let granted: Vec<usize> =
         (0..tenants.len()).filter(|&tenant| caller.tenants.contains(&tenants[tenant].name)).collect();
     let mut users: HashMap<String, Vec<Named>> = HashMap::new();

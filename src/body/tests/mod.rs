@@ -117,7 +117,7 @@ fn names_of_rules_are_distinct_and_plain() {
 
 #[test]
 fn codes_are_the_families_own() {
-    let code = |family, rule| Fault::new(rule, "").worded_for(family).code;
+    let code = |family, rule| BodyFault::new(rule, "").worded_for(family).code;
     let families = [
         (Family::Push, 1002, 1003),
         (Family::File, 1102, 1103),

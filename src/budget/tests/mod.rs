@@ -18,24 +18,24 @@ fn key(name: &str) -> VendorKey {
     VendorKey::new(name.into()).expect("a key")
 }
 
-fn seconds(seconds: u64) -> Moment {
-    Moment::after_start(Duration::from_secs(seconds))
+fn seconds(seconds: u64) -> Timestamp {
+    Timestamp::after_start(Duration::from_secs(seconds))
 }
 
-fn draw(budgets: &[&'static Budget]) -> Draw {
-    let mut draw = Draw::default();
+fn draw(budgets: &[&'static Budget]) -> BudgetSet {
+    let mut draw = BudgetSet::default();
     for budget in budgets {
         draw.add(budget);
     }
     draw
 }
 
-fn anyone() -> Taker {
-    Taker { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn }
+fn anyone() -> Requester {
+    Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn }
 }
 
 /// Takes a slot without the permit that would give it back by the real clock.
-fn take_at(budget: &'static Budget, now: Moment) -> Result<(), Exhausted> {
+fn take_at(budget: &'static Budget, now: Timestamp) -> Result<(), Exhausted> {
     let mut inner = lock(&budget.inner);
     if inner.free(now) == 0 {
         let wait = inner.until_free(now, 1, Ends::Latest);
@@ -68,12 +68,12 @@ fn a_slot_is_held_until_the_answer_and_one_window_more() {
     let Err(refusal) = take_at(budget, seconds(1)) else { panic!("the only slot is in flight") };
     assert_eq!(
         refusal.wait(),
-        Duration::from_secs(28 + 10 + 60) + Moment::TICK,
+        Duration::from_secs(28 + 10 + 60) + Timestamp::TICK,
         "as if the call took its full time"
     );
     lock(&budget.inner).window.settle(seconds(5), 0);
     let Err(refusal) = take_at(budget, seconds(6)) else { panic!("held for a window") };
-    assert_eq!(refusal.wait(), Duration::from_secs(59) + Moment::TICK);
+    assert_eq!(refusal.wait(), Duration::from_secs(59) + Timestamp::TICK);
     assert!(take_at(budget, seconds(65)).is_err(), "the last instant of the window is still held");
     assert!(take_at(budget, seconds(6) + refusal.wait()).is_ok(), "a lone caller that waits is admitted");
 }
@@ -85,7 +85,7 @@ fn an_attempt_given_up_is_held_for_the_guard_as_well() {
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.abandon(seconds(5), 0);
     let Err(refusal) = take_at(budget, seconds(6)) else { panic!("held") };
-    assert_eq!(refusal.wait(), Duration::from_secs(69) + Moment::TICK);
+    assert_eq!(refusal.wait(), Duration::from_secs(69) + Timestamp::TICK);
     assert!(take_at(budget, seconds(75)).is_err());
     assert!(take_at(budget, seconds(6) + refusal.wait()).is_ok());
 }
@@ -122,7 +122,7 @@ fn permits_account_wherever_they_are_dropped() {
     assert_eq!(used(), 0, "nothing was written");
     drop(take().dispatch());
     assert_eq!(used(), 1, "given up: the vendor may count it");
-    take().dispatch().settle(clock.now(), Said::default());
+    take().dispatch().settle(clock.now(), RateHeaders::default());
     let standing = budget.standing(clock.now());
     assert_eq!((standing.used, standing.remaining), (2, 7));
     assert_eq!(budget.by_caller(clock.now()).get(&0), Some(&Calls { window: 2, hour: 2 }));
@@ -134,8 +134,12 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour)));
-    let taker =
-        || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)), precedence: Precedence::InTurn };
+    let taker = || Requester {
+        caller: 1,
+        weight: 1,
+        quota: Some(Arc::clone(&quota)),
+        precedence: Precedence::InTurn,
+    };
     let take = |now| take(&draw(&[budget]), &taker(), clock, now);
     let now = clock.now();
     let permit = take(now).expect("room and share");
@@ -172,14 +176,18 @@ fn pacing_refuses_without_cost() {
     let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
     let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
     let quota = Arc::new(Quota::new(size(4, minute)));
-    let taker =
-        || Taker { caller: 1, weight: 1, quota: Some(Arc::clone(&quota)), precedence: Precedence::InTurn };
+    let taker = || Requester {
+        caller: 1,
+        weight: 1,
+        quota: Some(Arc::clone(&quota)),
+        precedence: Precedence::InTurn,
+    };
     let now = clock.now();
     let take = |now| take(&draw(&[budget]), &taker(), clock, now);
     let _two = [take(now).expect("burst"), take(now).expect("burst")];
     let refusals: Vec<_> = (0..5).map(|_| take(now).err().expect("paced")).collect();
     assert!(
-        matches!(refusals[4], Exhausted::Budget { wait, .. } if wait <= Duration::from_secs(1) + Moment::TICK)
+        matches!(refusals[4], Exhausted::Budget { wait, .. } if wait <= Duration::from_secs(1) + Timestamp::TICK)
     );
     let later = now + refusals[4].wait();
     let _third = take(later).expect("one second later");
@@ -187,15 +195,15 @@ fn pacing_refuses_without_cost() {
 }
 
 /// An answer to a call at this moment, with these rate headers; its slot is left as it is.
-fn hear_word(budget: &'static Budget, call: u64, now: Moment, said: Said) {
+fn hear_word(budget: &'static Budget, call: u64, now: Timestamp, said: RateHeaders) {
     let mut inner = lock(&budget.inner);
     let used = inner.window.used();
-    inner.word = Word::hear(inner.word, said, (call, used), inner.rule.length, now);
+    inner.word = VendorLimit::hear(inner.word, said, (call, used), inner.rule.length, now);
 }
 
-fn said(limit: u32, remaining: u32, reset_seconds: u64) -> Said {
+fn said(limit: u32, remaining: u32, reset_seconds: u64) -> RateHeaders {
     let reset = Some(Duration::from_secs(reset_seconds));
-    Said { limit: Some(limit), remaining: Some(remaining), reset, refused: false }
+    RateHeaders { limit: Some(limit), remaining: Some(remaining), reset, refused: false }
 }
 
 #[test]
@@ -225,7 +233,7 @@ fn a_lower_limit_of_the_vendors_is_used() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
-    hear_word(budget, 1, seconds(1), Said { limit: Some(3), ..Said::default() });
+    hear_word(budget, 1, seconds(1), RateHeaders { limit: Some(3), ..RateHeaders::default() });
     assert_eq!(budget.standing(seconds(1)).remaining, 2);
 }
 
@@ -233,11 +241,11 @@ fn a_lower_limit_of_the_vendors_is_used() {
 fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
-    let refused = |reset| Said { refused: true, reset, ..Said::default() };
+    let refused = |reset| RateHeaders { refused: true, reset, ..RateHeaders::default() };
     take_at(budget, seconds(0)).expect("room");
     hear_word(budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
     let refusal = take_at(budget, seconds(2)).expect_err("spent");
-    assert_eq!(refusal.wait(), Duration::from_secs(19) + Moment::TICK);
+    assert_eq!(refusal.wait(), Duration::from_secs(19) + Timestamp::TICK);
     take_at(budget, seconds(2) + refusal.wait()).expect("a lone caller that waits is admitted");
     hear_word(budget, 2, seconds(30), refused(None));
     assert!(take_at(budget, seconds(30)).is_err(), "a short back-off");
@@ -253,9 +261,15 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
 }
 
 /// A decision with patience, at a moment of the test's choosing.
-fn ask(budget: &'static Budget, caller: u16, turn: Option<Box<Turn>>, now: Moment, clock: Clock) -> Decision {
-    let taker = Taker { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
-    decide(&draw(&[budget]), &taker, (clock, now), turn, Patience::Until(now + Duration::from_secs(10)))
+fn ask(
+    budget: &'static Budget,
+    caller: u16,
+    turn: Option<Box<QueueTicket>>,
+    now: Timestamp,
+    clock: Clock,
+) -> Decision {
+    let taker = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+    decide(&draw(&[budget]), &taker, (clock, now), turn, WaitLimit::Until(now + Duration::from_secs(10)))
 }
 
 #[test]
@@ -268,16 +282,16 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     let Decision::Wait { turn: first, look_at } = ask(budget, 1, None, seconds(2), clock) else {
         panic!("waits")
     };
-    assert_eq!(look_at, Some(seconds(6) + Moment::TICK), "when the slot frees, and not before");
+    assert_eq!(look_at, Some(seconds(6) + Timestamp::TICK), "when the slot frees, and not before");
     let Decision::Wait { turn: second, look_at } = ask(budget, 2, None, seconds(2), clock) else {
         panic!("waits")
     };
     assert_eq!(look_at, None, "somebody is before it");
     assert_eq!(budget.standing(seconds(2)).waiting, 2);
-    let later = seconds(6) + Moment::TICK;
+    let later = seconds(6) + Timestamp::TICK;
     let newcomer = take(
         &draw(&[budget]),
-        &Taker { caller: 3, weight: 1, quota: None, precedence: Precedence::InTurn },
+        &Requester { caller: 3, weight: 1, quota: None, precedence: Precedence::InTurn },
         clock,
         later,
     );
@@ -318,16 +332,16 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(9, Duration::from_mins(1)), HORIZON);
     let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4))));
-    let greedy = Taker { caller: 1, weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
+    let greedy = Requester { caller: 1, weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
     let now = clock.now();
     let ask = |turn, now| {
-        decide(&draw(&[budget]), &greedy, (clock, now), turn, Patience::Until(now + Duration::from_secs(9)))
+        decide(&draw(&[budget]), &greedy, (clock, now), turn, WaitLimit::Until(now + Duration::from_secs(9)))
     };
     let Decision::Paid(_first) = ask(None, now) else { panic!("its share") };
     let Decision::Wait { turn, look_at } = ask(None, now) else { panic!("over its share") };
     let others = take(
         &draw(&[budget]),
-        &Taker { caller: 2, weight: 1, quota: None, precedence: Precedence::InTurn },
+        &Requester { caller: 2, weight: 1, quota: None, precedence: Precedence::InTurn },
         clock,
         now,
     );
@@ -337,10 +351,10 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
 }
 
 /// A call of this caller that is answered at once, if it gets a slot.
-fn call(budget: &'static Budget, caller: u16, now: Moment) -> Result<(), Exhausted> {
-    let taker = Taker { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+fn call(budget: &'static Budget, caller: u16, now: Timestamp) -> Result<(), Exhausted> {
+    let taker = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     take(&draw(&[budget]), &taker, Clock::start(), now)
-        .map(|permit| permit.dispatch().settle(now, Said::default()))
+        .map(|permit| permit.dispatch().settle(now, RateHeaders::default()))
 }
 
 #[test]
@@ -365,7 +379,7 @@ fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
     call(budget, owner, seconds(62)).expect_err("no more than the budget");
     assert_eq!(
         refusal.wait(),
-        Duration::from_secs(49) + Moment::TICK,
+        Duration::from_secs(49) + Timestamp::TICK,
         "lent again one window after it asked"
     );
     call(budget, other, seconds(122)).expect("what is not kept is anybody's");
@@ -385,13 +399,13 @@ fn an_owner_with_calls_left_goes_before_those_who_wait() {
     let Decision::Wait { turn: owner, look_at } = ask(budget, 7, None, seconds(3), clock) else {
         panic!("waits")
     };
-    assert_eq!(look_at, Some(seconds(5) + Moment::TICK), "the next slot that frees is its own");
-    let now = seconds(5) + Moment::TICK;
+    assert_eq!(look_at, Some(seconds(5) + Timestamp::TICK), "the next slot that frees is its own");
+    let now = seconds(5) + Timestamp::TICK;
     let Decision::Wait { turn: other, .. } = ask(budget, 2, Some(other), now, clock) else {
         panic!("not its turn")
     };
     let Decision::Paid(_permit) = ask(budget, 7, Some(owner), now, clock) else { panic!("its turn") };
-    let later = seconds(6) + Moment::TICK;
+    let later = seconds(6) + Timestamp::TICK;
     let Decision::Paid(_) = ask(budget, 2, Some(other), later, clock) else { panic!("the reserve is met") };
 }
 
@@ -419,7 +433,7 @@ proptest! {
     fn the_vendor_never_counts_too_many(calls in calls(), limit in 1u32..30, window_ms in 1_000u64..20_000, guard_ms in 0u64..5_000) {
         let horizon = Horizon { guard: Duration::from_millis(guard_ms), attempt: Duration::from_secs(28) };
         let budget = Budgets::default().open(&key("a"), BudgetName::Push, size(limit, Duration::from_millis(window_ms)), horizon);
-        let at = |ms: u64| Moment::after_start(Duration::from_millis(ms));
+        let at = |ms: u64| Timestamp::after_start(Duration::from_millis(ms));
         let mut ends: Vec<(u64, bool)> = Vec::new();
         let mut counted = Vec::new();
         let (mut now, mut taken) = (0, 0);

@@ -132,7 +132,7 @@ pub(super) fn tokens(tokens: &str) -> String {
     top("").replacen(&format!("[ {{ sha256: {DIGEST} }} ]"), tokens, 1)
 }
 
-pub(super) fn read(text: &str) -> Result<Config, Faults> {
+pub(super) fn read(text: &str) -> Result<Config, ConfigFaults> {
     let result = parse(text, Path::new("/etc/gateway"), &Fixture::default());
     if let Err(faults) = &result {
         let shown = faults.to_string();
@@ -165,7 +165,7 @@ pub(super) fn bad(text: &str) -> String {
     faults.iter().map(without_line).collect::<Vec<_>>().join("\n")
 }
 
-fn without_line(fault: &Fault) -> String {
+fn without_line(fault: &ConfigFault) -> String {
     let said = fault.to_string();
     let place = fault.line().map_or_else(String::new, |line| format!(" (line {line})"));
     said.strip_suffix(&place).unwrap_or_else(|| panic!("no line in: {said}")).to_owned()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{BaseUrls, Credential, Region, Repeats, Tenant};
+use crate::config::{BaseUrls, CredentialConfig, Region, Repeats, TenantConfig};
 
 #[test]
 fn strangers_are_refused_as_each_api_does() {
@@ -216,8 +216,12 @@ fn faults_come_as_ordered() {
     assert_eq!(bench.delivered(), json!({}), "these have no effect");
     assert_eq!(bench.get("/v3/push/quota").json(), json!({ "code": 1004, "message": "A fault was ordered" }));
     let seen = [send(), send(), send(), send()].map(|seen| (seen.status, seen.delay.as_secs(), seen.ending));
-    let expected =
-        [(200, 1, Ending::Whole), (200, 0, Ending::Reset), (200, 0, Ending::Cut), (200, 0, Ending::Whole)];
+    let expected = [
+        (200, 1, AnswerEnding::Whole),
+        (200, 0, AnswerEnding::Reset),
+        (200, 0, AnswerEnding::Cut),
+        (200, 0, AnswerEnding::Whole),
+    ];
     assert_eq!(seen, expected);
     assert_eq!(bench.delivered(), json!({ APP: 4 }), "these have their effect");
     assert!(bench.journal().iter().all(|entry| entry["counted"] == true));
@@ -229,9 +233,11 @@ fn faults_come_as_ordered() {
 #[test]
 fn tenants_that_share_keys_share_accounts() {
     let secret = || Secret::new(SECRET.to_owned()).expect("not empty");
-    let credential =
-        |key: &str| Credential { key: VendorKey::new(key.to_owned()).expect("a good key"), secret: secret() };
-    let tenant = |name: &str, app: &str| Tenant {
+    let credential = |key: &str| CredentialConfig {
+        key: VendorKey::new(key.to_owned()).expect("a good key"),
+        secret: secret(),
+    };
+    let tenant = |name: &str, app: &str| TenantConfig {
         name: name.to_owned(),
         app: credential(app),
         dev: Some(credential(DEV)),

@@ -91,7 +91,7 @@ pub(super) struct Seen {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) delay: Duration,
-    pub(super) ending: Ending,
+    pub(super) ending: AnswerEnding,
 }
 
 impl Seen {
@@ -136,7 +136,8 @@ impl Bench {
             request = request.header(*name, *value);
         }
         let request = request.body(Bytes::copy_from_slice(body)).expect("a good request");
-        let reply = self.sandbox.answer_at(&mut self.sandbox.lock(), Arrival::read(&request), self.now.get());
+        let reply =
+            self.sandbox.answer_at(&mut self.sandbox.lock(), ReceivedRequest::read(&request), self.now.get());
         let (head, body) = reply.response.into_parts();
         Seen {
             status: head.status.as_u16(),

@@ -9,12 +9,12 @@ use bytes::{Buf, BufMut};
 use http::Version;
 use tokio::io::AsyncReadExt;
 
-use super::{CallerStream, Connection, READ_BYTES};
+use super::{CallerStream, READ_BYTES, ServerConnection};
 
-use crate::edge;
-use crate::framing::{Framing, Part};
-use crate::intake::{Cut, Gone, Source};
-use crate::request::{Field, Head};
+use crate::body_reader::{BodyCut, BodySource, Gone};
+use crate::framing::{BodyPart, Framing};
+use crate::request::{Field, RequestHead};
+use crate::strict;
 
 /// Room for reading a body in chunks.
 const READ_BYTES_LONG: usize = 64 * 1024;
@@ -22,8 +22,8 @@ const READ_BYTES_LONG: usize = 64 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The body of the request that is being answered.
-pub(super) struct Body<'c, S> {
-    connection: &'c mut Connection<S>,
+pub(super) struct IncomingBody<'c, S> {
+    connection: &'c mut ServerConnection<S>,
     framing: Framing,
     /// Nobody can tell where it ends.
     is_endless: bool,
@@ -31,9 +31,9 @@ pub(super) struct Body<'c, S> {
     interim: Option<&'static [u8]>,
 }
 
-impl<'c, S: CallerStream> Body<'c, S> {
-    pub(super) fn of(head: &Head, connection: &'c mut Connection<S>) -> Self {
-        let framing = edge::framing(head);
+impl<'c, S: CallerStream> IncomingBody<'c, S> {
+    pub(super) fn of(head: &RequestHead, connection: &'c mut ServerConnection<S>) -> Self {
+        let framing = strict::framing(head);
         let is_endless = framing.is_err();
         let framing = framing.unwrap_or(Framing::Length(0));
         let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
@@ -44,7 +44,7 @@ impl<'c, S: CallerStream> Body<'c, S> {
 
     /// Passes what is here of a body nobody read; whether that was all of it.
     pub(super) fn skip(&mut self) -> bool {
-        while let Ok(Part::Data(_)) = self.framing.take(&mut self.connection.buffer) {}
+        while let Ok(BodyPart::Data(_)) = self.framing.take(&mut self.connection.buffer) {}
         self.framing.is_done() && !self.is_endless
     }
 
@@ -84,7 +84,7 @@ impl<'c, S: CallerStream> Body<'c, S> {
     }
 }
 
-impl<S: CallerStream> Source for Body<'_, S> {
+impl<S: CallerStream> BodySource for IncomingBody<'_, S> {
     fn declared(&self) -> Option<u64> {
         self.framing.left()
     }
@@ -94,7 +94,7 @@ impl<S: CallerStream> Source for Body<'_, S> {
         cx: &mut Context<'_>,
         buffer: &mut Vec<u8>,
         most: usize,
-    ) -> Poll<Result<bool, Cut>> {
+    ) -> Poll<Result<bool, BodyCut>> {
         if let Framing::Length(left @ 1..) = &mut self.framing {
             let most = usize::try_from(*left).unwrap_or(usize::MAX).min(most);
             let here = &mut self.connection.buffer;
@@ -106,27 +106,27 @@ impl<S: CallerStream> Source for Body<'_, S> {
                 here.advance(added);
                 added
             };
-            let Framing::Length(left) = &mut self.framing else { return Poll::Ready(Err(Cut)) };
+            let Framing::Length(left) = &mut self.framing else { return Poll::Ready(Err(BodyCut)) };
             *left -= added as u64;
-            return Poll::Ready(if added == 0 { Err(Cut) } else { Ok(true) });
+            return Poll::Ready(if added == 0 { Err(BodyCut) } else { Ok(true) });
         }
         loop {
             match self.framing.take(&mut self.connection.buffer) {
-                Err(_) => return Poll::Ready(Err(Cut)),
-                Ok(Part::End) => {
+                Err(_) => return Poll::Ready(Err(BodyCut)),
+                Ok(BodyPart::End) => {
                     self.connection.shrink();
                     return Poll::Ready(Ok(false));
                 }
-                Ok(Part::Data(bytes)) => {
+                Ok(BodyPart::Data(bytes)) => {
                     buffer.extend_from_slice(&bytes);
                     return Poll::Ready(Ok(true));
                 }
-                Ok(Part::More) => {}
+                Ok(BodyPart::More) => {}
             }
-            ready!(self.poll_ask(cx)).map_err(|_| Cut)?;
+            ready!(self.poll_ask(cx)).map_err(|_| BodyCut)?;
             match ready!(self.connection.poll_fill(READ_BYTES_LONG, cx)) {
                 Ok(1..) => {}
-                Ok(0) | Err(_) => return Poll::Ready(Err(Cut)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(BodyCut)),
             }
         }
     }

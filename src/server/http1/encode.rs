@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Version;
 
-use super::Asked;
+use super::RequestTraits;
 
 use crate::response::Response;
 
@@ -27,7 +27,7 @@ pub(super) enum Length {
 
 impl Length {
     /// What fits an answer whose body has so many bytes, or nobody knows how many.
-    pub(super) fn of<B>(answer: &Response<B>, bytes: Option<u64>, asked: Asked) -> Self {
+    pub(super) fn of<B>(answer: &Response<B>, bytes: Option<u64>, asked: RequestTraits) -> Self {
         match bytes {
             _ if matches!(answer.status.as_u16(), 204 | 304) => Self::None,
             Some(bytes) => Self::Bytes(bytes),
@@ -42,7 +42,7 @@ pub(super) fn head<B>(
     answer: &Response<B>,
     length: Length,
     keeps: bool,
-    asked: Asked,
+    asked: RequestTraits,
     room: usize,
 ) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES + room);
@@ -103,14 +103,14 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::fields::{Fields, Part};
+    use crate::fields::{Fields, ValuePart};
 
-    const ASKED: Asked = Asked { version: Version::HTTP_11, head: false };
-    const OLD: Asked = Asked { version: Version::HTTP_10, head: false };
+    const ASKED: RequestTraits = RequestTraits { version: Version::HTTP_11, head: false };
+    const OLD: RequestTraits = RequestTraits { version: Version::HTTP_10, head: false };
 
     fn answer(status: u16) -> Response<()> {
         let mut fields = Fields::default();
-        fields.append("Date", &[Part::Text("now")]);
+        fields.append("Date", &[ValuePart::Text("now")]);
         Response::new(StatusCode::from_u16(status).expect("a status"), fields, ())
     }
 

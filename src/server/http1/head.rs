@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
-use super::{CallerStream, Connection, HEAD_BYTES_FREE, HEAD_BYTES_MAX, READ_BYTES};
+use super::{CallerStream, HEAD_BYTES_FREE, HEAD_BYTES_MAX, READ_BYTES, ServerConnection};
 
-use crate::intake::Memory;
-use crate::request::{Head, Unreadable};
+use crate::body_reader::MemoryLimit;
+use crate::request::{BadHead, RequestHead};
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// Why there is no head.
-pub(super) enum Unread {
+pub(super) enum HeadError {
     /// The connection broke.
     Broken,
     /// It ended in the middle.
@@ -22,12 +22,12 @@ pub(super) enum Unread {
     /// It is long, and there is no memory for another long one.
     NoRoom,
     /// It brought something else.
-    Bad(Unreadable),
+    Bad(BadHead),
 }
 
-impl<S: CallerStream> Connection<S> {
+impl<S: CallerStream> ServerConnection<S> {
     /// The head of the next request; `None` if there is none to come.
-    pub(super) async fn read_head(&mut self) -> Result<Option<Head>, Unread> {
+    pub(super) async fn read_head(&mut self) -> Result<Option<RequestHead>, HeadError> {
         // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
         // second look waits for twice as many each time, so that a slow caller costs no more than a fast one.
         let (mut searched, mut judged) = (0, 0);
@@ -45,23 +45,23 @@ impl<S: CallerStream> Connection<S> {
                 }
                 let length = self.buffer.len();
                 if length > HEAD_BYTES_MAX {
-                    return Poll::Ready(Err(Unread::Bad(Unreadable::TooLarge)));
+                    return Poll::Ready(Err(HeadError::Bad(BadHead::TooLarge)));
                 }
                 if length > 2 * judged {
                     judged = length;
-                    if !Head::may_begin_with(&self.buffer) {
-                        return Poll::Ready(Err(Unread::Bad(Unreadable::Malformed)));
+                    if !RequestHead::may_begin_with(&self.buffer) {
+                        return Poll::Ready(Err(HeadError::Bad(BadHead::Malformed)));
                     }
                 }
                 if length >= HEAD_BYTES_FREE && !self.makes_room() {
-                    return Poll::Ready(Err(Unread::NoRoom));
+                    return Poll::Ready(Err(HeadError::NoRoom));
                 }
                 searched = length.saturating_sub(END_OF_HEAD.len() - 1);
                 match self.poll_fill(READ_BYTES, cx) {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Ok(0)) if length == 0 => return Poll::Ready(Ok(None)),
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Unread::Cut)),
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Unread::Broken)),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(HeadError::Cut)),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(HeadError::Broken)),
                     Poll::Pending if length == 0 && self.pulse.finishes() => return Poll::Ready(Ok(None)),
                     Poll::Pending => {
                         self.forget_what_arrived();
@@ -80,11 +80,11 @@ impl<S: CallerStream> Connection<S> {
         }
     }
 
-    fn take_head(&mut self, length: usize) -> Result<Head, Unread> {
+    fn take_head(&mut self, length: usize) -> Result<RequestHead, HeadError> {
         if length > HEAD_BYTES_MAX {
-            return Err(Unread::Bad(Unreadable::TooLarge));
+            return Err(HeadError::Bad(BadHead::TooLarge));
         }
-        let head = Head::parse(&self.buffer[..length]).map_err(Unread::Bad)?;
+        let head = RequestHead::parse(&self.buffer[..length]).map_err(HeadError::Bad)?;
         if self.head_room.is_some() {
             // What was counted is the head's own copy from here on.
             (self.buffer, self.has_grown) = (BytesMut::from(&self.buffer[length..]), true);
@@ -101,7 +101,7 @@ impl<S: CallerStream> Connection<S> {
             return true;
         }
         let bytes = (2 * length).min(HEAD_BYTES_MAX + READ_BYTES);
-        let Some(room) = Memory::count(&self.heads, bytes) else { return false };
+        let Some(room) = MemoryLimit::count(&self.heads, bytes) else { return false };
         let mut longer = BytesMut::with_capacity(bytes);
         longer.extend_from_slice(&self.buffer);
         (self.buffer, self.head_room) = (longer, Some(room));

@@ -25,21 +25,21 @@ use http::{Method, Version};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use body::Body;
+use body::IncomingBody;
 use encode::Length;
-use head::Unread;
+use head::HeadError;
 use unconfirmed::Unconfirmed;
 
 use super::accept::FULL;
 use super::connection::{NoRequest, Requests, obey};
-use super::pulse::{Order, Pulse};
 use super::stream::{CallerStream, Closing};
+use super::timeouts::{CloseOrder, ConnectionTimer};
 
 use crate::answer::Reply;
-use crate::edge::HEADER_BYTES_MAX;
+use crate::body_reader::{Counted, MemoryLimit};
 use crate::gateway::Handled;
-use crate::intake::{Counted, Memory};
-use crate::request::Unreadable;
+use crate::request::BadHead;
+use crate::strict::HEADER_BYTES_MAX;
 
 /// The request line has room beside the header section; what is longer gets a bare 431.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
@@ -61,7 +61,7 @@ const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// How a connection ended.
-enum Ending {
+enum ConnectionEnding {
     /// After its last answer, or before the next request.
     Done,
     /// By an error of the stream, a reset mostly.
@@ -72,7 +72,7 @@ enum Ending {
 
 /// What an answer has to know of its request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestTraits {
     pub(super) version: Version,
     /// Whether only the head of the answer is wanted.
     pub(super) head: bool,
@@ -84,7 +84,7 @@ where
     S: CallerStream,
 {
     let pulse = Arc::clone(&requests.pulse);
-    let mut connection = Connection {
+    let mut connection = ServerConnection {
         stream,
         buffer: BytesMut::new(),
         has_grown: false,
@@ -104,13 +104,13 @@ where
                     return Poll::Ready(ended);
                 }
                 match obey(&pulse, cx, &mut finishing) {
-                    Order::Serve => return Poll::Pending,
-                    Order::Finish => {}
-                    Order::Close => {
+                    CloseOrder::Serve => return Poll::Pending,
+                    CloseOrder::Finish => {}
+                    CloseOrder::Close => {
                         if pulse.is_in_head() {
                             requests.none(NoRequest::Late);
                         }
-                        return Poll::Ready(Ending::Over);
+                        return Poll::Ready(ConnectionEnding::Over);
                     }
                 }
             }
@@ -118,19 +118,19 @@ where
         .await
     };
     let is_broken = match ended {
-        Ending::Done => {
+        ConnectionEnding::Done => {
             // Before anything more is written: what TLS says last is answered by a reset if nobody is there any more.
             connection.stream.was_reset() || Box::pin(linger(&mut connection.stream)).await.is_err()
         }
-        Ending::Broken => true,
-        Ending::Over => !connection.unconfirmed.is_written(),
+        ConnectionEnding::Broken => true,
+        ConnectionEnding::Over => !connection.unconfirmed.is_written(),
     };
     if is_broken {
         connection.unconfirmed.lost();
     }
 }
 
-struct Connection<S> {
+struct ServerConnection<S> {
     stream: S,
     /// What was read and nobody asked for yet.
     buffer: BytesMut,
@@ -141,48 +141,50 @@ struct Connection<S> {
     has_ended: bool,
     unconfirmed: Unconfirmed,
     /// The memory of all long heads, and what this one has of it.
-    heads: Arc<Memory>,
+    heads: Arc<MemoryLimit>,
     head_room: Option<Counted>,
-    pulse: Arc<Pulse>,
+    pulse: Arc<ConnectionTimer>,
 }
 
-impl<S: CallerStream> Connection<S> {
-    async fn serve(&mut self, requests: &Requests) -> Ending {
+impl<S: CallerStream> ServerConnection<S> {
+    async fn serve(&mut self, requests: &Requests) -> ConnectionEnding {
         loop {
             let head = match self.read_head().await {
                 Ok(Some(head)) => head,
-                Ok(None) => return Ending::Done,
+                Ok(None) => return ConnectionEnding::Done,
                 Err(unread) => {
                     let (what, answer) = match unread {
-                        Unread::Broken => return Ending::Broken,
-                        Unread::Cut => {
+                        HeadError::Broken => return ConnectionEnding::Broken,
+                        HeadError::Cut => {
                             requests.none(NoRequest::Cut);
-                            return Ending::Over;
+                            return ConnectionEnding::Over;
                         }
-                        Unread::NoRoom => (NoRequest::NoRoom, FULL),
-                        Unread::Bad(Unreadable::TooLarge) => (NoRequest::TooLarge, TOO_LARGE),
-                        Unread::Bad(Unreadable::Malformed) => (NoRequest::of(&self.buffer), UNREADABLE),
+                        HeadError::NoRoom => (NoRequest::NoRoom, FULL),
+                        HeadError::Bad(BadHead::TooLarge) => (NoRequest::TooLarge, TOO_LARGE),
+                        HeadError::Bad(BadHead::Malformed) => (NoRequest::of(&self.buffer), UNREADABLE),
                     };
                     requests.none(what);
                     let told = self.write_all(answer).await;
-                    return if told.is_ok() { Ending::Done } else { Ending::Broken };
+                    return if told.is_ok() { ConnectionEnding::Done } else { ConnectionEnding::Broken };
                 }
             };
             self.unconfirmed.request_came();
-            let mut body = Body::of(&head, self);
-            let Some(handled) = requests.answer(&head, &mut body).await else { return Ending::Broken };
+            let mut body = IncomingBody::of(&head, self);
+            let Some(handled) = requests.answer(&head, &mut body).await else {
+                return ConnectionEnding::Broken;
+            };
             if handled.matters_if_lost() && body.has_just_ended().await {
                 handled.may_be_lost();
             }
-            let asked = Asked { version: head.version, head: head.method == Method::HEAD };
+            let asked = RequestTraits { version: head.version, head: head.method == Method::HEAD };
             let is_whole = body.skip();
             let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.pulse.finishes();
             let keeps = self.looks_ahead() && keeps;
             drop(head);
             match self.write(handled, asked, keeps).await {
                 Ok(true) => {}
-                Ok(false) => return Ending::Done,
-                Err(_) => return Ending::Broken,
+                Ok(false) => return ConnectionEnding::Done,
+                Err(_) => return ConnectionEnding::Broken,
             }
             self.head_room = None;
             self.shrink();
@@ -231,7 +233,7 @@ impl<S: CallerStream> Connection<S> {
     }
 
     /// Writes an answer, and tells whether the connection stays open behind it.
-    async fn write(&mut self, mut handled: Handled, asked: Asked, keeps: bool) -> io::Result<bool> {
+    async fn write(&mut self, mut handled: Handled, asked: RequestTraits, keeps: bool) -> io::Result<bool> {
         // Until it is written, or never will be.
         let _places = handled.places.take();
         let answer = &mut handled.answer;

@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::edge;
-use crate::intake::Source;
+use crate::body_reader::BodySource;
 use crate::request::Field;
-use crate::server::pulse::{Patience, Pulses};
+use crate::server::timeouts::{ConnectionTimeouts, ConnectionTimers};
+use crate::strict;
 
 /// A request as the gateway would see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,23 +52,23 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let sending = tokio::spawn(send(theirs, pieces));
     let patience = Duration::from_secs(10);
-    let pulse = Pulses::new(Patience { head: patience, idle: patience }).add();
-    let mut connection = Connection {
+    let pulse = ConnectionTimers::new(ConnectionTimeouts { head: patience, idle: patience }).add();
+    let mut connection = ServerConnection {
         stream: ours,
         buffer: BytesMut::new(),
         has_grown: false,
         has_ended: false,
         unconfirmed: Unconfirmed::default(),
-        heads: Memory::new(1 << 20),
+        heads: MemoryLimit::new(1 << 20),
         head_room: None,
         pulse,
     };
     let mut seen = Vec::new();
     while let Ok(Some(head)) = connection.read_head().await {
-        if edge::check(&head).is_err() || head.target.judge().is_err() {
+        if strict::check(&head).is_err() || head.target.judge().is_err() {
             break;
         }
-        let (mut source, mut body) = (Body::of(&head, &mut connection), Vec::new());
+        let (mut source, mut body) = (IncomingBody::of(&head, &mut connection), Vec::new());
         let whole = loop {
             match poll_fn(|cx| source.poll_append(cx, &mut body, 7)).await {
                 Ok(true) => {}

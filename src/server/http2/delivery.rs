@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::admission::InFlightGuard;
 use crate::answer::Reply;
-use crate::intake::{Counted, Memory};
-use crate::load::Place;
-use crate::server::pulse::{Delivery, Pulse, Serving};
-use crate::vendor::Cut;
+use crate::body_reader::{Counted, MemoryLimit};
+use crate::server::timeouts::{ConnectionTimer, PendingAnswer, ServingRequest};
+use crate::upstream::AnswerCut;
 
 /// What a stream with its answer takes beside the answer's body: measured 4.3 KiB.
 const STREAM_BYTES: usize = 5 * 1024;
@@ -22,45 +22,45 @@ const STREAM_BYTES: usize = 5 * 1024;
 const ANSWERS_FREE: usize = 4;
 
 /// What an answer holds as long as it waits.
-struct Waiting {
-    delivery: Delivery,
-    _places: Option<[Place; 2]>,
+struct HeldAnswer {
+    delivery: PendingAnswer,
+    _places: Option<[InFlightGuard; 2]>,
     _room: Option<Counted>,
 }
 
 /// The body of an answer.
-pub(super) struct Taken {
+pub(super) struct DeliveredBody {
     body: Reply,
-    waiting: Arc<Waiting>,
+    waiting: Arc<HeldAnswer>,
     /// The vendor is waited for.
-    serving: Option<Serving>,
+    serving: Option<ServingRequest>,
 }
 
-impl Taken {
+impl DeliveredBody {
     /// An answer that begins to wait; `None` if there is no room for one that no call was made for.
     pub(super) fn of(
         body: Reply,
-        places: Option<[Place; 2]>,
-        pulse: &Arc<Pulse>,
-        memory: &Arc<Memory>,
+        places: Option<[InFlightGuard; 2]>,
+        pulse: &Arc<ConnectionTimer>,
+        memory: &Arc<MemoryLimit>,
     ) -> Option<Self> {
         let is_free = places.is_some() || pulse.answers_waiting() < ANSWERS_FREE;
         let bytes =
             STREAM_BYTES + body.size_hint().exact().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0));
-        let room = if is_free { None } else { Some(Memory::count(memory, bytes)?) };
-        let waiting = Waiting { delivery: pulse.answer_waits(), _places: places, _room: room };
+        let room = if is_free { None } else { Some(MemoryLimit::count(memory, bytes)?) };
+        let waiting = HeldAnswer { delivery: pulse.answer_waits(), _places: places, _room: room };
         Some(Self { body, waiting: Arc::new(waiting), serving: None })
     }
 }
 
-impl Body for Taken {
+impl Body for DeliveredBody {
     type Data = Portion;
-    type Error = Cut;
+    type Error = AnswerCut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Portion>, Cut>>> {
+    ) -> Poll<Option<Result<Frame<Portion>, AnswerCut>>> {
         let Self { body, waiting, serving } = &mut *self;
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             serving.get_or_insert_with(|| waiting.delivery.serving());
@@ -84,7 +84,7 @@ impl Body for Taken {
 /// Bytes of an answer.
 pub(super) struct Portion {
     bytes: Bytes,
-    waiting: Arc<Waiting>,
+    waiting: Arc<HeldAnswer>,
 }
 
 impl Buf for Portion {

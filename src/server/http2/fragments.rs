@@ -37,11 +37,11 @@ const STATIC_NAMES: usize = 61;
 #[derive(Default)]
 pub(super) struct Fragments {
     any: AtomicBool,
-    cut: Mutex<Cut>,
+    cut: Mutex<FragmentCut>,
 }
 
 #[derive(Default)]
-struct Cut {
+struct FragmentCut {
     paths: HashMap<Box<str>, Box<str>>,
     /// There were too many, or bytes that this does not read: every path may be one.
     is_lost: bool,
@@ -90,7 +90,7 @@ pub(super) struct Reader {
 }
 
 /// Bytes that are not read here. The parser closes the connection for them, or should.
-struct Unread;
+struct NotRead;
 
 impl Reader {
     pub(super) fn new() -> Self {
@@ -117,7 +117,7 @@ impl Reader {
         self.block.len() + begun
     }
 
-    fn follow(&mut self, mut bytes: &[u8], fragments: &Fragments) -> Result<(), Unread> {
+    fn follow(&mut self, mut bytes: &[u8], fragments: &Fragments) -> Result<(), NotRead> {
         loop {
             let passed = self.skip.min(bytes.len());
             (self.skip, bytes) = (self.skip - passed, &bytes[passed..]);
@@ -134,7 +134,7 @@ impl Reader {
                 self.skip = length;
                 self.frame.clear();
             } else if length > FRAME_BYTES as usize {
-                return Err(Unread);
+                return Err(NotRead);
             } else if self.frame.len() == self.frame_bytes() {
                 self.end_frame(fragments)?;
             } else if bytes.is_empty() {
@@ -153,19 +153,19 @@ impl Reader {
         }
     }
 
-    fn end_frame(&mut self, fragments: &Fragments) -> Result<(), Unread> {
+    fn end_frame(&mut self, fragments: &Fragments) -> Result<(), NotRead> {
         let (kind, flags) = (self.frame[3], self.frame[4]);
         let mut payload = &self.frame[FRAME_HEAD_BYTES..];
         if kind == HEADERS && flags & PADDED != 0 {
-            let (padding, rest) = payload.split_first().ok_or(Unread)?;
-            payload = &rest[..rest.len().checked_sub(usize::from(*padding)).ok_or(Unread)?];
+            let (padding, rest) = payload.split_first().ok_or(NotRead)?;
+            payload = &rest[..rest.len().checked_sub(usize::from(*padding)).ok_or(NotRead)?];
         }
         if kind == HEADERS && flags & PRIORITY != 0 {
-            payload = payload.get(5..).ok_or(Unread)?;
+            payload = payload.get(5..).ok_or(NotRead)?;
         }
         self.block.extend_from_slice(payload);
         if self.block.len() > BLOCK_BYTES_MAX {
-            return Err(Unread);
+            return Err(NotRead);
         }
         if flags & END_HEADERS != 0 {
             read_block(&self.block, fragments)?;
@@ -179,7 +179,7 @@ impl Reader {
 }
 
 /// Looks at every literal that can be a path (RFC 7541, 6).
-fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), Unread> {
+fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), NotRead> {
     while let Some(first) = block.first() {
         // How many bits of the first byte belong to the number in it, and whether a text follows.
         let (bits, is_literal) = match first {
@@ -210,32 +210,32 @@ fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), Unread> {
 }
 
 /// Takes a number whose first bits stand at the end of a byte (RFC 7541, 5.1).
-fn take_number(block: &mut &[u8], bits: u32) -> Result<usize, Unread> {
+fn take_number(block: &mut &[u8], bits: u32) -> Result<usize, NotRead> {
     let mut next = || {
         let (byte, rest) = block.split_first()?;
         *block = rest;
         Some(usize::from(*byte))
     };
     let most = (1 << bits) - 1;
-    let mut number = next().ok_or(Unread)? & most;
+    let mut number = next().ok_or(NotRead)? & most;
     if number < most {
         return Ok(number);
     }
     for shift in [0, 7, 14, 21] {
-        let byte = next().ok_or(Unread)?;
+        let byte = next().ok_or(NotRead)?;
         number += (byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(number);
         }
     }
-    Err(Unread)
+    Err(NotRead)
 }
 
 /// Takes a text, and tells whether it is in the Huffman code (RFC 7541, 5.2).
-fn take_text<'b>(block: &mut &'b [u8]) -> Result<(&'b [u8], bool), Unread> {
+fn take_text<'b>(block: &mut &'b [u8]) -> Result<(&'b [u8], bool), NotRead> {
     let is_coded = block.first().is_some_and(|first| first & 0x80 != 0);
     let length = take_number(block, 7)?;
-    let (text, rest) = block.split_at_checked(length).ok_or(Unread)?;
+    let (text, rest) = block.split_at_checked(length).ok_or(NotRead)?;
     *block = rest;
     Ok((text, is_coded))
 }

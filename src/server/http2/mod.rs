@@ -17,16 +17,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use delivery::Taken;
+use delivery::DeliveredBody;
 use fragments::{Fragments, Reader};
 
 use super::connection::{NoRequest, Requests, obey};
-use super::pulse::{Order, Pulse};
+use super::timeouts::{CloseOrder, ConnectionTimer};
 
-use crate::edge::HEADER_BYTES_MAX;
+use crate::body_reader::{BodyCut, BodySource, Counted, Gone, MemoryLimit};
 use crate::gateway::Handled;
-use crate::intake::{Counted, Cut, Gone, Memory, Source};
-use crate::request::Head;
+use crate::request::RequestHead;
+use crate::strict::HEADER_BYTES_MAX;
 use crate::target::Target;
 
 /// As for HTTP/1: the pseudo-fields have room beside the header section.
@@ -63,7 +63,7 @@ struct Http2Body {
     rest: Bytes,
 }
 
-impl Source for Http2Body {
+impl BodySource for Http2Body {
     fn declared(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
     }
@@ -73,13 +73,13 @@ impl Source for Http2Body {
         cx: &mut Context<'_>,
         buffer: &mut Vec<u8>,
         most: usize,
-    ) -> Poll<Result<bool, Cut>> {
+    ) -> Poll<Result<bool, BodyCut>> {
         while self.rest.is_empty() {
             match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 None => return Poll::Ready(Ok(false)),
                 // Trailers are not forwarded.
                 Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
-                Some(Err(_)) => return Poll::Ready(Err(Cut)),
+                Some(Err(_)) => return Poll::Ready(Err(BodyCut)),
             }
         }
         buffer.extend_from_slice(&self.rest.split_to(most.min(self.rest.len())));
@@ -108,7 +108,7 @@ where
         let (requests, fragments) = (Arc::clone(&requests), Arc::clone(&fragments));
         async move {
             let (parts, incoming) = request.into_parts();
-            let mut head = Head::from(parts);
+            let mut head = RequestHead::from(parts);
             if let Some(sent) = fragments.sent_as(head.target.path_and_query()) {
                 head.target = Target::of_parts(head.target.authority(), &sent);
             }
@@ -116,7 +116,7 @@ where
             let Handled { answer, places, .. } =
                 requests.answer(&head, &mut body).await.ok_or_else(|| h2::Error::from(h2::Reason::CANCEL))?;
             let fields = HeaderMap::from(&answer.fields);
-            let body = Taken::of(answer.body, places, &requests.pulse, &requests.heads());
+            let body = DeliveredBody::of(answer.body, places, &requests.pulse, &requests.heads());
             let mut response = http::Response::new(body.ok_or(h2::Reason::ENHANCE_YOUR_CALM)?);
             *response.status_mut() = answer.status;
             *response.headers_mut() = fields;
@@ -142,9 +142,9 @@ where
                 return Poll::Ready(());
             }
             match obey(&pulse, cx, &mut finishing) {
-                Order::Serve => return Poll::Pending,
-                Order::Finish => connection.as_mut().graceful_shutdown(),
-                Order::Close => {
+                CloseOrder::Serve => return Poll::Pending,
+                CloseOrder::Finish => connection.as_mut().graceful_shutdown(),
+                CloseOrder::Close => {
                     if pulse.is_in_head() {
                         kept.none(NoRequest::Late);
                     }
@@ -160,11 +160,11 @@ where
 /// answers are: its pulse hears of the heads that begin.
 struct Observed<S> {
     stream: S,
-    pulse: Arc<Pulse>,
+    pulse: Arc<ConnectionTimer>,
     reader: Reader,
     fragments: Arc<Fragments>,
     /// The memory of all long heads, and what this connection has of it.
-    heads: Arc<Memory>,
+    heads: Arc<MemoryLimit>,
     room: Option<Counted>,
 }
 
@@ -175,7 +175,7 @@ impl<S> Observed<S> {
         if kept < HEAD_BYTES_FREE {
             self.room = None;
         } else if self.room.as_ref().is_none_or(|room| room.bytes() < kept) {
-            self.room = Memory::count(&self.heads, 2 * kept);
+            self.room = MemoryLimit::count(&self.heads, 2 * kept);
             return self.room.is_some();
         }
         true

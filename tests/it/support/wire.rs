@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use jpush_gateway::active_config::ActiveConfig;
+use jpush_gateway::admission::Admission;
+use jpush_gateway::body_reader::SpareBuffers;
 use jpush_gateway::budget::{Budgets, Clock};
 use jpush_gateway::config;
 use jpush_gateway::gateway::Worker;
-use jpush_gateway::intake::SpareBuffers;
-use jpush_gateway::load::Load;
 use jpush_gateway::operation::{self, CredentialRule, OperationId, Path, Scope};
-use jpush_gateway::server::{Seat, serve_stream};
-use jpush_gateway::setup::Setup;
+use jpush_gateway::server::{CurrentWorker, serve_stream};
 use jpush_gateway::telemetry::Telemetry;
 use jpush_gateway::telemetry::access::AccessLog;
-use jpush_gateway::telemetry::lines::LineLog;
+use jpush_gateway::telemetry::log_writer::LineLog;
 use jpush_gateway::telemetry::metrics::log_lost;
-use jpush_gateway::vendor::Pool;
+use jpush_gateway::upstream::Pool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -66,8 +66,8 @@ const HEADERS: [&str; 8] = [
 /// A gateway with its vendor.
 pub(crate) struct World {
     runtime: Runtime,
-    seat: Arc<Seat>,
-    load: Arc<Load>,
+    seat: Arc<CurrentWorker>,
+    load: Arc<Admission>,
     /// What the vendor got since the last exchange began.
     sent: Arc<Mutex<Vec<Sent>>>,
     _log: LineLog,
@@ -96,8 +96,8 @@ impl World {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let config = configuration(listener.local_addr().expect("an address").port());
         runtime.spawn(accept(listener, Arc::clone(&sent)));
-        let setup = Arc::new(Setup::new(&config, &Budgets::default()).expect("a good configuration"));
-        let load = Arc::new(Load::new(&config.limits));
+        let setup = Arc::new(ActiveConfig::new(&config, &Budgets::default()).expect("a good configuration"));
+        let load = Arc::new(Admission::new(&config.limits));
         let lost = log_lost();
         let log = LineLog::start("access-log", 1, AccessLog::new(std::io::sink(), lost.clone()), lost);
         let log = log.expect("a thread");
@@ -120,7 +120,7 @@ impl World {
             give_up: Arc::default(),
             telemetry: Arc::new(telemetry),
         };
-        Self { runtime, seat: Arc::new(Seat::from_pointee(worker)), load, sent, _log: log }
+        Self { runtime, seat: Arc::new(CurrentWorker::from_pointee(worker)), load, sent, _log: log }
     }
 
     /// Sends bytes on one connection, in pieces of this length, and reads until nothing more happens; then the caller

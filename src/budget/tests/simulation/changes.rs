@@ -4,13 +4,13 @@ use super::*;
 
 impl World {
     /// Rate headers without rhyme or reason: whatever they say, they can only make calls fewer.
-    pub(super) fn hearsay(&mut self) -> Said {
+    pub(super) fn hearsay(&mut self) -> RateHeaders {
         let mut number = |most: u64| {
             self.dice.percent(50).then(|| u32::try_from(self.dice.within(0..=most)).expect("small"))
         };
         let (limit, remaining, reset) = (number(30), number(30), number(90));
         let reset = reset.map(|seconds| Duration::from_secs(seconds.into()));
-        Said { limit, remaining, reset, refused: self.dice.percent(20) }
+        RateHeaders { limit, remaining, reset, refused: self.dice.percent(20) }
     }
 
     /// Another configuration, never beyond what the vendor allows.
@@ -56,7 +56,7 @@ impl World {
             self.run += 1;
             return;
         };
-        let mut remains = Remains::new(None);
+        let mut remains = RestoredCalls::new(None);
         for (place, ended) in state {
             remains.add(self.budgets[*place].id(), *ended);
         }

@@ -173,7 +173,7 @@ fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
         world.budgets = open(&world.registry, world.limits, world.horizon);
         keep(world.budgets, &Default::default());
         let draws: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
-        let taker = |caller| Taker { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+        let taker = |caller| Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
         world.takers = (0..3).map(taker).collect();
         world.latency = 0..=[SECOND / 10, SECOND][usize::from(world.dice.percent(50))];
         world.refill = true;
@@ -205,7 +205,8 @@ fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
         let mut world = World::new(seed, false);
         let weight = |dice: &mut Dice| u32::try_from(dice.within(1..=5)).expect("small");
         let (flood, modest) = (weight(&mut world.dice), weight(&mut world.dice));
-        let taker = |caller, weight| Taker { caller, weight, quota: None, precedence: Precedence::InTurn };
+        let taker =
+            |caller, weight| Requester { caller, weight, quota: None, precedence: Precedence::InTurn };
         world.takers = vec![taker(0, flood), taker(1, modest)];
         world.budgets[0].keep(&[]);
         for _ in 0..1_000 {

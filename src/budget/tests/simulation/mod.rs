@@ -48,8 +48,8 @@ enum Event {
 struct Request {
     caller: usize,
     draws_on: Vec<usize>,
-    until: Moment,
-    turn: Option<Box<Turn>>,
+    until: Timestamp,
+    turn: Option<Box<QueueTicket>>,
     /// When it looks without being told.
     wakes: u64,
     /// When it asks the store again, whenever it looks if not set; and its slots there, by the numbers it asked under.
@@ -92,7 +92,7 @@ struct World {
     horizon: Horizon,
     registry: Budgets,
     budgets: [&'static Budget; COUNT],
-    takers: Vec<Taker>,
+    takers: Vec<Requester>,
     /// Calls kept for callers, by budget.
     kept: [Vec<(u16, u32)>; COUNT],
     requests: BTreeMap<u64, Request>,
@@ -153,14 +153,14 @@ impl World {
                 Arc::new(Quota::new(quota))
             });
             let weight = u32::try_from(dice.within(1..=4)).expect("small");
-            Taker {
+            Requester {
                 caller: u16::try_from(caller).expect("few"),
                 weight,
                 quota,
                 precedence: Precedence::InTurn,
             }
         });
-        let takers: Vec<Taker> = takers.collect();
+        let takers: Vec<Requester> = takers.collect();
         let kept = reserves(&mut dice, &takers, limits);
         keep(budgets, &kept);
         let slowest = [SECOND / 10, SECOND, 30 * SECOND][usize::try_from(dice.roll() % 3).expect("small")];
@@ -222,8 +222,8 @@ impl World {
         hand::set(self.moment());
     }
 
-    fn moment(&self) -> Moment {
-        Moment::from_micros(self.now)
+    fn moment(&self) -> Timestamp {
+        Timestamp::from_micros(self.now)
     }
 
     fn happen(&mut self, event: Event) {
@@ -285,7 +285,7 @@ impl World {
             0 => 0,
             _ => self.dice.within(0..=40) * SECOND,
         };
-        let until = Moment::from_micros(self.now + patience);
+        let until = Timestamp::from_micros(self.now + patience);
         self.next += 1;
         let request = self.next;
         let (wakes, asks, slots) = (self.now, None, Vec::new());
@@ -297,7 +297,7 @@ impl World {
         self.look(request);
     }
 
-    fn draw(&self, draws_on: &[usize]) -> Draw {
+    fn draw(&self, draws_on: &[usize]) -> BudgetSet {
         let budgets: Vec<_> = draws_on.iter().map(|place| self.budgets[*place]).collect();
         draw(&budgets)
     }
@@ -307,7 +307,7 @@ impl World {
         let Some(mut request) = self.requests.remove(&number) else { return };
         self.effort.looks += 1;
         let draw = self.draw(&request.draws_on);
-        let patience = if request.until > now { Patience::Until(request.until) } else { Patience::None };
+        let patience = if request.until > now { WaitLimit::Until(request.until) } else { WaitLimit::None };
         let gates = request.turn.as_ref().map(|turn| turn.gates());
         let turn = request.turn.take();
         let (granted, asked) = self.ask_store(&mut request, turn.as_deref());
@@ -332,7 +332,7 @@ impl World {
                 if gates != Some(turn.gates()) && (gates.is_some() || turn.gates() > 1) {
                     request.asks = Some(self.now + 1);
                 }
-                let looks = look_at.map_or(u64::MAX, Moment::as_micros);
+                let looks = look_at.map_or(u64::MAX, Timestamp::as_micros);
                 let asks = request.asks.filter(|_| self.store.is_some());
                 request.wakes = looks.min(asks.unwrap_or(u64::MAX)).min(request.until.as_micros());
                 self.plan(request.wakes, Event::Looks(number));
@@ -416,8 +416,11 @@ impl World {
         let CallStage::UnderWay(dispatched) = call.stage else { panic!("ends after its dispatch") };
         match call.fate {
             Fate::Answered => {
-                let said =
-                    if self.faults && self.dice.percent(10) { self.hearsay() } else { Said::default() };
+                let said = if self.faults && self.dice.percent(10) {
+                    self.hearsay()
+                } else {
+                    RateHeaders::default()
+                };
                 self.note(&call.draws_on, Ended::Answered(self.moment()));
                 dispatched.settle(self.moment(), said);
                 let window = call.draws_on.iter().map(|place| self.vendors[*place].window).max();
@@ -456,7 +459,7 @@ fn open(registry: &Budgets, limits: [BudgetLimit; COUNT], horizon: Horizon) -> [
 }
 
 /// Reserves that fit into the limits, for some of the callers.
-fn reserves(dice: &mut Dice, takers: &[Taker], limits: [BudgetLimit; COUNT]) -> [Vec<(u16, u32)>; COUNT] {
+fn reserves(dice: &mut Dice, takers: &[Requester], limits: [BudgetLimit; COUNT]) -> [Vec<(u16, u32)>; COUNT] {
     limits.map(|limit| {
         let mut left = limit.limit.get();
         let mut kept = Vec::new();

@@ -15,8 +15,14 @@ pub(super) struct Store {
 
 impl Store {
     /// One slot in every budget that is wanted, or none where one of them is full; each is held for `hold`.
-    pub(super) fn take(&mut self, call: u64, wants: &Wants, now: u64, hold: u64) -> (Granted, Vec<Told>) {
-        let (mut granted, mut told) = (Granted::default(), Vec::new());
+    pub(super) fn take(
+        &mut self,
+        call: u64,
+        wants: &SlotRequests,
+        now: u64,
+        hold: u64,
+    ) -> (GrantedMask, Vec<StoreStatus>) {
+        let (mut granted, mut told) = (GrantedMask::default(), Vec::new());
         if self.is_away {
             return (granted, told);
         }
@@ -35,9 +41,9 @@ impl Store {
             }
             let free = (want.limit as usize).saturating_sub(slots.len());
             let first = slots.values().min().map_or(now, |ends| ends + 1);
-            told.push(Told {
+            told.push(StoreStatus {
                 free: u32::try_from(free).expect("small"),
-                next: Moment::from_micros(first),
+                next: Timestamp::from_micros(first),
                 held_back: false,
             });
         }
@@ -66,9 +72,13 @@ impl Store {
 
 impl World {
     /// As a call that waits asks the store: for all it draws on at first, then for one budget after the other.
-    pub(super) fn ask_store(&mut self, request: &mut Request, turn: Option<&Turn>) -> (Granted, Option<u64>) {
-        let (now, nothing) = (self.moment(), (Granted::default(), None));
-        let draw = turn.map_or_else(|| self.draw(&request.draws_on), Turn::asks);
+    pub(super) fn ask_store(
+        &mut self,
+        request: &mut Request,
+        turn: Option<&QueueTicket>,
+    ) -> (GrantedMask, Option<u64>) {
+        let (now, nothing) = (self.moment(), (GrantedMask::default(), None));
+        let draw = turn.map_or_else(|| self.draw(&request.draws_on), QueueTicket::asks);
         let Some(store) = self.store.as_mut().filter(|_| request.asks.is_none_or(|at| at <= self.now)) else {
             return nothing;
         };
@@ -99,7 +109,7 @@ impl World {
     /// Another replica makes a call, if the store lets it.
     pub(super) fn foreign_call(&mut self) {
         let place = usize::try_from(self.dice.roll()).expect("64 bits") % COUNT;
-        let everybody = Taker { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
+        let everybody = Requester { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
         let Some(wants) = wants(&self.draw(&[place]), &everybody, None, self.moment()) else { return };
         let Some(store) = &mut self.store else { return };
         self.next += 1;

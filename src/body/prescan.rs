@@ -1,0 +1,149 @@
+//! What can be found out about an upload while it arrives and is still in the processor's cache.
+//!
+//! A pass over 10 MB that left the cache costs as much as copying them. All of this only ever saves a second look:
+//! the verdict on a body is the same with and without it.
+
+use std::ops::Range;
+
+use crate::operation::BodyRule;
+
+use super::Subject;
+use super::form::Delimiters;
+use super::newlines::short_lines;
+
+/// So much is looked at in one go.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Found out about the beginning of one body.
+pub struct Ahead {
+    seen: usize,
+    delimiters: Option<Delimiters>,
+    lines: Option<TextLines>,
+}
+
+impl Ahead {
+    /// Nothing yet, about a body that will be judged by this rule.
+    pub fn new(rule: BodyRule, subject: &Subject<'_>) -> Self {
+        let is_list = rule == BodyRule::TargetList;
+        let is_form = is_list || rule == BodyRule::ImageFiles;
+        Self {
+            seen: 0,
+            delimiters: is_form.then(|| Delimiters::of(subject.content_type).ok()).flatten(),
+            lines: is_list.then_some(TextLines {
+                bytes_max: subject.files.line_bytes,
+                good: 0..0,
+                over: false,
+            }),
+        }
+    }
+
+    /// Looks at what was added to the body since the last time.
+    pub fn look(&mut self, beginning: &[u8]) {
+        while self.seen < beginning.len() {
+            self.seen = beginning.len().min(self.seen + PIECE_BYTES);
+            let beginning = &beginning[..self.seen];
+            if let Some(delimiters) = &mut self.delimiters {
+                delimiters.search(beginning);
+            }
+            if let Some(lines) = &mut self.lines {
+                lines.read(beginning);
+            }
+        }
+    }
+
+    pub(super) fn delimiters(&self) -> Option<&Delimiters> {
+        self.delimiters.as_ref()
+    }
+
+    /// Of the content that starts at `start`: lines, each whole, UTF-8 and not too long as it stands.
+    pub(super) fn good_lines(&self, content: &[u8], start: usize) -> Option<Range<usize>> {
+        let good = &self.lines.as_ref()?.good;
+        let first = good.start.saturating_sub(start);
+        let behind = good.end.saturating_sub(start);
+        // The last line of the content may end in the middle of one that was read.
+        let last = if behind <= content.len() { behind } else { memchr::memrchr(b'\n', content)? + 1 };
+        (first < last).then_some(first..last)
+    }
+}
+
+/// The first run of lines that are UTF-8 and short.
+struct TextLines {
+    bytes_max: usize,
+    /// Empty while none was found: the next one may start there.
+    good: Range<usize>,
+    /// What comes next is not part of the run.
+    over: bool,
+}
+
+impl TextLines {
+    /// Part heads come first: their lines are long, so that a run starts behind them.
+    fn read(&mut self, beginning: &[u8]) {
+        let new = &beginning[self.good.end..];
+        if self.over {
+            return;
+        }
+        let Some(last) = memchr::memrchr(b'\n', new) else {
+            self.over = new.len() > PIECE_BYTES;
+            return;
+        };
+        let whole = &new[..=last];
+        let end = self.good.end + whole.len();
+        if short_lines(whole, self.bytes_max).is_some() && simdutf8::basic::from_utf8(whole).is_ok() {
+            self.good.end = end;
+        } else if self.good.is_empty() {
+            self.good = end..end;
+        } else {
+            self.over = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bytes_max: usize) -> TextLines {
+        TextLines { bytes_max, good: 0..0, over: false }
+    }
+
+    #[test]
+    fn nearly_all_of_a_good_list_is_known_when_it_is_whole() {
+        let body =
+            [&b"--b\r\nContent-Disposition: form-data; name=\"filename\"; filename=\"list.txt\"\r\n\r\n"[..]]
+                .into_iter()
+                .chain(std::iter::repeat_n(&b"18100287008546714\n"[..], 60_000))
+                .collect::<Vec<_>>()
+                .concat();
+        let mut ahead = Ahead { seen: 0, delimiters: None, lines: Some(lines(40)) };
+        body.chunks(300_000).fold(0, |start, chunk| {
+            ahead.look(&body[..start + chunk.len()]);
+            start + chunk.len()
+        });
+        let start = body.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        let content = &body[start..];
+        let good = ahead.good_lines(content, start).unwrap();
+        assert!(good.start < PIECE_BYTES && good.end == content.len(), "{good:?} of {}", content.len());
+        let cut = &content[..content.len() - 5];
+        assert_eq!(ahead.good_lines(cut, start), Some(good.start..content.len() - 18));
+    }
+
+    #[test]
+    fn a_run_is_the_first_and_ends_where_a_line_is_long_or_broken() {
+        let long = "x".repeat(41) + "\n";
+        let short = "x".repeat(40) + "\n";
+        let read = |pieces: &[&[u8]]| {
+            let (mut lines, mut beginning) = (lines(40), Vec::new());
+            for piece in pieces {
+                beginning.extend_from_slice(piece);
+                lines.read(&beginning);
+            }
+            lines.good
+        };
+        let (long, short) = (long.as_bytes(), short.as_bytes());
+        assert_eq!(read(&[short, long, short]), 0..41);
+        assert_eq!(read(&[long, short, short]), 42..124);
+        assert_eq!(read(&[short, b"\xFF\n", short]), 0..41);
+        assert_eq!(read(&[short, b"ab", b"c\nd"]), 0..45);
+        assert_eq!(read(&[b"", b"abc"]), 0..0);
+    }
+}

@@ -1,0 +1,345 @@
+//! Request bodies, held whole under one limit of memory.
+//!
+//! They are read from the connection straight to where they stay. For large ones that is a buffer that was used
+//! before: fresh allocations of 10 MB cost 2.5 times the CPU of the whole upload in page faults.
+
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use crate::refusal::Refusal;
+
+/// Bodies announced with up to this length get a buffer of their own.
+const SMALL_BYTES: usize = 64 * 1024;
+/// So much is read before it is looked at: what was just copied here is still in the cache.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Buffers kept for the next upload, a worker.
+const SPARE_BUFFERS: usize = 4;
+
+/// A count of bytes, shared, with a limit.
+pub struct MemoryLimit {
+    used: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl MemoryLimit {
+    /// Nothing used yet.
+    pub fn new(limit_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit_bytes) })
+    }
+
+    /// Has another limit from now on. What is in use stays.
+    pub fn resize(&self, limit_bytes: usize) {
+        self.limit.store(limit_bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Counts so many bytes, if they are within the limit.
+    pub fn count(this: &Arc<Self>, bytes: usize) -> Option<Counted> {
+        this.reserve(bytes).then(|| Counted { memory: Arc::clone(this), bytes })
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
+    }
+}
+
+/// Bytes counted until this is dropped.
+pub struct Counted {
+    memory: Arc<MemoryLimit>,
+    bytes: usize,
+}
+
+impl Counted {
+    /// How many.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Memory held by one body: in the whole gateway's count and in its caller's.
+pub struct BodyReservation {
+    whole: Arc<MemoryLimit>,
+    caller: Arc<MemoryLimit>,
+    bytes: usize,
+}
+
+impl BodyReservation {
+    /// Holds nothing yet.
+    pub fn new(whole: &Arc<MemoryLimit>, caller: &Arc<MemoryLimit>) -> Self {
+        Self { whole: Arc::clone(whole), caller: Arc::clone(caller), bytes: 0 }
+    }
+
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let more = bytes.saturating_sub(self.bytes);
+        let overloaded = Refusal::Overloaded { what: "memory for request bodies" };
+        if !self.caller.reserve(more) {
+            return Err(overloaded);
+        }
+        if !self.whole.reserve(more) {
+            self.caller.used.fetch_sub(more, Ordering::Relaxed);
+            return Err(overloaded);
+        }
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for BodyReservation {
+    fn drop(&mut self) {
+        self.whole.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.caller.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A whole body and the memory it counts for.
+pub struct RequestBody {
+    bytes: Bytes,
+    hold: Option<BodyReservation>,
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self { bytes: Bytes::new(), hold: None }
+    }
+
+    /// Other bytes of about the same length, counted as these were.
+    #[must_use]
+    pub fn rewritten(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// The bytes, and the memory they count for as long as it is kept.
+    pub fn into_parts(self) -> (Bytes, Option<BodyReservation>) {
+        (self.bytes, self.hold)
+    }
+}
+
+impl Deref for RequestBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What a body may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// Length.
+    pub limit_bytes: usize,
+    /// Time for all of it.
+    pub timeout: Duration,
+}
+
+/// A request's body on its way in, and the caller it comes from.
+pub trait BodySource: Send {
+    /// Its length, if that was announced.
+    fn declared(&self) -> Option<u64>;
+
+    /// Appends what comes next, at most so many bytes; `false` at the end.
+    fn poll_append(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<Result<bool, BodyCut>>;
+
+    /// Ready once nobody may wait for the answer any more. Asked only behind the end of the body.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone>;
+}
+
+/// What is known of somebody who waited for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It ended its side of the connection, or cannot be seen any more behind what it sent: it may be gone, or read on.
+    Perhaps,
+    /// The connection broke.
+    Certainly,
+}
+
+/// Whether somebody still waits for an answer, as far as its request's story has to know.
+#[derive(Default)]
+pub struct Presence {
+    is_doubted: AtomicBool,
+}
+
+impl Presence {
+    /// Whether the caller may be gone.
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted.load(Ordering::Relaxed)
+    }
+
+    /// Ends once the caller may be gone: [`unless_gone`] polls its story again when that is so.
+    pub async fn doubted(&self) {
+        poll_fn(|_| if self.is_doubted() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
+/// A body ended early, or is not framed as it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyCut;
+
+/// Follows a story as long as somebody may wait for its end. It comes pinned: moving a future costs what copying all
+/// its states would.
+pub async fn unless_gone<T>(
+    source: &mut dyn BodySource,
+    presence: &Presence,
+    mut story: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(end) = story.as_mut().poll(cx) {
+                return Poll::Ready(Some(end));
+            }
+            match ready!(source.poll_gone(cx)) {
+                Gone::Certainly => return Poll::Ready(None),
+                Gone::Perhaps if presence.is_doubted.swap(true, Ordering::Relaxed) => return Poll::Pending,
+                Gone::Perhaps => {}
+            }
+        }
+    })
+    .await
+}
+
+/// Reads a body to its end, refusing it as soon as it passes a limit; one that announces itself as too long before
+/// any of it is read.
+///
+/// `look` is shown a large body from its beginning, each time some was added and is still in the cache.
+pub async fn read(
+    source: &mut dyn BodySource,
+    allowance: Allowance,
+    mut hold: BodyReservation,
+    spare: &Arc<SpareBuffers>,
+    look: impl FnMut(&[u8]),
+) -> Result<RequestBody, Refusal> {
+    let declared = match source.declared() {
+        Some(0) => return Ok(RequestBody::empty()),
+        Some(bytes) => Some(check_length(usize::try_from(bytes).unwrap_or(usize::MAX), allowance)?),
+        None => None,
+    };
+    hold.grow_to(declared.unwrap_or(0))?;
+    let mut reading = BodyReading { source, allowance, hold, look };
+    let timeout = allowance.timeout;
+    let whole = if let Some(bytes) = declared.filter(|bytes| *bytes <= SMALL_BYTES) {
+        Bytes::from(within(timeout, reading.small(bytes)).await?)
+    } else {
+        let mut buffer = spare.take(declared.unwrap_or(0));
+        within(timeout, reading.large(&mut buffer.bytes)).await?;
+        Bytes::from_owner(buffer)
+    };
+    Ok(RequestBody { bytes: whole, hold: Some(reading.hold) })
+}
+
+/// Most bodies are here with their heads: the timer starts with the first wait.
+async fn within<T>(
+    timeout: Duration,
+    reading: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let mut reading = pin!(reading);
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
+    }
+    // Boxed: the few that wait should not make the others carry the room for it.
+    let read = Box::pin(tokio::time::timeout(timeout, reading)).await;
+    read.unwrap_or(Err(Refusal::BodyTimeout { limit: timeout }))
+}
+
+/// A body that is being read.
+struct BodyReading<'s, L> {
+    source: &'s mut dyn BodySource,
+    allowance: Allowance,
+    hold: BodyReservation,
+    look: L,
+}
+
+impl<L: FnMut(&[u8])> BodyReading<'_, L> {
+    async fn small(&mut self, declared: usize) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = Vec::with_capacity(declared);
+        while self.append(&mut bytes).await? {}
+        Ok(bytes)
+    }
+
+    async fn large(&mut self, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
+        while self.append(bytes).await? {
+            check_length(bytes.len(), self.allowance)?;
+            self.hold.grow_to(bytes.len())?;
+            (self.look)(bytes);
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Refusal> {
+        poll_fn(|cx| self.source.poll_append(cx, bytes, PIECE_BYTES))
+            .await
+            .map_err(|BodyCut| Refusal::BadRequest("the body ended early or is not framed as it says".into()))
+    }
+}
+
+fn check_length(bytes: usize, allowance: Allowance) -> Result<usize, Refusal> {
+    let limit_bytes = allowance.limit_bytes;
+    if bytes > limit_bytes { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(bytes) }
+}
+
+/// Large buffers of one worker, kept for the next upload.
+#[derive(Default)]
+pub struct SpareBuffers(Mutex<Vec<Vec<u8>>>);
+
+impl SpareBuffers {
+    fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = spare.iter().position(|buffer| buffer.capacity() >= bytes);
+        let mut buffer =
+            fitting.or(spare.len().checked_sub(1)).map(|at| spare.swap_remove(at)).unwrap_or_default();
+        buffer.reserve(bytes);
+        Buffer { bytes: buffer, home: Arc::clone(self) }
+    }
+
+    /// Gives the memory of buffers back that nobody used since the last call.
+    pub fn trim(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    }
+}
+
+/// A buffer that goes home when nobody reads it any more.
+struct Buffer {
+    bytes: Vec<u8>,
+    home: Arc<SpareBuffers>,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut spare = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_BUFFERS {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.clear();
+            spare.push(bytes);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A push whose caller's connection breaks, at whatever moment: the resend guard is told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::idempotency::{DedupKey, saved};
+use super::{Answered, Handled, Worker};
+
+use crate::answer::Reply;
+use crate::dedup::{AbandonedCall, Delivery, Fingerprint, Recall};
+use crate::detach::{OnDetach, ResultHandler};
+use crate::response::Response;
+use crate::tenant::Grant;
+
+impl Worker {
+    /// What knows a call again if its caller's connection breaks from here on.
+    pub(super) fn guarded(&self, grant: &Grant, mark: &DedupKey) -> Guarded {
+        Guarded(match mark {
+            DedupKey::Body(call) => Some(Guard {
+                recall: Arc::clone(&self.setup.recall),
+                caller: grant.caller().number,
+                call: *call,
+                window: grant.tenant().repeats.resend_guard,
+                broken: None,
+            }),
+            DedupKey::None | DedupKey::Key(_) => None,
+        })
+    }
+}
+
+/// A call that is told to the resend guard if its caller's connection breaks; or one that needs no guard.
+pub(super) struct Guarded(Option<Guard>);
+
+/// It knows the call and nothing else: an idle connection may keep it for long, and no credential with it.
+struct Guard {
+    recall: Arc<Recall>,
+    caller: u16,
+    call: Fingerprint,
+    window: Duration,
+    /// It was told already, as the caller may be gone.
+    broken: Option<AbandonedCall>,
+}
+
+impl Guard {
+    fn tell(&self) -> Option<AbandonedCall> {
+        self.recall.guard.broke(self.caller, self.call, Instant::now(), self.window)
+    }
+}
+
+impl OnDetach<Answered> for Guarded {
+    fn heir(self) -> Option<ResultHandler<Answered>> {
+        let mut guard = self.0?;
+        let broken = match guard.broken.take() {
+            Some(broken) => {
+                guard.recall.guard.broke_again(guard.caller, &guard.call, Instant::now(), guard.window);
+                broken
+            }
+            None => guard.tell()?,
+        };
+        Some(Box::new(move |Answered { answer, delivery, .. }| broken.end(delivery, saved(&answer))))
+    }
+}
+
+impl Guarded {
+    /// The caller may be gone, and come again, while its answer is waited for.
+    pub(super) fn doubt(&mut self) {
+        if let Some(guard) = self.0.as_mut().filter(|guard| guard.broken.is_none()) {
+            guard.broken = guard.tell();
+        }
+    }
+
+    /// An answer that can be told to be lost, if that matters.
+    pub(super) fn handled(mut self, answered: Answered) -> Handled {
+        let Answered { answer, delivery, places } = answered;
+        if let Some(broken) = self.0.as_mut().and_then(|guard| guard.broken.take()) {
+            broken.end(delivery, saved(&answer));
+        }
+        let until = self.0.as_ref().map(|guard| Instant::now() + guard.window);
+        let loss = until.map(|until| Loss { guarded: self, delivery, until });
+        Handled { answer, places: Some(places), loss }
+    }
+}
+
+/// What there is to tell if an answer gets lost on its way to the caller, who would send its push again.
+pub(super) struct Loss {
+    guarded: Guarded,
+    delivery: Delivery,
+    until: Instant,
+}
+
+impl Handled {
+    /// Whether anybody has to be told if it does not arrive.
+    pub fn matters_if_lost(&self) -> bool {
+        self.loss.is_some()
+    }
+
+    /// Whether anybody would still be told. What breaks long after the answer was written did not keep it from the
+    /// caller.
+    pub fn matters_at(&self, now: Instant) -> bool {
+        self.loss.as_ref().is_some_and(|loss| now < loss.until)
+    }
+
+    /// It may not arrive: its caller may be gone.
+    pub fn may_be_lost(&self) {
+        if let Some(loss) = &self.loss {
+            loss.tell(&self.answer);
+        }
+    }
+
+    /// The connection broke under it.
+    pub fn lost(self) {
+        if self.matters_at(Instant::now()) {
+            self.may_be_lost();
+        }
+    }
+}
+
+impl Loss {
+    fn tell(&self, answer: &Response<Reply>) {
+        if let Some(broken) = self.guarded.0.as_ref().and_then(Guard::tell) {
+            broken.end(self.delivery, saved(answer));
+        }
+    }
+}

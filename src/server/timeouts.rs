@@ -1,0 +1,359 @@
+//! The pulse of one connection: what it is doing since when, and what it is told.
+//!
+//! One sweep a worker looks at all of them, instead of two timers a request: a header time-out by timer was measured
+//! at 3 % of the CPU of a push.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+
+/// An idle connection is polled once after this long, if it asked for that: longer than the resend guard usually takes.
+const REMINDER: Duration = Duration::from_secs(3);
+
+/// A worker's connections and its coarse clock.
+pub(super) struct ConnectionTimers {
+    start: Instant,
+    now_ms: AtomicU32,
+    limits: ConnectionTimeouts,
+    connections: Mutex<Vec<Weak<ConnectionTimer>>>,
+}
+
+/// How long connections may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionTimeouts {
+    /// With half a head.
+    pub(super) head: Duration,
+    /// With no request.
+    pub(super) idle: Duration,
+}
+
+impl ConnectionTimeouts {
+    /// How often to look, so that no time-out is late by more than a quarter, or a second.
+    pub(super) fn period(self) -> Duration {
+        (self.head.min(self.idle) / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+}
+
+/// One connection.
+pub(super) struct ConnectionTimer {
+    home: Arc<ConnectionTimers>,
+    /// Requests being served on it.
+    active: AtomicU32,
+    head_begun: AtomicU8,
+    since_ms: AtomicU32,
+    /// It wants to be polled when nothing has happened for [`REMINDER`].
+    wants_reminder: AtomicBool,
+    order: AtomicU8,
+    waker: AtomicWaker,
+    /// Answers that wait to be taken, on a connection with many requests at once.
+    answers: Mutex<Vec<Arc<Progress>>>,
+}
+
+/// When an answer last went on its way.
+struct Progress {
+    since_ms: AtomicU32,
+}
+
+/// What a connection is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum CloseOrder {
+    /// Go on.
+    Serve = 0,
+    /// Close after the next answer; at once if there is none to come.
+    Finish = 1,
+    /// Close now.
+    Close = 2,
+}
+
+impl ConnectionTimers {
+    pub(super) fn new(limits: ConnectionTimeouts) -> Arc<Self> {
+        Arc::new(Self {
+            start: Instant::now(),
+            now_ms: AtomicU32::new(0),
+            limits,
+            connections: Mutex::default(),
+        })
+    }
+
+    /// A new connection.
+    pub(super) fn add(self: &Arc<Self>) -> Arc<ConnectionTimer> {
+        let pulse = Arc::new(ConnectionTimer {
+            home: Arc::clone(self),
+            active: AtomicU32::new(0),
+            head_begun: AtomicU8::new(0),
+            since_ms: AtomicU32::new(self.now_ms.load(Relaxed)),
+            wants_reminder: AtomicBool::new(false),
+            order: AtomicU8::new(CloseOrder::Serve as u8),
+            waker: AtomicWaker::new(),
+            answers: Mutex::default(),
+        });
+        self.lock().push(Arc::downgrade(&pulse));
+        pulse
+    }
+
+    /// Moves the clock on and closes what took too long.
+    pub(super) fn sweep(&self) {
+        let now = clock_ms(self.start.elapsed());
+        self.now_ms.store(now, Relaxed);
+        self.lock().retain(|pulse| {
+            let Some(pulse) = pulse.upgrade() else { return false };
+            if pulse.is_late(now, self.limits) {
+                pulse.tell(CloseOrder::Close);
+            } else if pulse.stuck(now, self.limits) > 0 {
+                // No more requests: what is under way is finished, and then there is nothing left but these.
+                pulse.tell(CloseOrder::Finish);
+            } else if pulse.is_reminder_due(now) {
+                pulse.wants_reminder.store(false, Relaxed);
+                pulse.waker.wake();
+            }
+            true
+        });
+    }
+
+    /// Tells every connection.
+    pub(super) fn tell_all(&self, order: CloseOrder) {
+        self.lock().iter().filter_map(Weak::upgrade).for_each(|pulse| pulse.tell(order));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<ConnectionTimer>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds that start again every 49.7 days; only differences are looked at.
+fn clock_ms(elapsed: Duration) -> u32 {
+    u32::try_from(elapsed.as_millis() & u128::from(u32::MAX)).expect("32 bits")
+}
+
+impl ConnectionTimer {
+    /// Some of a head is here, or of what stands before the first one. Only its beginning counts.
+    pub(super) fn head_begins(&self) {
+        if self.active.load(Relaxed) == 0 && self.head_begun.swap(1, Relaxed) == 0 {
+            self.touch();
+        }
+    }
+
+    /// It is whole.
+    pub(super) fn head_ends(&self) {
+        self.head_begun.store(0, Relaxed);
+    }
+
+    /// Bytes of an answer went out.
+    pub(super) fn sent(&self) {
+        self.touch();
+    }
+
+    /// An answer begins to wait for its caller to take it, where several can.
+    pub(super) fn answer_waits(self: &Arc<Self>) -> PendingAnswer {
+        let progress = Arc::new(Progress { since_ms: self.home.now_ms.load(Relaxed).into() });
+        self.answers().push(Arc::clone(&progress));
+        PendingAnswer { pulse: Arc::clone(self), progress }
+    }
+
+    /// How many answers wait.
+    pub(super) fn answers_waiting(&self) -> usize {
+        self.answers().len()
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Arc<Progress>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request is being served until the guard is dropped.
+    pub(super) fn serving(self: &Arc<Self>) -> ServingRequest {
+        self.active.fetch_add(1, Relaxed);
+        self.head_begun.store(0, Relaxed);
+        ServingRequest(Arc::clone(self))
+    }
+
+    /// Asks to be polled once nothing has happened for a while, if that was not asked since the last time.
+    pub(super) fn is_to_be_reminded(&self) -> bool {
+        !self.wants_reminder.swap(true, Relaxed)
+    }
+
+    fn is_reminder_due(&self, now_ms: u32) -> bool {
+        self.wants_reminder.load(Relaxed)
+            && self.active.load(Relaxed) == 0
+            && u128::from(now_ms.wrapping_sub(self.since_ms.load(Relaxed))) > REMINDER.as_millis()
+    }
+
+    /// What to do now; wakes this task when that changes.
+    pub(super) fn order(&self, cx: &std::task::Context<'_>) -> CloseOrder {
+        self.waker.register(cx.waker());
+        match self.order.load(Relaxed) {
+            0 => CloseOrder::Serve,
+            1 => CloseOrder::Finish,
+            // What it was told may be out of date: a request can have come in the meantime.
+            _ if self.is_late(self.home.now_ms.load(Relaxed), self.home.limits) => CloseOrder::Close,
+            _ => CloseOrder::Finish,
+        }
+    }
+
+    /// Whether half a head is here.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.head_begun.load(Relaxed) == 1
+    }
+
+    /// Whether it should end when it can.
+    pub(super) fn finishes(&self) -> bool {
+        self.order.load(Relaxed) != CloseOrder::Serve as u8
+    }
+
+    /// Tells the connection to end when it can.
+    pub(super) fn finish(&self) {
+        self.tell(CloseOrder::Finish);
+    }
+
+    fn tell(&self, order: CloseOrder) {
+        self.order.fetch_max(order as u8, Relaxed);
+        self.waker.wake();
+    }
+
+    fn touch(&self) {
+        self.since_ms.store(self.home.now_ms.load(Relaxed), Relaxed);
+    }
+
+    fn is_late(&self, now_ms: u32, limits: ConnectionTimeouts) -> bool {
+        if self.active.load(Relaxed) > 0 {
+            return false;
+        }
+        let waiting = self.answers_waiting();
+        if waiting > 0 {
+            return self.stuck(now_ms, limits) == waiting;
+        }
+        let limit = if self.head_begun.load(Relaxed) == 1 { limits.head } else { limits.idle };
+        u128::from(now_ms.wrapping_sub(self.since_ms.load(Relaxed))) > limit.as_millis()
+    }
+
+    /// Answers of which nothing was taken for too long.
+    fn stuck(&self, now_ms: u32, limits: ConnectionTimeouts) -> usize {
+        let is_stuck = |answer: &&Arc<Progress>| {
+            u128::from(now_ms.wrapping_sub(answer.since_ms.load(Relaxed))) > limits.idle.as_millis()
+        };
+        self.answers().iter().filter(is_stuck).count()
+    }
+}
+
+/// An answer that waits to be taken, until this is dropped.
+pub(super) struct PendingAnswer {
+    pulse: Arc<ConnectionTimer>,
+    progress: Arc<Progress>,
+}
+
+impl PendingAnswer {
+    /// Some of it was taken, or there is more to take.
+    pub(super) fn goes_on(&self) {
+        self.progress.since_ms.store(self.pulse.home.now_ms.load(Relaxed), Relaxed);
+    }
+
+    /// It is the vendor who is waited for, until the guard is dropped.
+    pub(super) fn serving(&self) -> ServingRequest {
+        self.pulse.serving()
+    }
+}
+
+impl Drop for PendingAnswer {
+    fn drop(&mut self) {
+        self.pulse.answers().retain(|other| !Arc::ptr_eq(other, &self.progress));
+        self.pulse.touch();
+    }
+}
+
+/// A request on a connection.
+pub(super) struct ServingRequest(Arc<ConnectionTimer>);
+
+impl Drop for ServingRequest {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+        self.0.touch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: ConnectionTimeouts =
+        ConnectionTimeouts { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
+
+    #[test]
+    fn each_phase_has_its_own_patience() {
+        let pulse = ConnectionTimers::new(LIMITS).add();
+        let late_at = |seconds: u32| pulse.is_late(seconds * 1_000 + 1, LIMITS);
+        assert!(!late_at(74) && late_at(75), "no request");
+        pulse.head_begins();
+        assert!(!late_at(9) && late_at(10), "half a head");
+        let serving = pulse.serving();
+        assert!(!late_at(1_000), "a request has its own deadlines");
+        drop(serving);
+        assert!(!late_at(74) && late_at(75), "no request again");
+        pulse.head_begins();
+        pulse.head_ends();
+        assert!(!late_at(74) && late_at(75), "a head that is whole");
+    }
+
+    #[test]
+    fn answers_that_nobody_takes_end_a_connection_and_those_that_are_taken_do_not() {
+        let pulses = ConnectionTimers::new(LIMITS);
+        let pulse = pulses.add();
+        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        let at = |seconds: u32| pulses.now_ms.store(seconds * 1_000, Relaxed);
+        let late = |seconds: u32| pulse.is_late(seconds * 1_000, LIMITS);
+        let (first, second) = (pulse.answer_waits(), pulse.answer_waits());
+        at(70);
+        second.goes_on();
+        pulse.sent();
+        assert!(!late(76) && pulse.stuck(76_000, LIMITS) == 1, "only one of them is stuck");
+        assert!(late(146), "both are");
+        drop(second);
+        assert!(late(76), "what is left is stuck, whatever else went on");
+        let serving = pulse.serving();
+        assert!(!late(146), "a request is finished first");
+        drop((serving, first));
+        assert!(!late(140) && late(146), "no request since");
+        assert_eq!(order(), CloseOrder::Serve);
+    }
+
+    #[test]
+    fn orders_only_get_stricter() {
+        let pulses = ConnectionTimers::new(LIMITS);
+        let pulse = pulses.add();
+        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        assert_eq!(order(), CloseOrder::Serve);
+        pulses.now_ms.store(75_001, Relaxed);
+        pulses.tell_all(CloseOrder::Close);
+        pulses.tell_all(CloseOrder::Finish);
+        assert_eq!(order(), CloseOrder::Close);
+    }
+
+    #[test]
+    fn a_request_that_comes_with_the_order_to_close_is_finished() {
+        let pulses = ConnectionTimers::new(LIMITS);
+        let pulse = pulses.add();
+        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        pulses.now_ms.store(75_001, Relaxed);
+        pulse.tell(CloseOrder::Close);
+        let serving = pulse.serving();
+        assert_eq!(order(), CloseOrder::Finish);
+        drop(serving);
+        pulse.sent();
+        assert_eq!(order(), CloseOrder::Finish, "its answer may be half written");
+        pulses.now_ms.store(150_003, Relaxed);
+        assert_eq!(order(), CloseOrder::Close, "nobody reads it");
+    }
+
+    #[test]
+    fn the_clock_may_start_again() {
+        let day = Duration::from_hours(24);
+        let wrap = Duration::from_millis(1 << 32);
+        assert_eq!((clock_ms(day), clock_ms(wrap + day)), (86_400_000, 86_400_000));
+        let pulses = ConnectionTimers::new(LIMITS);
+        pulses.now_ms.store(clock_ms(wrap.checked_sub(Duration::from_secs(1)).expect("later")), Relaxed);
+        let pulse = pulses.add();
+        assert!(!pulse.is_late(clock_ms(wrap + Duration::from_secs(73)), LIMITS));
+        assert!(pulse.is_late(clock_ms(wrap + Duration::from_secs(75)), LIMITS));
+    }
+}

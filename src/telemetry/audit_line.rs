@@ -1,0 +1,213 @@
+//! The audit line of one call: fixed fields in a fixed order.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use super::VendorNote;
+
+/// The longest value of a request's that is written, in characters.
+const VALUE_MAX: usize = 128;
+
+/// What a call is about to change, noted when it is dispatched.
+#[derive(Debug, Default)]
+pub struct AuditedCall {
+    /// The vendor's id of what is changed, if the path names one: as it came, still percent-encoded.
+    pub object: Option<Box<str>>,
+    /// The id by which the vendor knows a push that came twice.
+    pub cid: Option<Box<str>>,
+}
+
+/// What became of a dispatched call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallOutcome {
+    /// The vendor answered; its status tells whether it did what was asked.
+    Answered,
+    /// No answer in time: it may have been done.
+    TimedOut,
+    /// The connection broke: it may have been done.
+    Interrupted,
+    /// The process stopped, or the call ended in a panic: it may have been done.
+    Abandoned,
+}
+
+impl CallOutcome {
+    /// The outcome of a call that ended so; `None` if nothing was sent.
+    pub(super) fn of(vendor: Option<&VendorNote>, reason: Option<&str>) -> Option<Self> {
+        match (vendor, reason) {
+            // First: what an attempt may have done is not undone by the answer to a second one.
+            (_, Some("vendor-timeout")) => Some(Self::TimedOut),
+            (_, Some("vendor-interrupted")) => Some(Self::Interrupted),
+            (Some(_), _) => Some(Self::Answered),
+            (None, Some(_)) => None,
+            (None, None) => Some(Self::Abandoned),
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::TimedOut => "timed-out",
+            Self::Interrupted => "interrupted",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// One line, before it is written.
+pub(super) struct EffectLine<'r> {
+    pub(super) time: SystemTime,
+    pub(super) request_id: &'r str,
+    pub(super) caller: Option<&'r str>,
+    pub(super) token: Option<&'r str>,
+    pub(super) tenant: Option<&'r str>,
+    pub(super) operation: &'static str,
+    pub(super) effect: &'r AuditedCall,
+    pub(super) outcome: CallOutcome,
+    pub(super) vendor: Option<&'r VendorNote>,
+    pub(super) took: Duration,
+}
+
+impl EffectLine<'_> {
+    /// Writes one JSON object without a newline.
+    pub(super) fn write(&self, buffer: &mut Vec<u8>) {
+        let vendor = self.vendor;
+        let msg_id = vendor.and_then(|vendor| std::str::from_utf8(vendor.msg_id.as_deref()?).ok());
+        let object = self.effect.object.as_deref();
+        // A push that is withdrawn is known by the id that it was given.
+        let (msg_id, object) =
+            if self.operation == "push-withdraw" { (object, None) } else { (msg_id, object) };
+        write!(buffer, "{{\"time\":\"{}\"", humantime::format_rfc3339_millis(self.time))
+            .expect("writing to memory cannot fail");
+        for (key, value) in [
+            ("request_id", Some(self.request_id)),
+            ("caller", self.caller),
+            ("token", self.token),
+            ("tenant", self.tenant),
+            ("operation", Some(self.operation)),
+            ("object", object),
+            ("msg_id", msg_id),
+            ("cid", self.effect.cid.as_deref()),
+            ("outcome", Some(self.outcome.as_str())),
+        ] {
+            write!(buffer, ",\"{key}\":").expect("writing to memory cannot fail");
+            text(buffer, value);
+        }
+        for (key, value) in [
+            ("vendor_status", vendor.map(|vendor| vendor.status.into())),
+            ("vendor_code", vendor.and_then(|vendor| vendor.code)),
+            ("duration_ms", u32::try_from(self.took.as_millis()).ok()),
+        ] {
+            match value {
+                Some(value) => write!(buffer, ",\"{key}\":{value}"),
+                None => write!(buffer, ",\"{key}\":null"),
+            }
+            .expect("writing to memory cannot fail");
+        }
+        buffer.push(b'}');
+    }
+}
+
+/// A JSON string of printable ASCII alone, so that no value can end its line, forge a field or command a terminal.
+fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
+    let Some(value) = value else { return buffer.extend_from_slice(b"null") };
+    buffer.push(b'"');
+    for character in value.chars().take(VALUE_MAX) {
+        if matches!(character, ' '..='~') && !matches!(character, '"' | '\\') {
+            buffer.push(character as u8);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            write!(buffer, "\\u{unit:04x}").expect("writing to memory cannot fail");
+        }
+    }
+    buffer.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn line(request_id: &str, effect: &AuditedCall, vendor: Option<&VendorNote>) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        let line = EffectLine {
+            time: SystemTime::UNIX_EPOCH,
+            request_id,
+            caller: Some("orders"),
+            token: Some("2026-11"),
+            tenant: Some("shop"),
+            operation: "push",
+            effect,
+            outcome: CallOutcome::of(vendor, vendor.is_none().then_some("vendor-timeout"))
+                .expect("dispatched"),
+            vendor,
+            took: Duration::from_millis(12),
+        };
+        line.write(&mut buffer);
+        buffer
+    }
+
+    fn json(line: &[u8]) -> Value {
+        serde_json::from_slice(line).expect("one JSON object")
+    }
+
+    #[test]
+    fn a_line_has_its_fields() {
+        let note = VendorNote {
+            status: 200,
+            code: None,
+            msg_id: Some(Bytes::from_static(b"58546795264977810")),
+            took: Duration::from_millis(3),
+        };
+        let effect = AuditedCall { object: None, cid: Some("key-1".into()) };
+        let expected = serde_json::json!({
+            "time": "1970-01-01T00:00:00.000Z", "request_id": "r-1", "caller": "orders", "token": "2026-11",
+            "tenant": "shop", "operation": "push", "object": null, "msg_id": "58546795264977810", "cid": "key-1",
+            "outcome": "answered", "vendor_status": 200, "vendor_code": null, "duration_ms": 12,
+        });
+        assert_eq!(json(&line("r-1", &effect, Some(&note))), expected);
+        let without = json(&line("r-1", &AuditedCall::default(), None));
+        assert_eq!(without["outcome"], "timed-out");
+        assert!(
+            without["vendor_status"].is_null() && without["cid"].is_null() && without["msg_id"].is_null()
+        );
+    }
+
+    #[test]
+    fn what_was_not_sent_had_no_effect() {
+        for reason in ["vendor-unreachable", "draining", "budget-exhausted", "overloaded"] {
+            assert_eq!(CallOutcome::of(None, Some(reason)), None, "{reason}");
+        }
+        assert_eq!(CallOutcome::of(None, None), Some(CallOutcome::Abandoned));
+    }
+
+    #[test]
+    fn a_second_answer_does_not_end_the_doubt_about_the_first_attempt() {
+        let note = VendorNote { status: 429, code: None, msg_id: None, took: Duration::ZERO };
+        assert_eq!(CallOutcome::of(Some(&note), Some("vendor-timeout")), Some(CallOutcome::TimedOut));
+        assert_eq!(CallOutcome::of(Some(&note), Some("vendor-interrupted")), Some(CallOutcome::Interrupted));
+        assert_eq!(
+            CallOutcome::of(Some(&note), Some("vendor-rejected-credential")),
+            Some(CallOutcome::Answered)
+        );
+    }
+
+    proptest! {
+        /// The law of the log: whatever a value holds, there is one line, of printable ASCII, and it says the value.
+        #[test]
+        fn no_value_breaks_out_of_its_field(id in "\\PC{0,140}|[\\x00-\\xff\u{2028}\"\\\\]{0,40}", cid in any::<String>()) {
+            let effect = AuditedCall { object: Some(id.as_str().into()), cid: Some(cid.as_str().into()) };
+            let line = line(&id, &effect, None);
+            prop_assert!(line.iter().all(|byte| matches!(byte, b' '..=b'~')));
+            let json = json(&line);
+            let cut = |text: &str| text.chars().take(VALUE_MAX).collect::<String>();
+            prop_assert_eq!(json["request_id"].as_str(), Some(&*cut(&id)));
+            prop_assert_eq!(json["object"].as_str(), Some(&*cut(&id)));
+            prop_assert_eq!(json["cid"].as_str(), Some(&*cut(&cid)));
+            prop_assert_eq!(json.as_object().map(serde_json::Map::len), Some(13));
+        }
+    }
+}

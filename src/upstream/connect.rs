@@ -1,0 +1,240 @@
+//! Opening connections to the vendor: DNS, TCP, a proxy's tunnel, and TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use rustls::pki_types::{InvalidDnsNameError, ServerName, TrustAnchor};
+use tokio_rustls::TlsConnector;
+
+use super::circuit::{Circuit, CircuitState};
+use super::connection::UpstreamConnection;
+use super::dial::{self, dial};
+use super::proxy::{ProxyError, Tunnel};
+use super::socket::{Socket, UpstreamStream};
+use crate::config::{BaseUrl, Proxy};
+use crate::pem::{self, PemError};
+use crate::tenant::OriginId;
+
+/// Opens connections to the configured base URLs and nowhere else.
+pub struct Connector {
+    origins: Vec<UpstreamOrigin>,
+    tls: Option<UpstreamTls>,
+    timeout: Duration,
+}
+
+/// TLS to the vendor, and whom it trusts.
+struct UpstreamTls {
+    connector: TlsConnector,
+    roots: Vec<TrustAnchor<'static>>,
+}
+
+/// A base URL with what every connection to it needs.
+pub struct UpstreamOrigin {
+    url: BaseUrl,
+    /// What its connections go through.
+    tunnel: Option<Tunnel>,
+    server_name: ServerName<'static>,
+    /// The `Host` header of its requests.
+    pub host: HeaderValue,
+    /// Shared with the same base URL of the configuration before.
+    pub(super) circuit: Arc<Circuit>,
+    /// So is this.
+    addresses: Arc<dial::FailedAddresses>,
+}
+
+/// Why there is no connection. No byte of a request was written.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// The name has no address.
+    #[error("the host name does not resolve")]
+    Resolve(#[source] io::Error),
+    /// TCP.
+    #[error("the connection was refused or failed")]
+    Connect(#[source] io::Error),
+    /// The proxy on the way.
+    #[error("there is no tunnel to the vendor")]
+    Proxy(#[from] ProxyError),
+    /// TLS.
+    #[error("the TLS handshake failed")]
+    Tls {
+        /// With whom: the vendor, or the proxy on the way.
+        address: Option<SocketAddr>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `connect_timeout`, or the call's deadline before it.
+    #[error("no connection in time")]
+    TimedOut,
+}
+
+impl ConnectorError {
+    /// Word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Resolve(_) => "resolve",
+            Self::Connect(_) => "connect",
+            Self::Proxy(_) => "proxy",
+            Self::Tls { .. } => "tls",
+            Self::TimedOut => "connect-timeout",
+        }
+    }
+
+    /// The address it is about, where it is one alone; the sources name the others.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tls { address, .. } => *address,
+            Self::Resolve(_) | Self::Connect(_) | Self::Proxy(_) | Self::TimedOut => None,
+        }
+    }
+}
+
+/// Why connections cannot be opened at all, found at start.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsSetupError {
+    /// The extra trust roots cannot be read.
+    #[error("vendor.ca: no certificate can be read from this file")]
+    Ca(#[source] PemError),
+    /// An extra trust root is no usable certificate.
+    #[error("vendor.ca: a certificate in this file cannot be a trust root")]
+    Root(#[source] rustls::Error),
+    /// A host is neither a DNS name nor an address.
+    #[error("a vendor host name is not valid for TLS")]
+    Name(#[source] InvalidDnsNameError),
+    /// The TLS library refused its settings.
+    #[error("TLS cannot be set up")]
+    Settings(#[source] rustls::Error),
+}
+
+impl Connector {
+    /// Prepares connections to these base URLs, through the proxy unless they lead to this machine. Trust roots are read only if one of them speaks TLS.
+    pub fn new(
+        urls: &[BaseUrl],
+        extra_roots: Option<&Path>,
+        proxy: Option<&Proxy>,
+        timeout: Duration,
+    ) -> Result<Self, TlsSetupError> {
+        let origins =
+            urls.iter().map(|url| UpstreamOrigin::new(url, proxy)).collect::<Result<Vec<_>, _>>()?;
+        let tls = if urls.iter().any(|url| url.tls) { Some(tls(extra_roots)?) } else { None };
+        Ok(Self { origins, tls, timeout })
+    }
+
+    /// Where connections can go.
+    pub fn origins(&self) -> &[UpstreamOrigin] {
+        &self.origins
+    }
+
+    /// The hosts, with their ports where these are not the usual ones, and how it stands with their circuits.
+    pub fn standings(&self) -> impl Iterator<Item = (String, CircuitState)> + '_ {
+        self.origins.iter().map(|origin| (origin.url.authority(), origin.circuit.standing()))
+    }
+
+    /// The connector after another one: hosts that are down are not forgotten, nor are addresses that did not do.
+    #[must_use]
+    pub fn after(mut self, previous: Option<&Self>) -> Self {
+        let known: Vec<_> = self
+            .origins
+            .iter()
+            .map(|origin| {
+                let previous = previous?;
+                let known = &previous.origins[self.same_origin(origin, previous)?.0];
+                Some((Arc::clone(&known.circuit), Arc::clone(&known.addresses)))
+            })
+            .collect();
+        for (origin, known) in self.origins.iter_mut().zip(known) {
+            if let Some(known) = known {
+                (origin.circuit, origin.addresses) = known;
+            }
+        }
+        self
+    }
+
+    /// The base URL of another connector whose open connections are as good as new ones of this one.
+    pub(super) fn same_origin(&self, origin: &UpstreamOrigin, other: &Self) -> Option<OriginId> {
+        let is_same = |known: &UpstreamOrigin| known.url == origin.url && known.tunnel == origin.tunnel;
+        let known = other.origins.iter().position(is_same)?;
+        (!origin.url.tls || self.roots() == other.roots()).then_some(OriginId(known))
+    }
+
+    fn roots(&self) -> Option<&[TrustAnchor<'static>]> {
+        self.tls.as_ref().map(|tls| &*tls.roots)
+    }
+
+    /// For DNS, TCP, the proxy and TLS together.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Opens a connection.
+    pub(super) async fn connect(&self, origin: OriginId) -> Result<UpstreamConnection, ConnectorError> {
+        let origin = &self.origins[origin.0];
+        let (stream, trial) = match &origin.tunnel {
+            None => dial(&origin.url, &origin.addresses, self.timeout).await?,
+            Some(tunnel) => {
+                let dialled = dial(tunnel.url(), &origin.addresses, self.timeout).await;
+                let (mut stream, trial) = dialled.map_err(of_proxy)?;
+                tunnel.open(&mut stream, &origin.url.host_and_port()).await?;
+                (stream, trial)
+            }
+        };
+        let socket = Socket::new(stream);
+        let address = socket.address();
+        let stream = match &self.tls {
+            Some(tls) if origin.url.tls => {
+                let stream = tls.connector.connect(origin.server_name.clone(), socket).await;
+                UpstreamStream::Tls(Box::new(
+                    stream.map_err(|source| ConnectorError::Tls { address, source })?,
+                ))
+            }
+            _ => UpstreamStream::Plain(socket),
+        };
+        trial.passed();
+        Ok(UpstreamConnection::new(stream, Instant::now()))
+    }
+}
+
+impl UpstreamOrigin {
+    fn new(url: &BaseUrl, proxy: Option<&Proxy>) -> Result<Self, TlsSetupError> {
+        let server_name = ServerName::try_from(url.host.clone()).map_err(TlsSetupError::Name)?;
+        let host = HeaderValue::from_str(&url.authority()).expect("a checked base URL is visible ASCII");
+        let circuit = Arc::new(Circuit::new(url.authority()));
+        // The proxy's loopback is another machine's.
+        let tunnel = proxy.filter(|_| !url.is_loopback()).map(Tunnel::through);
+        Ok(Self { url: url.clone(), tunnel, server_name, host, circuit, addresses: Arc::default() })
+    }
+}
+
+/// Why the proxy cannot be reached.
+fn of_proxy(error: ConnectorError) -> ConnectorError {
+    match error {
+        ConnectorError::Resolve(error) | ConnectorError::Connect(error) => {
+            ProxyError::Unreachable(error).into()
+        }
+        other => other,
+    }
+}
+
+fn tls(extra_roots: Option<&Path>) -> Result<UpstreamTls, TlsSetupError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = extra_roots {
+        for certificate in pem::certificates(path).map_err(TlsSetupError::Ca)? {
+            roots.add(certificate).map_err(TlsSetupError::Root)?;
+        }
+    }
+    let trusted = roots.roots.clone();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsSetupError::Settings)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(UpstreamTls { connector: TlsConnector::from(Arc::new(config)), roots: trusted })
+}

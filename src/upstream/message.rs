@@ -1,0 +1,129 @@
+//! One request as it stands on the wire, written once and sent as often as it may be.
+
+use crate::fields::FieldValue;
+use crate::operation::Verb;
+use bytes::Bytes;
+
+/// Bodies up to this length are copied behind the head, so that both leave in one write.
+const JOINED_BYTES: usize = 16 * 1024;
+/// Room for a head beside its target: longer ones grow.
+const HEAD_BYTES: usize = 384;
+
+/// A request to the vendor. It holds a credential in clear, so nothing prints it.
+pub struct Message {
+    /// The head, and a short body.
+    joined: Vec<u8>,
+    head_bytes: usize,
+    /// A long body.
+    apart: Bytes,
+}
+
+/// A head that is being written.
+pub struct HeadWriter {
+    bytes: Vec<u8>,
+    verb: Verb,
+}
+
+impl Message {
+    /// Begins a head: `target` is a path with its query, as it was parsed; room is made for a body of so many bytes.
+    pub fn to(verb: Verb, target: &str, body_bytes: usize) -> HeadWriter {
+        let joined = if body_bytes > JOINED_BYTES { 0 } else { body_bytes };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + target.len() + joined);
+        for part in [verb.as_str(), " ", target, " HTTP/1.1\r\n"] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        HeadWriter { bytes, verb }
+    }
+
+    /// The path it is sent to, without its query.
+    pub fn path(&self) -> &str {
+        let line = self.joined.split(|byte| *byte == b' ' || *byte == b'?').nth(1);
+        std::str::from_utf8(line.unwrap_or_default()).expect("a target is written from a str")
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        if self.apart.is_empty() { &self.joined[self.head_bytes..] } else { &self.apart }
+    }
+
+    /// Both parts; the second is empty for short bodies.
+    pub(super) fn parts(&self) -> [&[u8]; 2] {
+        [&self.joined, &self.apart]
+    }
+
+    /// Length of both parts.
+    pub(super) fn len(&self) -> usize {
+        self.joined.len() + self.apart.len()
+    }
+}
+
+impl HeadWriter {
+    /// One header field. Neither part can hold a line end.
+    #[must_use]
+    pub fn field<'v>(mut self, name: &'static str, value: impl Into<FieldValue<'v>>) -> Self {
+        let value = value.into();
+        self.bytes.reserve(name.len() + value.len() + 4);
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        self.bytes.extend_from_slice(&value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// The body, and with it the end of the head. A body that is not there has a length too where one is expected.
+    ///
+    /// A short one is copied: kept, it would hold on to the buffer that the caller's connection reads into.
+    pub fn body(self, body: Bytes) -> Message {
+        let Self { mut bytes, verb } = self;
+        if !body.is_empty() || verb != Verb::Get {
+            bytes.extend_from_slice(b"Content-Length: ");
+            bytes.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        let head_bytes = bytes.len();
+        if body.len() > JOINED_BYTES {
+            return Message { joined: bytes, head_bytes, apart: body };
+        }
+        bytes.extend_from_slice(&body);
+        Message { joined: bytes, head_bytes, apart: Bytes::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn written(verb: Verb, body: &[u8]) -> (Vec<u8>, Message) {
+        let message = Message::to(verb, "/v3/x?a=1", body.len())
+            .field("Host", &HeaderValue::from_static("vendor"))
+            .body(Bytes::copy_from_slice(body));
+        (message.parts().concat(), message)
+    }
+
+    #[test]
+    fn heads_say_how_long_the_body_is() {
+        let rows: [(Verb, &[u8], &str); 4] = [
+            (Verb::Post, b"{}", "POST /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 2\r\n\r\n{}"),
+            (Verb::Put, b"", "PUT /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 0\r\n\r\n"),
+            (Verb::Delete, b"", "DELETE /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 0\r\n\r\n"),
+            (Verb::Get, b"", "GET /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\n\r\n"),
+        ];
+        for (verb, body, expected) in rows {
+            let (bytes, message) = written(verb, body);
+            assert_eq!((bytes.as_slice(), message.path()), (expected.as_bytes(), "/v3/x"));
+        }
+    }
+
+    #[test]
+    fn a_long_body_is_not_copied() {
+        for length in [JOINED_BYTES, JOINED_BYTES + 1] {
+            let (bytes, message) = written(Verb::Post, &vec![b'x'; length]);
+            assert_eq!(bytes.len(), message.len());
+            assert_eq!(message.body(), vec![b'x'; length]);
+            assert_eq!(message.parts()[1].len(), if length > JOINED_BYTES { length } else { 0 });
+        }
+    }
+}
