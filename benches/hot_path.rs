@@ -136,7 +136,7 @@ fn paying(criterion: &mut Criterion) {
     let grant = push_grant(&directory);
     let pay = || {
         let now = clock.now();
-        let permit = take(&grant.draw(&Facts::default()), &grant.taker(), clock, now);
+        let permit = take(&grant.budget_set(&Facts::default()), &grant.requester(), clock, now);
         permit.expect("a budget without end").dispatch().settle(now, RateHeaders::default());
     };
     let mut group = criterion.benchmark_group("take");
@@ -149,7 +149,8 @@ fn paying(criterion: &mut Criterion) {
         bencher.iter(|| {
             micros += 1;
             let now = Timestamp::from_micros(micros);
-            let permit = take(&grant_by_hand.draw(&Facts::default()), &grant_by_hand.taker(), clock, now);
+            let permit =
+                take(&grant_by_hand.budget_set(&Facts::default()), &grant_by_hand.requester(), clock, now);
             permit.expect("a budget without end").dispatch().settle(now, RateHeaders::default());
         });
     });
@@ -173,16 +174,17 @@ fn writing_down(criterion: &mut Criterion) {
     let limit = BudgetLimit { limit, window: Duration::from_millis(1), burst: None };
     let horizon = Horizon { guard: Duration::ZERO, attempt: Duration::from_secs(28) };
     let key = VendorKey::new(key(0)).expect("a good key");
-    let mut draw = BudgetSet::default();
-    draw.add(budgets.open(&key, BudgetName::Push, limit, horizon));
-    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let mut budget_set = BudgetSet::default();
+    budget_set.add(budgets.open(&key, BudgetName::Push, limit, horizon));
+    let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let folder = std::env::temp_dir().join(format!("jpush-gateway-bench-{}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder");
     let ledger = Ledger::open(&folder.join("state"), clock, &budgets).expect("a state file");
     for (name, ledger) in [("call without a state file", None), ("call with a state file", Some(&ledger))] {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let permit = take(&draw, &taker, clock, clock.now()).expect("the limit is never reached");
+                let permit =
+                    take(&budget_set, &requester, clock, clock.now()).expect("the limit is never reached");
                 let call = Entered::begin(ledger, Payment::new(permit, GivenSlots::new())).expect("written");
                 black_box(call.settle(clock.now(), RateHeaders::default(), BudgetName::Push));
             });

@@ -100,16 +100,16 @@ fn replica(url: String) {
 
 /// How long the decisions of one caller took.
 async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec<Duration> {
-    let mut draw = BudgetSet::default();
-    draw.add(budget);
-    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let mut budget_set = BudgetSet::default();
+    budget_set.add(budget);
+    let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let presence = Presence::default();
     let (start, mut took) = (Instant::now(), Vec::new());
     loop {
         let now = Instant::now();
         let asking = Waiting {
-            draw: &draw,
-            taker: &taker,
+            budget_set: &budget_set,
+            requester: &requester,
             clock,
             store: Some((&store, HORIZON)),
             until: now,

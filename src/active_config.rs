@@ -57,9 +57,9 @@ impl ActiveConfig {
         let directory = Arc::new(directory);
         let known = previous.map(|previous| (&*previous.usage, &*previous.directory));
         let callers = directory.callers.iter().map(|caller| {
-            let known = previous.and_then(|previous| previous.caller_load_named(&caller.name));
+            let known = previous.and_then(|previous| previous.caller_admission_named(&caller.name));
             known
-                .inspect(|load| load.resize(&config.limits))
+                .inspect(|admission| admission.resize(&config.limits))
                 .unwrap_or_else(|| CallerAdmission::new(&config.limits))
         });
         let vendor = &config.vendor;
@@ -82,12 +82,12 @@ impl ActiveConfig {
         }
     }
 
-    fn caller_load_named(&self, name: &str) -> Option<CallerAdmission> {
+    fn caller_admission_named(&self, name: &str) -> Option<CallerAdmission> {
         Some(self.callers[self.directory.caller_named(name)?].clone())
     }
 
     /// What a call's caller is doing.
-    pub fn caller_load(&self, grant: &Grant) -> &CallerAdmission {
+    pub fn caller_admission(&self, grant: &Grant) -> &CallerAdmission {
         &self.callers[grant.positions().0]
     }
 

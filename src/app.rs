@@ -65,7 +65,7 @@ pub enum RunError {
 /// A gateway whose threads serve.
 pub struct App {
     serving: ServerThreads,
-    load: Arc<Admission>,
+    admission: Arc<Admission>,
     ledger: Option<Arc<Ledger>>,
     reloads: Reloads,
     signals: Signals,
@@ -106,14 +106,14 @@ impl App {
         let signals = Signals::new()?;
         let config = &source.config;
         let (budgets, store) = budgets(config)?;
-        let setup = Arc::new(ActiveConfig::new(config, &budgets)?);
+        let active = Arc::new(ActiveConfig::new(config, &budgets)?);
         let workers = workers(config);
         // Before the listeners, whose share of the connections is lost when the start fails after them.
         let clock = Clock::start();
         let ledger = open_ledger(config, clock, &budgets)?;
         let (listeners, admin_listener) = listen(config, inherited, ledger.as_deref(), workers)?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let load = Arc::new(Admission::new(&config.limits));
+        let admission = Arc::new(Admission::new(&config.limits));
         let metrics = Arc::new(Metrics::with_log(log.lost().clone()));
         let (recent, failures, vendor_clock) =
             (Arc::default(), Arc::new(AttemptFailures::default()), Arc::default());
@@ -124,12 +124,12 @@ impl App {
         let worker = |number| {
             let (lane, audit) = (access_log.lane(number), audit_log.as_ref().map(|log| log.lane(number)));
             Arc::new(CurrentWorker::from_pointee(Worker {
-                setup: Arc::clone(&setup),
-                load: Arc::clone(&load),
+                active: Arc::clone(&active),
+                admission: Arc::clone(&admission),
                 ledger: ledger.clone(),
                 clock,
                 store: store.clone(),
-                pool: Pool::new(Arc::clone(&setup.connector)),
+                pool: Pool::new(Arc::clone(&active.connector)),
                 spare: Arc::new(SpareBuffers::default()),
                 give_up: Arc::default(),
                 telemetry: Arc::new(Telemetry {
@@ -142,17 +142,17 @@ impl App {
                 }),
             }))
         };
-        let seats: Vec<_> = (0..workers).map(worker).collect();
+        let current_workers: Vec<_> = (0..workers).map(worker).collect();
         let handshakes = Handshakes::of(&config.listeners, &listeners);
-        let (serving, doors) = ServerThreads::start(listeners, seats.clone(), &config.limits)?;
+        let (serving, doors) = ServerThreads::start(listeners, current_workers.clone(), &config.limits)?;
         if let Some(ledger) = &ledger {
             ledger.wait_in_line(&budgets, move || doors.open())?;
         }
-        let current = Current::new(config, setup);
+        let current = Current::new(config, active);
         let parts = Parts {
-            seats,
+            current_workers,
             handshakes,
-            load: Arc::clone(&load),
+            admission: Arc::clone(&admission),
             budgets,
             metrics: Arc::clone(&metrics),
             audit: audit_log.as_ref().map(AuditLog::reopening),
@@ -161,7 +161,7 @@ impl App {
         let reloads = Reloads::start(source, current, parts)?;
         let admin = Arc::new(admin::AdminState {
             reloads: reloads.clone(),
-            load: Arc::clone(&load),
+            admission: Arc::clone(&admission),
             ledger: ledger.clone(),
             clock,
             store,
@@ -169,7 +169,7 @@ impl App {
             recent: Arc::clone(&recent),
         });
         let logs = Arc::new(Logs { access: access_log, audit: audit_log, process: Arc::clone(log) });
-        Ok(Self { serving, load, ledger, reloads, signals, admin, admin_listener, logs })
+        Ok(Self { serving, admission, ledger, reloads, signals, admin, admin_listener, logs })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -193,8 +193,8 @@ impl App {
         telling.abort();
         service_manager::tell(News::Stopping);
         tracing::info!("draining");
-        self.load.start_leaving();
-        let (serving, load, logs) = (self.serving, self.load, Arc::clone(&self.logs));
+        self.admission.start_leaving();
+        let (serving, admission, logs) = (self.serving, self.admission, Arc::clone(&self.logs));
         let drain = self.reloads.current().drain.clone();
         let finished = async {
             tokio::time::sleep(drain.delay).await;
@@ -202,7 +202,7 @@ impl App {
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
                 let deadline = Instant::now() + drain.deadline;
-                finish(serving, &load, self.ledger, &drain);
+                finish(serving, &admission, self.ledger, &drain);
                 logs.end(deadline.max(Instant::now() + LAST_LINES));
                 let _ = done.send(());
             });
@@ -223,7 +223,7 @@ impl App {
 
 /// Ends what there is. Whose callers go on to another process dispatches their calls for as long as they are connected,
 /// so that nobody is told to come again; else no call is dispatched any more.
-fn finish(serving: ServerThreads, load: &Admission, ledger: Option<Arc<Ledger>>, drain: &Drain) {
+fn finish(serving: ServerThreads, admission: &Admission, ledger: Option<Arc<Ledger>>, drain: &Drain) {
     let deadline = Instant::now() + drain.deadline;
     let is_followed =
         ledger.as_deref().is_some_and(Ledger::announce) || drain.handover || serving.is_followed();
@@ -234,7 +234,7 @@ fn finish(serving: ServerThreads, load: &Admission, ledger: Option<Arc<Ledger>>,
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-    load.start_draining();
+    admission.start_draining();
     // At once: the next process waits for it.
     let hand_over = ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
     serving.finish_by(deadline);

@@ -9,7 +9,7 @@ pub type ResultHandler<T> = Box<dyn FnOnce(T) + Send>;
 /// Whoever names that heir when it comes to it.
 pub trait OnDetach<T>: Send + Unpin {
     /// The one who waited is gone: who takes the outcome now?
-    fn heir(self) -> Option<ResultHandler<T>>;
+    fn result_handler(self) -> Option<ResultHandler<T>>;
 }
 
 /// Runs like the future inside; dropped before that is done, it moves what is left to a new task.
@@ -22,7 +22,7 @@ where
     T: OnDetach<F::Output>,
 {
     future: Option<Pin<Box<F>>>,
-    testament: Option<T>,
+    on_detach: Option<T>,
 }
 
 impl<F, T> DetachOnDrop<F, T>
@@ -31,13 +31,13 @@ where
     T: OnDetach<F::Output>,
 {
     /// Wraps a future. It must be awaited on a tokio runtime.
-    pub fn new(future: F, testament: T) -> Self {
-        Self { future: Some(Box::pin(future)), testament: Some(testament) }
+    pub fn new(future: F, on_detach: T) -> Self {
+        Self { future: Some(Box::pin(future)), on_detach: Some(on_detach) }
     }
 
     /// The testament, as long as the future is not done.
-    pub fn testament(&mut self) -> Option<&mut T> {
-        self.testament.as_mut()
+    pub fn on_detach(&mut self) -> Option<&mut T> {
+        self.on_detach.as_mut()
     }
 }
 
@@ -57,7 +57,7 @@ where
                 Poll::Pending
             }
             Poll::Ready(outcome) => {
-                Poll::Ready((outcome, self.testament.take().expect("it is taken with the future")))
+                Poll::Ready((outcome, self.on_detach.take().expect("it is taken with the future")))
             }
         }
     }
@@ -72,11 +72,11 @@ where
         let (Some(rest), Ok(runtime)) = (self.future.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let heir = self.testament.take().and_then(T::heir);
+        let result_handler = self.on_detach.take().and_then(T::result_handler);
         runtime.spawn(async move {
             let outcome = rest.await;
-            if let Some(heir) = heir {
-                heir(outcome);
+            if let Some(result_handler) = result_handler {
+                result_handler(outcome);
             }
         });
     }
@@ -93,7 +93,7 @@ mod tests {
     struct Left(Option<ResultHandler<u8>>);
 
     impl OnDetach<u8> for Left {
-        fn heir(self) -> Option<ResultHandler<u8>> {
+        fn result_handler(self) -> Option<ResultHandler<u8>> {
             self.0
         }
     }
@@ -103,14 +103,14 @@ mod tests {
         let (go, gate) = oneshot::channel::<()>();
         let (done, finished) = oneshot::channel();
         let (tell, told) = oneshot::channel();
-        let heir = |outcome: u8| tell.send(outcome).expect("the test waits");
+        let result_handler = |outcome: u8| tell.send(outcome).expect("the test waits");
         let work = DetachOnDrop::new(
             async move {
                 gate.await.expect("the test opens the gate");
                 done.send(7).expect("the test waits");
                 9
             },
-            Left(Some(Box::new(heir))),
+            Left(Some(Box::new(result_handler))),
         );
         assert!(
             tokio::time::timeout(Duration::from_millis(1), work).await.is_err(),

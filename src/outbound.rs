@@ -198,7 +198,7 @@ pub fn add_no_cid(fields: &mut Fields) {
 }
 
 /// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.
-pub fn add_rate_fields(fields: &mut Fields, standing: &BudgetStatus) {
+pub fn add_rate_fields(fields: &mut Fields, status: &BudgetStatus) {
     let number = |number: u32| [ValuePart::Number(number.into())];
     let (limit, quota) = (fields.get(LIMIT), fields.get(QUOTA));
     match (limit.map(|limit| limit.to_vec()), quota.map(|quota| quota.to_vec())) {
@@ -206,32 +206,32 @@ pub fn add_rate_fields(fields: &mut Fields, standing: &BudgetStatus) {
         (Some(limit), None) => fields.append(QUOTA, &[ValuePart::Value(FieldValue::parsed(&limit))]),
         (None, Some(quota)) => fields.append(LIMIT, &[ValuePart::Value(FieldValue::parsed(&quota))]),
         (None, None) => {
-            fields.append(LIMIT, &number(standing.limit));
-            fields.append(QUOTA, &number(standing.limit));
+            fields.append(LIMIT, &number(status.limit));
+            fields.append(QUOTA, &number(status.limit));
         }
     }
-    let reset = whole_seconds(standing.reset);
+    let reset = whole_seconds(status.reset);
     if fields.get(REMAINING).is_none() {
-        fields.append(REMAINING, &number(standing.remaining));
+        fields.append(REMAINING, &number(status.remaining));
     }
     if fields.get(RESET).is_none() {
         fields.append(RESET, &[ValuePart::Number(reset)]);
     }
-    let window = whole_seconds(standing.window);
-    fields.set(RATE_LIMIT_POLICY, &list_item(standing, "q", standing.limit, "w", window));
-    fields.set(RATE_LIMIT, &list_item(standing, "r", standing.remaining, "t", reset));
+    let window = whole_seconds(status.window);
+    fields.set(RATE_LIMIT_POLICY, &list_item(status, "q", status.limit, "w", window));
+    fields.set(RATE_LIMIT, &list_item(status, "r", status.remaining, "t", reset));
 }
 
 /// One String Item with two Integer parameters (RFC 9651).
 fn list_item(
-    standing: &BudgetStatus,
+    status: &BudgetStatus,
     first: &'static str,
     one: u32,
     second: &'static str,
     two: u64,
 ) -> [ValuePart<'static>; 10] {
     let (name, one, two) =
-        (ValuePart::Text(standing.name.as_str()), ValuePart::Number(one.into()), ValuePart::Number(two));
+        (ValuePart::Text(status.name.as_str()), ValuePart::Number(one.into()), ValuePart::Number(two));
     let text = ValuePart::Text;
     [text("\""), name, text("\";"), text(first), text("="), one, text(";"), text(second), text("="), two]
 }

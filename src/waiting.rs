@@ -37,15 +37,15 @@ const LOOK_FOR_STORE: Duration = Duration::from_millis(250);
 pub async fn for_ledger(
     ledger: &Ledger,
     longest: Duration,
-    load: &Admission,
+    admission: &Admission,
     body_bytes: usize,
 ) -> Result<Instant, Refusal> {
     let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
-    let _waits = load.wait_with(body_bytes).ok_or(overloaded)?;
+    let _waits = admission.wait_with(body_bytes).ok_or(overloaded)?;
     tokio::select! {
         () = ledger.settled() => {}
         () = sleep(longest) => {}
-        () = load.drain_started() => {}
+        () = admission.drain_started() => {}
     }
     if ledger.is_owned() { Ok(Instant::now()) } else { Err(Refusal::Draining) }
 }
@@ -53,9 +53,9 @@ pub async fn for_ledger(
 /// A call that asks for its slots, and waits for them if it may.
 pub struct Waiting<'w> {
     /// The budgets it draws on.
-    pub draw: &'w BudgetSet,
+    pub budget_set: &'w BudgetSet,
     /// Who asks.
-    pub taker: &'w Requester,
+    pub requester: &'w Requester,
     /// The clock of the budgets.
     pub clock: Clock,
     /// What replicas share, if they do, and how long an attempt matters there.
@@ -78,7 +78,7 @@ pub enum WaitOutcome {
 
 /// A place in line, and when to look again although no bell rang.
 pub struct Wait {
-    turn: Box<QueueTicket>,
+    ticket: Box<QueueTicket>,
     /// What the store gave for the budgets that are passed.
     slots: GivenSlots,
     look_at: Option<Timestamp>,
@@ -101,19 +101,19 @@ impl Waiting<'_> {
     }
 
     /// Sleeps and asks again until the call is paid for or cannot be in time, or the gateway stops.
-    pub async fn wait(mut self, mut wait: Wait, load: &Admission) -> Result<Payment, Refusal> {
+    pub async fn wait(mut self, mut wait: Wait, admission: &Admission) -> Result<Payment, Refusal> {
         loop {
             let look_at = [wait.look_at, wait.ask_at].into_iter().flatten().min();
             let wake = look_at.map_or(self.until, |at| self.clock.instant(at)).min(self.until);
             tokio::select! {
                 () = sleep_until(wake.into()) => {}
-                () = std::future::poll_fn(|cx| wait.turn.bell().poll(cx)) => {}
-                () = load.drain_started() => return Err(Refusal::Draining),
+                () = std::future::poll_fn(|cx| wait.ticket.wakeup().poll(cx)) => {}
+                () = admission.drain_started() => return Err(Refusal::Draining),
                 () = self.presence.doubted() => self.until = Instant::now(),
             }
             let now = Instant::now();
             let asks = self.store.is_some() && wait.ask_at.is_none_or(|at| at <= self.clock.at(now));
-            let (so_far, ask_at) = ((Some(wait.turn), wait.slots), wait.ask_at);
+            let (so_far, ask_at) = ((Some(wait.ticket), wait.slots), wait.ask_at);
             let outcome = if asks && now < self.until {
                 self.ask_store(now, so_far).await
             } else {
@@ -143,18 +143,25 @@ impl Waiting<'_> {
 
     /// The store first: what it gives outlives this process, and our own part is left for when it is away.
     async fn ask_store(&self, now: Instant, so_far: SoFar) -> WaitOutcome {
-        let next = so_far.0.as_ref().map(|turn| turn.asks());
-        let draw = next.as_ref().unwrap_or(self.draw);
-        let wants = self.store.zip(budget::wants(draw, self.taker, so_far.0.as_deref(), self.clock.at(now)));
-        let Some(((store, horizon), wants)) = wants else { return self.decide(now, so_far, None, None) };
-        let StoreAnswer { slots, told } = store.take(&wants, horizon, self.clock).await;
-        budget::hear(draw, &told);
+        let next = so_far.0.as_ref().map(|ticket| ticket.asks());
+        let budget_set = next.as_ref().unwrap_or(self.budget_set);
+        let slot_requests = self.store.zip(budget::slot_requests(
+            budget_set,
+            self.requester,
+            so_far.0.as_deref(),
+            self.clock.at(now),
+        ));
+        let Some(((store, horizon), slot_requests)) = slot_requests else {
+            return self.decide(now, so_far, None, None);
+        };
+        let StoreAnswer { slots, statuses } = store.take(&slot_requests, horizon, self.clock).await;
+        budget::apply_store_status(budget_set, &statuses);
         let (now, mut ask_at) = (Instant::now(), None);
         if slots.is_none() {
             let now = self.clock.at(now);
             // An answer elsewhere can shorten a hold to one window from now, and nobody tells us.
-            let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
-            let soonest = full.map(|(told, want)| told.next.min(now + want.window)).max();
+            let full = statuses.iter().zip(&slot_requests).filter(|(statuses, _)| statuses.free == 0);
+            let soonest = full.map(|(statuses, want)| statuses.next.min(now + want.window)).max();
             ask_at = Some(soonest.unwrap_or(now + LOOK_FOR_STORE));
         }
         self.decide(now, so_far, ask_at, slots)
@@ -163,31 +170,37 @@ impl Waiting<'_> {
     fn decide(
         &self,
         now: Instant,
-        (turn, mut passed): SoFar,
+        (ticket, mut passed): SoFar,
         ask_at: Option<Timestamp>,
         slots: Option<Box<Slots>>,
     ) -> WaitOutcome {
-        let patience =
+        let wait_limit =
             if self.until > now { WaitLimit::Until(self.clock.at(self.until)) } else { WaitLimit::None };
         let granted = slots.as_ref().map_or(GrantedMask::default(), |slots| slots.granted());
         let now = self.clock.at(now);
-        let gates = turn.as_ref().map(|turn| turn.gates());
-        match budget::decide_with(self.draw, self.taker, (self.clock, now), turn, (patience, granted)) {
+        let gates = ticket.as_ref().map(|ticket| ticket.gates());
+        match budget::decide_with(
+            self.budget_set,
+            self.requester,
+            (self.clock, now),
+            ticket,
+            (wait_limit, granted),
+        ) {
             Decision::Paid(permit) => {
                 passed.extend(slots);
                 WaitOutcome::Paid(Payment::new(permit, passed))
             }
             Decision::Refused(exhausted) => WaitOutcome::Refused(exhausted.into()),
             // It stands where it stood: what the store gave, if anything, goes back.
-            Decision::Wait { turn, look_at } if gates == Some(turn.gates()) => {
-                WaitOutcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
+            Decision::Wait { ticket, look_at } if gates == Some(ticket.gates()) => {
+                WaitOutcome::Waits(Wait { ticket, slots: passed, look_at, ask_at })
             }
-            Decision::Wait { turn, look_at } => {
+            Decision::Wait { ticket, look_at } => {
                 // A newcomer asked the store for all of its budgets at once; from now on it asks for one after the other.
-                let moved_on = gates.is_some() || turn.gates() > 1;
+                let moved_on = gates.is_some() || ticket.gates() > 1;
                 let ask_at = if self.store.is_some() && moved_on { Some(now) } else { ask_at };
                 passed.extend(slots.filter(|_| gates.is_some()));
-                WaitOutcome::Waits(Wait { turn, slots: passed, look_at, ask_at })
+                WaitOutcome::Waits(Wait { ticket, slots: passed, look_at, ask_at })
             }
         }
     }

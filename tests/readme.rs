@@ -103,8 +103,8 @@ fn rendered_metrics() -> String {
     let mut draw = BudgetSet::default();
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
     draw.add(app.budget(BudgetName::Push).expect("a budget"));
-    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
-    let permit = take(&draw, &taker, Clock::start(), Timestamp::default()).expect("a slot");
+    let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let permit = take(&draw, &requester, Clock::start(), Timestamp::default()).expect("a slot");
     permit
         .dispatch()
         .settle(Timestamp::default(), RateHeaders { limit: Some(600), ..RateHeaders::default() });

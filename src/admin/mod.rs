@@ -41,7 +41,7 @@ pub struct AdminState {
     /// The configuration in use, and the way to another.
     pub reloads: Reloads,
     /// What the gateway is doing.
-    pub load: Arc<Admission>,
+    pub admission: Arc<Admission>,
     /// What keeps the budgets over restarts.
     pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets, which also tells how long the process runs.
@@ -69,7 +69,7 @@ impl AdminState {
     /// Whether calls can be sent.
     pub fn ready(&self) -> Result<(), NotReady> {
         match &self.ledger {
-            _ if self.load.leaving() => Err(NotReady::Draining),
+            _ if self.admission.leaving() => Err(NotReady::Draining),
             Some(ledger) if !ledger.is_owned() => Err(NotReady::Waiting(ledger.other())),
             _ => Ok(()),
         }
@@ -130,7 +130,7 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
         return refused;
     }
     let is_private = matches!(request.uri().path(), "/" | "/status" | "/reload");
-    if is_private && !is_operator(request.headers(), state.reloads.current().setup.admin_token.as_ref()) {
+    if is_private && !is_operator(request.headers(), state.reloads.current().active.admin_token.as_ref()) {
         let text = "this page asks for Authorization: Bearer with the token of admin.token\n";
         let mut refused = reply(StatusCode::UNAUTHORIZED, "text/plain", text);
         refused
@@ -183,15 +183,15 @@ async fn reload(state: &AdminState) -> Response<Full<Bytes>> {
 
 fn metrics(state: &AdminState) -> String {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    state.metrics.connections.set(gauge(state.load.connections.now()));
-    state.metrics.body_memory.set(gauge(state.load.body_memory_bytes()));
-    state.metrics.head_memory.set(gauge(state.load.heads.used()));
+    state.metrics.connections.set(gauge(state.admission.connections.now()));
+    state.metrics.body_memory.set(gauge(state.admission.body_memory_bytes()));
+    state.metrics.head_memory.set(gauge(state.admission.heads.used()));
     if let Some(store) = &state.store {
-        state.metrics.store_up(store.standing() != StoreState::Away);
+        state.metrics.store_up(store.state() != StoreState::Away);
     }
-    let setup = Arc::clone(&state.reloads.current().setup);
-    state.metrics.vendor_circuits(setup.connector.standings());
-    state.metrics.render(&setup.directory, state.clock.now())
+    let active = Arc::clone(&state.reloads.current().active);
+    state.metrics.vendor_circuits(active.connector.circuit_states());
+    state.metrics.render(&active.directory, state.clock.now())
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

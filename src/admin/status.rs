@@ -85,7 +85,7 @@ struct TokenReport {
 impl Status {
     pub(super) fn of(state: &AdminState) -> Self {
         let current = state.reloads.current();
-        let directory = &current.setup.directory;
+        let directory = &current.active.directory;
         let now = state.clock.now();
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -96,26 +96,26 @@ impl Status {
                 digest: current.digest.clone(),
                 loaded: humantime::format_rfc3339_seconds(current.loaded).to_string(),
             },
-            state_file: state.ledger.as_deref().map(Ledger::standing),
-            in_flight_requests: state.load.in_flight(),
-            connections: state.load.connections.now(),
-            body_memory_bytes: state.load.body_memory_bytes(),
-            store: state.store.as_ref().map(|store| store.standing().as_str()),
-            vendor: hosts(&current.setup),
+            state_file: state.ledger.as_deref().map(Ledger::status),
+            in_flight_requests: state.admission.in_flight(),
+            connections: state.admission.connections.now(),
+            body_memory_bytes: state.admission.body_memory_bytes(),
+            store: state.store.as_ref().map(|store| store.state().as_str()),
+            vendor: hosts(&current.active),
             tenants: directory
                 .tenants
                 .iter()
                 .map(|tenant| (tenant.name.clone(), credentials(directory, tenant, now)))
                 .collect(),
-            callers: callers(&current.setup),
+            callers: callers(&current.active),
             recent_refusals: state.recent.list(),
         }
     }
 }
 
-fn hosts(setup: &ActiveConfig) -> BTreeMap<String, HostReport> {
-    let hosts = setup.connector.standings();
-    hosts.map(|(host, standing)| (host, HostReport { circuit: standing.as_str() })).collect()
+fn hosts(active: &ActiveConfig) -> BTreeMap<String, HostReport> {
+    let hosts = active.connector.circuit_states();
+    hosts.map(|(host, status)| (host, HostReport { circuit: status.as_str() })).collect()
 }
 
 fn credentials(
@@ -137,18 +137,18 @@ fn credentials(
 }
 
 fn budget_status(directory: &Directory, budget: &Budget, now: Timestamp) -> BudgetReport {
-    let standing = budget.standing(now);
+    let status = budget.status(now);
     let calls = budget.by_caller(now).into_iter();
     BudgetReport {
-        limit: standing.limit,
-        window_seconds: standing.window.as_secs_f64(),
-        used: standing.used,
-        remaining: standing.remaining,
-        waiting: standing.waiting,
-        foreign_used: standing.foreign,
-        vendor_limit: standing.vendor_limit,
-        holding_back: standing.holding_back,
-        reset_seconds: standing.reset.as_secs_f64(),
+        limit: status.limit,
+        window_seconds: status.window.as_secs_f64(),
+        used: status.used,
+        remaining: status.remaining,
+        waiting: status.waiting,
+        foreign_used: status.foreign,
+        vendor_limit: status.vendor_limit,
+        holding_back: status.holding_back,
+        reset_seconds: status.reset.as_secs_f64(),
         callers: calls
             .filter_map(|(caller, calls)| {
                 Some((
@@ -160,16 +160,16 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Timestamp) -> Budg
     }
 }
 
-fn callers(setup: &ActiveConfig) -> BTreeMap<String, CallerReport> {
-    let callers = setup.directory.callers.iter().enumerate();
+fn callers(active: &ActiveConfig) -> BTreeMap<String, CallerReport> {
+    let callers = active.directory.callers.iter().enumerate();
     callers
         .map(|(position, caller)| {
             let all = caller.token_names().iter().enumerate().map(|(token, name)| {
-                let last_use = setup.usage.last_use(position, token).map(|seconds| {
+                let last_use = active.usage.last_use(position, token).map(|seconds| {
                     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
                         .to_string()
                 });
-                let known = setup.directory.certificate_named(name);
+                let known = active.directory.certificate_named(name);
                 (known == Some((position, token)), (name.clone(), TokenReport { last_use }))
             });
             let (certificates, tokens): (Vec<_>, Vec<_>) =

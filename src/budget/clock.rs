@@ -26,15 +26,15 @@ impl Clock {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         #[cfg(test)]
-        if let Some(moment) = hand::moment() {
-            return moment;
+        if let Some(timestamp) = hand::timestamp() {
+            return timestamp;
         }
         Timestamp::after_start(self.0.elapsed())
     }
 
     /// The instant of a moment.
-    pub fn instant(&self, moment: Timestamp) -> Instant {
-        self.0 + moment.since(Timestamp::default())
+    pub fn instant(&self, timestamp: Timestamp) -> Instant {
+        self.0 + timestamp.since(Timestamp::default())
     }
 
     /// The moment of an instant.
@@ -54,11 +54,11 @@ pub(super) mod hand {
         static HAND: Cell<Option<Timestamp>> = const { Cell::new(None) };
     }
 
-    pub(in crate::budget) fn moment() -> Option<Timestamp> {
+    pub(in crate::budget) fn timestamp() -> Option<Timestamp> {
         HAND.get()
     }
 
-    pub(in crate::budget) fn set(moment: Timestamp) {
-        HAND.set(Some(moment));
+    pub(in crate::budget) fn set(timestamp: Timestamp) {
+        HAND.set(Some(timestamp));
     }
 }

@@ -45,7 +45,7 @@ pub enum Decision {
     /// It waits: look again when the bell rings, or at this moment if there is one.
     Wait {
         /// Its place, which it loses when this is dropped.
-        turn: Box<QueueTicket>,
+        ticket: Box<QueueTicket>,
         /// When a slot frees for it by itself; `None` while others are before it.
         look_at: Option<Timestamp>,
     },
@@ -53,10 +53,15 @@ pub enum Decision {
     Refused(Exhausted),
 }
 
-/// Takes a slot in every budget of `draw` and the caller's share of one call, or nothing at all; nobody waits.
+/// Takes a slot in every budget of `budget_set` and the caller's share of one call, or nothing at all; nobody waits.
 #[inline]
-pub fn take(draw: &BudgetSet, taker: &Requester, clock: Clock, now: Timestamp) -> Result<Permit, Exhausted> {
-    let mut held = Held::lock(draw, taker);
+pub fn take(
+    budget_set: &BudgetSet,
+    requester: &Requester,
+    clock: Clock,
+    now: Timestamp,
+) -> Result<Permit, Exhausted> {
+    let mut held = Held::lock(budget_set, requester);
     let granted = GrantedMask::default();
     match held.ask(granted, now) {
         Ok(()) => Ok(held.take(granted, clock)),
@@ -64,41 +69,41 @@ pub fn take(draw: &BudgetSet, taker: &Requester, clock: Clock, now: Timestamp) -
     }
 }
 
-/// Decides over one call; `turn` is its place so far. A refusal costs neither slot nor share.
+/// Decides over one call; `ticket` is its place so far. A refusal costs neither slot nor share.
 #[inline]
 pub fn decide(
-    draw: &BudgetSet,
-    taker: &Requester,
+    budget_set: &BudgetSet,
+    requester: &Requester,
     (clock, now): (Clock, Timestamp),
-    turn: Option<Box<QueueTicket>>,
-    patience: WaitLimit,
+    ticket: Option<Box<QueueTicket>>,
+    wait_limit: WaitLimit,
 ) -> Decision {
-    decide_with(draw, taker, (clock, now), turn, (patience, GrantedMask::default()))
+    decide_with(budget_set, requester, (clock, now), ticket, (wait_limit, GrantedMask::default()))
 }
 
 /// Decides over one call that has its slot in some budgets from the store already: for a newcomer, of all it draws
 /// on; for one that waits, of the budget it waits for ([`QueueTicket::asks`]).
 #[inline]
 pub fn decide_with(
-    draw: &BudgetSet,
-    taker: &Requester,
+    budget_set: &BudgetSet,
+    requester: &Requester,
     (clock, now): (Clock, Timestamp),
-    turn: Option<Box<QueueTicket>>,
-    (patience, granted): (WaitLimit, GrantedMask),
+    ticket: Option<Box<QueueTicket>>,
+    (wait_limit, granted): (WaitLimit, GrantedMask),
 ) -> Decision {
-    let mut held = Held::lock(draw, taker);
-    let (turn, granted) = match turn {
-        Some(turn) => (turn, granted),
-        None => match (held.ask(granted, now), patience) {
+    let mut held = Held::lock(budget_set, requester);
+    let (ticket, granted) = match ticket {
+        Some(ticket) => (ticket, granted),
+        None => match (held.ask(granted, now), wait_limit) {
             (Ok(()), _) => return Decision::Paid(held.take(granted, clock)),
             (Err(blocked), WaitLimit::None) => return Decision::Refused(held.refuse(blocked, now)),
             (Err(blocked), WaitLimit::Until(until)) => match held.line_up(clock, now, until) {
-                Some(turn) => (turn, GrantedMask::default()),
+                Some(ticket) => (ticket, GrantedMask::default()),
                 None => return Decision::Refused(held.refuse(blocked, now)),
             },
         },
     };
-    held.go_on(turn, granted, (now, patience))
+    held.go_on(ticket, granted, (now, wait_limit))
 }
 
 impl BudgetState {
@@ -111,16 +116,16 @@ impl BudgetState {
     }
 
     /// What is out of reach for a call because it is kept for others.
-    pub(super) fn kept_from_taker(&self, taker: &Requester, now: Timestamp) -> KeptSlots {
-        match taker.precedence {
+    pub(super) fn kept_from_taker(&self, requester: &Requester, now: Timestamp) -> KeptSlots {
+        match requester.precedence {
             Precedence::First => KeptSlots::default(),
-            Precedence::InTurn => self.kept_from(taker.caller, now),
+            Precedence::InTurn => self.kept_from(requester.caller, now),
         }
     }
 
     /// Whether a call goes before those whose reserve is met.
-    pub(super) fn goes_first(&self, taker: &Requester) -> bool {
-        taker.precedence == Precedence::First || self.reserves.owes(taker.caller)
+    pub(super) fn goes_first(&self, requester: &Requester) -> bool {
+        requester.precedence == Precedence::First || self.reserves.owes(requester.caller)
     }
 }
 
@@ -128,21 +133,21 @@ type LockedBudget = (&'static Budget, MutexGuard<'static, BudgetState>);
 
 /// Everything one decision is about, locked.
 pub(super) struct Held<'b> {
-    pub(super) taker: &'b Requester,
+    pub(super) requester: &'b Requester,
     /// In the order in which calls pass them.
     pub(super) budgets: SmallVec<[LockedBudget; 1]>,
     pub(super) quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
 impl<'b> Held<'b> {
-    fn lock(draw: &BudgetSet, taker: &'b Requester) -> Self {
+    fn lock(budget_set: &BudgetSet, requester: &'b Requester) -> Self {
         let lock_one = |budget: &'static Budget| (budget, lock(&budget.inner));
-        let budgets = match draw.0.as_slice() {
+        let budgets = match budget_set.0.as_slice() {
             [only] => SmallVec::from_buf([lock_one(only)]),
             all => all.iter().copied().map(lock_one).collect(),
         };
-        let quota = taker.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
-        Self { taker, budgets, quota }
+        let quota = requester.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
+        Self { requester, budgets, quota }
     }
 
     /// Asks slots, quota and pacing in this order, for a newcomer; takes the share of quota and pacing only if all
@@ -153,12 +158,12 @@ impl<'b> Held<'b> {
         let mut full: Option<Exhausted> = None;
         for (place, (_, inner)) in self.budgets.iter_mut().enumerate() {
             let free = inner.free(now);
-            inner.reserve(|reserves| reserves.asks(self.taker.caller, now));
-            if granted.place(place) == SlotLocation::Store && inner.by_word(now) > 0 {
+            inner.reserve(|reserves| reserves.asks(self.requester.caller, now));
+            if granted.place(place) == SlotLocation::Store && inner.by_vendor_limit(now) > 0 {
                 continue;
             }
-            let kept = inner.kept_from_taker(self.taker, now);
-            let others = inner.queue.is_closed(inner.goes_first(self.taker));
+            let kept = inner.kept_from_taker(self.requester, now);
+            let others = inner.queue.is_closed(inner.goes_first(self.requester));
             if free <= kept.now || others {
                 let blocked = inner.blocked(others, kept, now);
                 if full.is_none_or(|full| full.wait() <= blocked.wait()) {
@@ -195,23 +200,23 @@ impl<'b> Held<'b> {
 
     /// Takes the slots of a newcomer.
     fn take(&mut self, granted: GrantedMask, clock: Clock) -> Permit {
-        let taker = self.taker;
+        let requester = self.requester;
         let pay = |(place, (budget, inner)): (usize, &mut LockedBudget)| {
-            inner.pay(budget, granted.place(place), taker)
+            inner.pay(budget, granted.place(place), requester)
         };
         // Nearly always one, which then need not be collected through memory.
         let paid = match self.budgets.as_mut_slice() {
             [only] => SmallVec::from_buf([pay((0, only))]),
             all => all.iter_mut().enumerate().map(pay).collect(),
         };
-        Permit::new(paid, taker.clone(), clock)
+        Permit::new(paid, requester.clone(), clock)
     }
 
     /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
     #[cold]
     pub(super) fn refuse(&mut self, blocked: Exhausted, now: Timestamp) -> Exhausted {
-        let taker = self.taker;
-        let kept = self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from_taker(taker, now) {
+        let requester = self.requester;
+        let kept = self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from_taker(requester, now) {
             KeptSlots { at_most: 0, .. } => Duration::ZERO,
             kept => inner.until_free_beside(now, 1, kept.at_most, kept.lent_in),
         });
@@ -229,10 +234,15 @@ impl BudgetState {
     }
 
     /// Takes a slot that is free.
-    pub(super) fn pay(&mut self, budget: &'static Budget, place: SlotLocation, taker: &Requester) -> Paid {
+    pub(super) fn pay(
+        &mut self,
+        budget: &'static Budget,
+        place: SlotLocation,
+        requester: &Requester,
+    ) -> Paid {
         self.window_of(place).take();
         self.dispatched += 1;
-        self.reserve_at(place, |reserves| reserves.took(taker.caller));
+        self.reserve_at(place, |reserves| reserves.took(requester.caller));
         Paid { budget, call: self.dispatched, place }
     }
 }

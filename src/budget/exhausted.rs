@@ -104,9 +104,9 @@ impl BudgetState {
         if used >= limit {
             return Cause::UsedUp;
         }
-        if let Some(word) = self.word(now).filter(|_| self.by_word(now) == 0) {
-            return match word.limit() {
-                _ if word.holds_back() => Cause::NotKnown,
+        if let Some(vendor_limit) = self.vendor_limit(now).filter(|_| self.by_vendor_limit(now) == 0) {
+            return match vendor_limit.limit() {
+                _ if vendor_limit.holds_back() => Cause::NotKnown,
                 Some(fewer) if fewer < limit && used >= fewer => Cause::VendorLimit(fewer),
                 _ => Cause::VendorSaid,
             };

@@ -65,12 +65,12 @@ mod tests {
     #[test]
     fn an_hour_is_remembered_and_no_more() {
         let at = |minute: u64| Timestamp::after_start(Duration::from_mins(minute));
-        let mut tally = HourlyCounts::default();
-        tally.count(1, at(0));
-        tally.count(1, at(0));
-        tally.count(1, at(59));
-        tally.count(2, at(59));
-        let mut sums = |minute| tally.last_hour(at(minute)).collect::<Vec<_>>();
+        let mut hourly_counts = HourlyCounts::default();
+        hourly_counts.count(1, at(0));
+        hourly_counts.count(1, at(0));
+        hourly_counts.count(1, at(59));
+        hourly_counts.count(2, at(59));
+        let mut sums = |minute| hourly_counts.last_hour(at(minute)).collect::<Vec<_>>();
         assert_eq!(sums(59), [(1, 3), (2, 1)]);
         assert_eq!(sums(60), [(1, 1), (2, 1)], "minute 0 is over an hour ago");
         assert_eq!(sums(118), [(1, 1), (2, 1)]);

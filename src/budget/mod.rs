@@ -49,7 +49,7 @@ use quota::QuotaInner;
 use reserve::{KeptSlots, Reserves};
 pub use restored_calls::{BudgetId, CallLifetime, Ended, RestoredCalls, fnv1a};
 use shared::Shared;
-pub use shared::{GrantedMask, SlotRequest, SlotRequests, StoreStatus, hear, wants};
+pub use shared::{GrantedMask, SlotRequest, SlotRequests, StoreStatus, apply_store_status, slot_requests};
 pub use ticket::QueueTicket;
 pub use timestamp::Timestamp;
 pub use vendor_limit::RateHeaders;
@@ -66,7 +66,7 @@ pub struct Budgets {
     opened: AtomicU32,
     /// How they are divided among replicas; `None`: each is all ours.
     shares: Option<Shares>,
-    remains: Mutex<RestoredCalls>,
+    restored: Mutex<RestoredCalls>,
 }
 
 /// How long calls can matter beyond their answer.
@@ -123,12 +123,12 @@ struct BudgetState {
     /// What replicas share; `rule` and `window` are then about our own part.
     shared: Option<Box<Shared>>,
     pace: Option<Box<Pace>>,
-    tally: HourlyCounts,
+    hourly_counts: HourlyCounts,
     queue: Queue,
     reserves: Reserves,
     /// Calls that ever took a slot: tells which answers are news.
     dispatched: u64,
-    word: Option<VendorLimit>,
+    vendor_limit: Option<VendorLimit>,
 }
 
 impl BudgetState {
@@ -140,17 +140,17 @@ impl BudgetState {
             window: Window::default(),
             shared,
             pace: pace(limit),
-            tally: HourlyCounts::default(),
+            hourly_counts: HourlyCounts::default(),
             queue: Queue::default(),
             reserves: Reserves::default(),
             dispatched: 0,
-            word: None,
+            vendor_limit: None,
         }
     }
 
     /// Slots that can be taken now: what our window and the vendor's word both allow.
     fn free(&mut self, now: Timestamp) -> u32 {
-        self.free_by_window(now).min(self.by_word(now))
+        self.free_by_window(now).min(self.by_vendor_limit(now))
     }
 
     /// Whether more slots are in use than there are, as after a reload that lowered the limit.
@@ -159,8 +159,9 @@ impl BudgetState {
     }
 
     /// Slots that the vendor's word allows.
-    fn by_word(&self, now: Timestamp) -> u32 {
-        self.word(now).map_or(u32::MAX, |word| word.free(self.dispatched, self.used()))
+    fn by_vendor_limit(&self, now: Timestamp) -> u32 {
+        self.vendor_limit(now)
+            .map_or(u32::MAX, |vendor_limit| vendor_limit.free(self.dispatched, self.used()))
     }
 
     fn free_by_window(&mut self, now: Timestamp) -> u32 {
@@ -204,23 +205,23 @@ impl BudgetState {
             Ends::Latest => shared.until_free(&self.rule, now, nth),
         });
         let by_window = by_store.map_or(by_window, |by_store| by_store.min(by_window));
-        by_window.max(self.until_word(now, nth, ends)).max(Timestamp::TICK)
+        by_window.max(self.until_vendor_limit(now, nth, ends)).max(Timestamp::TICK)
     }
 
     /// How long the vendor's word still forbids so many: until its reset, or until fewer of our slots are in use than
     /// the vendor's limit.
-    fn until_word(&self, now: Timestamp, nth: usize, ends: Ends) -> Duration {
-        let Some(word) = self.word(now) else { return Duration::ZERO };
-        let (ends_in, used) = (word.left(now) + Timestamp::TICK, self.used());
-        if (word.free_by_remaining(self.dispatched) as usize) < nth || self.shared.is_some() {
-            let forbids = (word.free(self.dispatched, used) as usize) < nth;
+    fn until_vendor_limit(&self, now: Timestamp, nth: usize, ends: Ends) -> Duration {
+        let Some(vendor_limit) = self.vendor_limit(now) else { return Duration::ZERO };
+        let (ends_in, used) = (vendor_limit.left(now) + Timestamp::TICK, self.used());
+        if (vendor_limit.free_by_remaining(self.dispatched) as usize) < nth || self.shared.is_some() {
+            let forbids = (vendor_limit.free(self.dispatched, used) as usize) < nth;
             return if forbids { ends_in } else { Duration::ZERO };
         }
         // A limit that is not below ours holds nothing back that our own window does not.
-        let Some(limit) = word.limit().filter(|limit| *limit < self.rule.limit) else {
+        let Some(limit) = vendor_limit.limit().filter(|limit| *limit < self.rule.limit) else {
             return Duration::ZERO;
         };
-        match nth.saturating_sub(word.free_by_limit(used) as usize) {
+        match nth.saturating_sub(vendor_limit.free_by_limit(used) as usize) {
             0 => Duration::ZERO,
             missing => {
                 let rule = self.rule.at_most(limit);
@@ -229,8 +230,8 @@ impl BudgetState {
         }
     }
 
-    fn word(&self, now: Timestamp) -> Option<&VendorLimit> {
-        self.word.as_ref().filter(|word| word.holds(now))
+    fn vendor_limit(&self, now: Timestamp) -> Option<&VendorLimit> {
+        self.vendor_limit.as_ref().filter(|vendor_limit| vendor_limit.holds(now))
     }
 
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
@@ -243,7 +244,7 @@ impl BudgetState {
             self.limit = limit;
             self.pace = pace(limit);
             // Who waits may find room now.
-            self.queue.ring_head();
+            self.queue.wake_head();
         }
     }
 
@@ -251,14 +252,14 @@ impl BudgetState {
         self.reserves.kept_from(caller, now, self.rule.length)
     }
 
-    fn standing_for(&mut self, caller: u16, now: Timestamp) -> BudgetStatus {
-        self.standing(now, self.kept_from(caller, now))
+    fn status_for(&mut self, caller: u16, now: Timestamp) -> BudgetStatus {
+        self.status(now, self.kept_from(caller, now))
     }
 
-    fn standing(&mut self, now: Timestamp, kept: KeptSlots) -> BudgetStatus {
+    fn status(&mut self, now: Timestamp, kept: KeptSlots) -> BudgetStatus {
         let limit = self.limit.limit.get();
         let free = self.free_by_window(now).saturating_add(self.free_in_store(now));
-        let remaining = free.min(self.by_word(now)).saturating_sub(kept.now);
+        let remaining = free.min(self.by_vendor_limit(now)).saturating_sub(kept.now);
         BudgetStatus {
             name: self.name,
             limit,
@@ -271,9 +272,9 @@ impl BudgetState {
                 Some(_) => self.until_more(now, remaining as usize),
             },
             waiting: self.queue.len(),
-            foreign: self.word(now).map_or(0, VendorLimit::foreign),
-            vendor_limit: self.word(now).and_then(VendorLimit::limit),
-            holding_back: self.word(now).is_some_and(VendorLimit::holds_back)
+            foreign: self.vendor_limit(now).map_or(0, VendorLimit::foreign),
+            vendor_limit: self.vendor_limit(now).and_then(VendorLimit::limit),
+            holding_back: self.vendor_limit(now).is_some_and(VendorLimit::holds_back)
                 || self.shared.as_ref().is_some_and(|shared| shared.holds_back(now)),
         }
     }
@@ -339,13 +340,13 @@ impl Budget {
     }
 
     /// How it stands now.
-    pub fn standing(&self, now: Timestamp) -> BudgetStatus {
-        lock(&self.inner).standing(now, KeptSlots::default())
+    pub fn status(&self, now: Timestamp) -> BudgetStatus {
+        lock(&self.inner).status(now, KeptSlots::default())
     }
 
     /// How it stands for a caller, which cannot have what is kept for others.
-    pub fn standing_for(&self, caller: u16, now: Timestamp) -> BudgetStatus {
-        lock(&self.inner).standing_for(caller, now)
+    pub fn status_for(&self, caller: u16, now: Timestamp) -> BudgetStatus {
+        lock(&self.inner).status_for(caller, now)
     }
 
     /// Keeps so many calls a window for each of these callers, and none for any other.
@@ -355,7 +356,7 @@ impl Budget {
         kept.keep(reserves, *dispatched, window.callers());
         queue.put_first(|caller| kept.owes(caller));
         // Who may pass, and with whom it is counted, can be another now.
-        queue.ring_all();
+        queue.wake_all();
     }
 
     /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
@@ -363,13 +364,13 @@ impl Budget {
         let mut inner = lock(&self.inner);
         inner.free_by_window(now);
         inner.free_in_store(now);
-        let BudgetState { window, shared, tally, .. } = &mut *inner;
+        let BudgetState { window, shared, hourly_counts, .. } = &mut *inner;
         let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
         let in_store = shared.iter().flat_map(|shared| shared.window.callers());
         for caller in window.callers().chain(in_store) {
             calls.entry(caller).or_default().window += 1;
         }
-        for (caller, hour) in tally.last_hour(now) {
+        for (caller, hour) in hourly_counts.last_hour(now) {
             calls.entry(caller).or_default().hour = hour;
         }
         calls

@@ -25,7 +25,7 @@ struct Ticket {
     /// Nearly always one.
     paid: SmallVec<[Paid; 1]>,
     /// Who took it; with the quota only if a share of it was taken as well.
-    taker: Requester,
+    requester: Requester,
     clock: Clock,
 }
 
@@ -50,13 +50,13 @@ pub(super) struct Paid {
 }
 
 impl Permit {
-    pub(super) fn new(paid: SmallVec<[Paid; 1]>, taker: Requester, clock: Clock) -> Self {
-        Self(Ticket { stage: PermitStage::Unsent, paid, taker, clock })
+    pub(super) fn new(paid: SmallVec<[Paid; 1]>, requester: Requester, clock: Clock) -> Self {
+        Self(Ticket { stage: PermitStage::Unsent, paid, requester, clock })
     }
 
     /// Nothing yet, for a call that waits.
-    pub(super) fn nothing(taker: &Requester, clock: Clock) -> Self {
-        Self::new(SmallVec::new(), Requester { quota: None, ..taker.clone() }, clock)
+    pub(super) fn nothing(requester: &Requester, clock: Clock) -> Self {
+        Self::new(SmallVec::new(), Requester { quota: None, ..requester.clone() }, clock)
     }
 
     /// A slot more.
@@ -66,7 +66,7 @@ impl Permit {
 
     /// The share of its caller's that it pays with.
     pub(super) fn add_share(&mut self, quota: &Arc<Quota>) {
-        self.0.taker.quota = Some(Arc::clone(quota));
+        self.0.requester.quota = Some(Arc::clone(quota));
     }
 
     /// The budgets in which its slot is this process's own; the others are in the store.
@@ -88,24 +88,24 @@ impl Dispatched {
     }
 
     /// The head of the vendor's answer is here, and this is what its rate headers say.
-    pub fn settle(mut self, now: Timestamp, said: RateHeaders) {
-        self.0.settle(now, said, |_, _| {});
+    pub fn settle(mut self, now: Timestamp, rate_headers: RateHeaders) {
+        self.0.settle(now, rate_headers, |_, _| {});
     }
 
     /// As [`Self::settle`]; tells how one of the budgets stands after it, without another look at its lock.
     pub fn settle_and_show(
         mut self,
         now: Timestamp,
-        said: RateHeaders,
+        rate_headers: RateHeaders,
         shown: BudgetName,
     ) -> Option<BudgetStatus> {
-        let (mut standing, caller) = (None, self.0.taker.caller);
-        self.0.settle(now, said, |budget, inner| {
+        let (mut status, caller) = (None, self.0.requester.caller);
+        self.0.settle(now, rate_headers, |budget, inner| {
             if budget.name == shown {
-                standing = Some(inner.standing_for(caller, now));
+                status = Some(inner.status_for(caller, now));
             }
         });
-        standing
+        status
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.
@@ -128,24 +128,31 @@ impl Ticket {
     fn settle(
         &mut self,
         now: Timestamp,
-        said: RateHeaders,
+        rate_headers: RateHeaders,
         mut settled: impl FnMut(&Budget, &mut BudgetState),
     ) {
         self.stage = PermitStage::Settled;
         // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
-        let heard = said != RateHeaders::default()
-            && (said.refused || self.paid.iter().filter(|paid| !paid.budget.name.is_daily()).count() == 1);
+        let heard = rate_headers != RateHeaders::default()
+            && (rate_headers.refused
+                || self.paid.iter().filter(|paid| !paid.budget.name.is_daily()).count() == 1);
         for Paid { budget, call, place } in &self.paid {
             let mut inner = lock(&budget.inner);
             let inner = &mut *inner;
-            inner.window_of(*place).settle(now, self.taker.caller);
-            inner.reserve_at(*place, |reserves| reserves.ended(self.taker.caller, *call));
-            inner.tally.count(self.taker.caller, now);
+            inner.window_of(*place).settle(now, self.requester.caller);
+            inner.reserve_at(*place, |reserves| reserves.ended(self.requester.caller, *call));
+            inner.hourly_counts.count(self.requester.caller, now);
             if heard && !budget.name.is_daily() {
                 let used = inner.used();
-                inner.word = VendorLimit::hear(inner.word, said, (*call, used), inner.rule.length, now);
+                inner.vendor_limit = VendorLimit::apply(
+                    inner.vendor_limit,
+                    rate_headers,
+                    (*call, used),
+                    inner.rule.length,
+                    now,
+                );
             }
-            inner.queue.ring_head();
+            inner.queue.wake_head();
             settled(budget, inner);
         }
     }
@@ -153,10 +160,10 @@ impl Ticket {
     fn abandon(&self, now: Timestamp) {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
-            inner.window_of(paid.place).abandon(now, self.taker.caller);
-            inner.reserve_at(paid.place, |reserves| reserves.ended(self.taker.caller, paid.call));
-            inner.tally.count(self.taker.caller, now);
-            inner.queue.ring_head();
+            inner.window_of(paid.place).abandon(now, self.requester.caller);
+            inner.reserve_at(paid.place, |reserves| reserves.ended(self.requester.caller, paid.call));
+            inner.hourly_counts.count(self.requester.caller, now);
+            inner.queue.wake_head();
         }
     }
 
@@ -164,16 +171,16 @@ impl Ticket {
         for paid in &self.paid {
             let mut inner = lock(&paid.budget.inner);
             inner.window_of(paid.place).refund();
-            inner.reserve_at(paid.place, |reserves| reserves.returned(self.taker.caller, paid.call));
+            inner.reserve_at(paid.place, |reserves| reserves.returned(self.requester.caller, paid.call));
             if let Some(pace) = &inner.pace {
                 pace.refund();
             }
-            inner.queue.ring_head();
+            inner.queue.wake_head();
         }
-        if let Some(quota) = &self.taker.quota {
+        if let Some(quota) = &self.requester.quota {
             let inner = lock(&quota.inner);
             inner.pace.refund();
-            inner.queue.ring_head();
+            inner.queue.wake_head();
         }
     }
 }

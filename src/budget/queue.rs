@@ -28,7 +28,7 @@ const RUNG: u8 = 1;
 const EVICTED: u8 = 2;
 
 impl Wakeup {
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         let _ = self.rung.compare_exchange(SILENT, RUNG, Ordering::AcqRel, Ordering::Relaxed);
         self.waker.wake();
     }
@@ -93,7 +93,7 @@ pub enum Precedence {
 /// One waiting request.
 struct Waiter {
     id: u64,
-    bell: Arc<Wakeup>,
+    wakeup: Arc<Wakeup>,
     aim: Aim,
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Queue {
     waiting: usize,
     next_id: u64,
     /// The turn that was given last; new lines start here, so that absence earns nothing.
-    turn: u64,
+    ticket: u64,
     /// Slots set aside, by the class of the calls that wait elsewhere with them.
     aside: SmallVec<[(Class, u32); 2]>,
     /// How many each class may set aside.
@@ -203,7 +203,7 @@ impl Queue {
         let stride = stride(owner.weight);
         let own = self.lines.iter().find(|line| line.owner.is_same(owner));
         let place = own.map_or(0, |line| self.ready(line).count() as u64);
-        let due = own.map_or(self.turn, |line| line.due.max(self.turn)).saturating_add(place * stride);
+        let due = own.map_or(self.ticket, |line| line.due.max(self.ticket)).saturating_add(place * stride);
         let before = |line: &CallerLine| {
             let ready = self.ready(line).count();
             if line.owner.is_same(owner) {
@@ -223,21 +223,21 @@ impl Queue {
 
     /// Lets one more wait, and tells its number. A full queue makes room at the cost of whoever waits most for his
     /// weight; `None` if that is the newcomer.
-    pub(super) fn join(&mut self, owner: Owner, first: bool, bell: &Arc<Wakeup>, aim: Aim) -> Option<u64> {
+    pub(super) fn join(&mut self, owner: Owner, first: bool, wakeup: &Arc<Wakeup>, aim: Aim) -> Option<u64> {
         if self.waiting >= WAITING_MAX && !self.make_room(owner) {
             return None;
         }
         let id = self.next_id;
         self.next_id += 1;
         self.waiting += 1;
-        let (turn, stride) = (self.turn, stride(owner.weight));
+        let (ticket, stride) = (self.ticket, stride(owner.weight));
         let place = self.lines.iter().position(|line| line.owner.is_same(owner)).unwrap_or_else(|| {
-            self.lines.push(CallerLine { owner, stride, first, due: turn, waiting: VecDeque::new() });
+            self.lines.push(CallerLine { owner, stride, first, due: ticket, waiting: VecDeque::new() });
             self.lines.len() - 1
         });
         let line = &mut self.lines[place];
-        (line.first, line.due) = (first, line.due.max(turn));
-        line.waiting.push_back(Waiter { id, bell: Arc::clone(bell), aim });
+        (line.first, line.due) = (first, line.due.max(ticket));
+        line.waiting.push_back(Waiter { id, wakeup: Arc::clone(wakeup), aim });
         Some(id)
     }
 
@@ -258,7 +258,7 @@ impl Queue {
             return false;
         }
         let Some(evicted) = heaviest.waiting.back() else { return false };
-        evicted.bell.evict();
+        evicted.wakeup.evict();
         let id = evicted.id;
         self.leave(id);
         true
@@ -270,7 +270,7 @@ impl Queue {
         else {
             return;
         };
-        self.turn = self.turn.max(line.due);
+        self.ticket = self.ticket.max(line.due);
         line.due += line.stride;
         self.leave(id);
     }
@@ -285,19 +285,19 @@ impl Queue {
             }
         }
         // An empty line is remembered until its next turn is due: coming back at once must not be an advantage.
-        self.lines.retain(|line| !line.waiting.is_empty() || line.due > self.turn);
+        self.lines.retain(|line| !line.waiting.is_empty() || line.due > self.ticket);
     }
 
     /// Tells whoever is next to look.
-    pub(super) fn ring_head(&self) {
+    pub(super) fn wake_head(&self) {
         if let Some((_, head)) = self.next() {
-            head.bell.ring();
+            head.wakeup.wake();
         }
     }
 
     /// Tells everybody to look.
-    pub(super) fn ring_all(&self) {
-        self.lines.iter().flat_map(|line| &line.waiting).for_each(|waiter| waiter.bell.ring());
+    pub(super) fn wake_all(&self) {
+        self.lines.iter().flat_map(|line| &line.waiting).for_each(|waiter| waiter.wakeup.wake());
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
     /// A caller's request that waits.
     struct Waits {
         id: u64,
-        bell: Arc<Wakeup>,
+        wakeup: Arc<Wakeup>,
     }
 
     fn owner(caller: u16, weight: u32) -> Owner {
@@ -320,8 +320,8 @@ mod tests {
     }
 
     fn try_join(queue: &mut Queue, caller: u16, weight: u32, aim: Aim) -> Option<Waits> {
-        let bell = Arc::default();
-        queue.join(owner(caller, weight), false, &bell, aim).map(|id| Waits { id, bell })
+        let wakeup = Arc::default();
+        queue.join(owner(caller, weight), false, &wakeup, aim).map(|id| Waits { id, wakeup })
     }
 
     fn head(queue: &Queue) -> Option<u64> {
@@ -354,9 +354,9 @@ mod tests {
         let first_of_one = owners[0].0;
         assert_eq!(head(&queue), Some(first_of_one));
         let order = serve(&mut queue, &owners);
-        for turn in order.chunks(3) {
+        for ticket in order.chunks(3) {
             assert_eq!(
-                turn.iter().filter(|caller| **caller == 1).count(),
+                ticket.iter().filter(|caller| **caller == 1).count(),
                 2,
                 "two turns of three: {order:?}"
             );
@@ -401,8 +401,8 @@ mod tests {
         assert!(try_join(&mut queue, 2, 1, Aim::Go).is_some());
         assert_eq!(queue.len(), WAITING_MAX);
         let newest = flood.last().expect("many");
-        assert!(newest.bell.evicted(), "the newest of the flood made room");
-        assert!(flood[..flood.len() - 1].iter().all(|waiter| !waiter.bell.evicted()));
+        assert!(newest.wakeup.evicted(), "the newest of the flood made room");
+        assert!(flood[..flood.len() - 1].iter().all(|waiter| !waiter.wakeup.evicted()));
     }
 
     #[test]
@@ -414,11 +414,11 @@ mod tests {
         ];
         assert!(queue.is_closed(false) && queue.is_next(first.id) && !queue.is_next(second.id));
         queue.leave(first.id);
-        queue.ring_head();
+        queue.wake_head();
         assert!(queue.is_next(second.id));
         let cx = Context::from_waker(std::task::Waker::noop());
-        assert!(second.bell.poll(&cx).is_ready());
-        assert!(second.bell.poll(&cx).is_pending(), "once a ring");
+        assert!(second.wakeup.poll(&cx).is_ready());
+        assert!(second.wakeup.poll(&cx).is_pending(), "once a ring");
         assert_eq!(queue.len(), 1);
     }
 
@@ -462,10 +462,10 @@ mod tests {
     fn the_gateways_own_call_goes_first() {
         let mut queue = Queue::default();
         let _waits = try_join(&mut queue, 1, 1, Aim::Go).expect("room");
-        let bell = Arc::default();
+        let wakeup = Arc::default();
         let own = Owner { precedence: Precedence::First, ..owner(1, 1) };
         assert_eq!(queue.ahead_of(own, true), 0);
-        let id = queue.join(own, true, &bell, Aim::Go).expect("room");
+        let id = queue.join(own, true, &wakeup, Aim::Go).expect("room");
         queue.put_first(|_| false);
         assert!(queue.is_next(id) && queue.is_closed(true));
     }

@@ -60,7 +60,7 @@ impl RestoredCalls {
             inner.window.restore(&ends);
         }
         // As if all of its calls had been given up at that moment.
-        inner.word = self
+        inner.vendor_limit = self
             .held_back
             .map(|at| VendorLimit::nothing_until(at + inner.rule.reach().hold + Timestamp::TICK));
     }
@@ -68,17 +68,17 @@ impl RestoredCalls {
 
 impl Budgets {
     /// Takes up what a former process left. Budgets that are opened later get their part then.
-    pub fn restore(&self, remains: RestoredCalls) {
+    pub fn restore(&self, restored: RestoredCalls) {
         let by_key = lock(&self.by_key);
-        let mut kept = lock(&self.remains);
-        *kept = remains;
+        let mut kept = lock(&self.restored);
+        *kept = restored;
         for budget in by_key.values() {
             kept.give(budget.id, &mut lock(&budget.inner));
         }
     }
 
     pub(super) fn take_up(&self, id: BudgetId, inner: &mut BudgetState) {
-        lock(&self.remains).give(id, inner);
+        lock(&self.restored).give(id, inner);
     }
 }
 

@@ -103,7 +103,7 @@ impl Shared {
 
     /// Slots of the shared part that could be taken when the store was last heard.
     pub(super) fn free(&self) -> u32 {
-        self.heard.map_or(0, |told| told.free)
+        self.heard.map_or(0, |statuses| statuses.free)
     }
 
     /// Whether the store could not be asked when it was last tried.
@@ -113,26 +113,26 @@ impl Shared {
 
     /// Whether the store gives nothing yet, as far as it was heard.
     pub(super) fn holds_back(&self, now: Timestamp) -> bool {
-        self.heard.is_some_and(|told| told.held_back && now < told.next)
+        self.heard.is_some_and(|statuses| statuses.held_back && now < statuses.next)
     }
 
     /// Until so many slots can be taken there, at the latest; `None` if that is not known, and there is a part of our own.
     pub(super) fn until_free(&self, rule: &WindowRule, now: Timestamp, nth: usize) -> Option<Duration> {
-        let Some(told) = self.heard else { return unheard(rule) };
-        Some(match nth.saturating_sub(told.free as usize) {
+        let Some(statuses) = self.heard else { return unheard(rule) };
+        Some(match nth.saturating_sub(statuses.free as usize) {
             0 => Duration::ZERO,
-            1 => told.next.since(now),
-            _ => told.next.since(now) + rule.longest(),
+            1 => statuses.next.since(now),
+            _ => statuses.next.since(now) + rule.longest(),
         })
     }
 
     /// The soonest that so many can be taken: answers may shorten what is held for calls in flight.
     pub(super) fn soonest(&self, rule: &WindowRule, now: Timestamp, nth: usize) -> Option<Duration> {
-        let Some(told) = self.heard else { return unheard(rule) };
-        if nth <= told.free as usize {
+        let Some(statuses) = self.heard else { return unheard(rule) };
+        if nth <= statuses.free as usize {
             Some(Duration::ZERO)
         } else {
-            Some(told.next.since(now).min(rule.length))
+            Some(statuses.next.since(now).min(rule.length))
         }
     }
 }
@@ -162,7 +162,7 @@ impl BudgetState {
             .as_ref()
             .and_then(|shared| shared.until_free(&self.rule, now, shared.free() as usize + 1));
         let soonest = in_store.map_or(own, |in_store| in_store.min(own));
-        soonest.max(self.until_word(now, remaining + 1, Ends::Latest)).max(Timestamp::TICK)
+        soonest.max(self.until_vendor_limit(now, remaining + 1, Ends::Latest)).max(Timestamp::TICK)
     }
 
     /// Where calls are counted whose slot is in the store, or here.
@@ -184,28 +184,28 @@ impl BudgetState {
 /// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
 /// somebody waits before it or the vendor said so. A newcomer asks for all it draws on, one that waits for the budget
 /// it waits for ([`QueueTicket::asks`]).
-pub fn wants(
-    draw: &BudgetSet,
-    taker: &Requester,
-    turn: Option<&QueueTicket>,
+pub fn slot_requests(
+    budget_set: &BudgetSet,
+    requester: &Requester,
+    ticket: Option<&QueueTicket>,
     now: Timestamp,
 ) -> Option<SlotRequests> {
-    let mut wants = SlotRequests::new();
-    for budget in draw.iter() {
+    let mut slot_requests = SlotRequests::new();
+    for budget in budget_set.iter() {
         let mut inner = lock(&budget.inner);
         let inner = &mut *inner;
         let free = inner.free(now);
-        let is_closed = match turn {
-            None => inner.queue.is_closed(inner.goes_first(taker)),
-            Some(turn) => !turn.id_at(budget).is_some_and(|id| inner.queue.is_next(id)),
+        let is_closed = match ticket {
+            None => inner.queue.is_closed(inner.goes_first(requester)),
+            Some(ticket) => !ticket.id_at(budget).is_some_and(|id| inner.queue.is_next(id)),
         };
-        if is_closed || inner.by_word(now) == 0 {
+        if is_closed || inner.by_vendor_limit(now) == 0 {
             return None;
         }
         // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
         inner.free_in_store(now);
-        let (kept, shared) = (inner.kept_from_taker(taker, now), inner.shared.as_ref()?);
-        wants.push(SlotRequest {
+        let (kept, shared) = (inner.kept_from_taker(requester, now), inner.shared.as_ref()?);
+        slot_requests.push(SlotRequest {
             key: Arc::clone(&shared.key),
             limit: shared.limit,
             own: inner.rule.limit,
@@ -213,14 +213,14 @@ pub fn wants(
             spare: free > kept.now,
         });
     }
-    wants.iter().any(|want| want.limit > 0).then_some(wants)
+    slot_requests.iter().any(|want| want.limit > 0).then_some(slot_requests)
 }
 
 /// Keeps what the store said about each budget; nothing: it is away, and nobody knows.
-pub fn hear(draw: &BudgetSet, told: &[StoreStatus]) {
-    for (place, budget) in draw.iter().enumerate() {
+pub fn apply_store_status(budget_set: &BudgetSet, statuses: &[StoreStatus]) {
+    for (place, budget) in budget_set.iter().enumerate() {
         if let Some(shared) = &mut lock(&budget.inner).shared {
-            shared.heard = told.get(place).copied();
+            shared.heard = statuses.get(place).copied();
         }
     }
 }

@@ -31,7 +31,7 @@ use super::{Budget, BudgetSet, BudgetState, Clock, Quota, lock};
 
 /// A call's place in the queues, and what it has set aside. Dropped, both are given up and the next in line are told.
 pub struct QueueTicket {
-    bell: Arc<Wakeup>,
+    wakeup: Arc<Wakeup>,
     /// The gates it has to pass, the next one first.
     ahead: SmallVec<[Ahead; 2]>,
     class: Class,
@@ -54,8 +54,8 @@ enum Gate {
 
 impl QueueTicket {
     /// Rings when it is worth looking again.
-    pub fn bell(&self) -> &Wakeup {
-        &self.bell
+    pub fn wakeup(&self) -> &Wakeup {
+        &self.wakeup
     }
 
     /// The budget it waits for; nothing while it waits for its caller's quota.
@@ -96,7 +96,7 @@ impl Drop for QueueTicket {
         for Ahead { gate, id } in &self.ahead {
             let leave = |queue: &mut Queue| {
                 queue.leave(*id);
-                queue.ring_head();
+                queue.wake_head();
             };
             match gate {
                 Gate::Budget(budget) => leave(&mut lock(&budget.inner).queue),
@@ -122,17 +122,17 @@ impl Held<'_> {
         if now >= until || now + self.soonest_for_newcomer(now) > until {
             return None;
         }
-        let bell = Arc::default();
+        let wakeup = Arc::default();
         let (mut ahead, mut has_room) = (SmallVec::new(), true);
-        let owner = owner(self.taker);
+        let owner = owner(self.requester);
         if let Some((quota, inner)) = &mut self.quota {
-            let id = inner.queue.join(owner, false, &bell, Aim::Later);
+            let id = inner.queue.join(owner, false, &wakeup, Aim::Later);
             has_room &= id.is_some();
             ahead.extend(id.map(|id| Ahead { gate: Gate::Quota(Arc::clone(quota)), id }));
         }
         for (budget, inner) in &mut self.budgets {
-            let first = inner.goes_first(self.taker);
-            let id = inner.queue.join(owner, first, &bell, Aim::Later);
+            let first = inner.goes_first(self.requester);
+            let id = inner.queue.join(owner, first, &wakeup, Aim::Later);
             has_room &= id.is_some();
             ahead.extend(id.map(|id| Ahead { gate: Gate::Budget(budget), id }));
         }
@@ -140,84 +140,85 @@ impl Held<'_> {
             ahead.iter().for_each(|Ahead { gate, id }| self.queue(gate).leave(*id));
             return None;
         }
-        let permit = Some(Permit::nothing(self.taker, clock));
-        let turn = Box::new(QueueTicket { bell, ahead, class: self.class(), permit, aside: SmallVec::new() });
-        self.take_aim(&turn);
-        Some(turn)
+        let permit = Some(Permit::nothing(self.requester, clock));
+        let ticket =
+            Box::new(QueueTicket { wakeup, ahead, class: self.class(), permit, aside: SmallVec::new() });
+        self.take_aim(&ticket);
+        Some(ticket)
     }
 
     fn class(&self) -> Class {
-        let caller = self.taker.caller;
+        let caller = self.requester.caller;
         let budgets = self.budgets.iter().fold(0, |bits, (budget, _)| bits | 1 << budget.name as u8);
         let is_owner = self.budgets.iter().any(|(_, inner)| inner.reserves.has(caller));
         Class { budgets, owner: is_owner.then_some(caller) }
     }
 
     /// A reload may have changed for whom calls are kept.
-    fn classify(&mut self, turn: &mut QueueTicket) {
+    fn classify(&mut self, ticket: &mut QueueTicket) {
         let class = self.class();
-        if class != turn.class {
-            for budget in &turn.aside {
+        if class != ticket.class {
+            for budget in &ticket.aside {
                 let queue = &mut self.inner(budget).queue;
-                queue.put_back(turn.class);
+                queue.put_back(ticket.class);
                 queue.set_aside(class);
             }
-            turn.class = class;
-            self.take_aim(turn);
+            ticket.class = class;
+            self.take_aim(ticket);
         }
     }
 
     /// Passes every gate that is open, and says what comes of it.
     pub(super) fn go_on(
         mut self,
-        mut turn: Box<QueueTicket>,
+        mut ticket: Box<QueueTicket>,
         granted: GrantedMask,
-        (now, patience): (Timestamp, WaitLimit),
+        (now, wait_limit): (Timestamp, WaitLimit),
     ) -> Decision {
-        let caller = self.taker.caller;
+        let caller = self.requester.caller;
         for (_, inner) in &mut self.budgets {
             inner.reserve(|reserves| reserves.asks(caller, now));
         }
-        self.classify(&mut turn);
+        self.classify(&mut ticket);
         let mut place = granted.place(0);
-        while !turn.ahead.is_empty() && self.pass(&mut turn, place, now) {
-            turn.ahead.remove(0);
-            self.take_aim(&turn);
+        while !ticket.ahead.is_empty() && self.pass(&mut ticket, place, now) {
+            ticket.ahead.remove(0);
+            self.take_aim(&ticket);
             place = SlotLocation::Here;
         }
         // A reload may have lowered a limit since a slot was set aside.
-        let is_over = turn.aside.iter().any(|budget| self.inner(budget).is_over());
-        if turn.ahead.is_empty() && !is_over {
-            return Decision::Paid(self.done(&mut turn));
+        let is_over = ticket.aside.iter().any(|budget| self.inner(budget).is_over());
+        if ticket.ahead.is_empty() && !is_over {
+            return Decision::Paid(self.done(&mut ticket));
         }
-        let decision = match patience {
-            WaitLimit::Until(until) if now < until && !is_over && !turn.bell.evicted() => {
-                self.stay(&turn, now, until)
+        let decision = match wait_limit {
+            WaitLimit::Until(until) if now < until && !is_over && !ticket.wakeup.evicted() => {
+                self.stay(&ticket, now, until)
             }
-            _ => Err(self.why(&turn, now)),
+            _ => Err(self.why(&ticket, now)),
         };
         // A turn gives its places back when it is dropped, for which it needs the locks.
         drop(self);
         match decision {
-            Ok(look_at) => Decision::Wait { turn, look_at },
+            Ok(look_at) => Decision::Wait { ticket, look_at },
             Err(exhausted) => Decision::Refused(exhausted),
         }
     }
 
     /// All gates are passed: nothing is set aside any more.
-    fn done(&mut self, turn: &mut QueueTicket) -> Permit {
-        for budget in turn.aside.drain(..) {
+    fn done(&mut self, ticket: &mut QueueTicket) -> Permit {
+        for budget in ticket.aside.drain(..) {
             let queue = &mut self.inner(budget).queue;
-            queue.put_back(turn.class);
-            queue.ring_head();
+            queue.put_back(ticket.class);
+            queue.wake_head();
         }
-        turn.permit.take().expect("held since it lined up")
+        ticket.permit.take().expect("held since it lined up")
     }
 
     /// Passes the next gate if it is open.
-    fn pass(&mut self, turn: &mut QueueTicket, place: SlotLocation, now: Timestamp) -> bool {
-        let (aim, class, taker) = (turn.aim(), turn.class, self.taker);
-        let (Some(Ahead { gate, id }), Some(permit)) = (turn.ahead.first(), &mut turn.permit) else {
+    fn pass(&mut self, ticket: &mut QueueTicket, place: SlotLocation, now: Timestamp) -> bool {
+        let (aim, class, requester) = (ticket.aim(), ticket.class, self.requester);
+        let (Some(Ahead { gate, id }), Some(permit)) = (ticket.ahead.first(), &mut ticket.permit) else {
             return false;
         };
         let budget = match gate {
@@ -226,7 +227,7 @@ impl Held<'_> {
                 let passes = inner.queue.is_next(*id) && inner.pace.take(now).is_ok();
                 if passes {
                     inner.queue.served(*id);
-                    inner.queue.ring_head();
+                    inner.queue.wake_head();
                     permit.add_share(quota);
                 }
                 return passes;
@@ -236,18 +237,20 @@ impl Held<'_> {
         let inner = self.inner(budget);
         let free = inner.free(now);
         let is_open = match place {
-            SlotLocation::Store => inner.by_word(now) > 0,
-            SlotLocation::Here => free > inner.kept_from_taker(taker, now).now && inner.queue.is_next(*id),
+            SlotLocation::Store => inner.by_vendor_limit(now) > 0,
+            SlotLocation::Here => {
+                free > inner.kept_from_taker(requester, now).now && inner.queue.is_next(*id)
+            }
         };
         let passes = is_open && inner.pace.as_ref().is_none_or(|pace| pace.take(now).is_ok());
         if passes {
             inner.queue.served(*id);
             if aim != Aim::Go {
                 inner.queue.set_aside(class);
-                turn.aside.push(budget);
+                ticket.aside.push(budget);
             }
-            permit.add(inner.pay(budget, place, taker));
-            inner.queue.ring_head();
+            permit.add(inner.pay(budget, place, requester));
+            inner.queue.wake_head();
         }
         passes
     }
@@ -255,20 +258,20 @@ impl Held<'_> {
     /// When to look again without being told, or why there is no point in waiting.
     fn stay(
         &mut self,
-        turn: &QueueTicket,
+        ticket: &QueueTicket,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<Timestamp>, Exhausted> {
-        let Ahead { gate, id } = &turn.ahead[0];
+        let Ahead { gate, id } = &ticket.ahead[0];
         let is_next = self.queue(gate).is_next(*id);
-        let further = turn.ahead[1..].iter().map(|ahead| self.soonest(&ahead.gate, now, 0)).max();
+        let further = ticket.ahead[1..].iter().map(|ahead| self.soonest(&ahead.gate, now, 0)).max();
         let soonest = self.soonest(gate, now, usize::from(!is_next)).max(further.unwrap_or_default());
         if now + soonest > until {
-            return Err(self.why(turn, now));
+            return Err(self.why(ticket, now));
         }
         if !is_next {
             // Whoever is next may not know it: a reserve can have put it before this one since.
-            self.queue(gate).ring_head();
+            self.queue(gate).wake_head();
             return Ok(None);
         }
         Ok(Some((now + self.opens(gate, now)).min(until)))
@@ -276,14 +279,14 @@ impl Held<'_> {
 
     /// When a gate opens for whoever is next there, at the latest.
     fn opens(&mut self, gate: &Gate, now: Timestamp) -> Duration {
-        let taker = self.taker;
+        let requester = self.requester;
         match gate {
             Gate::Quota(_) => {
                 self.quota.as_ref().map_or(Timestamp::TICK, |(_, inner)| inner.pace.until_free(now))
             }
             Gate::Budget(budget) => {
                 let inner = self.inner(budget);
-                let kept = inner.kept_from_taker(taker, now);
+                let kept = inner.kept_from_taker(requester, now);
                 let free = inner.until_free_beside(now, 1, kept.now, kept.lent_in);
                 // What is kept changes when it is lent, and when a slot of its owner's frees.
                 let lent = kept.first_lent_in.map(|lent| lent + Timestamp::TICK);
@@ -306,13 +309,13 @@ impl Held<'_> {
     }
 
     fn soonest_for_newcomer(&mut self, now: Timestamp) -> Duration {
-        let owner = owner(self.taker);
+        let owner = owner(self.requester);
         let quota = self
             .quota
             .as_ref()
             .map(|(quota, inner)| (Gate::Quota(Arc::clone(quota)), inner.queue.ahead_of(owner, false)));
         let budgets = self.budgets.iter().map(|(budget, inner)| {
-            (Gate::Budget(budget), inner.queue.ahead_of(owner, inner.goes_first(self.taker)))
+            (Gate::Budget(budget), inner.queue.ahead_of(owner, inner.goes_first(self.requester)))
         });
         let gates: SmallVec<[(Gate, usize); 2]> = quota.into_iter().chain(budgets).collect();
         gates.iter().map(|(gate, before)| self.soonest(gate, now, *before)).max().unwrap_or_default()
@@ -320,16 +323,16 @@ impl Held<'_> {
 
     /// Why a call that waited is refused: no slot, or else no share of its caller's.
     #[cold]
-    fn why(&mut self, turn: &QueueTicket, now: Timestamp) -> Exhausted {
-        let taker = self.taker;
+    fn why(&mut self, ticket: &QueueTicket, now: Timestamp) -> Exhausted {
+        let requester = self.requester;
         let mut full: Option<Exhausted> = None;
-        for (place, Ahead { gate, id }) in turn.ahead.iter().enumerate() {
+        for (place, Ahead { gate, id }) in ticket.ahead.iter().enumerate() {
             let Gate::Budget(budget) = gate else { continue };
             let inner = self.inner(budget);
-            let kept = inner.kept_from_taker(taker, now);
+            let kept = inner.kept_from_taker(requester, now);
             let others = match place {
                 0 => !inner.queue.is_next(*id),
-                _ => inner.queue.is_closed(inner.goes_first(taker)),
+                _ => inner.queue.is_closed(inner.goes_first(requester)),
             };
             let is_shut = inner.free(now) <= kept.now || others || !inner.until_paced(now).is_zero();
             let blocked = inner.blocked(others, kept, now);
@@ -349,9 +352,9 @@ impl Held<'_> {
         self.refuse(blocked, now)
     }
 
-    fn take_aim(&mut self, turn: &QueueTicket) {
-        if let Some(Ahead { gate, id }) = turn.ahead.first() {
-            self.queue(gate).aim(*id, turn.aim());
+    fn take_aim(&mut self, ticket: &QueueTicket) {
+        if let Some(Ahead { gate, id }) = ticket.ahead.first() {
+            self.queue(gate).aim(*id, ticket.aim());
         }
     }
 
@@ -368,6 +371,6 @@ impl Held<'_> {
     }
 }
 
-fn owner(taker: &Requester) -> Owner {
-    Owner { caller: taker.caller, precedence: taker.precedence, weight: taker.weight }
+fn owner(requester: &Requester) -> Owner {
+    Owner { caller: requester.caller, precedence: requester.precedence, weight: requester.weight }
 }

@@ -45,30 +45,32 @@ impl VendorLimit {
 
     /// Takes an answer's headers in, if they are news: an answer to an older call than the last one is not, unless it
     /// is a refusal.
-    pub(super) fn hear(
+    pub(super) fn apply(
         last: Option<Self>,
-        said: RateHeaders,
+        rate_headers: RateHeaders,
         (call, ours): (u64, u32),
         window: Duration,
         now: Timestamp,
     ) -> Option<Self> {
-        if !said.refused && last.is_some_and(|last| last.call > call && last.until > now) {
+        if !rate_headers.refused && last.is_some_and(|last| last.call > call && last.until > now) {
             return last;
         }
-        let reset = said.reset.map(|reset| reset.min(window));
-        if said.refused {
+        let reset = rate_headers.reset.map(|reset| reset.min(window));
+        if rate_headers.refused {
             let until = now + reset.unwrap_or_default().max(BACK_OFF.min(window));
-            let (remaining, limit) = (Some(0), said.limit);
+            let (remaining, limit) = (Some(0), rate_headers.limit);
             return Some(Self { call, remaining, limit, until, foreign: 0, holds_back: false });
         }
-        if said.remaining.is_none() && said.limit.is_none() {
+        if rate_headers.remaining.is_none() && rate_headers.limit.is_none() {
             return last;
         }
-        let counted =
-            said.limit.zip(said.remaining).map(|(limit, remaining)| limit.saturating_sub(remaining));
+        let counted = rate_headers
+            .limit
+            .zip(rate_headers.remaining)
+            .map(|(limit, remaining)| limit.saturating_sub(remaining));
         let foreign = counted.map_or(0, |counted| counted.saturating_sub(ours));
         let until = now + reset.unwrap_or(window);
-        let (remaining, limit) = (said.remaining, said.limit);
+        let (remaining, limit) = (rate_headers.remaining, rate_headers.limit);
         Some(Self { call, remaining, limit, until, foreign, holds_back: false })
     }
 

@@ -217,8 +217,8 @@ impl Question<'_> {
                 refused_if.push(RefusedIf { when, refused });
                 continue;
             }
-            for budget in grant.draw(&facts).iter() {
-                let standing = budget.standing(Timestamp::default());
+            for budget in grant.budget_set(&facts).iter() {
+                let standing = budget.status(Timestamp::default());
                 if draws.iter().all(|known| known.name != standing.name.as_str()) {
                     let window = humantime::format_duration(standing.window).to_string();
                     draws.push(Draws { name: standing.name.as_str(), limit: standing.limit, window, when });

@@ -82,7 +82,7 @@ impl Keys {
         let mut callers = lock(&self.0);
         let known = callers.entry(caller).or_default();
         let (teller, watch) = watched();
-        let turn = |cid, open_since: Option<Instant>| {
+        let first_call = |cid, open_since: Option<Instant>| {
             let keys = Arc::clone(&self.0);
             FirstCall {
                 keys,
@@ -97,7 +97,7 @@ impl Keys {
         };
         let Some(entry) = known.entries.get_mut(&key) else {
             known.add(key, KeyEntry { call, age: 0, state: KeyState::UnderWay(watch) });
-            return Claim::First(turn(None, None));
+            return Claim::First(first_call(None, None));
         };
         if entry.call != call {
             return Claim::Conflict;
@@ -109,7 +109,7 @@ impl Keys {
             KeyState::Open(cid, since) => {
                 let (cid, since) = (cid.take(), *since);
                 entry.state = KeyState::UnderWay(watch);
-                Claim::First(turn(cid, Some(since)))
+                Claim::First(first_call(cid, Some(since)))
             }
         }
     }

@@ -29,7 +29,7 @@ fn answer(body: &[u8]) -> Option<Arc<Saved>> {
 #[track_caller]
 fn first(keys: &Keys, key: &str) -> FirstCall {
     match keys.claim(1, digest(key), digest("call")) {
-        Claim::First(turn) => turn,
+        Claim::First(first_call) => first_call,
         _ => panic!("{key} is not the first"),
     }
 }
@@ -38,7 +38,7 @@ fn first(keys: &Keys, key: &str) -> FirstCall {
 fn state(keys: &Keys, key: &str) -> &'static str {
     match keys.claim(1, digest(key), digest("call")) {
         // Dropped without having been sent, it leaves what was there.
-        Claim::First(turn) if turn.cid().is_some() => "open with a cid",
+        Claim::First(first_call) if first_call.cid().is_some() => "open with a cid",
         Claim::First(_) => "free",
         Claim::Wait(_) => "under way",
         Claim::Repeat(SavedEnding::Answered(_)) => "answered",
@@ -56,27 +56,27 @@ fn parts_of_a_digest_do_not_run_together() {
 fn how_a_first_call_ends_decides_about_the_next() {
     type With = fn(&mut FirstCall);
     type End = fn(FirstCall);
-    let ours: With = |turn| turn.goes_with(Some(cid(1)));
+    let ours: With = |first_call| first_call.goes_with(Some(cid(1)));
     let none: With = |_| {};
     let rows: [(With, End, &str); 11] = [
         (none, drop, "free"),
-        (none, |turn| turn.end(Delivery::Final, answer(b"{}")), "answered"),
-        (none, |turn| turn.end(Delivery::Unknown, answer(b"{}")), "answered"),
-        (none, |turn| turn.end(Delivery::None, answer(b"{}")), "free"),
-        (none, |turn| turn.end(Delivery::Final, None), "lost"),
-        (none, |mut turn| turn.sent(), "lost"),
+        (none, |first_call| first_call.end(Delivery::Final, answer(b"{}")), "answered"),
+        (none, |first_call| first_call.end(Delivery::Unknown, answer(b"{}")), "answered"),
+        (none, |first_call| first_call.end(Delivery::None, answer(b"{}")), "free"),
+        (none, |first_call| first_call.end(Delivery::Final, None), "lost"),
+        (none, |mut first_call| first_call.sent(), "lost"),
         (ours, drop, "free"),
-        (ours, |turn| turn.end(Delivery::Final, answer(b"{}")), "answered"),
-        (ours, |turn| turn.end(Delivery::Unknown, answer(b"{}")), "open with a cid"),
-        (ours, |turn| turn.end(Delivery::Final, None), "open with a cid"),
-        (ours, |mut turn| turn.sent(), "open with a cid"),
+        (ours, |first_call| first_call.end(Delivery::Final, answer(b"{}")), "answered"),
+        (ours, |first_call| first_call.end(Delivery::Unknown, answer(b"{}")), "open with a cid"),
+        (ours, |first_call| first_call.end(Delivery::Final, None), "open with a cid"),
+        (ours, |mut first_call| first_call.sent(), "open with a cid"),
     ];
     for (number, (goes_with, end, then)) in rows.into_iter().enumerate() {
         let keys = Keys::default();
-        let mut turn = first(&keys, "k");
-        goes_with(&mut turn);
+        let mut first_call = first(&keys, "k");
+        goes_with(&mut first_call);
         assert_eq!(state(&keys, "k"), "under way");
-        end(turn);
+        end(first_call);
         assert_eq!(state(&keys, "k"), then, "row {number}");
         assert_eq!(state(&keys, "k"), then, "row {number}: looking changes nothing");
     }
@@ -86,9 +86,9 @@ fn how_a_first_call_ends_decides_about_the_next() {
 #[test]
 fn doubt_survives_a_try_without_effect() {
     let keys = Keys::default();
-    let mut turn = first(&keys, "k");
-    turn.goes_with(Some(cid(1)));
-    turn.end(Delivery::Unknown, None);
+    let mut first_call = first(&keys, "k");
+    first_call.goes_with(Some(cid(1)));
+    first_call.end(Delivery::Unknown, None);
     let mut again = first(&keys, "k");
     assert_eq!(again.cid(), Some(&cid(1)));
     again.sent();
@@ -101,13 +101,13 @@ fn doubt_survives_a_try_without_effect() {
 #[tokio::test]
 async fn those_who_wait_are_told() {
     let keys = Keys::default();
-    let turn = first(&keys, "k");
+    let first_call = first(&keys, "k");
     let Claim::Wait(mut watch) = keys.claim(1, digest("k"), digest("call")) else { panic!("under way") };
-    turn.end(Delivery::None, answer(b"429"));
+    first_call.end(Delivery::None, answer(b"429"));
     assert!(matches!(watch.ended().await, SavedEnding::Answered(_)));
-    let turn = first(&keys, "k");
+    let first_call = first(&keys, "k");
     let Claim::Wait(mut watch) = keys.claim(1, digest("k"), digest("call")) else { panic!("under way") };
-    drop(turn);
+    drop(first_call);
     assert!(matches!(watch.ended().await, SavedEnding::Nothing));
 }
 

@@ -59,7 +59,7 @@ impl Witness for Record {
 pub(super) struct Exchanged {
     pub(super) answer: Response<ReadAnswer>,
     /// How the operation's own budget stands with it, if it is on.
-    pub(super) standing: Option<BudgetStatus>,
+    pub(super) budget_status: Option<BudgetStatus>,
 }
 
 /// An attempt that brought nothing.
@@ -134,14 +134,15 @@ impl Worker {
                     let said = outbound::rate_said(answer.response.status, &answer.response.fields);
                     self.telemetry.vendor_clock.compare(answer.arrived, &answer.response.fields);
                     let arrived = self.clock.at(answer.arrived);
-                    let standing = dispatched.settle(arrived, said, operation.budget);
+                    let budget_status = dispatched.settle(arrived, said, operation.budget);
                     if tracing::enabled!(tracing::Level::DEBUG) {
                         let attempt = self.told_as(grant, witness, (choice, answer.address));
                         attempt.answered(answer.response.status.as_u16());
                     }
                     match self.receive(answer.response, grant, deadlines.start, witness).await {
                         Ok(outcome) => {
-                            return undoubted(outcome, first).map(|answer| Exchanged { answer, standing });
+                            return undoubted(outcome, first)
+                                .map(|answer| Exchanged { answer, budget_status });
                         }
                         Err(cut) => (AttemptError::from(cut), answer.address),
                     }
@@ -197,7 +198,7 @@ impl Worker {
             operation: grant.operation(),
             tenant: &grant.tenant().name,
             credential: grant.credential_kind(),
-            host: self.setup.host(grant).to_str().unwrap_or_default(),
+            host: self.active.host(grant).to_str().unwrap_or_default(),
             address,
             number: if choice == Choice::Any { 1 } else { 2 },
         }

@@ -58,9 +58,9 @@ pub(super) enum DedupKey {
 }
 
 impl DedupKey {
-    fn turn(&mut self) -> Option<&mut FirstCall> {
+    fn first_call(&mut self) -> Option<&mut FirstCall> {
         match self {
-            Self::Key(turn) => Some(turn),
+            Self::Key(first_call) => Some(first_call),
             Self::None | Self::Body(_) => None,
         }
     }
@@ -72,15 +72,15 @@ impl DedupKey {
 
     /// The call is about to be dispatched.
     pub(super) fn sent(&mut self) {
-        if let Some(turn) = self.turn() {
-            turn.sent();
+        if let Some(first_call) = self.first_call() {
+            first_call.sent();
         }
     }
 
     /// The call is over.
     pub(super) fn end(self, delivery: Delivery, answer: &Response<Reply>) {
-        if let Self::Key(turn) = self {
-            turn.end(delivery, saved(answer));
+        if let Self::Key(first_call) = self {
+            first_call.end(delivery, saved(answer));
         }
     }
 }
@@ -107,7 +107,7 @@ impl Worker {
         if known_by_cid || grant.tenant().repeats.resend_guard.is_zero() {
             return Ok(Seen::First(DedupKey::None));
         }
-        let guard = &self.setup.recall.guard;
+        let guard = &self.active.recall.guard;
         let call = guard.fingerprint(&parts_of(grant, payload));
         if !guard.is_empty()
             && let Some(first) = guard.find(grant.caller().number, &call, Instant::now())
@@ -132,14 +132,16 @@ impl Worker {
         let Admitted { grant, presence, .. } = admitted;
         let call = Digest::of(&parts_of(grant, payload));
         loop {
-            let ending = match self.setup.recall.keys.claim(grant.caller().number, key, call) {
+            let ending = match self.active.recall.keys.claim(grant.caller().number, key, call) {
                 // The tenant has another application since: its vendor would not know the first push by that cid.
-                Claim::First(turn) if turn.cid().is_some_and(|cid| !cid.is_of(grant.app_key())) => {
+                Claim::First(first_call)
+                    if first_call.cid().is_some_and(|cid| !cid.is_of(grant.app_key())) =>
+                {
                     return Err(Refusal::VendorInterrupted);
                 }
                 // Who waited and may be gone is not served later.
-                Claim::First(turn) if time_for_another(deadlines) && !presence.is_doubted() => {
-                    return Ok(Seen::First(DedupKey::Key(turn)));
+                Claim::First(first_call) if time_for_another(deadlines) && !presence.is_doubted() => {
+                    return Ok(Seen::First(DedupKey::Key(first_call)));
                 }
                 Claim::First(_) => {
                     return Err(Refusal::Overloaded {
@@ -171,7 +173,7 @@ impl Worker {
         let Admitted { grant, presence, .. } = admitted;
         let caller = grant.caller().number;
         let window = grant.tenant().repeats.resend_guard;
-        let mut waits = WaitsAgain { recall: &self.setup.recall, caller, call, window, is_over: false };
+        let mut waits = WaitsAgain { recall: &self.active.recall, caller, call, window, is_over: false };
         let mut ended = pin!(timeout_at(deadlines.call.into(), first.ended()));
         let ended = tokio::select! {
             biased;
@@ -216,8 +218,8 @@ impl Worker {
     ) -> Response<Reply> {
         let mut answer = answer.map(Reply::Whole);
         let budget = grant.credential().budget(grant.operation().budget);
-        let standing = budget.map(|budget| budget.standing(self.clock.now()));
-        add_fields(&mut answer.fields, standing, &record);
+        let budget_status = budget.map(|budget| budget.status(self.clock.now()));
+        add_fields(&mut answer.fields, budget_status, &record);
         let bytes = if let Reply::Whole(body) = &answer.body { body.len() } else { 0 };
         record.answered(answer.status.as_u16(), bytes);
         answer
@@ -232,17 +234,17 @@ impl Worker {
         deadlines: &mut Deadlines,
     ) -> Payload {
         let (facts, repeats) = (*payload.facts(), &grant.tenant().repeats);
-        let wanted = mark.turn().is_some() || (repeats.cid == CidPolicy::Inject && !facts.encrypted);
+        let wanted = mark.first_call().is_some() || (repeats.cid == CidPolicy::Inject && !facts.encrypted);
         if !grant.operation().knows_cid() || !wanted {
             return payload;
         }
-        if let Some(turn) = mark.turn().filter(|_| facts.has_cid) {
-            turn.goes_with(None);
+        if let Some(first_call) = mark.first_call().filter(|_| facts.has_cid) {
+            first_call.goes_with(None);
         }
         if facts.names_cid {
             return payload;
         }
-        let cid = match mark.turn().and_then(|turn| turn.cid().cloned()) {
+        let cid = match mark.first_call().and_then(|first_call| first_call.cid().cloned()) {
             _ if facts.encrypted => None,
             Some(cid) => Some(cid),
             None => Box::pin(self.take_cid(grant, deadlines)).await,
@@ -252,15 +254,15 @@ impl Worker {
             return payload;
         };
         let payload = payload.with_cid(&cid);
-        if let Some(turn) = mark.turn() {
-            turn.goes_with(Some(cid));
+        if let Some(first_call) = mark.first_call() {
+            first_call.goes_with(Some(cid));
         }
         payload
     }
 
     async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &mut Deadlines) -> Option<Cid> {
         let key = &grant.tenant().credential(CredentialKind::App)?.key;
-        let (pool, batch) = (self.setup.recall.pools.of(key), grant.tenant().repeats.cid_batch);
+        let (pool, batch) = (self.active.recall.pools.of(key), grant.tenant().repeats.cid_batch);
         // Waiting leaves the time that a dispatch needs.
         let until = waiting::until(CID_WAIT_MAX.max(grant.caller().wait), deadlines);
         loop {
@@ -283,7 +285,7 @@ impl Worker {
     /// Fetches cids as any call is made: paid for, in time, and counted.
     async fn fetch_cids(self: Arc<Self>, grant: Grant, fetch: Fetch) {
         let Some(grant) = grant.for_cids() else { return };
-        let deadlines = self.setup.deadlines(Instant::now());
+        let deadlines = self.active.deadlines(Instant::now());
         let tenant = grant.tenant().name.as_str();
         let Ok(payment) = self.pay_first(&grant, &deadlines).await else {
             return tracing::warn!(tenant, "no budget for fetching cids: {WITHOUT_CID}");
@@ -293,8 +295,8 @@ impl Worker {
         let target = Target::parse(&target);
         let path = target.judge().expect("a path of the table, a number and a word");
         let inbound = Inbound { head: None, target: &target, path: &path, request_id: &id };
-        let host = self.setup.host(&grant);
-        let request = VendorRequest::build(&grant, &inbound, host, self.setup.trace, Payload::none());
+        let host = self.active.host(&grant);
+        let request = VendorRequest::build(&grant, &inbound, host, self.active.trace, Payload::none());
         let (facts, origin) = (*request.facts(), grant.origin());
         let attempts = Attempts { grant: &grant, facts, origin, deadlines };
         let mut witness = CidFetch { id: &id, grant: &grant, metrics: &self.telemetry.metrics };

@@ -25,7 +25,7 @@ use attempts::{Attempts, Exchanged};
 pub use client::Client;
 use idempotency::{DedupKey, Seen};
 pub use replies::{RequestKind, read};
-use replies::{close_record, effect, fresh_request_id, names_encryption, ours, probe, refuse, wishes};
+use replies::{close_record, effect, fresh_request_id, names_encryption, ours, probe, refuse, tenant_hints};
 use resend_guard::Guarded;
 
 use crate::active_config::ActiveConfig;
@@ -55,9 +55,9 @@ use crate::waiting;
 /// One core's share of the gateway: its own vendor connections and buffers; budgets and counts are everybody's.
 pub struct Worker {
     /// The configuration in use.
-    pub setup: Arc<ActiveConfig>,
+    pub active: Arc<ActiveConfig>,
     /// What the whole gateway is doing.
-    pub load: Arc<Admission>,
+    pub admission: Arc<Admission>,
     /// Where calls are written down before they are dispatched, if that is configured.
     pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets.
@@ -131,14 +131,14 @@ enum Prepared {
 impl Worker {
     /// The same worker with another configuration.
     #[must_use]
-    pub fn followed_by(&self, setup: &Arc<ActiveConfig>) -> Self {
+    pub fn followed_by(&self, active: &Arc<ActiveConfig>) -> Self {
         Self {
-            setup: Arc::clone(setup),
-            load: Arc::clone(&self.load),
+            active: Arc::clone(active),
+            admission: Arc::clone(&self.admission),
             ledger: self.ledger.clone(),
             clock: self.clock,
             store: self.store.clone(),
-            pool: self.pool.followed_by(Arc::clone(&setup.connector)),
+            pool: self.pool.followed_by(Arc::clone(&active.connector)),
             spare: Arc::clone(&self.spare),
             give_up: Arc::clone(&self.give_up),
             telemetry: Arc::clone(&self.telemetry),
@@ -168,7 +168,7 @@ impl Worker {
             tracing::error!("a request ended in a panic; it was answered with 500");
             Some(ours(&Refusal::Internal, ReplyContext::of_path("/"), &request_id).into())
         })?;
-        if self.load.leaving() {
+        if self.admission.leaving() {
             handled.answer.closes = true;
         }
         Some(handled)
@@ -217,7 +217,7 @@ impl Worker {
                 let mut forwarded = DetachOnDrop::new(Arc::clone(self).forward(call, record), guarded);
                 let (answered, guarded) = poll_fn(|cx| {
                     if presence.is_doubted() {
-                        forwarded.testament().map(Guarded::doubt);
+                        forwarded.on_detach().map(Guarded::doubt);
                     }
                     forwarded.poll_unpin(cx)
                 })
@@ -237,18 +237,18 @@ impl Worker {
         (path, presence): (&'r Result<Path<'r>, operation::BadPath>, &'r Presence),
         record: &mut Record,
     ) -> Result<Admitted<'r>, Refusal> {
-        let directory = &self.setup.directory;
+        let directory = &self.active.directory;
         let principal = auth::identify(directory, head, certificate)?;
-        record.identified(directory, &self.setup.usage, &principal);
+        record.identified(directory, &self.active.usage, &principal);
         let path = path.as_ref().map_err(|bad| Refusal::from(*bad))?;
         let matched = operation::find(head.method.as_str(), path)?;
         record.matched(matched.operation);
-        let grant = directory.authorize(principal, matched.operation, wishes(head)?)?;
+        let grant = directory.authorize(principal, matched.operation, tenant_hints(head)?)?;
         record.granted(&grant);
-        if self.load.draining() {
+        if self.admission.draining() {
             return Err(Refusal::Draining);
         }
-        let places = self.load.enter(self.setup.caller_load(&grant))?;
+        let places = self.admission.enter(self.active.caller_admission(&grant))?;
         Ok(Admitted { grant, path, matched, presence, places })
     }
 
@@ -261,18 +261,18 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Received, Refusal> {
         let Admitted { grant, matched, .. } = admitted;
-        let setup = &self.setup;
-        let hold = self.load.hold(setup.caller_load(grant));
+        let active = &self.active;
+        let hold = self.admission.hold(active.caller_admission(grant));
         let subject = self.subject(grant, matched, head);
         let mut ahead = None;
         let look = |beginning: &[u8]| {
             let new = || Box::new(Ahead::new(grant.operation().body, &subject));
             ahead.get_or_insert_with(new).look(beginning);
         };
-        let allowance = setup.allowance(matched.operation);
+        let allowance = active.allowance(matched.operation);
         let body = body_reader::read(source, allowance, hold, &self.spare, look).await?;
         record.received(body.len());
-        let deadlines = setup.deadlines(Instant::now());
+        let deadlines = active.deadlines(Instant::now());
         if let Some(seconds) = waiting::preference(head) {
             record.prefers_to_wait(seconds);
         }
@@ -288,7 +288,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
         let Received { payload, mut deadlines } = received;
-        let setup = &self.setup;
+        let active = &self.active;
         let mut mark = match self.before(&admitted, head, &payload, &mut deadlines).await? {
             Seen::First(mark) => mark,
             Seen::Repeat(answer) => return Ok(Prepared::Repeat(answer)),
@@ -299,7 +299,7 @@ impl Worker {
         let payload = self.with_cid(&grant, payload, &mut mark, &mut deadlines).await;
         let inbound =
             Inbound { head: Some(head), target: &head.target, path, request_id: record.request_id() };
-        let request = VendorRequest::build(&grant, &inbound, setup.host(&grant), setup.trace, payload);
+        let request = VendorRequest::build(&grant, &inbound, active.host(&grant), active.trace, payload);
         Ok(Prepared::Call(Box::new(PaidCall { grant, request, payment, deadlines, mark, places })))
     }
 
@@ -313,8 +313,8 @@ impl Worker {
             content_type: head.one(Field::ContentType).ok().flatten().map(FieldValue::bytes),
             encrypted: operation.takes_encrypted() && names_encryption(head),
             app_key: grant.app_key(),
-            files: &self.setup.files,
-            images: &self.setup.images,
+            files: &self.active.files,
+            images: &self.active.images,
         }
     }
 
@@ -358,10 +358,10 @@ impl Worker {
             Err(Refusal::VendorTimeout)
         });
         let (mut answer, delivery) = match outcome {
-            Ok(Exchanged { mut answer, standing }) => {
+            Ok(Exchanged { mut answer, budget_status }) => {
                 let delivery = Delivery::of_answer(answer.status);
                 outbound::relay_fields(&mut answer.fields);
-                add_fields(&mut answer.fields, standing, &record);
+                add_fields(&mut answer.fields, budget_status, &record);
                 record.answered(answer.status.as_u16(), answer.body.ready_bytes());
                 (answer.map(|read| read.into_reply(record)), delivery)
             }
@@ -380,20 +380,21 @@ impl Worker {
     fn refuse_granted(&self, refusal: &Refusal, grant: &Grant, record: Box<Record>) -> Response<Reply> {
         let mut answer = ours(refusal, ReplyContext::Known(grant.operation()), record.request_id());
         let budget = grant.credential().budget(grant.operation().budget);
-        let standing = budget.map(|budget| budget.standing_for(grant.taker().caller, self.clock.now()));
-        add_fields(&mut answer.fields, standing, &record);
+        let budget_status =
+            budget.map(|budget| budget.status_for(grant.requester().caller, self.clock.now()));
+        add_fields(&mut answer.fields, budget_status, &record);
         close_record(refusal, &answer, record);
         answer
     }
 }
 
 /// Header fields of every answer to a granted call, the vendor's and ours.
-fn add_fields(fields: &mut Fields, standing: Option<BudgetStatus>, record: &Record) {
+fn add_fields(fields: &mut Fields, budget_status: Option<BudgetStatus>, record: &Record) {
     fields.set(REQUEST_ID, &[ValuePart::Value(record.request_id().into())]);
     if let Some(seconds) = record.preference() {
         outbound::add_preference(fields, seconds);
     }
-    if let Some(standing) = standing {
-        outbound::add_rate_fields(fields, &standing);
+    if let Some(budget_status) = budget_status {
+        outbound::add_rate_fields(fields, &budget_status);
     }
 }

@@ -18,7 +18,11 @@ use crate::waiting::{self, WaitOutcome, Waiting};
 impl Worker {
     /// Pays for a call that does not wait.
     pub(super) async fn pay(&self, grant: &Grant, facts: Facts, now: Instant) -> Result<Payment, Refusal> {
-        match self.asking(&grant.draw(&facts), &grant.taker(), now, &Presence::default()).ask(now).await {
+        match self
+            .asking(&grant.budget_set(&facts), &grant.requester(), now, &Presence::default())
+            .ask(now)
+            .await
+        {
             WaitOutcome::Paid(payment) => Ok(payment),
             WaitOutcome::Refused(refusal) => Err(refusal),
             WaitOutcome::Waits(_) => unreachable!("without patience nobody waits"),
@@ -27,26 +31,26 @@ impl Worker {
 
     /// Pays for a call of the gateway's own that others depend on: before all who wait, from nobody's quota.
     pub(super) async fn pay_first(&self, grant: &Grant, deadlines: &Deadlines) -> Result<Payment, Refusal> {
-        let draw = grant.draw(&Facts::default());
-        let taker = Requester { quota: None, precedence: Precedence::First, ..grant.taker() };
+        let budget_set = grant.budget_set(&Facts::default());
+        let requester = Requester { quota: None, precedence: Precedence::First, ..grant.requester() };
         let (until, presence) = (waiting::until(Duration::MAX, deadlines), Presence::default());
-        let call = self.asking(&draw, &taker, until, &presence);
+        let call = self.asking(&budget_set, &requester, until, &presence);
         match call.ask(deadlines.start).await {
             WaitOutcome::Paid(payment) => Ok(payment),
             WaitOutcome::Refused(refusal) => Err(refusal),
-            WaitOutcome::Waits(wait) => call.wait(wait, &self.load).await,
+            WaitOutcome::Waits(wait) => call.wait(wait, &self.admission).await,
         }
     }
 
     fn asking<'w>(
         &'w self,
-        draw: &'w BudgetSet,
-        taker: &'w Requester,
+        budget_set: &'w BudgetSet,
+        requester: &'w Requester,
         until: Instant,
         presence: &'w Presence,
     ) -> Waiting<'w> {
-        let store = self.store.as_ref().map(|store| (store, self.setup.shared_horizon));
-        Waiting { draw, taker, clock: self.clock, store, until, presence }
+        let store = self.store.as_ref().map(|store| (store, self.active.shared_horizon));
+        Waiting { budget_set, requester, clock: self.clock, store, until, presence }
     }
 
     /// Pays for a call, waiting for it as long as its caller wants and its deadline allows.
@@ -59,7 +63,7 @@ impl Worker {
     ) -> Result<Payment, Refusal> {
         let Admitted { grant, presence, .. } = admitted;
         // After the body: what was not dispatched when the drain began is not dispatched any more.
-        if self.load.draining() {
+        if self.admission.draining() {
             return Err(Refusal::Draining);
         }
         let asked =
@@ -69,24 +73,24 @@ impl Worker {
             let longest = waiting::until(waiting::LEDGER_MAX, deadlines) - deadlines.start;
             let waited = async {
                 tokio::select! {
-                    settled = waiting::for_ledger(ledger, longest, &self.load, payload.len()) => settled,
+                    settled = waiting::for_ledger(ledger, longest, &self.admission, payload.len()) => settled,
                     () = presence.doubted() => Err(Refusal::Draining),
                 }
             };
             deadlines.start = Box::pin(waited).await?;
         }
-        let (draw, taker) = (grant.draw(payload.facts()), grant.taker());
+        let (budget_set, requester) = (grant.budget_set(payload.facts()), grant.requester());
         let now = deadlines.start;
-        let call = self.asking(&draw, &taker, until, presence);
+        let call = self.asking(&budget_set, &requester, until, presence);
         let wait = match call.ask(now).await {
             WaitOutcome::Paid(payment) => return Ok(payment),
             WaitOutcome::Refused(refusal) => return Err(refusal),
             WaitOutcome::Waits(wait) => wait,
         };
         let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
-        let _waits = self.load.wait_with(payload.len()).ok_or(overloaded)?;
+        let _waits = self.admission.wait_with(payload.len()).ok_or(overloaded)?;
         // Boxed: the few calls that wait should not make the others carry the room for it.
-        let paid = Box::pin(call.wait(wait, &self.load)).await;
+        let paid = Box::pin(call.wait(wait, &self.admission)).await;
         deadlines.start = Instant::now();
         self.telemetry.metrics.budget_wait(grant.operation().budget, deadlines.start - now);
         paid

@@ -21,7 +21,7 @@ pub(super) fn names_encryption(head: &RequestHead) -> bool {
 }
 
 /// The tenant and the credential a request asks for by header.
-pub(super) fn wishes(head: &RequestHead) -> Result<TenantHints<'_>, Refusal> {
+pub(super) fn tenant_hints(head: &RequestHead) -> Result<TenantHints<'_>, Refusal> {
     let one = |field, name| {
         let refused = || Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into());
         let value = head.one(field).map_err(|_| refused())?;

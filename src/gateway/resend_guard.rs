@@ -17,7 +17,7 @@ impl Worker {
     pub(super) fn guarded(&self, grant: &Grant, mark: &DedupKey) -> Guarded {
         Guarded(match mark {
             DedupKey::Body(call) => Some(Guard {
-                recall: Arc::clone(&self.setup.recall),
+                recall: Arc::clone(&self.active.recall),
                 caller: grant.caller().number,
                 call: *call,
                 window: grant.tenant().repeats.resend_guard,
@@ -48,7 +48,7 @@ impl Guard {
 }
 
 impl OnDetach<Answered> for Guarded {
-    fn heir(self) -> Option<ResultHandler<Answered>> {
+    fn result_handler(self) -> Option<ResultHandler<Answered>> {
         let mut guard = self.0?;
         let broken = match guard.broken.take() {
             Some(broken) => {

@@ -157,15 +157,15 @@ impl Ledger {
             (None, true) => tracing::warn!(%path, "the state file is new: budgets start empty"),
             (None, false) => tracing::info!(%path, calls = image.found.len(), "the state file is ours"),
         }
-        let mut remains = RestoredCalls::new(image.held_back.map(|held| held.moment));
+        let mut restored = RestoredCalls::new(image.held_back.map(|held| held.timestamp));
         for found in &image.found {
             for id in found.call.budgets.iter().flatten() {
-                remains.add(*id, found.ended);
+                restored.add(*id, found.ended);
             }
         }
         let mut book = self.lock();
         if self.phase() == LedgerPhase::Waiting {
-            budgets.restore(remains);
+            budgets.restore(restored);
             book.file = Some(locked);
             self.enter(LedgerPhase::Owned);
         }
@@ -190,7 +190,7 @@ impl Ledger {
     }
 
     /// In a word, for operators.
-    pub fn standing(&self) -> &'static str {
+    pub fn status(&self) -> &'static str {
         match self.phase() {
             LedgerPhase::Waiting => "waiting",
             LedgerPhase::Owned if self.lock().failing => "cannot be written",
@@ -254,9 +254,9 @@ impl Ledger {
     }
 
     /// Writes a call down. Its cell is free again when it has ended and its slots are.
-    fn begin(&self, draw: &BudgetSet) -> Result<u32, NotWritten> {
-        let Longest { home, reach } = longest(draw);
-        let call = CallRecord::new(CallState::InFlight, self.times.stamp(), home, draw);
+    fn begin(&self, budget_set: &BudgetSet) -> Result<u32, NotWritten> {
+        let Longest { home, reach } = longest(budget_set);
+        let call = CallRecord::new(CallState::InFlight, self.times.stamp(), home, budget_set);
         let now = self.clock.now();
         let mut book = self.lock();
         let Book { file: Some(file), .. } = &mut *book else { return Err(NotWritten::NotOurs) };
@@ -280,9 +280,9 @@ impl Ledger {
     }
 
     /// Writes down how a call ended; `None`: it was never made.
-    fn end(&self, number: u32, draw: &BudgetSet, state: Option<CallState>) {
-        let Longest { home, .. } = longest(draw);
-        let call = state.map(|state| CallRecord::new(state, self.times.stamp(), home, draw));
+    fn end(&self, number: u32, budget_set: &BudgetSet, state: Option<CallState>) {
+        let Longest { home, .. } = longest(budget_set);
+        let call = state.map(|state| CallRecord::new(state, self.times.stamp(), home, budget_set));
         let now = self.clock.now();
         let mut book = self.lock();
         book.in_flight -= 1;
@@ -301,8 +301,8 @@ struct Longest {
     reach: CallLifetime,
 }
 
-fn longest(draw: &BudgetSet) -> Longest {
-    let budgets = draw.iter().map(|budget| Longest { home: budget.id(), reach: budget.reach() });
+fn longest(budget_set: &BudgetSet) -> Longest {
+    let budgets = budget_set.iter().map(|budget| Longest { home: budget.id(), reach: budget.reach() });
     budgets.max_by_key(|longest| longest.reach.hold).expect("every operation has a budget")
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Now {
     /// Which start of the machine this is; zero if that is not known.
     pub(super) boot: u64,
     /// The same moment on the clock of the budgets.
-    pub(super) moment: Timestamp,
+    pub(super) timestamp: Timestamp,
 }
 
 /// What a call was doing when it was written down last.
@@ -120,7 +120,7 @@ pub(super) struct RecordedCall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeldBack {
     pub(super) at: Stamp,
-    pub(super) moment: Timestamp,
+    pub(super) timestamp: Timestamp,
 }
 
 /// What a file says.
@@ -147,9 +147,9 @@ pub(super) fn free() -> [u8; CELL] {
 
 impl CallRecord {
     /// A call on the budgets of a draw, of which `home` is held longest.
-    pub(super) fn new(state: CallState, at: Stamp, home: BudgetId, draw: &BudgetSet) -> Self {
+    pub(super) fn new(state: CallState, at: Stamp, home: BudgetId, budget_set: &BudgetSet) -> Self {
         let mut budgets = [Some(home), None, None, None];
-        let others = draw.iter().map(Budget::id).filter(|id| *id != home);
+        let others = budget_set.iter().map(Budget::id).filter(|id| *id != home);
         for (place, id) in budgets[1..].iter_mut().zip(others) {
             *place = Some(id);
         }
@@ -301,7 +301,7 @@ pub(super) fn in_flight(bytes: &[u8]) -> Vec<(u32, CallRecord)> {
 }
 
 fn held_back_for(elapsed: u64, now: Now) -> HeldBack {
-    HeldBack { at: now.stamp.before(elapsed), moment: before(now, elapsed) }
+    HeldBack { at: now.stamp.before(elapsed), timestamp: before(now, elapsed) }
 }
 
 /// A call whose process is gone, or has given the file away.
@@ -309,11 +309,12 @@ fn found(number: u32, call: CallRecord, elapsed: u64, now: Now) -> RecordedCall 
     let at = now.stamp.before(elapsed);
     let (state, at, ended) = match call.state {
         // Its process died, at the latest just now, and the vendor may still get its last bytes.
-        CallState::InFlight => (CallState::Abandoned, now.stamp, Ended::GivenUp(now.moment)),
+        CallState::InFlight => (CallState::Abandoned, now.stamp, Ended::GivenUp(now.timestamp)),
         CallState::Settled => (call.state, at, Ended::Answered(before(now, elapsed))),
         CallState::Abandoned => (call.state, at, Ended::GivenUp(before(now, elapsed))),
         CallState::Left(left) => {
-            let end = now.moment.as_micros().saturating_add(u64::from(left) * 1_000).saturating_sub(elapsed);
+            let end =
+                now.timestamp.as_micros().saturating_add(u64::from(left) * 1_000).saturating_sub(elapsed);
             (call.state, at, Ended::GivenUp(Timestamp::from_micros(end)))
         }
     };
@@ -329,7 +330,7 @@ fn elapsed(at: Stamp, boot: u64, now: Now) -> u64 {
 }
 
 fn before(now: Now, elapsed: u64) -> Timestamp {
-    Timestamp::from_micros(now.moment.as_micros().saturating_sub(elapsed))
+    Timestamp::from_micros(now.timestamp.as_micros().saturating_sub(elapsed))
 }
 
 fn sealed(mut cell: [u8; CELL]) -> [u8; CELL] {

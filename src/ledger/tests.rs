@@ -22,10 +22,10 @@ fn at(seconds: u64) -> Stamp {
 }
 
 fn now(stamp: Stamp) -> Now {
-    Now { stamp, boot: BOOT, moment: moment(1_000) }
+    Now { stamp, boot: BOOT, timestamp: timestamp(1_000) }
 }
 
-fn moment(seconds: u64) -> Timestamp {
+fn timestamp(seconds: u64) -> Timestamp {
     Timestamp::from_micros(seconds * SECOND)
 }
 
@@ -65,10 +65,10 @@ fn what_was_written_is_read_back_at_its_age() {
     assert_eq!((image.damage, image.held_back, image.cells), (None, None, 5));
     assert_eq!(image.free, [1]);
     let expected = [
-        (0, Ended::GivenUp(moment(1_000))),
-        (2, Ended::Answered(moment(995))),
-        (3, Ended::GivenUp(moment(996))),
-        (4, Ended::GivenUp(moment(1_024))),
+        (0, Ended::GivenUp(timestamp(1_000))),
+        (2, Ended::Answered(timestamp(995))),
+        (3, Ended::GivenUp(timestamp(996))),
+        (4, Ended::GivenUp(timestamp(1_024))),
     ];
     assert_eq!(ends(&image), expected, "in flight counts as given up now, left behind as still to end");
     assert_eq!(
@@ -90,7 +90,7 @@ fn no_clock_makes_a_call_older_than_it_is() {
         let stamp = Stamp { wall: moved(written.wall, wall), up: moved(written.up, up) };
         let image = read(&settled, Now { boot, ..now(stamp) }).expect("ours");
         let [(0, Ended::Answered(end))] = ends(&image)[..] else { panic!("one answered call: {image:?}") };
-        moment(1_000).since(end).as_secs()
+        timestamp(1_000).since(end).as_secs()
     };
     assert_eq!(age(3, 3, BOOT), 3);
     assert_eq!(age(-3_600, 3, BOOT), 0, "set back: as if no time had passed");
@@ -105,8 +105,8 @@ fn what_cannot_be_known_holds_everything_back() {
     let story = story();
     let damage = |bytes: &[u8], now: Now| {
         let image = read(bytes, now).expect("ours");
-        let held = image.held_back.map(|held| held.moment);
-        assert_eq!(held, image.damage.map(|_| now.moment), "{:?}", image.damage);
+        let held = image.held_back.map(|held| held.timestamp);
+        assert_eq!(held, image.damage.map(|_| now.timestamp), "{:?}", image.damage);
         image.damage
     };
     let present = now(at(10));
@@ -136,7 +136,7 @@ fn what_cannot_be_known_holds_everything_back() {
 fn being_held_back_outlives_another_crash() {
     let held = file(FileHeader { held_back: Some(at(4)), ..head(0) }, &[]);
     let image = read(&held, now(at(10))).expect("ours");
-    assert_eq!(image.held_back.map(|held| held.moment), Some(moment(994)));
+    assert_eq!(image.held_back.map(|held| held.timestamp), Some(timestamp(994)));
     assert_eq!(image.held_back.map(|held| held.at), Some(at(4)));
 }
 
@@ -163,7 +163,7 @@ proptest! {
         }
         if bytes != good && let Ok(image) = read(&bytes, present) {
             prop_assert!(image.damage.is_some(), "{image:?}");
-            prop_assert_eq!(image.held_back.map(|held| held.moment), Some(present.moment));
+            prop_assert_eq!(image.held_back.map(|held| held.timestamp), Some(present.timestamp));
         }
     }
 
@@ -202,16 +202,16 @@ impl Process {
     }
 
     fn used(&self, name: BudgetName) -> u32 {
-        self.budget(name).standing(self.clock.now()).used
+        self.budget(name).status(self.clock.now()).used
     }
 
     fn begin(&self, names: &[BudgetName]) -> Result<Entered, NotWritten> {
-        let mut draw = BudgetSet::default();
+        let mut budget_set = BudgetSet::default();
         for name in names {
-            draw.add(self.budget(*name));
+            budget_set.add(self.budget(*name));
         }
-        let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
-        let permit = budget::take(&draw, &taker, self.clock, self.clock.now()).expect("room");
+        let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+        let permit = budget::take(&budget_set, &requester, self.clock, self.clock.now()).expect("room");
         Entered::begin(Some(&self.ledger), Payment::new(permit, GivenSlots::new()))
     }
 
@@ -271,12 +271,14 @@ fn cells_of_calls_that_count_no_more_are_written_over() {
     let process = Process::start(&folder.state());
     let short = limit(5, Duration::from_millis(1));
     let horizon = Horizon { guard: Duration::ZERO, ..HORIZON };
-    let mut draw = BudgetSet::default();
-    draw.add(process.budgets.open(&key(), BudgetName::Push, short, horizon));
-    let taker = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let mut budget_set = BudgetSet::default();
+    budget_set.add(process.budgets.open(&key(), BudgetName::Push, short, horizon));
+    let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let mut calls = 0;
     while calls < 500 {
-        let Ok(permit) = budget::take(&draw, &taker, process.clock, process.clock.now()) else { continue };
+        let Ok(permit) = budget::take(&budget_set, &requester, process.clock, process.clock.now()) else {
+            continue;
+        };
         process.settle(
             Entered::begin(Some(&process.ledger), Payment::new(permit, GivenSlots::new())).expect("written"),
         );
@@ -305,7 +307,7 @@ fn only_one_process_has_the_file_and_the_next_gets_what_is_left() {
     });
     assert!(second.ledger.is_owned());
     assert_eq!(second.used(Push), 2);
-    let standing = second.budget(Push).standing(second.clock.now());
+    let standing = second.budget(Push).status(second.clock.now());
     assert_eq!(standing.remaining, 3);
     // Its end is not written any more: the file is another's.
     first.settle(still_out);
@@ -327,13 +329,13 @@ fn a_damaged_file_holds_back_a_window_and_the_guard_and_is_mended() {
     let file = File::options().write(true).open(folder.state()).expect("the file");
     file.write_all_at(b"?", 3 * CELL as u64).expect("written");
     let second = Process::start(&folder.state());
-    let standing = second.budget(BudgetName::Device).standing(second.clock.now());
+    let standing = second.budget(BudgetName::Device).status(second.clock.now());
     assert_eq!((standing.limit, standing.remaining), (5, 0));
     let (hour, most) = (Duration::from_hours(1), Duration::from_hours(1) + HORIZON.guard);
     assert!(standing.reset > hour && standing.reset <= most + Duration::from_millis(1), "{standing:?}");
     second.die();
     let third = Process::start(&folder.state());
-    let standing = third.budget(BudgetName::Device).standing(third.clock.now());
+    let standing = third.budget(BudgetName::Device).status(third.clock.now());
     assert_eq!(standing.remaining, 0, "and it is known after another crash");
     let bytes = fs::read(folder.state()).expect("a file");
     let image = read(&bytes, third.ledger.times.reading()).expect("ours");

@@ -48,11 +48,12 @@ impl Times {
     }
 
     fn now(&self) -> Now {
-        let moment = self.clock.now();
+        let timestamp = self.clock.now();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let whole = |micros: i128| u64::try_from(micros).unwrap_or_default();
-        let stamp = Stamp { wall: whole(micros(wall)), up: whole(self.up + i128::from(moment.as_micros())) };
-        Now { stamp, boot: self.boot, moment }
+        let stamp =
+            Stamp { wall: whole(micros(wall)), up: whole(self.up + i128::from(timestamp.as_micros())) };
+        Now { stamp, boot: self.boot, timestamp }
     }
 }
 

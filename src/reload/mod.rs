@@ -38,7 +38,7 @@ const REMIND_EVERY: Duration = Duration::from_hours(24);
 /// The configuration in use, for those who tell about it.
 pub struct Current {
     /// What requests look up.
-    pub setup: Arc<ActiveConfig>,
+    pub active: Arc<ActiveConfig>,
     /// SHA-256 of the configuration file.
     pub digest: String,
     /// When it was taken in use.
@@ -49,8 +49,8 @@ pub struct Current {
 
 impl Current {
     /// A configuration that is taken in use now.
-    pub fn new(config: &Config, setup: Arc<ActiveConfig>) -> Self {
-        Self { setup, digest: config.digest.clone(), loaded: SystemTime::now(), drain: config.drain.clone() }
+    pub fn new(config: &Config, active: Arc<ActiveConfig>) -> Self {
+        Self { active, digest: config.digest.clone(), loaded: SystemTime::now(), drain: config.drain.clone() }
     }
 }
 
@@ -75,11 +75,11 @@ pub enum ReloadOutcome {
 /// What a reload changes.
 pub struct Parts {
     /// The worker of every core.
-    pub seats: Vec<Arc<CurrentWorker>>,
+    pub current_workers: Vec<Arc<CurrentWorker>>,
     /// TLS of the listeners.
     pub handshakes: Handshakes,
     /// Limits on everything at once.
-    pub load: Arc<Admission>,
+    pub admission: Arc<Admission>,
     /// All budgets.
     pub budgets: Arc<Budgets>,
     /// Where the outcome is counted.
@@ -244,19 +244,19 @@ impl Reloader {
             }
         };
         // From here on nothing fails.
-        let Parts { seats, handshakes, load, budgets, level, .. } = &self.parts;
+        let Parts { current_workers, handshakes, admission, budgets, level, .. } = &self.parts;
         level.set(config.log);
         if let Some(log) = &self.parts.audit {
             log.take_in_use(audit);
         }
-        let previous = &self.current.load().setup;
-        let setup = Arc::new(ActiveConfig::after(Some(previous), &config, budgets, connector));
-        load.resize(&config.limits);
-        for seat in seats {
-            seat.store(Arc::new(seat.load().followed_by(&setup)));
+        let previous = &self.current.load().active;
+        let active = Arc::new(ActiveConfig::after(Some(previous), &config, budgets, connector));
+        admission.resize(&config.limits);
+        for current_worker in current_workers {
+            current_worker.store(Arc::new(current_worker.load().followed_by(&active)));
         }
         handshakes.replace(certificates);
-        self.current.store(Arc::new(Current::new(&config, setup)));
+        self.current.store(Arc::new(Current::new(&config, active)));
         let changed = changes::between((&self.source.config, &self.source.seen), (&config, &seen));
         let needs_restart = self.fixed.changed_in(&config);
         self.source.take_in_use(config, seen);

@@ -48,17 +48,17 @@ impl BareAnswer {
         Self { status, content_type: "text/html", body: Bytes::from(page) }
     }
 
-    /// Adds the headers. `standing`: of the budget the call drew on.
-    pub(super) fn into_response(self, standing: Option<RateStatus>) -> Response<Bytes> {
+    /// Adds the headers. `rate_status`: of the budget the call drew on.
+    pub(super) fn into_response(self, rate_status: Option<RateStatus>) -> Response<Bytes> {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(SERVER, HeaderValue::from_static("nginx"));
-        if let Some(standing) = standing {
-            headers.insert("x-rate-limit-limit", HeaderValue::from(standing.limit));
-            headers.insert("x-rate-limit-remaining", HeaderValue::from(standing.remaining));
-            headers.insert("x-rate-limit-reset", HeaderValue::from(whole_seconds(standing.reset)));
+        if let Some(rate_status) = rate_status {
+            headers.insert("x-rate-limit-limit", HeaderValue::from(rate_status.limit));
+            headers.insert("x-rate-limit-remaining", HeaderValue::from(rate_status.remaining));
+            headers.insert("x-rate-limit-reset", HeaderValue::from(whole_seconds(rate_status.reset)));
         }
         response
     }

@@ -164,11 +164,11 @@ impl Sandbox {
         entry.counted = charge.counted;
         if let Some(budget) = charge.refused_by {
             return SandboxReply::whole(
-                exhausted(budget).into_answer(Envelope::Nested).into_response(charge.standing),
+                exhausted(budget).into_answer(Envelope::Nested).into_response(charge.rate_status),
             );
         }
         let call = AuthenticCall::new((route, payload), (account, &self.accounts), request, now);
-        carry_out(state, &call, charge.standing)
+        carry_out(state, &call, charge.rate_status)
     }
 }
 
@@ -196,7 +196,7 @@ impl<'a> ReceivedRequest<'a> {
 fn carry_out(
     state: &mut SandboxState,
     call: &AuthenticCall<'_>,
-    standing: Option<RateStatus>,
+    rate_status: Option<RateStatus>,
 ) -> SandboxReply {
     let fault = state.faults.take(call.operation);
     if let Some(fault) = &fault
@@ -207,7 +207,7 @@ fn carry_out(
     }
     let answer: BareAnswer = handlers::handle(call, &mut state.memory)
         .unwrap_or_else(|error| error.into_answer(call.operation.envelope));
-    let mut reply = SandboxReply::whole(answer.into_response(standing));
+    let mut reply = SandboxReply::whole(answer.into_response(rate_status));
     if let Some(fault) = fault {
         reply.delay = fault.delay;
         reply.ending = match fault.kind {

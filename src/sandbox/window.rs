@@ -76,7 +76,7 @@ impl CallCounts {
 
     /// Whether the vendor would take one more call.
     pub(super) fn has_room(&mut self, now: Instant) -> bool {
-        self.standing(now).remaining > 0
+        self.rate_status(now).remaining > 0
     }
 
     /// Counts a call that arrived `now`.
@@ -91,7 +91,7 @@ impl CallCounts {
     }
 
     /// The figures for the rate headers.
-    pub(super) fn standing(&mut self, now: Instant) -> RateStatus {
+    pub(super) fn rate_status(&mut self, now: Instant) -> RateStatus {
         let now = self.advance(now);
         let (used, since) = match self.windows {
             Windows::Fixed => (self.used, self.start),
@@ -116,7 +116,7 @@ pub(super) struct Charge {
     /// The budget that had no room.
     pub(super) refused_by: Option<BudgetName>,
     /// For the rate headers: of the budget without room, else of the call's own.
-    pub(super) standing: Option<RateStatus>,
+    pub(super) rate_status: Option<RateStatus>,
 }
 
 /// Every ledger, made when first used; as many as there are accounts times budgets at most.
@@ -144,19 +144,24 @@ impl Ledgers {
     ) -> Charge {
         let own = minute.first().copied();
         if let Some(full) = self.refuse(account, minute, now) {
-            let standing = self.standing(account, Some(full), now);
-            return Charge { counted: false, refused_by: Some(full), standing };
+            let rate_status = self.rate_status(account, Some(full), now);
+            return Charge { counted: false, refused_by: Some(full), rate_status };
         }
         let mut counted = self.count(account, minute, now);
         let refused_by = self.refuse(account, day, now);
         if refused_by.is_none() {
             counted |= self.count(account, day, now);
         }
-        Charge { counted, refused_by, standing: self.standing(account, own, now) }
+        Charge { counted, refused_by, rate_status: self.rate_status(account, own, now) }
     }
 
-    fn standing(&mut self, account: &Account, name: Option<BudgetName>, now: Instant) -> Option<RateStatus> {
-        Some(self.ledger(account, name?)?.standing(now))
+    fn rate_status(
+        &mut self,
+        account: &Account,
+        name: Option<BudgetName>,
+        now: Instant,
+    ) -> Option<RateStatus> {
+        Some(self.ledger(account, name?)?.rate_status(now))
     }
 
     fn refuse(&mut self, account: &Account, names: &[BudgetName], now: Instant) -> Option<BudgetName> {
@@ -256,8 +261,8 @@ mod tests {
             let mut ledger = CallCounts::new(2, Duration::from_mins(1), windows);
             let at = |seconds| start + Duration::from_secs(seconds);
             let seen = |ledger: &mut CallCounts, seconds| {
-                let standing = ledger.standing(at(seconds));
-                (standing.limit, standing.remaining, standing.reset.as_secs())
+                let rate_status = ledger.rate_status(at(seconds));
+                (rate_status.limit, rate_status.remaining, rate_status.reset.as_secs())
             };
             assert_eq!(seen(&mut ledger, 5), (2, 2, 60));
             ledger.count(at(10));

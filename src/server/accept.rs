@@ -76,7 +76,7 @@ impl Core {
             }
         };
         let _ = stream.set_nodelay(true);
-        let Some(place) = self.worker.load().load.connections.enter() else {
+        let Some(place) = self.worker.load().admission.connections.enter() else {
             return turn_away(stream, manner.tls.as_deref());
         };
         match &manner.tls {

@@ -37,11 +37,11 @@ pub(super) async fn serve<S>(
     stream: S,
     opening: Opening,
     worker: Arc<CurrentWorker>,
-    pulse: Arc<ConnectionTimer>,
+    timer: Arc<ConnectionTimer>,
 ) where
     S: CallerStream + 'static,
 {
-    let requests = Requests { worker, pulse, certificate: opening.certificate, address: opening.address };
+    let requests = Requests { worker, timer, certificate: opening.certificate, address: opening.address };
     match opening.protocol {
         Protocol::Http1 => http1::serve(stream, requests).await,
         // Boxed, so that the many connections without it do not keep its room.
@@ -52,7 +52,7 @@ pub(super) async fn serve<S>(
 /// Where the requests of a connection come from, and who answers them.
 pub(super) struct Requests {
     worker: Arc<CurrentWorker>,
-    pub(super) pulse: Arc<ConnectionTimer>,
+    pub(super) timer: Arc<ConnectionTimer>,
     certificate: Option<Shown>,
     address: Option<Arc<str>>,
 }
@@ -65,16 +65,16 @@ impl Requests {
 
     /// The memory of all heads that are longer than most.
     pub(super) fn heads(&self) -> Arc<MemoryLimit> {
-        Arc::clone(&self.worker.load().load.heads)
+        Arc::clone(&self.worker.load().admission.heads)
     }
 
     /// Answers a request; `None` if its caller went away.
     pub(super) async fn answer(&self, head: &RequestHead, source: &mut dyn BodySource) -> Option<Handled> {
-        let (worker, serving) = (self.worker.load_full(), self.pulse.serving());
+        let (worker, serving) = (self.worker.load_full(), self.timer.serving());
         let certificate = self.certificate.as_ref().map(|shown| {
             shown.names().unwrap_or_else(|| {
                 // The next connection brings a better one.
-                self.pulse.finish();
+                self.timer.finish();
                 &ClientCertificate::ENDED
             })
         });
@@ -130,8 +130,8 @@ impl NoRequest {
 }
 
 /// What a connection is told now; to finish only once.
-pub(super) fn obey(pulse: &ConnectionTimer, cx: &Context<'_>, finishing: &mut bool) -> CloseOrder {
-    match pulse.order(cx) {
+pub(super) fn obey(timer: &ConnectionTimer, cx: &Context<'_>, finishing: &mut bool) -> CloseOrder {
+    match timer.order(cx) {
         CloseOrder::Finish if std::mem::replace(finishing, true) => CloseOrder::Serve,
         order => order,
     }

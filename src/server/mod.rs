@@ -102,11 +102,11 @@ pub async fn serve_stream<S>(stream: S, worker: Arc<CurrentWorker>)
 where
     S: CallerStream + 'static,
 {
-    let limits = &worker.load().setup.limits;
-    let pulses =
+    let limits = &worker.load().active.limits;
+    let timers =
         ConnectionTimers::new(ConnectionTimeouts { head: limits.header_timeout, idle: limits.idle_timeout });
     let opening = Opening { protocol: Protocol::Http1, certificate: None, address: None };
-    connection::serve(stream, opening, worker, pulses.add()).await;
+    connection::serve(stream, opening, worker, timers.add()).await;
 }
 
 /// Where the process is on its way to an end.
@@ -138,14 +138,14 @@ impl ServerThreads {
     ) -> Result<(Self, Doors), StartError> {
         let (stage, stages) = watch::channel(ShutdownStage::Stand);
         let doors = listeners.doors(stage.clone()).map_err(StartError::Thread)?;
-        let patience = ConnectionTimeouts { head: limits.header_timeout, idle: limits.idle_timeout };
+        let timeouts = ConnectionTimeouts { head: limits.header_timeout, idle: limits.idle_timeout };
         let (addresses, is_followed) = (listeners.addresses().collect(), listeners.are_inherited());
         let ports = listeners.into_ports(workers.len());
         let liveness = Arc::new(Liveness::new(workers.len()));
         let start = |(number, (worker, ports))| {
             let core = Core {
                 worker,
-                pulses: ConnectionTimers::new(patience),
+                timers: ConnectionTimers::new(timeouts),
                 stages: stages.clone(),
                 number,
                 liveness: Arc::clone(&liveness),
@@ -157,7 +157,7 @@ impl ServerThreads {
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
-                    runtime.block_on(core.run(ports, patience));
+                    runtime.block_on(core.run(ports, timeouts));
                     // Not dropped: that would wait for the system's resolver, which can hang for minutes.
                     runtime.shutdown_background();
                 })
@@ -205,20 +205,20 @@ impl ServerThreads {
 /// One worker's thread.
 struct Core {
     worker: Arc<CurrentWorker>,
-    pulses: Arc<ConnectionTimers>,
+    timers: Arc<ConnectionTimers>,
     stages: watch::Receiver<ShutdownStage>,
     number: usize,
     liveness: Arc<Liveness>,
 }
 
 impl Core {
-    async fn run(self, ports: Vec<Port>, patience: ConnectionTimeouts) {
+    async fn run(self, ports: Vec<Port>, timeouts: ConnectionTimeouts) {
         let core = Arc::new(self);
         let mut listeners = JoinSet::new();
         for port in ports {
             listeners.spawn(Arc::clone(&core).serve_port(port));
         }
-        tokio::spawn(Arc::clone(&core).sweep(patience));
+        tokio::spawn(Arc::clone(&core).sweep(timeouts));
         let mut stages = core.stages.clone();
         let deadline = loop {
             if let ShutdownStage::Finish(deadline) = *stages.borrow_and_update() {
@@ -238,13 +238,13 @@ impl Core {
 
     /// Connections that come while the others are told are found by the next round.
     async fn finish_until(&self, deadline: Instant, listeners: &mut JoinSet<()>) {
-        let load = Arc::clone(&self.worker.load().load);
+        let admission = Arc::clone(&self.worker.load().admission);
         let mut busy = || {
             while listeners.try_join_next().is_some() {}
-            !listeners.is_empty() || load.in_flight() > 0 || load.connections.now() > 0
+            !listeners.is_empty() || admission.in_flight() > 0 || admission.connections.now() > 0
         };
         while Instant::now() < deadline && busy() {
-            self.pulses.tell_all(CloseOrder::Finish);
+            self.timers.tell_all(CloseOrder::Finish);
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -258,7 +258,7 @@ impl Core {
         place: InFlightGuard,
     ) {
         let worker = self.worker.load_full();
-        let limit = worker.setup.limits.header_timeout;
+        let limit = worker.active.limits.header_timeout;
         let header = tokio::time::timeout(limit, Box::pin(proxy_header::read(&mut stream))).await;
         let Ok(Ok(client)) = header else { return worker.telemetry.metrics.bad_request("proxy-header") };
         drop(worker);
@@ -280,7 +280,7 @@ impl Core {
     {
         let opening =
             Opening { protocol: Protocol::Http1, certificate: None, address: Some(written(address)) };
-        let served = connection::serve(stream, opening, Arc::clone(&self.worker), self.pulses.add());
+        let served = connection::serve(stream, opening, Arc::clone(&self.worker), self.timers.add());
         async move {
             served.await;
             drop(place);
@@ -293,7 +293,7 @@ impl Core {
         tls: Arc<CallerTls>,
         place: InFlightGuard,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let (worker, pulses) = (Arc::clone(&self.worker), Arc::clone(&self.pulses));
+        let (worker, timers) = (Arc::clone(&self.worker), Arc::clone(&self.timers));
         async move {
             let Some((stream, clients)) = shake_hands(&tls, &worker, stream).await else { return };
             drop(tls);
@@ -304,14 +304,14 @@ impl Core {
             // What is known of clients goes: it holds the trust in those who signed for them.
             let certificate = clients.and_then(|clients| clients.shown(stream.get_ref().1));
             let end = certificate.as_ref().map(Shown::end);
-            let pulse = pulses.add();
+            let timer = timers.add();
             let opening = Opening { protocol, certificate, address: Some(written(address)) };
-            let mut served = pin!(connection::serve(stream, opening, worker, Arc::clone(&pulse)));
+            let mut served = pin!(connection::serve(stream, opening, worker, Arc::clone(&timer)));
             if let Some(end) = end {
                 tokio::select! {
                     biased;
                     () = served.as_mut() => return drop(place),
-                    () = end => pulse.finish(),
+                    () = end => timer.finish(),
                 }
             }
             served.await;
@@ -319,14 +319,14 @@ impl Core {
         }
     }
 
-    async fn sweep(self: Arc<Self>, patience: ConnectionTimeouts) {
-        let mut ticks = tokio::time::interval(patience.period());
+    async fn sweep(self: Arc<Self>, timeouts: ConnectionTimeouts) {
+        let mut ticks = tokio::time::interval(timeouts.period());
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut trimmed = Instant::now();
         loop {
             ticks.tick().await;
             self.liveness.hear(self.number, Instant::now());
-            self.pulses.sweep();
+            self.timers.sweep();
             self.worker.load().telemetry.failures.tell_rest(Instant::now());
             if trimmed.elapsed() >= Duration::from_secs(10) {
                 trimmed = Instant::now();
@@ -345,9 +345,9 @@ async fn shake_hands(
     stream: TcpStream,
 ) -> Option<(TlsStream<Carrier>, Option<Clients>)> {
     let (worker, acceptor) = (worker.load_full(), tls.acceptor.load_full());
-    let limit = worker.setup.limits.header_timeout;
+    let limit = worker.active.limits.header_timeout;
     let handshake = Handshake { listener: &tls.listener, failures: &tls.failures, limit };
-    let carrier = Carrier::new(stream, &worker.load.heads);
+    let carrier = Carrier::new(stream, &worker.admission.heads);
     let stream = handshake.run(&acceptor.tls, carrier, &worker.telemetry.metrics.tls).await?;
     Some((stream, acceptor.clients.clone()))
 }

@@ -80,7 +80,7 @@ impl ConnectionTimers {
 
     /// A new connection.
     pub(super) fn add(self: &Arc<Self>) -> Arc<ConnectionTimer> {
-        let pulse = Arc::new(ConnectionTimer {
+        let timer = Arc::new(ConnectionTimer {
             home: Arc::clone(self),
             active: AtomicU32::new(0),
             head_begun: AtomicU8::new(0),
@@ -90,24 +90,24 @@ impl ConnectionTimers {
             waker: AtomicWaker::new(),
             answers: Mutex::default(),
         });
-        self.lock().push(Arc::downgrade(&pulse));
-        pulse
+        self.lock().push(Arc::downgrade(&timer));
+        timer
     }
 
     /// Moves the clock on and closes what took too long.
     pub(super) fn sweep(&self) {
         let now = clock_ms(self.start.elapsed());
         self.now_ms.store(now, Relaxed);
-        self.lock().retain(|pulse| {
-            let Some(pulse) = pulse.upgrade() else { return false };
-            if pulse.is_late(now, self.limits) {
-                pulse.tell(CloseOrder::Close);
-            } else if pulse.stuck(now, self.limits) > 0 {
+        self.lock().retain(|timer| {
+            let Some(timer) = timer.upgrade() else { return false };
+            if timer.is_late(now, self.limits) {
+                timer.tell(CloseOrder::Close);
+            } else if timer.stuck(now, self.limits) > 0 {
                 // No more requests: what is under way is finished, and then there is nothing left but these.
-                pulse.tell(CloseOrder::Finish);
-            } else if pulse.is_reminder_due(now) {
-                pulse.wants_reminder.store(false, Relaxed);
-                pulse.waker.wake();
+                timer.tell(CloseOrder::Finish);
+            } else if timer.is_reminder_due(now) {
+                timer.wants_reminder.store(false, Relaxed);
+                timer.waker.wake();
             }
             true
         });
@@ -115,7 +115,7 @@ impl ConnectionTimers {
 
     /// Tells every connection.
     pub(super) fn tell_all(&self, order: CloseOrder) {
-        self.lock().iter().filter_map(Weak::upgrade).for_each(|pulse| pulse.tell(order));
+        self.lock().iter().filter_map(Weak::upgrade).for_each(|timer| timer.tell(order));
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<ConnectionTimer>>> {
@@ -150,7 +150,7 @@ impl ConnectionTimer {
     pub(super) fn answer_waits(self: &Arc<Self>) -> PendingAnswer {
         let progress = Arc::new(Progress { since_ms: self.home.now_ms.load(Relaxed).into() });
         self.answers().push(Arc::clone(&progress));
-        PendingAnswer { pulse: Arc::clone(self), progress }
+        PendingAnswer { timer: Arc::clone(self), progress }
     }
 
     /// How many answers wait.
@@ -239,26 +239,26 @@ impl ConnectionTimer {
 
 /// An answer that waits to be taken, until this is dropped.
 pub(super) struct PendingAnswer {
-    pulse: Arc<ConnectionTimer>,
+    timer: Arc<ConnectionTimer>,
     progress: Arc<Progress>,
 }
 
 impl PendingAnswer {
     /// Some of it was taken, or there is more to take.
     pub(super) fn goes_on(&self) {
-        self.progress.since_ms.store(self.pulse.home.now_ms.load(Relaxed), Relaxed);
+        self.progress.since_ms.store(self.timer.home.now_ms.load(Relaxed), Relaxed);
     }
 
     /// It is the vendor who is waited for, until the guard is dropped.
     pub(super) fn serving(&self) -> ServingRequest {
-        self.pulse.serving()
+        self.timer.serving()
     }
 }
 
 impl Drop for PendingAnswer {
     fn drop(&mut self) {
-        self.pulse.answers().retain(|other| !Arc::ptr_eq(other, &self.progress));
-        self.pulse.touch();
+        self.timer.answers().retain(|other| !Arc::ptr_eq(other, &self.progress));
+        self.timer.touch();
     }
 }
 
@@ -281,36 +281,36 @@ mod tests {
 
     #[test]
     fn each_phase_has_its_own_patience() {
-        let pulse = ConnectionTimers::new(LIMITS).add();
-        let late_at = |seconds: u32| pulse.is_late(seconds * 1_000 + 1, LIMITS);
+        let timer = ConnectionTimers::new(LIMITS).add();
+        let late_at = |seconds: u32| timer.is_late(seconds * 1_000 + 1, LIMITS);
         assert!(!late_at(74) && late_at(75), "no request");
-        pulse.head_begins();
+        timer.head_begins();
         assert!(!late_at(9) && late_at(10), "half a head");
-        let serving = pulse.serving();
+        let serving = timer.serving();
         assert!(!late_at(1_000), "a request has its own deadlines");
         drop(serving);
         assert!(!late_at(74) && late_at(75), "no request again");
-        pulse.head_begins();
-        pulse.head_ends();
+        timer.head_begins();
+        timer.head_ends();
         assert!(!late_at(74) && late_at(75), "a head that is whole");
     }
 
     #[test]
     fn answers_that_nobody_takes_end_a_connection_and_those_that_are_taken_do_not() {
-        let pulses = ConnectionTimers::new(LIMITS);
-        let pulse = pulses.add();
-        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
-        let at = |seconds: u32| pulses.now_ms.store(seconds * 1_000, Relaxed);
-        let late = |seconds: u32| pulse.is_late(seconds * 1_000, LIMITS);
-        let (first, second) = (pulse.answer_waits(), pulse.answer_waits());
+        let timers = ConnectionTimers::new(LIMITS);
+        let timer = timers.add();
+        let order = || timer.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        let at = |seconds: u32| timers.now_ms.store(seconds * 1_000, Relaxed);
+        let late = |seconds: u32| timer.is_late(seconds * 1_000, LIMITS);
+        let (first, second) = (timer.answer_waits(), timer.answer_waits());
         at(70);
         second.goes_on();
-        pulse.sent();
-        assert!(!late(76) && pulse.stuck(76_000, LIMITS) == 1, "only one of them is stuck");
+        timer.sent();
+        assert!(!late(76) && timer.stuck(76_000, LIMITS) == 1, "only one of them is stuck");
         assert!(late(146), "both are");
         drop(second);
         assert!(late(76), "what is left is stuck, whatever else went on");
-        let serving = pulse.serving();
+        let serving = timer.serving();
         assert!(!late(146), "a request is finished first");
         drop((serving, first));
         assert!(!late(140) && late(146), "no request since");
@@ -319,29 +319,29 @@ mod tests {
 
     #[test]
     fn orders_only_get_stricter() {
-        let pulses = ConnectionTimers::new(LIMITS);
-        let pulse = pulses.add();
-        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        let timers = ConnectionTimers::new(LIMITS);
+        let timer = timers.add();
+        let order = || timer.order(&std::task::Context::from_waker(std::task::Waker::noop()));
         assert_eq!(order(), CloseOrder::Serve);
-        pulses.now_ms.store(75_001, Relaxed);
-        pulses.tell_all(CloseOrder::Close);
-        pulses.tell_all(CloseOrder::Finish);
+        timers.now_ms.store(75_001, Relaxed);
+        timers.tell_all(CloseOrder::Close);
+        timers.tell_all(CloseOrder::Finish);
         assert_eq!(order(), CloseOrder::Close);
     }
 
     #[test]
     fn a_request_that_comes_with_the_order_to_close_is_finished() {
-        let pulses = ConnectionTimers::new(LIMITS);
-        let pulse = pulses.add();
-        let order = || pulse.order(&std::task::Context::from_waker(std::task::Waker::noop()));
-        pulses.now_ms.store(75_001, Relaxed);
-        pulse.tell(CloseOrder::Close);
-        let serving = pulse.serving();
+        let timers = ConnectionTimers::new(LIMITS);
+        let timer = timers.add();
+        let order = || timer.order(&std::task::Context::from_waker(std::task::Waker::noop()));
+        timers.now_ms.store(75_001, Relaxed);
+        timer.tell(CloseOrder::Close);
+        let serving = timer.serving();
         assert_eq!(order(), CloseOrder::Finish);
         drop(serving);
-        pulse.sent();
+        timer.sent();
         assert_eq!(order(), CloseOrder::Finish, "its answer may be half written");
-        pulses.now_ms.store(150_003, Relaxed);
+        timers.now_ms.store(150_003, Relaxed);
         assert_eq!(order(), CloseOrder::Close, "nobody reads it");
     }
 
@@ -350,10 +350,10 @@ mod tests {
         let day = Duration::from_hours(24);
         let wrap = Duration::from_millis(1 << 32);
         assert_eq!((clock_ms(day), clock_ms(wrap + day)), (86_400_000, 86_400_000));
-        let pulses = ConnectionTimers::new(LIMITS);
-        pulses.now_ms.store(clock_ms(wrap.checked_sub(Duration::from_secs(1)).expect("later")), Relaxed);
-        let pulse = pulses.add();
-        assert!(!pulse.is_late(clock_ms(wrap + Duration::from_secs(73)), LIMITS));
-        assert!(pulse.is_late(clock_ms(wrap + Duration::from_secs(75)), LIMITS));
+        let timers = ConnectionTimers::new(LIMITS);
+        timers.now_ms.store(clock_ms(wrap.checked_sub(Duration::from_secs(1)).expect("later")), Relaxed);
+        let timer = timers.add();
+        assert!(!timer.is_late(clock_ms(wrap + Duration::from_secs(73)), LIMITS));
+        assert!(timer.is_late(clock_ms(wrap + Duration::from_secs(75)), LIMITS));
     }
 }

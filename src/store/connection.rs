@@ -77,7 +77,7 @@ impl CurrentConnection {
         }
     }
 
-    pub(super) fn standing(&self) -> StoreState {
+    pub(super) fn state(&self) -> StoreState {
         if self.link.load().is_none() {
             return StoreState::Away;
         }
@@ -129,21 +129,21 @@ impl Releases {
 }
 
 /// Starts the thread that keeps the link. It ends when the last sender of releases is gone.
-pub(super) fn start(client: Client, seat: Arc<CurrentConnection>, releases: Releases) -> io::Result<()> {
+pub(super) fn start(client: Client, current: Arc<CurrentConnection>, releases: Releases) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let keep = move || runtime.block_on(keep(&client, &seat, releases));
+    let keep = move || runtime.block_on(keep(&client, &current, releases));
     std::thread::Builder::new().name("store".into()).spawn(keep).map(drop)
 }
 
-async fn keep(client: &Client, seat: &CurrentConnection, mut releases: Releases) {
+async fn keep(client: &Client, current: &CurrentConnection, mut releases: Releases) {
     let (mut back_off, mut told) = (BACK_OFF, false);
     while !releases.waiting.is_closed() {
         match connect(client).await {
             Ok(link) => {
                 let (link, since) = (Arc::new(link), Instant::now());
-                seat.link.store(Some(Arc::clone(&link)));
+                current.link.store(Some(Arc::clone(&link)));
                 tracing::info!("the store of the shared budgets answers");
-                watch(&link, seat, &mut releases).await;
+                watch(&link, current, &mut releases).await;
                 told = false;
                 if since.elapsed() > BACK_OFF_MAX {
                     back_off = BACK_OFF;
@@ -164,7 +164,7 @@ async fn keep(client: &Client, seat: &CurrentConnection, mut releases: Releases)
 }
 
 /// Sends releases and looks at the store now and then, until it fails somebody.
-async fn watch(link: &Arc<Link>, seat: &CurrentConnection, releases: &mut Releases) {
+async fn watch(link: &Arc<Link>, current: &CurrentConnection, releases: &mut Releases) {
     loop {
         let failed = tokio::select! {
             () = link.lost.notified() => return,
@@ -177,7 +177,7 @@ async fn watch(link: &Arc<Link>, seat: &CurrentConnection, releases: &mut Releas
             }
         };
         if let Some(error) = failed {
-            seat.lose(link, &error);
+            current.lose(link, &error);
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum StoreError {
 
 /// The store, as one process sees it.
 pub struct Store {
-    seat: Arc<CurrentConnection>,
+    current: Arc<CurrentConnection>,
     releases: mpsc::Sender<Release>,
     scripts: Arc<Scripts>,
     /// Tells the slots of this process from those of others.
@@ -81,7 +81,7 @@ pub struct StoreAnswer {
     /// What it gave, if anything.
     pub slots: Option<Box<Slots>>,
     /// How each budget stands there; nothing if the store is away.
-    pub told: SmallVec<[StoreStatus; 1]>,
+    pub statuses: SmallVec<[StoreStatus; 1]>,
 }
 
 /// The name of each budget of a call in the store, with something of it; `None` where nothing is held.
@@ -132,24 +132,33 @@ impl Store {
         });
         let (releases, waiting) = mpsc::channel(RELEASES_MAX);
         let process = uuid::Uuid::new_v4().simple().to_string();
-        let seat = Arc::new(CurrentConnection::default());
-        connection::start(client, Arc::clone(&seat), connection::Releases::new(waiting, &scripts, &process))?;
-        Ok(Arc::new(Self { seat, releases, scripts, process, next: AtomicU64::new(0) }))
+        let current = Arc::new(CurrentConnection::default());
+        connection::start(
+            client,
+            Arc::clone(&current),
+            connection::Releases::new(waiting, &scripts, &process),
+        )?;
+        Ok(Arc::new(Self { current, releases, scripts, process, next: AtomicU64::new(0) }))
     }
 
     /// How it is doing.
-    pub fn standing(&self) -> StoreState {
-        self.seat.standing()
+    pub fn state(&self) -> StoreState {
+        self.current.state()
     }
 
     /// Asks for one slot in every budget that is wanted; all or nothing, and never for longer than [`ANSWER_MAX`].
-    pub async fn take(self: &Arc<Self>, wants: &SlotRequests, horizon: Horizon, clock: Clock) -> StoreAnswer {
-        let away = || StoreAnswer { slots: None, told: SmallVec::new() };
-        let Some(link) = self.seat.link() else { return away() };
+    pub async fn take(
+        self: &Arc<Self>,
+        slot_requests: &SlotRequests,
+        horizon: Horizon,
+        clock: Clock,
+    ) -> StoreAnswer {
+        let away = || StoreAnswer { slots: None, statuses: SmallVec::new() };
+        let Some(link) = self.current.link() else { return away() };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         // Made before anything is sent: the hold that the store counts begins later, and whoever stops listening for
         // the answer lets go of what may have been taken.
-        let budgets = wants.iter().map(|want| Some((Arc::clone(&want.key), want.window))).collect();
+        let budgets = slot_requests.iter().map(|want| Some((Arc::clone(&want.key), want.window))).collect();
         let mut slots = Box::new(Slots {
             store: Arc::clone(self),
             id,
@@ -159,10 +168,10 @@ impl Store {
             ends: Instant::now() + horizon.attempt,
             dispatched: false,
         });
-        let invocation = self.invocation(id, wants, horizon, &link);
+        let invocation = self.invocation(id, slot_requests, horizon, &link);
         let Some(answer) = self.invoke::<Vec<i64>>(&link, &invocation).await else { return away() };
-        let (now, mut told) = (clock.now(), SmallVec::new());
-        for (place, said) in answer.chunks_exact(3).take(wants.len()).enumerate() {
+        let (now, mut statuses) = (clock.now(), SmallVec::new());
+        for (place, said) in answer.chunks_exact(3).take(slot_requests.len()).enumerate() {
             if said[0] == 1 {
                 slots.granted.add(place);
             } else {
@@ -170,17 +179,17 @@ impl Store {
             }
             let (held_back, left) = (said[2] < 0, Duration::from_micros(said[2].unsigned_abs()));
             if held_back {
-                self.seat.held_back(left);
+                self.current.held_back(left);
             }
             let free = u32::try_from(said[1]).unwrap_or(0);
-            told.push(StoreStatus { free, next: now + left, held_back });
+            statuses.push(StoreStatus { free, next: now + left, held_back });
         }
-        StoreAnswer { slots: (!slots.granted.is_empty()).then_some(slots), told }
+        StoreAnswer { slots: (!slots.granted.is_empty()).then_some(slots), statuses }
     }
 
     /// Holds slots on as if they were taken now, all of them or none; `false` if one has ended, or the store is away.
     async fn renew(&self, slots: &mut GivenSlots, horizon: Horizon) -> bool {
-        let Some(link) = self.seat.link() else { return false };
+        let Some(link) = self.current.link() else { return false };
         let ends = Instant::now() + horizon.attempt;
         let mut invocation = self.scripts.renew.prepare_invoke();
         for one in slots.iter() {
@@ -205,8 +214,8 @@ impl Store {
         let mut connection = link.connection.clone();
         match timeout(ANSWER_MAX, invocation.invoke_async(&mut connection)).await {
             Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => self.seat.lose(link, &error),
-            Err(late) => self.seat.lose(link, &late),
+            Ok(Err(error)) => self.current.lose(link, &error),
+            Err(late) => self.current.lose(link, &late),
         }
         None
     }
@@ -214,13 +223,13 @@ impl Store {
     fn invocation(
         &self,
         id: u64,
-        wants: &SlotRequests,
+        slot_requests: &SlotRequests,
         horizon: Horizon,
         link: &Link,
     ) -> ScriptInvocation<'_> {
         let mut invocation = self.scripts.take.prepare_invoke();
         invocation.arg(slot_name(&self.process, id)).arg(&link.run);
-        for SlotRequest { key, limit, own, window, spare } in wants {
+        for SlotRequest { key, limit, own, window, spare } in slot_requests {
             let hold = horizon.attempt + horizon.guard + *window;
             invocation
                 .key(&**key)

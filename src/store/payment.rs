@@ -72,8 +72,8 @@ impl Underway {
     }
 
     /// The head of the vendor's answer is here, and this is what its rate headers say.
-    pub fn settle(self, now: Timestamp, said: RateHeaders) {
-        self.dispatched.settle(now, said);
+    pub fn settle(self, now: Timestamp, rate_headers: RateHeaders) {
+        self.dispatched.settle(now, rate_headers);
         self.slots.into_iter().for_each(|slots| slots.settle());
     }
 
@@ -81,12 +81,12 @@ impl Underway {
     pub fn settle_and_show(
         self,
         now: Timestamp,
-        said: RateHeaders,
+        rate_headers: RateHeaders,
         shown: BudgetName,
     ) -> Option<BudgetStatus> {
-        let standing = self.dispatched.settle_and_show(now, said, shown);
+        let budget_status = self.dispatched.settle_and_show(now, rate_headers, shown);
         self.slots.into_iter().for_each(|slots| slots.settle());
-        standing
+        budget_status
     }
 
     /// No byte of the request was written, so the vendor cannot have counted it.

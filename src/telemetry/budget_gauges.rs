@@ -40,15 +40,13 @@ impl BudgetGauges {
                 let Some(credential) = tenant.credential(kind) else { continue };
                 for budget in credential.budgets() {
                     let labels = [tenant.name.as_str(), kind.as_str(), budget.name().as_str()];
-                    let standing = budget.standing(now);
-                    limit.with_label_values(&labels).set(standing.limit.into());
-                    used.with_label_values(&labels).set(standing.used.into());
-                    waiting
-                        .with_label_values(&labels)
-                        .set(i64::try_from(standing.waiting).unwrap_or(i64::MAX));
-                    foreign_used.with_label_values(&labels).set(standing.foreign.into());
-                    holding_back.with_label_values(&labels).set(standing.holding_back.into());
-                    if let Some(said) = standing.vendor_limit {
+                    let status = budget.status(now);
+                    limit.with_label_values(&labels).set(status.limit.into());
+                    used.with_label_values(&labels).set(status.used.into());
+                    waiting.with_label_values(&labels).set(i64::try_from(status.waiting).unwrap_or(i64::MAX));
+                    foreign_used.with_label_values(&labels).set(status.foreign.into());
+                    holding_back.with_label_values(&labels).set(status.holding_back.into());
+                    if let Some(said) = status.vendor_limit {
                         vendor_limit.with_label_values(&labels).set(said.into());
                     }
                 }

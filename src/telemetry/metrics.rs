@@ -306,8 +306,8 @@ impl Metrics {
     /// How it stands with the vendor's hosts.
     pub fn vendor_circuits(&self, hosts: impl IntoIterator<Item = (String, CircuitState)>) {
         self.vendor_circuit_open.reset();
-        for (host, standing) in hosts {
-            let is_open = i64::from(standing != CircuitState::Closed);
+        for (host, status) in hosts {
+            let is_open = i64::from(status != CircuitState::Closed);
             // Two base URLs of one host, with and without TLS, count together.
             self.vendor_circuit_open.with_label_values(&[host]).add(is_open);
         }

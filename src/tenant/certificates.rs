@@ -1,6 +1,6 @@
 //! Callers known by a client certificate: by the names in it that their configuration lists.
 
-use super::{Directory, Principal, Wanted};
+use super::{Directory, Principal, TenantsNamed};
 
 /// Whose names a certificate carries.
 pub enum Holder<'d> {
@@ -19,7 +19,9 @@ impl Directory {
         for (caller, token) in names.into_iter().filter_map(|name| self.by_certificate.get(name).copied()) {
             match &holder {
                 Holder::One(known) if known.caller == caller => {}
-                Holder::Nobody => holder = Holder::One(Principal { caller, token, wanted: Wanted::Unnamed }),
+                Holder::Nobody => {
+                    holder = Holder::One(Principal { caller, token, wanted: TenantsNamed::Unnamed })
+                }
                 Holder::One(_) | Holder::Several => return Holder::Several,
             }
         }

@@ -177,7 +177,7 @@ pub struct Principal<'d> {
     caller: usize,
     /// Position of the token, or of the certificate's name, among the caller's.
     pub token: usize,
-    wanted: Wanted<'d>,
+    wanted: TenantsNamed<'d>,
 }
 
 impl Principal<'_> {
@@ -188,7 +188,7 @@ impl Principal<'_> {
 }
 
 #[derive(Clone, Copy)]
-enum Wanted<'d> {
+enum TenantsNamed<'d> {
     /// Bearer, or Basic with an empty user: the header names the tenant, or the caller has only one.
     Unnamed,
     /// The user of Basic credentials fits these.
@@ -251,10 +251,12 @@ impl Directory {
         Some(Principal { caller, token: 0, wanted: self.wanted(caller, user) })
     }
 
-    fn wanted(&self, caller: usize, user: Option<&str>) -> Wanted<'_> {
+    fn wanted(&self, caller: usize, user: Option<&str>) -> TenantsNamed<'_> {
         match user {
-            None | Some("") => Wanted::Unnamed,
-            Some(user) => Wanted::Named(self.callers[caller].users.get(user).map_or(&[], Vec::as_slice)),
+            None | Some("") => TenantsNamed::Unnamed,
+            Some(user) => {
+                TenantsNamed::Named(self.callers[caller].users.get(user).map_or(&[], Vec::as_slice))
+            }
         }
     }
 
@@ -263,17 +265,17 @@ impl Directory {
         self: &Arc<Self>,
         principal: Principal<'_>,
         operation: OperationId,
-        wishes: TenantHints<'_>,
+        tenant_hints: TenantHints<'_>,
     ) -> Result<Grant, Denied> {
         let caller = &self.callers[principal.caller];
-        let Named { tenant, as_dev } = self.pick(caller, principal.wanted, wishes)?;
+        let Named { tenant, as_dev } = self.pick(caller, principal.wanted, tenant_hints)?;
         if !caller.may(operation.scope) {
             return Err(Denied::Forbidden(MissingRight::Scope(operation.scope)));
         }
         let kind = match operation.credential {
             CredentialRule::App => CredentialKind::App,
             CredentialRule::Group => CredentialKind::Group,
-            CredentialRule::AppOrDev if !as_dev && !wishes.as_dev => CredentialKind::App,
+            CredentialRule::AppOrDev if !as_dev && !tenant_hints.as_dev => CredentialKind::App,
             // A dev key reaches every app of the account, so it needs the wider right as well.
             CredentialRule::AppOrDev if caller.may(Scope::Group) => CredentialKind::Dev,
             CredentialRule::AppOrDev => return Err(Denied::Forbidden(MissingRight::Scope(Scope::Group))),
@@ -285,17 +287,25 @@ impl Directory {
         Ok(Grant { directory: Arc::clone(self), caller: principal.caller, tenant, kind, operation, origin })
     }
 
-    fn pick(&self, caller: &Caller, wanted: Wanted<'_>, wishes: TenantHints<'_>) -> Result<Named, Denied> {
-        let by_header = |tenant: usize| wishes.tenant.is_none_or(|name| self.tenants[tenant].name == name);
+    fn pick(
+        &self,
+        caller: &Caller,
+        wanted: TenantsNamed<'_>,
+        tenant_hints: TenantHints<'_>,
+    ) -> Result<Named, Denied> {
+        let by_header =
+            |tenant: usize| tenant_hints.tenant.is_none_or(|name| self.tenants[tenant].name == name);
         let unnamed = || caller.tenants.iter().map(|&tenant| Named { tenant, as_dev: false });
         let fits: Vec<Named> = match wanted {
             // The common cases need no list.
-            Wanted::Named(&[only]) if by_header(only.tenant) => return Ok(only),
-            Wanted::Unnamed if caller.tenants.len() == 1 && by_header(caller.tenants[0]) => {
+            TenantsNamed::Named(&[only]) if by_header(only.tenant) => return Ok(only),
+            TenantsNamed::Unnamed if caller.tenants.len() == 1 && by_header(caller.tenants[0]) => {
                 return Ok(Named { tenant: caller.tenants[0], as_dev: false });
             }
-            Wanted::Named(named) => named.iter().copied().filter(|named| by_header(named.tenant)).collect(),
-            Wanted::Unnamed => unnamed().filter(|named| by_header(named.tenant)).collect(),
+            TenantsNamed::Named(named) => {
+                named.iter().copied().filter(|named| by_header(named.tenant)).collect()
+            }
+            TenantsNamed::Unnamed => unnamed().filter(|named| by_header(named.tenant)).collect(),
         };
         match fits[..] {
             [] => Err(Denied::Forbidden(MissingRight::Tenant)),
@@ -363,7 +373,7 @@ impl Grant {
     }
 
     /// Who asks the budgets.
-    pub fn taker(&self) -> Requester {
+    pub fn requester(&self) -> Requester {
         let Caller { number, weight, quota, .. } = self.caller();
         Requester { caller: *number, weight: *weight, quota: quota.clone(), precedence: Precedence::InTurn }
     }

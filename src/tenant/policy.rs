@@ -25,7 +25,7 @@ impl Grant {
     }
 
     /// The budgets a call draws on: its operation's own, and others as its body says. Those that are off cost nothing.
-    pub fn draw(&self, facts: &Facts) -> BudgetSet {
+    pub fn budget_set(&self, facts: &Facts) -> BudgetSet {
         let rows = [
             (true, self.operation.budget),
             (facts.audience_file, BudgetName::File),
@@ -33,10 +33,10 @@ impl Grant {
             (facts.oppo_big, BudgetName::OppoBig),
             (facts.oppo_icon, BudgetName::OppoIcon),
         ];
-        let mut draw = BudgetSet::default();
+        let mut budget_set = BudgetSet::default();
         let names = rows.into_iter().filter_map(|(draws, name)| draws.then_some(name));
-        names.filter_map(|name| self.credential().budget(name)).for_each(|budget| draw.add(budget));
-        draw
+        names.filter_map(|name| self.credential().budget(name)).for_each(|budget| budget_set.add(budget));
+        budget_set
     }
 
     /// Whom the call reaches, as far as anybody can tell: nobody where it delivers nothing, whatever its body says, and

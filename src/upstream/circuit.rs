@@ -93,21 +93,21 @@ impl Circuit {
         // Under the lock, so that a failure just after it is not forgotten.
         self.troubled.store(false, Ordering::Relaxed);
         drop(state);
-        if was.standing() != CircuitState::Closed {
+        if was.state() != CircuitState::Closed {
             tracing::info!(host = self.host, "the vendor's host can be reached again");
         }
     }
 
-    pub(super) fn standing(&self) -> CircuitState {
-        self.lock().phase.standing()
+    pub(super) fn state(&self) -> CircuitState {
+        self.lock().phase.state()
     }
 
     fn failed(&self, probe: Option<Probe>, now: Instant) {
         let mut state = self.lock();
-        let before = state.phase.standing();
+        let before = state.phase.state();
         state.failed(probe, now);
         self.troubled.store(true, Ordering::Relaxed);
-        let opened = before == CircuitState::Closed && state.phase.standing() == CircuitState::Open;
+        let opened = before == CircuitState::Closed && state.phase.state() == CircuitState::Open;
         drop(state);
         if opened {
             tracing::warn!(
@@ -182,7 +182,7 @@ impl Default for CircuitPhase {
 }
 
 impl CircuitPhase {
-    fn standing(&self) -> CircuitState {
+    fn state(&self) -> CircuitState {
         match self {
             Self::Closed { .. } => CircuitState::Closed,
             Self::Open(_) => CircuitState::Open,
@@ -320,11 +320,11 @@ mod tests {
         assert!(circuit.admit(start).is_err());
         let due = start + FIRST_PAUSE;
         let probe = circuit.admit(due).expect("due");
-        assert!(circuit.admit(due).is_err() && circuit.standing() == CircuitState::Probing);
+        assert!(circuit.admit(due).is_err() && circuit.state() == CircuitState::Probing);
         drop(probe);
         circuit.admit(due).expect("due again").succeeded();
         assert_eq!(
-            (circuit.standing(), circuit.troubled.load(Ordering::Relaxed)),
+            (circuit.state(), circuit.troubled.load(Ordering::Relaxed)),
             (CircuitState::Closed, false)
         );
     }
@@ -364,7 +364,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Wait(ms) => now += MS * u32::try_from(ms).expect("small"),
-                    Step::Call => match (state.phase.standing(), state.admit(now)) {
+                    Step::Call => match (state.phase.state(), state.admit(now)) {
                         (before, Ok(probe)) => {
                             prop_assert!(before != CircuitState::Probing);
                             prop_assert_eq!(before == CircuitState::Open, probe.is_some());
@@ -373,7 +373,7 @@ mod tests {
                         (_, Err(open)) => {
                             prop_assert!(failures >= FAILURES_MAX);
                             prop_assert!(open.retry_after > Duration::ZERO && open.retry_after <= LONGEST_PAUSE);
-                            if state.phase.standing() == CircuitState::Open {
+                            if state.phase.state() == CircuitState::Open {
                                 prop_assert_eq!(state.check(now + open.retry_after), Ok(()));
                             }
                         }

@@ -130,8 +130,8 @@ impl Connector {
     }
 
     /// The hosts, with their ports where these are not the usual ones, and how it stands with their circuits.
-    pub fn standings(&self) -> impl Iterator<Item = (String, CircuitState)> + '_ {
-        self.origins.iter().map(|origin| (origin.url.authority(), origin.circuit.standing()))
+    pub fn circuit_states(&self) -> impl Iterator<Item = (String, CircuitState)> + '_ {
+        self.origins.iter().map(|origin| (origin.url.authority(), origin.circuit.state()))
     }
 
     /// The connector after another one: hosts that are down are not forgotten, nor are addresses that did not do.

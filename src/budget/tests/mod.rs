@@ -22,12 +22,12 @@ fn seconds(seconds: u64) -> Timestamp {
     Timestamp::after_start(Duration::from_secs(seconds))
 }
 
-fn draw(budgets: &[&'static Budget]) -> BudgetSet {
-    let mut draw = BudgetSet::default();
+fn budget_set(budgets: &[&'static Budget]) -> BudgetSet {
+    let mut budget_set = BudgetSet::default();
     for budget in budgets {
-        draw.add(budget);
+        budget_set.add(budget);
     }
-    draw
+    budget_set
 }
 
 fn anyone() -> Requester {
@@ -54,10 +54,10 @@ fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
     take_at(first, seconds(0)).expect("a fresh budget has room");
     let again = open(BudgetName::Push, 1);
     assert!(std::ptr::eq(first, again));
-    assert_eq!(again.standing(seconds(0)).remaining, 0, "the lower limit holds at once");
-    assert_eq!(open(BudgetName::File, 2).standing(seconds(0)).used, 0);
+    assert_eq!(again.status(seconds(0)).remaining, 0, "the lower limit holds at once");
+    assert_eq!(open(BudgetName::File, 2).status(seconds(0)).used, 0);
     open(BudgetName::Push, 3);
-    assert_eq!(first.standing(seconds(0)).remaining, 2, "and so does the higher one");
+    assert_eq!(first.status(seconds(0)).remaining, 2, "and so does the higher one");
 }
 
 #[test]
@@ -96,19 +96,20 @@ fn all_budgets_or_none_whatever_the_order() {
     let hour = Duration::from_hours(1);
     let schedule = budgets.open(&key("a"), BudgetName::Schedule, size(5, hour), HORIZON);
     let file = budgets.open(&key("a"), BudgetName::File, size(1, hour), HORIZON);
-    for both in [draw(&[schedule, file]), draw(&[file, schedule])] {
+    for both in [budget_set(&[schedule, file]), budget_set(&[file, schedule])] {
         let order: Vec<_> = both.iter().map(Budget::name).collect();
         assert_eq!(order, [BudgetName::File, BudgetName::Schedule], "the scarcest first");
     }
     let now = clock.now();
-    let first = take(&draw(&[file, schedule]), &anyone(), clock, now).expect("both have room");
-    let Err(Exhausted::Budget { name, .. }) = take(&draw(&[file, schedule]), &anyone(), clock, now) else {
+    let first = take(&budget_set(&[file, schedule]), &anyone(), clock, now).expect("both have room");
+    let Err(Exhausted::Budget { name, .. }) = take(&budget_set(&[file, schedule]), &anyone(), clock, now)
+    else {
         panic!("no room in the file budget")
     };
     assert_eq!(name, BudgetName::File);
-    assert_eq!(schedule.standing(now).used, 1, "the refusal cost the schedule budget nothing");
+    assert_eq!(schedule.status(now).used, 1, "the refusal cost the schedule budget nothing");
     drop(first);
-    assert_eq!((schedule.standing(now).used, file.standing(now).used), (0, 0), "nothing was dispatched");
+    assert_eq!((schedule.status(now).used, file.status(now).used), (0, 0), "nothing was dispatched");
 }
 
 #[test]
@@ -116,15 +117,15 @@ fn permits_account_wherever_they_are_dropped() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(9, hour), HORIZON);
-    let take = || take(&draw(&[budget]), &anyone(), clock, clock.now()).expect("room for all");
-    let used = || budget.standing(clock.now()).used;
+    let take = || take(&budget_set(&[budget]), &anyone(), clock, clock.now()).expect("room for all");
+    let used = || budget.status(clock.now()).used;
     take().dispatch().refund();
     assert_eq!(used(), 0, "nothing was written");
     drop(take().dispatch());
     assert_eq!(used(), 1, "given up: the vendor may count it");
     take().dispatch().settle(clock.now(), RateHeaders::default());
-    let standing = budget.standing(clock.now());
-    assert_eq!((standing.used, standing.remaining), (2, 7));
+    let status = budget.status(clock.now());
+    assert_eq!((status.used, status.remaining), (2, 7));
     assert_eq!(budget.by_caller(clock.now()).get(&0), Some(&Calls { window: 2, hour: 2 }));
 }
 
@@ -134,13 +135,13 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour)));
-    let taker = || Requester {
+    let requester = || Requester {
         caller: 1,
         weight: 1,
         quota: Some(Arc::clone(&quota)),
         precedence: Precedence::InTurn,
     };
-    let take = |now| take(&draw(&[budget]), &taker(), clock, now);
+    let take = |now| take(&budget_set(&[budget]), &requester(), clock, now);
     let now = clock.now();
     let permit = take(now).expect("room and share");
     for _ in 0..5 {
@@ -156,7 +157,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let one_of_many = budgets.open(&key("b"), BudgetName::Push, size(9, hour), HORIZON);
     let mut permits = Vec::new();
     let refusal = loop {
-        match super::take(&draw(&[one_of_many]), &taker(), clock, now) {
+        match super::take(&budget_set(&[one_of_many]), &requester(), clock, now) {
             Ok(permit) => permits.push(permit),
             Err(refusal) => break refusal,
         }
@@ -164,7 +165,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     assert_eq!(permits.len(), 2);
     assert!(matches!(refusal, Exhausted::Quota { limit: 2, .. }));
     assert!(
-        super::take(&draw(&[one_of_many]), &taker(), clock, now + refusal.wait()).is_ok(),
+        super::take(&budget_set(&[one_of_many]), &requester(), clock, now + refusal.wait()).is_ok(),
         "true for a lone caller"
     );
 }
@@ -176,14 +177,14 @@ fn pacing_refuses_without_cost() {
     let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
     let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
     let quota = Arc::new(Quota::new(size(4, minute)));
-    let taker = || Requester {
+    let requester = || Requester {
         caller: 1,
         weight: 1,
         quota: Some(Arc::clone(&quota)),
         precedence: Precedence::InTurn,
     };
     let now = clock.now();
-    let take = |now| take(&draw(&[budget]), &taker(), clock, now);
+    let take = |now| take(&budget_set(&[budget]), &requester(), clock, now);
     let _two = [take(now).expect("burst"), take(now).expect("burst")];
     let refusals: Vec<_> = (0..5).map(|_| take(now).err().expect("paced")).collect();
     assert!(
@@ -195,13 +196,14 @@ fn pacing_refuses_without_cost() {
 }
 
 /// An answer to a call at this moment, with these rate headers; its slot is left as it is.
-fn hear_word(budget: &'static Budget, call: u64, now: Timestamp, said: RateHeaders) {
+fn hear_word(budget: &'static Budget, call: u64, now: Timestamp, rate_headers: RateHeaders) {
     let mut inner = lock(&budget.inner);
     let used = inner.window.used();
-    inner.word = VendorLimit::hear(inner.word, said, (call, used), inner.rule.length, now);
+    inner.vendor_limit =
+        VendorLimit::apply(inner.vendor_limit, rate_headers, (call, used), inner.rule.length, now);
 }
 
-fn said(limit: u32, remaining: u32, reset_seconds: u64) -> RateHeaders {
+fn rate_headers(limit: u32, remaining: u32, reset_seconds: u64) -> RateHeaders {
     let reset = Some(Duration::from_secs(reset_seconds));
     RateHeaders { limit: Some(limit), remaining: Some(remaining), reset, refused: false }
 }
@@ -210,22 +212,22 @@ fn said(limit: u32, remaining: u32, reset_seconds: u64) -> RateHeaders {
 fn the_vendors_word_counts_downwards_only_and_until_its_reset() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
-    let remaining = |now| budget.standing(now).remaining;
+    let remaining = |now| budget.status(now).remaining;
     for _ in 0..3 {
         take_at(budget, seconds(0)).expect("room");
     }
-    hear_word(budget, 1, seconds(1), said(10, 9, 59));
+    hear_word(budget, 1, seconds(1), rate_headers(10, 9, 59));
     assert_eq!(remaining(seconds(1)), 7, "nine free less two dispatched since is no less than ours");
-    hear_word(budget, 2, seconds(2), said(10, 4, 30));
+    hear_word(budget, 2, seconds(2), rate_headers(10, 4, 30));
     assert_eq!(remaining(seconds(2)), 3, "four free, one dispatched since");
-    assert_eq!(budget.standing(seconds(2)).foreign, 3, "six counted, three of them ours");
-    hear_word(budget, 1, seconds(3), said(10, 9, 59));
+    assert_eq!(budget.status(seconds(2)).foreign, 3, "six counted, three of them ours");
+    hear_word(budget, 1, seconds(3), rate_headers(10, 9, 59));
     assert_eq!(remaining(seconds(3)), 3, "an older answer is no news");
     assert_eq!(remaining(seconds(31)), 3);
     assert_eq!(remaining(seconds(32)), 7, "until its reset only");
-    hear_word(budget, 3, seconds(33), said(600, 599, 60));
+    hear_word(budget, 3, seconds(33), rate_headers(600, 599, 60));
     assert_eq!(remaining(seconds(33)), 7, "a higher limit is only reported");
-    assert_eq!(budget.standing(seconds(33)).vendor_limit, Some(600));
+    assert_eq!(budget.status(seconds(33)).vendor_limit, Some(600));
 }
 
 #[test]
@@ -234,7 +236,7 @@ fn a_lower_limit_of_the_vendors_is_used() {
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     hear_word(budget, 1, seconds(1), RateHeaders { limit: Some(3), ..RateHeaders::default() });
-    assert_eq!(budget.standing(seconds(1)).remaining, 2);
+    assert_eq!(budget.status(seconds(1)).remaining, 2);
 }
 
 #[test]
@@ -264,12 +266,18 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
 fn ask(
     budget: &'static Budget,
     caller: u16,
-    turn: Option<Box<QueueTicket>>,
+    ticket: Option<Box<QueueTicket>>,
     now: Timestamp,
     clock: Clock,
 ) -> Decision {
-    let taker = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
-    decide(&draw(&[budget]), &taker, (clock, now), turn, WaitLimit::Until(now + Duration::from_secs(10)))
+    let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+    decide(
+        &budget_set(&[budget]),
+        &requester,
+        (clock, now),
+        ticket,
+        WaitLimit::Until(now + Duration::from_secs(10)),
+    )
 }
 
 #[test]
@@ -279,31 +287,31 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(5)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(1), 0);
-    let Decision::Wait { turn: first, look_at } = ask(budget, 1, None, seconds(2), clock) else {
+    let Decision::Wait { ticket: first, look_at } = ask(budget, 1, None, seconds(2), clock) else {
         panic!("waits")
     };
     assert_eq!(look_at, Some(seconds(6) + Timestamp::TICK), "when the slot frees, and not before");
-    let Decision::Wait { turn: second, look_at } = ask(budget, 2, None, seconds(2), clock) else {
+    let Decision::Wait { ticket: second, look_at } = ask(budget, 2, None, seconds(2), clock) else {
         panic!("waits")
     };
     assert_eq!(look_at, None, "somebody is before it");
-    assert_eq!(budget.standing(seconds(2)).waiting, 2);
+    assert_eq!(budget.status(seconds(2)).waiting, 2);
     let later = seconds(6) + Timestamp::TICK;
     let newcomer = take(
-        &draw(&[budget]),
+        &budget_set(&[budget]),
         &Requester { caller: 3, weight: 1, quota: None, precedence: Precedence::InTurn },
         clock,
         later,
     );
     assert!(newcomer.is_err(), "a free slot belongs to whoever waits");
-    let Decision::Wait { turn: second, .. } = ask(budget, 2, Some(second), later, clock) else {
+    let Decision::Wait { ticket: second, .. } = ask(budget, 2, Some(second), later, clock) else {
         panic!("not its turn")
     };
     let Decision::Paid(permit) = ask(budget, 1, Some(first), later, clock) else { panic!("its turn") };
-    assert_eq!(budget.standing(later).waiting, 1);
+    assert_eq!(budget.status(later).waiting, 1);
     drop(permit);
     assert!(
-        second.bell().poll(&std::task::Context::from_waker(std::task::Waker::noop())).is_ready(),
+        second.wakeup().poll(&std::task::Context::from_waker(std::task::Waker::noop())).is_ready(),
         "it is told"
     );
     assert!(matches!(ask(budget, 2, Some(second), later, clock), Decision::Paid(_)));
@@ -316,13 +324,13 @@ fn who_cannot_be_served_in_time_is_refused_at_once_and_who_leaves_makes_room() {
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(8)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(0), 0);
-    let Decision::Wait { turn, .. } = ask(budget, 1, None, seconds(1), clock) else { panic!("waits") };
+    let Decision::Wait { ticket, .. } = ask(budget, 1, None, seconds(1), clock) else { panic!("waits") };
     assert!(
         matches!(ask(budget, 2, None, seconds(1), clock), Decision::Refused(_)),
         "the next slot is the other's, and the one after it frees too late"
     );
-    drop(turn);
-    assert_eq!(budget.standing(seconds(1)).waiting, 0);
+    drop(ticket);
+    assert_eq!(budget.status(seconds(1)).waiting, 0);
     assert!(matches!(ask(budget, 2, None, seconds(1), clock), Decision::Wait { .. }));
 }
 
@@ -334,26 +342,32 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4))));
     let greedy = Requester { caller: 1, weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
     let now = clock.now();
-    let ask = |turn, now| {
-        decide(&draw(&[budget]), &greedy, (clock, now), turn, WaitLimit::Until(now + Duration::from_secs(9)))
+    let ask = |ticket, now| {
+        decide(
+            &budget_set(&[budget]),
+            &greedy,
+            (clock, now),
+            ticket,
+            WaitLimit::Until(now + Duration::from_secs(9)),
+        )
     };
     let Decision::Paid(_first) = ask(None, now) else { panic!("its share") };
-    let Decision::Wait { turn, look_at } = ask(None, now) else { panic!("over its share") };
+    let Decision::Wait { ticket, look_at } = ask(None, now) else { panic!("over its share") };
     let others = take(
-        &draw(&[budget]),
+        &budget_set(&[budget]),
         &Requester { caller: 2, weight: 1, quota: None, precedence: Precedence::InTurn },
         clock,
         now,
     );
     assert!(others.is_ok(), "the budget has room");
     let at = look_at.expect("nobody is before it");
-    assert!(matches!(ask(Some(turn), at), Decision::Paid(_)));
+    assert!(matches!(ask(Some(ticket), at), Decision::Paid(_)));
 }
 
 /// A call of this caller that is answered at once, if it gets a slot.
 fn call(budget: &'static Budget, caller: u16, now: Timestamp) -> Result<(), Exhausted> {
-    let taker = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
-    take(&draw(&[budget]), &taker, Clock::start(), now)
+    let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+    take(&budget_set(&[budget]), &requester, Clock::start(), now)
         .map(|permit| permit.dispatch().settle(now, RateHeaders::default()))
 }
 
@@ -367,8 +381,8 @@ fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
         call(budget, other, seconds(0)).expect("lent: its owner is idle");
     }
     call(budget, owner, seconds(50)).expect_err("all of them are out");
-    assert_eq!(budget.standing(seconds(61)).remaining, 4);
-    assert_eq!(budget.standing_for(other, seconds(61)).remaining, 2, "two are kept: its owner has asked");
+    assert_eq!(budget.status(seconds(61)).remaining, 4);
+    assert_eq!(budget.status_for(other, seconds(61)).remaining, 2, "two are kept: its owner has asked");
     for _ in 0..2 {
         call(budget, other, seconds(61)).expect("not kept");
     }
@@ -383,7 +397,7 @@ fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
         "lent again one window after it asked"
     );
     call(budget, other, seconds(122)).expect("what is not kept is anybody's");
-    assert_eq!(budget.standing_for(owner, seconds(123)).remaining, 3);
+    assert_eq!(budget.status_for(owner, seconds(123)).remaining, 3);
 }
 
 #[test]
@@ -395,13 +409,15 @@ fn an_owner_with_calls_left_goes_before_those_who_wait() {
     for now in [0, 1] {
         call(budget, 2, seconds(now)).expect("lent");
     }
-    let Decision::Wait { turn: other, .. } = ask(budget, 2, None, seconds(2), clock) else { panic!("waits") };
-    let Decision::Wait { turn: owner, look_at } = ask(budget, 7, None, seconds(3), clock) else {
+    let Decision::Wait { ticket: other, .. } = ask(budget, 2, None, seconds(2), clock) else {
+        panic!("waits")
+    };
+    let Decision::Wait { ticket: owner, look_at } = ask(budget, 7, None, seconds(3), clock) else {
         panic!("waits")
     };
     assert_eq!(look_at, Some(seconds(5) + Timestamp::TICK), "the next slot that frees is its own");
     let now = seconds(5) + Timestamp::TICK;
-    let Decision::Wait { turn: other, .. } = ask(budget, 2, Some(other), now, clock) else {
+    let Decision::Wait { ticket: other, .. } = ask(budget, 2, Some(other), now, clock) else {
         panic!("not its turn")
     };
     let Decision::Paid(_permit) = ask(budget, 7, Some(owner), now, clock) else { panic!("its turn") };

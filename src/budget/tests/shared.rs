@@ -9,7 +9,7 @@ fn shared(local_percent: u8) -> &'static Budget {
 }
 
 fn refusal(budget: &'static Budget, now: Timestamp) -> Exhausted {
-    match decide(&draw(&[budget]), &anyone(), (Clock::start(), now), None, WaitLimit::None) {
+    match decide(&budget_set(&[budget]), &anyone(), (Clock::start(), now), None, WaitLimit::None) {
         Decision::Refused(refusal) => refusal,
         _ => panic!("nothing is free"),
     }
@@ -20,9 +20,9 @@ fn without_a_part_of_its_own_a_call_that_the_store_did_not_answer_comes_again_so
     let budget = shared(0);
     assert!(refusal(budget, seconds(0)).wait() <= Duration::from_secs(1), "never heard");
     let next = seconds(60);
-    hear(&draw(&[budget]), &[StoreStatus { free: 0, next, held_back: false }]);
+    apply_store_status(&budget_set(&[budget]), &[StoreStatus { free: 0, next, held_back: false }]);
     assert_eq!(refusal(budget, seconds(1)).wait(), Duration::from_secs(59), "as the store says");
-    hear(&draw(&[budget]), &[]);
+    apply_store_status(&budget_set(&[budget]), &[]);
     assert!(refusal(budget, seconds(2)).wait() <= Duration::from_secs(1), "away for a moment, or for long");
 }
 
@@ -31,6 +31,6 @@ fn with_a_part_of_its_own_it_waits_for_that() {
     let budget = shared(20);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(1), 0);
-    hear(&draw(&[budget]), &[]);
+    apply_store_status(&budget_set(&[budget]), &[]);
     assert_eq!(refusal(budget, seconds(2)).wait(), Duration::from_secs(2) + Timestamp::TICK);
 }

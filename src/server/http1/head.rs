@@ -37,7 +37,7 @@ impl<S: CallerStream> ServerConnection<S> {
                     self.skip_empty_lines();
                 }
                 if !self.buffer.is_empty() {
-                    self.pulse.head_begins();
+                    self.timer.head_begins();
                 }
                 if let Some(end) = memchr::memmem::find(&self.buffer[searched..], END_OF_HEAD) {
                     let length = searched + end + END_OF_HEAD.len();
@@ -62,7 +62,7 @@ impl<S: CallerStream> ServerConnection<S> {
                     Poll::Ready(Ok(0)) if length == 0 => return Poll::Ready(Ok(None)),
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(HeadError::Cut)),
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(HeadError::Broken)),
-                    Poll::Pending if length == 0 && self.pulse.finishes() => return Poll::Ready(Ok(None)),
+                    Poll::Pending if length == 0 && self.timer.finishes() => return Poll::Ready(Ok(None)),
                     Poll::Pending => {
                         self.forget_what_arrived();
                         return Poll::Pending;
@@ -75,7 +75,7 @@ impl<S: CallerStream> ServerConnection<S> {
 
     /// An idle connection keeps no answer longer than its loss would be told.
     fn forget_what_arrived(&mut self) {
-        if !self.unconfirmed.is_empty() && self.pulse.is_to_be_reminded() {
+        if !self.unconfirmed.is_empty() && self.timer.is_to_be_reminded() {
             self.unconfirmed.forget_old(Instant::now());
         }
     }

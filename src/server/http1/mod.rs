@@ -83,7 +83,7 @@ pub(super) async fn serve<S>(stream: S, requests: Requests)
 where
     S: CallerStream,
 {
-    let pulse = Arc::clone(&requests.pulse);
+    let timer = Arc::clone(&requests.timer);
     let mut connection = ServerConnection {
         stream,
         buffer: BytesMut::new(),
@@ -92,7 +92,7 @@ where
         unconfirmed: Unconfirmed::default(),
         heads: requests.heads(),
         head_room: None,
-        pulse: Arc::clone(&pulse),
+        timer: Arc::clone(&timer),
     };
     let ended = {
         let mut story = pin!(connection.serve(&requests));
@@ -103,11 +103,11 @@ where
                 if let Poll::Ready(ended) = story.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
-                match obey(&pulse, cx, &mut finishing) {
+                match obey(&timer, cx, &mut finishing) {
                     CloseOrder::Serve => return Poll::Pending,
                     CloseOrder::Finish => {}
                     CloseOrder::Close => {
-                        if pulse.is_in_head() {
+                        if timer.is_in_head() {
                             requests.none(NoRequest::Late);
                         }
                         return Poll::Ready(ConnectionEnding::Over);
@@ -143,7 +143,7 @@ struct ServerConnection<S> {
     /// The memory of all long heads, and what this one has of it.
     heads: Arc<MemoryLimit>,
     head_room: Option<Counted>,
-    pulse: Arc<ConnectionTimer>,
+    timer: Arc<ConnectionTimer>,
 }
 
 impl<S: CallerStream> ServerConnection<S> {
@@ -178,7 +178,7 @@ impl<S: CallerStream> ServerConnection<S> {
             }
             let asked = RequestTraits { version: head.version, head: head.method == Method::HEAD };
             let is_whole = body.skip();
-            let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.pulse.finishes();
+            let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.timer.finishes();
             let keeps = self.looks_ahead() && keeps;
             drop(head);
             match self.write(handled, asked, keeps).await {
@@ -258,7 +258,7 @@ impl<S: CallerStream> ServerConnection<S> {
         if let Some(mut stream) = stream.filter(|_| !no_body) {
             loop {
                 // As long as the vendor takes, this is no idle connection.
-                let serving = self.pulse.serving();
+                let serving = self.timer.serving();
                 let Some(frame) = poll_fn(|cx| Pin::new(&mut stream).poll_frame(cx)).await else { break };
                 drop(serving);
                 let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
@@ -285,7 +285,7 @@ impl<S: CallerStream> ServerConnection<S> {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            self.pulse.sent();
+            self.timer.sent();
             rest = &rest[written..];
         }
         poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx)).await

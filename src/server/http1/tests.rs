@@ -51,8 +51,8 @@ async fn send(mut to: DuplexStream, pieces: Vec<Vec<u8>>) {
 async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let sending = tokio::spawn(send(theirs, pieces));
-    let patience = Duration::from_secs(10);
-    let pulse = ConnectionTimers::new(ConnectionTimeouts { head: patience, idle: patience }).add();
+    let timeouts = Duration::from_secs(10);
+    let timer = ConnectionTimers::new(ConnectionTimeouts { head: timeouts, idle: timeouts }).add();
     let mut connection = ServerConnection {
         stream: ours,
         buffer: BytesMut::new(),
@@ -61,7 +61,7 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         unconfirmed: Unconfirmed::default(),
         heads: MemoryLimit::new(1 << 20),
         head_room: None,
-        pulse,
+        timer,
     };
     let mut seen = Vec::new();
     while let Ok(Some(head)) = connection.read_head().await {

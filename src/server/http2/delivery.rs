@@ -41,14 +41,14 @@ impl DeliveredBody {
     pub(super) fn of(
         body: Reply,
         places: Option<[InFlightGuard; 2]>,
-        pulse: &Arc<ConnectionTimer>,
+        timer: &Arc<ConnectionTimer>,
         memory: &Arc<MemoryLimit>,
     ) -> Option<Self> {
-        let is_free = places.is_some() || pulse.answers_waiting() < ANSWERS_FREE;
+        let is_free = places.is_some() || timer.answers_waiting() < ANSWERS_FREE;
         let bytes =
             STREAM_BYTES + body.size_hint().exact().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0));
         let room = if is_free { None } else { Some(MemoryLimit::count(memory, bytes)?) };
-        let waiting = HeldAnswer { delivery: pulse.answer_waits(), _places: places, _room: room };
+        let waiting = HeldAnswer { delivery: timer.answer_waits(), _places: places, _room: room };
         Some(Self { body, waiting: Arc::new(waiting), serving: None })
     }
 }

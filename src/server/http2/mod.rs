@@ -96,11 +96,11 @@ pub(super) async fn serve<S>(stream: S, requests: Requests)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let pulse = Arc::clone(&requests.pulse);
+    let timer = Arc::clone(&requests.timer);
     let fragments = Arc::new(Fragments::default());
     let (reader, seen) = (Reader::new(), Arc::clone(&fragments));
-    let (pulse_seen, heads) = (Arc::clone(&pulse), requests.heads());
-    let io = Observed { stream, pulse: pulse_seen, reader, fragments: seen, heads, room: None };
+    let (timer_seen, heads) = (Arc::clone(&timer), requests.heads());
+    let io = Observed { stream, timer: timer_seen, reader, fragments: seen, heads, room: None };
     let io = TokioIo::new(io);
     let requests = Arc::new(requests);
     let kept = Arc::clone(&requests);
@@ -116,7 +116,7 @@ where
             let Handled { answer, places, .. } =
                 requests.answer(&head, &mut body).await.ok_or_else(|| h2::Error::from(h2::Reason::CANCEL))?;
             let fields = HeaderMap::from(&answer.fields);
-            let body = DeliveredBody::of(answer.body, places, &requests.pulse, &requests.heads());
+            let body = DeliveredBody::of(answer.body, places, &requests.timer, &requests.heads());
             let mut response = http::Response::new(body.ok_or(h2::Reason::ENHANCE_YOUR_CALM)?);
             *response.status_mut() = answer.status;
             *response.headers_mut() = fields;
@@ -141,11 +141,11 @@ where
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            match obey(&pulse, cx, &mut finishing) {
+            match obey(&timer, cx, &mut finishing) {
                 CloseOrder::Serve => return Poll::Pending,
                 CloseOrder::Finish => connection.as_mut().graceful_shutdown(),
                 CloseOrder::Close => {
-                    if pulse.is_in_head() {
+                    if timer.is_in_head() {
                         kept.none(NoRequest::Late);
                     }
                     return Poll::Ready(());
@@ -160,7 +160,7 @@ where
 /// answers are: its pulse hears of the heads that begin.
 struct Observed<S> {
     stream: S,
-    pulse: Arc<ConnectionTimer>,
+    timer: Arc<ConnectionTimer>,
     reader: Reader,
     fragments: Arc<Fragments>,
     /// The memory of all long heads, and what this connection has of it.
@@ -190,12 +190,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        let Self { reader, fragments, pulse, .. } = &mut *self;
+        let Self { reader, fragments, timer, .. } = &mut *self;
         reader.read(&buffer.filled()[before..], fragments);
         if reader.is_in_head() {
-            pulse.head_begins();
+            timer.head_begins();
         } else {
-            pulse.head_ends();
+            timer.head_ends();
         }
         let has_room = self.has_room();
         Poll::Ready(

@@ -67,7 +67,7 @@ const HEADERS: [&str; 8] = [
 pub(crate) struct World {
     runtime: Runtime,
     seat: Arc<CurrentWorker>,
-    load: Arc<Admission>,
+    admission: Arc<Admission>,
     /// What the vendor got since the last exchange began.
     sent: Arc<Mutex<Vec<Sent>>>,
     _log: LineLog,
@@ -96,8 +96,8 @@ impl World {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let config = configuration(listener.local_addr().expect("an address").port());
         runtime.spawn(accept(listener, Arc::clone(&sent)));
-        let setup = Arc::new(ActiveConfig::new(&config, &Budgets::default()).expect("a good configuration"));
-        let load = Arc::new(Admission::new(&config.limits));
+        let active = Arc::new(ActiveConfig::new(&config, &Budgets::default()).expect("a good configuration"));
+        let admission = Arc::new(Admission::new(&config.limits));
         let lost = log_lost();
         let log = LineLog::start("access-log", 1, AccessLog::new(std::io::sink(), lost.clone()), lost);
         let log = log.expect("a thread");
@@ -110,9 +110,9 @@ impl World {
             audit: None,
         };
         let worker = Worker {
-            pool: Pool::new(Arc::clone(&setup.connector)),
-            setup,
-            load: Arc::clone(&load),
+            pool: Pool::new(Arc::clone(&active.connector)),
+            active,
+            admission: Arc::clone(&admission),
             clock: Clock::start(),
             ledger: None,
             store: None,
@@ -120,7 +120,7 @@ impl World {
             give_up: Arc::default(),
             telemetry: Arc::new(telemetry),
         };
-        Self { runtime, seat: Arc::new(CurrentWorker::from_pointee(worker)), load, sent, _log: log }
+        Self { runtime, seat: Arc::new(CurrentWorker::from_pointee(worker)), admission, sent, _log: log }
     }
 
     /// Sends bytes on one connection, in pieces of this length, and reads until nothing more happens; then the caller
@@ -147,7 +147,7 @@ impl World {
             drop(caller);
             served.await.expect("a connection ends without a panic");
             // Calls whose caller is gone are finished.
-            while self.load.in_flight() > 0 {
+            while self.admission.in_flight() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             answers

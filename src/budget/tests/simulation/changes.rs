@@ -27,7 +27,7 @@ impl World {
             self.horizon = Horizon { guard, ..self.horizon };
         }
         self.budgets = open(&self.registry, self.limits, self.horizon);
-        self.kept = reserves(&mut self.dice, &self.takers, self.limits);
+        self.kept = reserves(&mut self.dice, &self.requesters, self.limits);
         keep(self.budgets, &self.kept);
     }
 
@@ -42,7 +42,7 @@ impl World {
         self.requests.clear();
         let under_way: Vec<Call> = std::mem::take(&mut self.calls).into_values().collect();
         for call in under_way.iter().filter(|call| matches!(call.stage, CallStage::UnderWay(_))) {
-            self.note(&call.draws_on, Ended::GivenUp(self.moment()));
+            self.note(&call.draws_on, Ended::GivenUp(self.timestamp()));
             for &place in &call.draws_on {
                 let latest = self.now + self.vendors[place].guard;
                 let counted = self.counted[place].iter_mut().filter(|counted| counted.order == call.order);
@@ -56,10 +56,10 @@ impl World {
             self.run += 1;
             return;
         };
-        let mut remains = RestoredCalls::new(None);
+        let mut restored = RestoredCalls::new(None);
         for (place, ended) in state {
-            remains.add(self.budgets[*place].id(), *ended);
+            restored.add(self.budgets[*place].id(), *ended);
         }
-        self.registry.restore(remains);
+        self.registry.restore(restored);
     }
 }

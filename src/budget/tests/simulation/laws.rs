@@ -22,14 +22,14 @@ impl World {
     }
 
     pub(super) fn could_pass(&self, request: &Request) -> bool {
-        let (taker, now) = (&self.takers[request.caller], self.moment());
+        let (requester, now) = (&self.requesters[request.caller], self.timestamp());
         // In the store others take what is free, and nobody tells us: only what is our own counts.
         let has_room = |place: &usize| {
             let mut inner = lock(&self.budgets[*place].inner);
-            inner.free(now) > inner.kept_from_taker(taker, now).now && inner.until_paced(now).is_zero()
+            inner.free(now) > inner.kept_from_taker(requester, now).now && inner.until_paced(now).is_zero()
         };
         let has_share = |quota: &Arc<Quota>| lock(&quota.inner).pace.until_free(now).is_zero();
-        request.draws_on.iter().all(has_room) && taker.quota.as_ref().is_none_or(has_share)
+        request.draws_on.iter().all(has_room) && requester.quota.as_ref().is_none_or(has_share)
     }
 
     /// What the vendor saw, by whichever kind of window it counts.
@@ -72,8 +72,8 @@ fn no_window_of_the_vendors_ever_counts_too_many() {
         // Every slot comes back, and nobody is left in a queue.
         world.move_to(world.now + 600 * SECOND);
         for budget in world.budgets {
-            let standing = budget.standing(world.moment());
-            assert_eq!((standing.used, standing.waiting), (0, 0), "{:?}", standing.name);
+            let status = budget.status(world.timestamp());
+            assert_eq!((status.used, status.waiting), (0, 0), "{:?}", status.name);
         }
     });
 }
@@ -105,8 +105,8 @@ fn with_a_store_no_window_counts_too_many_and_everybody_comes_to_an_end() {
         assert!(world.requests.is_empty());
         world.move_to(world.now + 600 * SECOND);
         for budget in world.budgets {
-            let standing = budget.standing(world.moment());
-            assert_eq!((standing.used, standing.waiting), (0, 0), "{:?}", standing.name);
+            let status = budget.status(world.timestamp());
+            assert_eq!((status.used, status.waiting), (0, 0), "{:?}", status.name);
         }
     });
 }
@@ -125,15 +125,16 @@ fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
             .calls
             .retain(|_, call| matches!(call.stage, CallStage::UnderWay(_)) && call.fate != Fate::NotSent);
         world.faults = false;
-        let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.takers.len();
-        let ask =
-            |world: &World| take(&world.draw(&[0, 1]), &world.takers[caller], Clock::start(), world.moment());
+        let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.requesters.len();
+        let ask = |world: &World| {
+            take(&world.budget_set(&[0, 1]), &world.requesters[caller], Clock::start(), world.timestamp())
+        };
         let Err(refusal) = ask(&world) else { return };
-        let told = refusal.wait();
-        let at = (world.moment() + told).as_micros();
+        let wait = refusal.wait();
+        let at = (world.timestamp() + wait).as_micros();
         world.play_until(at);
         if let Err(again) = ask(&world) {
-            panic!("told to wait {told:?} by {refusal}, and then: {again}");
+            panic!("told to wait {wait:?} by {refusal}, and then: {again}");
         }
     });
 }
@@ -143,7 +144,7 @@ fn without_faults_hardly_a_slot_is_idle_while_callers_wait() {
     each_seed(100, |seed| {
         let mut world = World::new(seed, false);
         world.refill = true;
-        for caller in 0..world.takers.len() {
+        for caller in 0..world.requesters.len() {
             for _ in 0..3 {
                 world.arrive_from(caller, vec![0]);
             }
@@ -173,8 +174,8 @@ fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
         world.budgets = open(&world.registry, world.limits, world.horizon);
         keep(world.budgets, &Default::default());
         let draws: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
-        let taker = |caller| Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
-        world.takers = (0..3).map(taker).collect();
+        let requester = |caller| Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+        world.requesters = (0..3).map(requester).collect();
         world.latency = 0..=[SECOND / 10, SECOND][usize::from(world.dice.percent(50))];
         world.refill = true;
         for caller in (0..3).cycle().take(60) {
@@ -205,9 +206,9 @@ fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
         let mut world = World::new(seed, false);
         let weight = |dice: &mut Dice| u32::try_from(dice.within(1..=5)).expect("small");
         let (flood, modest) = (weight(&mut world.dice), weight(&mut world.dice));
-        let taker =
+        let requester =
             |caller, weight| Requester { caller, weight, quota: None, precedence: Precedence::InTurn };
-        world.takers = vec![taker(0, flood), taker(1, modest)];
+        world.requesters = vec![requester(0, flood), requester(1, modest)];
         world.budgets[0].keep(&[]);
         for _ in 0..1_000 {
             world.arrive_from(0, vec![0]);

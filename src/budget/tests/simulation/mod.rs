@@ -49,7 +49,7 @@ struct Request {
     caller: usize,
     draws_on: Vec<usize>,
     until: Timestamp,
-    turn: Option<Box<QueueTicket>>,
+    ticket: Option<Box<QueueTicket>>,
     /// When it looks without being told.
     wakes: u64,
     /// When it asks the store again, whenever it looks if not set; and its slots there, by the numbers it asked under.
@@ -92,7 +92,7 @@ struct World {
     horizon: Horizon,
     registry: Budgets,
     budgets: [&'static Budget; COUNT],
-    takers: Vec<Requester>,
+    requesters: Vec<Requester>,
     /// Calls kept for callers, by budget.
     kept: [Vec<(u16, u32)>; COUNT],
     requests: BTreeMap<u64, Request>,
@@ -147,7 +147,7 @@ impl World {
         let limits = vendors.map(|vendor| limit(vendor.limit, vendor.window, None));
         let registry = Budgets::default();
         let budgets = open(&registry, limits, horizon);
-        let takers = (0..dice.within(1..=4)).map(|caller| {
+        let requesters = (0..dice.within(1..=4)).map(|caller| {
             let quota = (faults && dice.percent(20)).then(|| {
                 let quota = limit(dice.within(1..=10), dice.within(1..=60) * SECOND, None);
                 Arc::new(Quota::new(quota))
@@ -160,8 +160,8 @@ impl World {
                 precedence: Precedence::InTurn,
             }
         });
-        let takers: Vec<Requester> = takers.collect();
-        let kept = reserves(&mut dice, &takers, limits);
+        let requesters: Vec<Requester> = requesters.collect();
+        let kept = reserves(&mut dice, &requesters, limits);
         keep(budgets, &kept);
         let slowest = [SECOND / 10, SECOND, 30 * SECOND][usize::try_from(dice.roll() % 3).expect("small")];
         Self {
@@ -173,7 +173,7 @@ impl World {
             horizon,
             registry,
             budgets,
-            takers,
+            requesters,
             kept,
             requests: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -219,10 +219,10 @@ impl World {
 
     fn move_to(&mut self, at: u64) {
         self.now = at;
-        hand::set(self.moment());
+        hand::set(self.timestamp());
     }
 
-    fn moment(&self) -> Timestamp {
+    fn timestamp(&self) -> Timestamp {
         Timestamp::from_micros(self.now)
     }
 
@@ -259,7 +259,7 @@ impl World {
         let cx = Context::from_waker(Waker::noop());
         loop {
             let rung = self.requests.iter().find(|(_, request)| {
-                request.turn.as_ref().is_some_and(|turn| turn.bell().poll(&cx).is_ready())
+                request.ticket.as_ref().is_some_and(|ticket| ticket.wakeup().poll(&cx).is_ready())
             });
             let Some((&request, _)) = rung else { return };
             self.look(request);
@@ -267,7 +267,7 @@ impl World {
     }
 
     fn arrive(&mut self) {
-        let caller = usize::try_from(self.dice.roll()).expect("64 bits") % self.takers.len();
+        let caller = usize::try_from(self.dice.roll()).expect("64 bits") % self.requesters.len();
         let draws_on = match self.dice.roll() % 7 {
             _ if !self.faults => vec![0],
             0 => vec![1],
@@ -280,39 +280,39 @@ impl World {
     }
 
     fn arrive_from(&mut self, caller: usize, draws_on: Vec<usize>) {
-        let patience = match self.dice.roll() % 3 {
+        let wait_limit = match self.dice.roll() % 3 {
             _ if !self.faults => 3600 * SECOND,
             0 => 0,
             _ => self.dice.within(0..=40) * SECOND,
         };
-        let until = Timestamp::from_micros(self.now + patience);
+        let until = Timestamp::from_micros(self.now + wait_limit);
         self.next += 1;
         let request = self.next;
         let (wakes, asks, slots) = (self.now, None, Vec::new());
-        self.requests.insert(request, Request { caller, draws_on, until, turn: None, wakes, asks, slots });
+        self.requests.insert(request, Request { caller, draws_on, until, ticket: None, wakes, asks, slots });
         if self.faults && self.dice.percent(20) {
-            let hangs_up = self.now + self.dice.within(0..=patience);
+            let hangs_up = self.now + self.dice.within(0..=wait_limit);
             self.plan(hangs_up, Event::HangsUp(request));
         }
         self.look(request);
     }
 
-    fn draw(&self, draws_on: &[usize]) -> BudgetSet {
+    fn budget_set(&self, draws_on: &[usize]) -> BudgetSet {
         let budgets: Vec<_> = draws_on.iter().map(|place| self.budgets[*place]).collect();
-        draw(&budgets)
+        budget_set(&budgets)
     }
 
     fn look(&mut self, number: u64) {
-        let now = self.moment();
+        let now = self.timestamp();
         let Some(mut request) = self.requests.remove(&number) else { return };
         self.effort.looks += 1;
-        let draw = self.draw(&request.draws_on);
-        let patience = if request.until > now { WaitLimit::Until(request.until) } else { WaitLimit::None };
-        let gates = request.turn.as_ref().map(|turn| turn.gates());
-        let turn = request.turn.take();
-        let (granted, asked) = self.ask_store(&mut request, turn.as_deref());
-        let taker = &self.takers[request.caller];
-        match decide_with(&draw, taker, (Clock::start(), now), turn, (patience, granted)) {
+        let budget_set = self.budget_set(&request.draws_on);
+        let wait_limit = if request.until > now { WaitLimit::Until(request.until) } else { WaitLimit::None };
+        let gates = request.ticket.as_ref().map(|ticket| ticket.gates());
+        let ticket = request.ticket.take();
+        let (granted, asked) = self.ask_store(&mut request, ticket.as_deref());
+        let requester = &self.requesters[request.caller];
+        match decide_with(&budget_set, requester, (Clock::start(), now), ticket, (wait_limit, granted)) {
             Decision::Paid(permit) => {
                 request.slots.extend(asked);
                 self.paid(permit, request);
@@ -322,21 +322,21 @@ impl World {
                 request.slots.extend(asked);
                 self.release(request.slots, None);
             }
-            Decision::Wait { turn, look_at } => {
+            Decision::Wait { ticket, look_at } => {
                 assert!(look_at.is_none_or(|at| at > now), "a look in the past would be repeated for ever");
-                if gates == Some(turn.gates()) || gates.is_none() {
+                if gates == Some(ticket.gates()) || gates.is_none() {
                     self.release(asked.into_iter().collect(), None);
                 } else {
                     request.slots.extend(asked);
                 }
-                if gates != Some(turn.gates()) && (gates.is_some() || turn.gates() > 1) {
+                if gates != Some(ticket.gates()) && (gates.is_some() || ticket.gates() > 1) {
                     request.asks = Some(self.now + 1);
                 }
                 let looks = look_at.map_or(u64::MAX, Timestamp::as_micros);
                 let asks = request.asks.filter(|_| self.store.is_some());
                 request.wakes = looks.min(asks.unwrap_or(u64::MAX)).min(request.until.as_micros());
                 self.plan(request.wakes, Event::Looks(number));
-                request.turn = Some(turn);
+                request.ticket = Some(ticket);
                 self.requests.insert(number, request);
             }
         }
@@ -355,8 +355,8 @@ impl World {
         *self.served.entry(caller).or_default() += 1;
         self.effort.changes += 1;
         for place in &draws_on {
-            let standing = self.budgets[*place].standing(self.moment());
-            assert!(standing.used <= standing.limit, "{} slots of {}", standing.used, standing.limit);
+            let status = self.budgets[*place].status(self.timestamp());
+            assert!(status.used <= status.limit, "{} slots of {}", status.used, status.limit);
         }
         let fate = match self.dice.roll() % 100 {
             _ if !self.faults => Fate::Answered,
@@ -416,18 +416,18 @@ impl World {
         let CallStage::UnderWay(dispatched) = call.stage else { panic!("ends after its dispatch") };
         match call.fate {
             Fate::Answered => {
-                let said = if self.faults && self.dice.percent(10) {
+                let rate_headers = if self.faults && self.dice.percent(10) {
                     self.hearsay()
                 } else {
                     RateHeaders::default()
                 };
-                self.note(&call.draws_on, Ended::Answered(self.moment()));
-                dispatched.settle(self.moment(), said);
+                self.note(&call.draws_on, Ended::Answered(self.timestamp()));
+                dispatched.settle(self.timestamp(), rate_headers);
                 let window = call.draws_on.iter().map(|place| self.vendors[*place].window).max();
                 self.release(call.slots, window);
             }
             Fate::GivenUp => {
-                self.note(&call.draws_on, Ended::GivenUp(self.moment()));
+                self.note(&call.draws_on, Ended::GivenUp(self.timestamp()));
                 drop(dispatched);
                 let ends = |place: &usize| self.vendors[*place].guard + self.vendors[*place].window;
                 let keep = call.draws_on.iter().map(ends).max();
@@ -438,13 +438,14 @@ impl World {
                 self.release(call.slots, None);
                 // The second attempt, which pays for itself and does not wait.
                 if self.dice.percent(50) {
-                    let draw = self.draw(&call.draws_on);
-                    let again = take(&draw, &self.takers[call.caller], Clock::start(), self.moment());
+                    let budget_set = self.budget_set(&call.draws_on);
+                    let again =
+                        take(&budget_set, &self.requesters[call.caller], Clock::start(), self.timestamp());
                     if let Ok(permit) = again {
                         let Call { caller, draws_on, .. } = call;
-                        let (until, turn, slots) = (self.moment(), None, Vec::new());
+                        let (until, ticket, slots) = (self.timestamp(), None, Vec::new());
                         let (wakes, asks) = (self.now, None);
-                        self.paid(permit, Request { caller, draws_on, until, turn, wakes, asks, slots });
+                        self.paid(permit, Request { caller, draws_on, until, ticket, wakes, asks, slots });
                     }
                 }
             }
@@ -459,14 +460,18 @@ fn open(registry: &Budgets, limits: [BudgetLimit; COUNT], horizon: Horizon) -> [
 }
 
 /// Reserves that fit into the limits, for some of the callers.
-fn reserves(dice: &mut Dice, takers: &[Requester], limits: [BudgetLimit; COUNT]) -> [Vec<(u16, u32)>; COUNT] {
+fn reserves(
+    dice: &mut Dice,
+    requesters: &[Requester],
+    limits: [BudgetLimit; COUNT],
+) -> [Vec<(u16, u32)>; COUNT] {
     limits.map(|limit| {
         let mut left = limit.limit.get();
         let mut kept = Vec::new();
-        for taker in takers {
+        for requester in requesters {
             if left > 0 && dice.percent(30) {
                 let calls = u32::try_from(dice.within(1..=left.into())).expect("small");
-                kept.push((taker.caller, calls));
+                kept.push((requester.caller, calls));
                 left -= calls;
             }
         }

@@ -18,22 +18,22 @@ impl Store {
     pub(super) fn take(
         &mut self,
         call: u64,
-        wants: &SlotRequests,
+        slot_requests: &SlotRequests,
         now: u64,
         hold: u64,
     ) -> (GrantedMask, Vec<StoreStatus>) {
-        let (mut granted, mut told) = (GrantedMask::default(), Vec::new());
+        let (mut granted, mut statuses) = (GrantedMask::default(), Vec::new());
         if self.is_away {
-            return (granted, told);
+            return (granted, statuses);
         }
         let mut has_room = Vec::new();
-        for want in wants {
+        for want in slot_requests {
             let slots = self.budgets.entry(Arc::clone(&want.key)).or_default();
             slots.retain(|_, ends| *ends >= now);
             has_room.push(slots.len() < want.limit as usize);
         }
-        let possible = has_room.iter().zip(wants).all(|(room, want)| *room || want.spare);
-        for (place, (want, room)) in wants.iter().zip(has_room).enumerate() {
+        let possible = has_room.iter().zip(slot_requests).all(|(room, want)| *room || want.spare);
+        for (place, (want, room)) in slot_requests.iter().zip(has_room).enumerate() {
             let slots = self.budgets.get_mut(&want.key).expect("looked at before");
             if possible && room {
                 slots.insert(call, now + hold);
@@ -41,13 +41,13 @@ impl Store {
             }
             let free = (want.limit as usize).saturating_sub(slots.len());
             let first = slots.values().min().map_or(now, |ends| ends + 1);
-            told.push(StoreStatus {
+            statuses.push(StoreStatus {
                 free: u32::try_from(free).expect("small"),
                 next: Timestamp::from_micros(first),
                 held_back: false,
             });
         }
-        (granted, told)
+        (granted, statuses)
     }
 
     /// A call's slots are held until then, or not at all.
@@ -75,23 +75,26 @@ impl World {
     pub(super) fn ask_store(
         &mut self,
         request: &mut Request,
-        turn: Option<&QueueTicket>,
+        ticket: Option<&QueueTicket>,
     ) -> (GrantedMask, Option<u64>) {
-        let (now, nothing) = (self.moment(), (GrantedMask::default(), None));
-        let draw = turn.map_or_else(|| self.draw(&request.draws_on), QueueTicket::asks);
+        let (now, nothing) = (self.timestamp(), (GrantedMask::default(), None));
+        let budget_set = ticket.map_or_else(|| self.budget_set(&request.draws_on), QueueTicket::asks);
         let Some(store) = self.store.as_mut().filter(|_| request.asks.is_none_or(|at| at <= self.now)) else {
             return nothing;
         };
         request.asks = None;
-        let Some(wants) = wants(&draw, &self.takers[request.caller], turn, now) else { return nothing };
+        let Some(slot_requests) = slot_requests(&budget_set, &self.requesters[request.caller], ticket, now)
+        else {
+            return nothing;
+        };
         self.next += 1;
-        let (guard, window) = (self.horizon.guard, wants.iter().map(|want| want.window).max());
+        let (guard, window) = (self.horizon.guard, slot_requests.iter().map(|want| want.window).max());
         let hold = ATTEMPT + micros(guard + window.unwrap_or_default());
-        let (granted, told) = store.take(self.next, &wants, self.now, hold);
-        hear(&draw, &told);
+        let (granted, statuses) = store.take(self.next, &slot_requests, self.now, hold);
+        apply_store_status(&budget_set, &statuses);
         if granted.is_empty() {
-            let full = told.iter().zip(&wants).filter(|(told, _)| told.free == 0);
-            let soonest = full.map(|(told, want)| told.next.min(now + want.window).as_micros()).max();
+            let full = statuses.iter().zip(&slot_requests).filter(|(statuses, _)| statuses.free == 0);
+            let soonest = full.map(|(statuses, want)| statuses.next.min(now + want.window).as_micros()).max();
             request.asks = Some(soonest.unwrap_or(self.now + SECOND / 4));
             return nothing;
         }
@@ -110,11 +113,15 @@ impl World {
     pub(super) fn foreign_call(&mut self) {
         let place = usize::try_from(self.dice.roll()).expect("64 bits") % COUNT;
         let everybody = Requester { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
-        let Some(wants) = wants(&self.draw(&[place]), &everybody, None, self.moment()) else { return };
+        let Some(slot_requests) =
+            slot_requests(&self.budget_set(&[place]), &everybody, None, self.timestamp())
+        else {
+            return;
+        };
         let Some(store) = &mut self.store else { return };
         self.next += 1;
         let (call, window) = (self.next, self.vendors[place].window);
-        if !store.take(call, &wants, self.now, ATTEMPT + window).0.is_empty() {
+        if !store.take(call, &slot_requests, self.now, ATTEMPT + window).0.is_empty() {
             let lasts = self.dice.within(self.latency.clone());
             let at = self.now + self.dice.within(0..=lasts);
             self.taken += 1;
