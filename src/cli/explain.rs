@@ -83,7 +83,6 @@ struct RefusedIf {
 }
 
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the names are keys of the JSON")]
 struct ExplainedRefusal {
     refused: bool,
     status: u16,

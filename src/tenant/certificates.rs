@@ -20,7 +20,7 @@ impl Directory {
             match &holder {
                 Holder::One(known) if known.caller == caller => {}
                 Holder::Nobody => {
-                    holder = Holder::One(Principal { caller, token, wanted: TenantsNamed::Unnamed })
+                    holder = Holder::One(Principal { caller, token, wanted: TenantsNamed::Unnamed });
                 }
                 Holder::One(_) | Holder::Several => return Holder::Several,
             }
