@@ -119,7 +119,7 @@ async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec
         let done = Instant::now();
         match outcome {
             WaitOutcome::Paid(payment) => {
-                Payment::dispatch(payment).settle(clock.at(done), RateHeaders::default())
+                Payment::dispatch(payment).settle(clock.at(done), RateHeaders::default());
             }
             _ if done - start < WARM_UP => tokio::time::sleep(Duration::from_millis(1)).await,
             _ => panic!("the store gave nothing"),

@@ -100,7 +100,6 @@ impl ActiveConfig {
     /// When a call whose body just ended must have its answer.
     pub fn deadlines(&self, now: Instant) -> Deadlines {
         Deadlines {
-            start: now,
             call: now + self.limits.deadline,
             whole: self.limits.deadline,
             response: self.response_timeout,

@@ -13,10 +13,9 @@ use tokio::sync::oneshot;
 use crate::active_config::ActiveConfig;
 use crate::admin;
 use crate::admission::Admission;
-use crate::body_reader::SpareBuffers;
 use crate::budget::{Budgets, Clock};
 use crate::config::{Config, Drain};
-use crate::gateway::Worker;
+use crate::gateway::{Shared, Worker};
 use crate::ledger::{Ledger, LedgerError};
 use crate::reload::{ConfigSource, Current, Parts, Reloads};
 use crate::server::{
@@ -32,7 +31,7 @@ use crate::telemetry::log::Log;
 use crate::telemetry::log_writer::{LAST_LINES, LineLog};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{AttemptFailures, Telemetry};
-use crate::upstream::{Pool, TlsSetupError};
+use crate::upstream::TlsSetupError;
 
 /// Workers are heard every second.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
@@ -121,26 +120,20 @@ impl App {
         let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
         let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
+        let shared =
+            Shared { admission: Arc::clone(&admission), ledger: ledger.clone(), clock, store: store.clone() };
         let worker = |number| {
             let (lane, audit) = (access_log.lane(number), audit_log.as_ref().map(|log| log.lane(number)));
-            Arc::new(CurrentWorker::from_pointee(Worker {
-                active: Arc::clone(&active),
-                admission: Arc::clone(&admission),
-                ledger: ledger.clone(),
-                clock,
-                store: store.clone(),
-                pool: Pool::new(Arc::clone(&active.connector)),
-                spare: Arc::new(SpareBuffers::default()),
-                give_up: Arc::default(),
-                telemetry: Arc::new(Telemetry {
-                    metrics: Arc::clone(&metrics),
-                    recent: Arc::clone(&recent),
-                    failures: Arc::clone(&failures),
-                    vendor_clock: Arc::clone(&vendor_clock),
-                    lane,
-                    audit,
-                }),
-            }))
+            let telemetry = Arc::new(Telemetry {
+                metrics: Arc::clone(&metrics),
+                recent: Arc::clone(&recent),
+                failures: Arc::clone(&failures),
+                vendor_clock: Arc::clone(&vendor_clock),
+                lane,
+                audit,
+            });
+            let worker = Worker::new(Arc::clone(&active), shared.clone(), telemetry);
+            Arc::new(CurrentWorker::from_pointee(worker))
         };
         let current_workers: Vec<_> = (0..workers).map(worker).collect();
         let handshakes = Handshakes::of(&config.listeners, &listeners);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::body::{self, Ahead, Cid, Defect, Facts, Subject};
+use crate::body::{self, Cid, Defect, Facts, Prescan, Subject};
 use crate::body_reader::{BodyReservation, RequestBody};
 use crate::operation::BodyRule;
 
@@ -13,14 +13,14 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Checks a body, of which `ahead` may know a part. Where the operation takes none, what was sent is dropped.
+    /// Checks a body, of which `prescan` may know a part. Where the operation takes none, what was sent is dropped.
     pub fn check(
         rule: BodyRule,
         subject: &Subject<'_>,
         body: RequestBody,
-        ahead: Option<&Ahead>,
+        prescan: Option<&Prescan>,
     ) -> Result<Self, Defect> {
-        let facts = body::check_rest(rule, subject, &body, ahead)?;
+        let facts = body::check_rest(rule, subject, &body, prescan)?;
         let body =
             if matches!(rule, BodyRule::None | BodyRule::CidQuery) { RequestBody::empty() } else { body };
         Ok(Self { body, facts })

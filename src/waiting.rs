@@ -15,7 +15,6 @@ use crate::ledger::Ledger;
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
 use crate::store::{GivenSlots, Payment, Slots, Store, StoreAnswer};
-use crate::upstream::Deadlines;
 
 /// The `wait` preference of a request in seconds (RFC 7240, 4.3); the first one counts.
 pub fn preference(head: &RequestHead) -> Option<u32> {
@@ -33,13 +32,13 @@ pub const LEDGER_MAX: Duration = Duration::from_secs(5);
 /// While the store is away, a call that waits looks this often whether it is back.
 const LOOK_FOR_STORE: Duration = Duration::from_millis(250);
 
-/// Waits until the budgets are ours, and tells when that is.
+/// Waits until the budgets are ours.
 pub async fn for_ledger(
     ledger: &Ledger,
     longest: Duration,
     admission: &Admission,
     body_bytes: usize,
-) -> Result<Instant, Refusal> {
+) -> Result<(), Refusal> {
     let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
     let _waits = admission.wait_with(body_bytes).ok_or(overloaded)?;
     tokio::select! {
@@ -47,7 +46,7 @@ pub async fn for_ledger(
         () = sleep(longest) => {}
         () = admission.drain_started() => {}
     }
-    if ledger.is_owned() { Ok(Instant::now()) } else { Err(Refusal::Draining) }
+    if ledger.is_owned() { Ok(()) } else { Err(Refusal::Draining) }
 }
 
 /// A call that asks for its slots, and waits for them if it may.
@@ -206,12 +205,6 @@ impl Waiting<'_> {
     }
 }
 
-/// How long a call may wait: what it or its caller asked for, within what its deadline leaves for the call itself.
-pub fn until(asked: Duration, deadlines: &Deadlines) -> Instant {
-    let left = deadlines.left(deadlines.start).saturating_sub(deadlines.for_dispatch());
-    deadlines.start + asked.min(left)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,21 +222,5 @@ mod tests {
         for none in [&["wait"][..], &["wait=-1"], &["wait=1.5"], &["waiting=3"], &["wait=99999999999"], &[]] {
             assert_eq!(read(none), None, "{none:?}");
         }
-    }
-
-    #[test]
-    fn the_deadline_leaves_time_for_the_call() {
-        let seconds = Duration::from_secs;
-        let begin = Instant::now();
-        let longest = |asked, whole, gone| {
-            let (start, call) = (begin + seconds(gone), begin + seconds(whole));
-            let deadlines = Deadlines { start, call, whole: seconds(whole), response: seconds(25) };
-            until(seconds(asked), &deadlines) - start
-        };
-        assert_eq!(longest(60, 28, 0), seconds(23));
-        assert_eq!(longest(2, 28, 0), seconds(2));
-        assert_eq!(longest(60, 4, 0), seconds(2));
-        assert_eq!(longest(60, 28, 20), seconds(3), "what went by with other things is gone");
-        assert_eq!(longest(60, 28, 26), seconds(0));
     }
 }

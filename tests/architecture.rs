@@ -2,6 +2,7 @@
 //!
 //! Test code is not judged: files called `tests.rs`, folders called `tests`, and items under `#[cfg(test)]`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,12 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("payload", "crate::body_reader", "Buffered, a body with the memory it counts for"),
     ("refusal", "crate::upstream", "CircuitOpen, which tells when a host is tried again"),
 ];
+
+/// How an item begins that other files can name.
+const VISIBLE: &[&str] = &["pub ", "pub(super) ", "pub(crate) "];
+
+/// How a type begins.
+const TYPES: &[&str] = &["struct ", "enum ", "trait ", "type "];
 
 /// Longest file without its tests, in lines.
 const LINES_MAX: usize = 400;
@@ -297,6 +304,30 @@ fn the_sandbox_shares_nothing_but_the_table_and_values() {
         foreign.map(|used| format!("src/{} uses crate::{used}", source.path.display())).collect::<Vec<_>>()
     });
     report(&faults.collect::<Vec<_>>());
+}
+
+/// Otherwise a reader has to know which of them a file imports.
+#[test]
+fn no_two_types_share_a_name() {
+    let mut seen = HashMap::new();
+    let mut faults = Vec::new();
+    for source in sources() {
+        for line in source.code.lines() {
+            // Private types stay in their file, and associated types are named by their trait.
+            let item = VISIBLE.iter().find_map(|visible| line.trim_start().strip_prefix(visible));
+            let named = item.and_then(|item| TYPES.iter().find_map(|kind| item.strip_prefix(kind)));
+            let Some(name) = named.map(first_word) else { continue };
+            if let Some(first) = seen.insert(name.clone(), source.path.clone()) {
+                faults.push(format!(
+                    "{name} is a type of src/{} and of src/{}",
+                    first.display(),
+                    source.path.display()
+                ));
+            }
+        }
+    }
+    assert!(seen.len() > 100, "the types were not found");
+    report(&faults);
 }
 
 #[test]

@@ -152,8 +152,9 @@ struct Values {
 impl Values {
     fn of(kind: &AudienceKind, values: Value<'_>) -> Self {
         let mut found = Self { names: is_name(values, values.text().as_deref()), count: 0, long: None };
-        // Each value takes a byte at least, and a comma: most lists are too short to hold too many.
-        let counts = kind.bounded || values.bytes() / 2 >= kind.values_max;
+        // Each value takes a byte at least, and a comma: most lists are too short to hold too many, or a long one.
+        let bytes = values.bytes();
+        let counts = bytes / 2 >= kind.values_max || (kind.bounded && bytes > VALUE_BYTES_MAX);
         values.any_item(|item| {
             let text = item.text();
             found.names = found.names || is_name(item, text.as_deref());

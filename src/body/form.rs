@@ -13,7 +13,7 @@ use memchr::memmem::Finder;
 
 use super::parameters::split;
 use super::part_head::PartHead;
-use super::{Ahead, BodyFault, Rule};
+use super::{BodyFault, Prescan, Rule};
 
 /// A form of the vendor's has three parts at most.
 const PARTS_MAX: usize = 32;
@@ -42,13 +42,13 @@ impl<'a> Form<'a> {
     pub(super) fn parse(
         content_type: Option<&[u8]>,
         body: &'a [u8],
-        ahead: Option<&Ahead>,
+        prescan: Option<&Prescan>,
     ) -> Result<Self, BodyFault> {
-        let fresh = match ahead.and_then(Ahead::delimiters) {
+        let fresh = match prescan.and_then(Prescan::delimiters) {
             Some(_) => None,
             None => Some(Delimiters::of(content_type).map_err(bad)?),
         };
-        let known = ahead.and_then(Ahead::delimiters).or(fresh.as_ref()).expect("one of them is there");
+        let known = prescan.and_then(Prescan::delimiters).or(fresh.as_ref()).expect("one of them is there");
         let mut boundaries = Boundaries { body, delimiters: known, from: 0 };
         let mut next = boundaries.next()?.ok_or_else(|| bad("the boundary of Content-Type is not in it"))?;
         let mut parts = Vec::new();

@@ -4,12 +4,17 @@ use crate::operation::Verb;
 
 use super::channel::{ImageType, UploadChannel};
 use super::form::{Form, FormPart};
-use super::{Ahead, BodyFault, Facts, Rule, Subject, Verdict, check_picture, media_id, query};
+use super::{BodyFault, Facts, Prescan, Rule, Subject, Verdict, check_picture, media_id, query};
 
 /// Judges the pictures of a new or updated resource. An update has its type in the media id.
-pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, facts: &mut Facts) -> Verdict {
+pub(super) fn check(
+    subject: &Subject<'_>,
+    body: &[u8],
+    prescan: Option<&Prescan>,
+    facts: &mut Facts,
+) -> Verdict {
     let update = subject.method == Verb::Put;
-    let form = Form::parse(subject.content_type, body, ahead)?;
+    let form = Form::parse(subject.content_type, body, prescan)?;
     let sent = form.part("image_type").map(|part| part.map(image_type));
     let known = if update {
         subject.value.and_then(media_id::image_type)

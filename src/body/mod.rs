@@ -40,7 +40,7 @@ pub use cid::Cid;
 pub use json::members;
 pub use json_scan::NotJson;
 pub use picture::{PictureVerdict, check_picture};
-pub use prescan::Ahead;
+pub use prescan::Prescan;
 pub use push::cid;
 pub use rule::{BodyFault, Rule};
 pub use target_list::check_name;
@@ -116,7 +116,7 @@ pub fn check_rest(
     rule: BodyRule,
     subject: &Subject<'_>,
     body: &[u8],
-    ahead: Option<&Ahead>,
+    prescan: Option<&Prescan>,
 ) -> Result<Facts, Defect> {
     let mut facts = Facts::default();
     let own = Some(subject.app_key);
@@ -143,9 +143,9 @@ pub fn check_rest(
         }
         BodyRule::TemplatePush => template::check(body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
-        BodyRule::TargetList => target_list::check(subject, body, ahead, &mut facts),
+        BodyRule::TargetList => target_list::check(subject, body, prescan, &mut facts),
         BodyRule::ImageUrls => image_urls::check(subject, body, &mut facts),
-        BodyRule::ImageFiles => image_files::check(subject, body, ahead, &mut facts),
+        BodyRule::ImageFiles => image_files::check(subject, body, prescan, &mut facts),
         BodyRule::ImageUrlsV4 => image_urls::check_v4(body, &mut facts),
     };
     verdict.map(|()| facts).map_err(|fault| fault.worded_for(subject.family))

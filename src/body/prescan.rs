@@ -15,13 +15,13 @@ use super::newlines::short_lines;
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// Found out about the beginning of one body.
-pub struct Ahead {
+pub struct Prescan {
     seen: usize,
     delimiters: Option<Delimiters>,
     lines: Option<TextLines>,
 }
 
-impl Ahead {
+impl Prescan {
     /// Nothing yet, about a body that will be judged by this rule.
     pub fn new(rule: BodyRule, subject: &Subject<'_>) -> Self {
         let is_list = rule == BodyRule::TargetList;
@@ -114,17 +114,17 @@ mod tests {
                 .chain(std::iter::repeat_n(&b"18100287008546714\n"[..], 60_000))
                 .collect::<Vec<_>>()
                 .concat();
-        let mut ahead = Ahead { seen: 0, delimiters: None, lines: Some(lines(40)) };
+        let mut prescan = Prescan { seen: 0, delimiters: None, lines: Some(lines(40)) };
         body.chunks(300_000).fold(0, |start, chunk| {
-            ahead.look(&body[..start + chunk.len()]);
+            prescan.look(&body[..start + chunk.len()]);
             start + chunk.len()
         });
         let start = body.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         let content = &body[start..];
-        let good = ahead.good_lines(content, start).unwrap();
+        let good = prescan.good_lines(content, start).unwrap();
         assert!(good.start < PIECE_BYTES && good.end == content.len(), "{good:?} of {}", content.len());
         let cut = &content[..content.len() - 5];
-        assert_eq!(ahead.good_lines(cut, start), Some(good.start..content.len() - 18));
+        assert_eq!(prescan.good_lines(cut, start), Some(good.start..content.len() - 18));
     }
 
     #[test]

@@ -6,18 +6,23 @@ use crate::config::{Files, Mode};
 
 use super::form::Form;
 use super::part_head::ends_in_txt;
-use super::{Ahead, BodyFault, Facts, Rule, Subject, TargetScan, Verdict};
+use super::{BodyFault, Facts, Prescan, Rule, Subject, TargetScan, Verdict};
 
 /// How long a list can be kept, in hours.
 const TTL_HOURS_MAX: u32 = 720;
 
 /// Judges an upload.
-pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, facts: &mut Facts) -> Verdict {
+pub(super) fn check(
+    subject: &Subject<'_>,
+    body: &[u8],
+    prescan: Option<&Prescan>,
+    facts: &mut Facts,
+) -> Verdict {
     if !matches!(subject.value, Some("alias" | "registration_id")) {
         let what = "the path's type is neither alias nor registration_id";
         return Err(BodyFault::new(Rule::ListType, what));
     }
-    let form = Form::parse(subject.content_type, body, ahead)?;
+    let form = Form::parse(subject.content_type, body, prescan)?;
     let Some(list) = form.part("filename")? else {
         let what = "the form has no part named filename, which holds the target list";
         return Err(BodyFault::new(Rule::ListMissing, what));
@@ -30,7 +35,7 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], ahead: Option<&Ahead>, f
         Mode::Enforce => named?,
         Mode::Report => facts.reported = named.err().map(|fault| fault.rule),
     }
-    let good = ahead.and_then(|ahead| ahead.good_lines(list.content, list.start));
+    let good = prescan.and_then(|prescan| prescan.good_lines(list.content, list.start));
     if good.is_some_and(|good| rest_is_good(subject.files, list.content, good)) {
         return Ok(());
     }

@@ -218,7 +218,7 @@ impl Drop for FirstCall {
                 self.close(Some(KeyState::Open(cid, since)), SavedEnding::Nothing);
             }
             ClaimStage::Waiting | ClaimStage::Sent => {
-                self.close(Some(KeyState::Over(SavedEnding::Lost)), SavedEnding::Lost)
+                self.close(Some(KeyState::Over(SavedEnding::Lost)), SavedEnding::Lost);
             }
         }
     }

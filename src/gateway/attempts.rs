@@ -107,7 +107,7 @@ impl Worker {
         mut payment: Payment,
         witness: &mut impl Witness,
     ) -> Result<Exchanged, Refusal> {
-        let Attempts { grant, facts, origin, mut deadlines } = attempts;
+        let Attempts { grant, facts, origin, deadlines } = attempts;
         let operation = grant.operation();
         let repeatable = operation.knows_cid() && facts.has_cid;
         // What the first attempt may have done is not undone by a second that came to nothing.
@@ -115,15 +115,14 @@ impl Worker {
         loop {
             if payment.is_late() {
                 drop(payment);
-                deadlines.start = Instant::now();
-                payment = match Box::pin(self.pay(grant, facts, deadlines.start)).await {
+                payment = match Box::pin(self.pay(grant, facts)).await {
                     Ok(paid) => paid,
                     Err(refusal) => return Err(first.unwrap_or(refusal)),
                 };
             }
             // A slot in the store ends by itself: whoever it pays for must not outlast it.
             let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
-            let dispatched = match Entered::begin(self.ledger.as_ref(), payment) {
+            let dispatched = match Entered::begin(self.shared.ledger.as_ref(), payment) {
                 Ok(dispatched) => dispatched,
                 Err(not_written) => return Err(first.unwrap_or_else(|| not_written.into())),
             };
@@ -133,13 +132,13 @@ impl Worker {
                 Ok(answer) => {
                     let said = outbound::rate_said(answer.response.status, &answer.response.fields);
                     self.telemetry.vendor_clock.compare(answer.arrived, &answer.response.fields);
-                    let arrived = self.clock.at(answer.arrived);
+                    let arrived = self.shared.clock.at(answer.arrived);
                     let budget_status = dispatched.settle(arrived, said, operation.budget);
                     if tracing::enabled!(tracing::Level::DEBUG) {
                         let attempt = self.told_as(grant, witness, (choice, answer.address));
                         attempt.answered(answer.response.status.as_u16());
                     }
-                    match self.receive(answer.response, grant, deadlines.start, witness).await {
+                    match self.receive(answer.response, grant, answer.started, witness).await {
                         Ok(outcome) => {
                             return undoubted(outcome, first)
                                 .map(|answer| Exchanged { answer, budget_status });
@@ -161,14 +160,12 @@ impl Worker {
             self.telemetry.metrics.vendor_failure(operation, lost.kind());
             let refusal = lost.refusal();
             let unsent = matches!(refusal, Refusal::VendorUnreachable);
-            let down = unsent && self.pool.check_circuit(origin, Instant::now()).is_err();
-            let again =
-                !down && (repeatable || unsent) && choice == Choice::Any && time_for_another(&deadlines);
-            let mut paid = None;
-            if again {
-                deadlines.start = Instant::now();
-                paid = self.pay(grant, facts, deadlines.start).await.ok();
-            }
+            let down = unsent && self.pool.check_circuit(origin).is_err();
+            let again = !down
+                && (repeatable || unsent)
+                && choice == Choice::Any
+                && deadlines.leave_time_for_dispatch();
+            let paid = if again { self.pay(grant, facts).await.ok() } else { None };
             let attempt = self.told_as(grant, witness, (choice, address));
             let Some(paid) = paid else {
                 attempt.failed(lost.kind(), &lost, &self.telemetry.failures);
@@ -248,9 +245,4 @@ fn undoubted<T>(
         Some(doubt) if nothing_done && delivery_of(&doubt) == Delivery::Unknown => Err(doubt),
         _ => outcome,
     }
-}
-
-/// Whether enough of a call's time is left for dispatching it.
-pub(super) fn time_for_another(deadlines: &Deadlines) -> bool {
-    deadlines.left(Instant::now()) >= deadlines.for_dispatch()
 }

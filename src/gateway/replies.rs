@@ -1,92 +1,118 @@
-//! What a request is asked before its story begins, and the answers the gateway makes on the spot.
+//! The answers that the gateway makes itself, and what every answer to a request says.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
-use crate::answer::Reply;
-use crate::body;
+use crate::answer::{ReadAnswer, Reply};
+use crate::budget::{Budget, BudgetStatus, Clock};
 use crate::fields::{Fields, ValuePart};
-use crate::operation::{BadPath, OperationId, Path};
-use crate::outbound::{REQUEST_ID, VendorRequest};
+use crate::operation::OperationId;
+use crate::outbound::{self, REQUEST_ID};
 use crate::refusal::{Refusal, ReplyContext};
-use crate::request::{Field, RequestHead};
+use crate::request::RequestHead;
 use crate::response::Response;
-use crate::strict;
-use crate::telemetry::{AuditedCall, Record};
-use crate::tenant::TenantHints;
+use crate::telemetry::Record;
+use crate::tenant::Grant;
 
-/// Whether a request says how its body is encrypted. An empty value says nothing.
-pub(super) fn names_encryption(head: &RequestHead) -> bool {
-    head.all(Field::EncryptType).any(|value| !value.bytes().trim_ascii().is_empty())
+/// A request that is being answered: its record, and what is known of it that its answer must say.
+pub(super) struct Answering {
+    pub(super) record: Box<Record>,
+    request_id: HeaderValue,
+    context: ReplyContext,
+    clock: Clock,
+    /// The budget that the rate headers are about, and the number of the caller they are for.
+    rates: Option<(&'static Budget, u16)>,
+    /// Seconds of a `Prefer: wait` that is applied.
+    preference: Option<u32>,
 }
 
-/// The tenant and the credential a request asks for by header.
-pub(super) fn tenant_hints(head: &RequestHead) -> Result<TenantHints<'_>, Refusal> {
-    let one = |field, name| {
-        let refused = || Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into());
-        let value = head.one(field).map_err(|_| refused())?;
-        value.map(|value| value.text().ok_or_else(refused)).transpose()
-    };
-    let as_dev = match one(Field::JpushCredential, "x-jpush-credential")? {
-        None | Some("app") => false,
-        Some("dev") => true,
-        Some(_) => {
-            return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into()));
+impl Answering {
+    /// Until an operation is found, the path tells in which of the vendor's dialects a refusal comes.
+    pub(super) fn new(record: Record, request_id: HeaderValue, head: &RequestHead, clock: Clock) -> Self {
+        let context = ReplyContext::of_path(head.target.path());
+        Self { record: Box::new(record), request_id, context, clock, rates: None, preference: None }
+    }
+
+    pub(super) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    pub(super) fn matched(&mut self, operation: OperationId) {
+        self.context = ReplyContext::Known(operation);
+        self.record.matched(operation);
+    }
+
+    /// From here on answers have rate headers.
+    pub(super) fn show_rates(&mut self, grant: &Grant) {
+        let budget = grant.credential().budget(grant.operation().budget);
+        self.rates = budget.map(|budget| (budget, grant.caller().number));
+    }
+
+    pub(super) fn apply_preference(&mut self, seconds: Option<u32>) {
+        self.preference = seconds;
+    }
+
+    /// Answers a health probe.
+    pub(super) fn probe(mut self) -> Response<Reply> {
+        let body = Bytes::from_static(br#"{"service":"jpush-gateway"}"#);
+        self.record.answered(200, body.len());
+        let mut fields = Fields::with_room(0, 0);
+        fields.append("Content-Type", &[ValuePart::Text("application/json")]);
+        fields.append(REQUEST_ID, &[ValuePart::Value((&self.request_id).into())]);
+        Response::new(StatusCode::OK, fields, Reply::Whole(body))
+    }
+
+    /// Answers with a refusal.
+    pub(super) fn refuse(mut self, refusal: &Refusal) -> Response<Reply> {
+        let answer = refusal.answer(self.context);
+        self.record.refused(refusal, answer.status.as_u16(), answer.body.len());
+        let mut answer = answer.map(|body| Reply::Whole(body.into()));
+        let status = self.rates.map(|(budget, caller)| budget.status_for(caller, self.clock.now()));
+        self.add_fields(&mut answer.fields, status);
+        answer
+    }
+
+    /// Relays the vendor's answer. What is still to come of a long one takes the record along.
+    pub(super) fn relay(
+        mut self,
+        mut answer: Response<ReadAnswer>,
+        status: Option<BudgetStatus>,
+    ) -> Response<Reply> {
+        outbound::relay_fields(&mut answer.fields);
+        self.add_fields(&mut answer.fields, status);
+        self.record.answered(answer.status.as_u16(), answer.body.ready_bytes());
+        answer.map(|read| read.into_reply(self.record))
+    }
+
+    /// Gives the answer of the call that this one repeats.
+    pub(super) fn repeat(mut self, mut answer: Response<Bytes>) -> Response<Reply> {
+        self.record.answered(answer.status.as_u16(), answer.body.len());
+        let status = self.rates.map(|(budget, _)| budget.status(self.clock.now()));
+        self.add_fields(&mut answer.fields, status);
+        answer.map(Reply::Whole)
+    }
+
+    /// Adds what every answer to a request says, the vendor's too.
+    pub(super) fn add_fields(&self, fields: &mut Fields, status: Option<BudgetStatus>) {
+        fields.set(REQUEST_ID, &[ValuePart::Value((&self.request_id).into())]);
+        if let Some(seconds) = self.preference {
+            outbound::add_preference(fields, seconds);
         }
-    };
-    Ok(TenantHints { tenant: one(Field::JpushTenant, "x-jpush-tenant")?, as_dev })
+        if let Some(status) = status {
+            outbound::add_rate_fields(fields, &status);
+        }
+    }
 }
 
-/// What a request is, once it is known that it can be read in one way only.
-pub enum RequestKind<'h> {
-    /// A question whether anybody is here.
-    Probe,
-    /// A call, if its path is one. Who calls is asked before that is told.
-    Call(Result<Path<'h>, BadPath>),
-}
-
-/// Reads a head: the first of what is decided about a request, and of what `explain` tells.
-pub fn read(head: &RequestHead) -> Result<RequestKind<'_>, Refusal> {
-    strict::check(head)?;
-    Ok(if head.is_probe() { RequestKind::Probe } else { RequestKind::Call(head.target.judge()) })
-}
-
-pub(super) fn probe(record: &mut Record) -> Response<Reply> {
-    let body = Bytes::from_static(br#"{"service":"jpush-gateway"}"#);
-    record.answered(200, body.len());
-    let mut fields = Fields::with_room(0, 0);
-    fields.append("Content-Type", &[ValuePart::Text("application/json")]);
-    fields.append(REQUEST_ID, &[ValuePart::Value(record.request_id().into())]);
-    Response::new(StatusCode::OK, fields, Reply::Whole(body))
-}
-
-pub(super) fn refuse(refusal: &Refusal, place: ReplyContext, record: Box<Record>) -> Response<Reply> {
-    let answer = ours(refusal, place, record.request_id());
-    close_record(refusal, &answer, record);
-    answer
-}
-
-pub(super) fn ours(refusal: &Refusal, place: ReplyContext, request_id: &HeaderValue) -> Response<Reply> {
-    let mut answer = refusal.answer(place).map(|body| Reply::Whole(body.into()));
+/// Answers a request whose story ended in a panic.
+pub(super) fn after_panic(request_id: &HeaderValue) -> Response<Reply> {
+    let answer = Refusal::Internal.answer(ReplyContext::of_path("/"));
+    let mut answer = answer.map(|body| Reply::Whole(body.into()));
     answer.fields.append(REQUEST_ID, &[ValuePart::Value(request_id.into())]);
     answer
 }
 
-pub(super) fn close_record(refusal: &Refusal, answer: &Response<Reply>, mut record: Box<Record>) {
-    let Reply::Whole(body) = &answer.body else { return };
-    record.refused(refusal, answer.status.as_u16(), body.len());
-}
-
-/// What the audit log says of a call that is dispatched.
-pub(super) fn effect(operation: OperationId, request: &VendorRequest) -> AuditedCall {
-    let last = || request.message().path().rsplit('/').next().map(Box::from);
-    let facts = request.facts();
-    AuditedCall {
-        object: operation.names_vendor_id().then(last).flatten(),
-        cid: (facts.names_cid || facts.has_cid).then(|| body::cid(request.message().body())).flatten(),
-    }
-}
-
+/// A request id of our own, for a request that brings none.
 pub(super) fn fresh_request_id() -> HeaderValue {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);

@@ -14,8 +14,8 @@ use crate::tenant::Grant;
 
 impl Worker {
     /// What knows a call again if its caller's connection breaks from here on.
-    pub(super) fn guarded(&self, grant: &Grant, mark: &DedupKey) -> Guarded {
-        Guarded(match mark {
+    pub(super) fn guarded(&self, grant: &Grant, key: &DedupKey) -> Guarded {
+        Guarded(match key {
             DedupKey::Body(call) => Some(Guard {
                 recall: Arc::clone(&self.active.recall),
                 caller: grant.caller().number,
@@ -71,13 +71,13 @@ impl Guarded {
 
     /// An answer that can be told to be lost, if that matters.
     pub(super) fn handled(mut self, answered: Answered) -> Handled {
-        let Answered { answer, delivery, places } = answered;
+        let Answered { answer, delivery, in_flight } = answered;
         if let Some(broken) = self.0.as_mut().and_then(|guard| guard.broken.take()) {
             broken.end(delivery, saved(&answer));
         }
         let until = self.0.as_ref().map(|guard| Instant::now() + guard.window);
         let loss = until.map(|until| Loss { guarded: self, delivery, until });
-        Handled { answer, places: Some(places), loss }
+        Handled { answer, in_flight: Some(in_flight), loss }
     }
 }
 

@@ -68,7 +68,7 @@ impl Core {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: another try at once would spin.
-                let failures = Arc::clone(&self.worker.load().telemetry.failures);
+                let failures = Arc::clone(&self.worker.load().telemetry().failures);
                 if let Some(suppressed) = failures.admit("accept", error.kind().to_string()) {
                     tracing::warn!(%error, suppressed, "a connection could not be accepted");
                 }
@@ -76,7 +76,7 @@ impl Core {
             }
         };
         let _ = stream.set_nodelay(true);
-        let Some(place) = self.worker.load().admission.connections.enter() else {
+        let Some(place) = self.worker.load().admission().connections.enter() else {
             return turn_away(stream, manner.tls.as_deref());
         };
         match &manner.tls {

@@ -60,12 +60,12 @@ pub(super) struct Requests {
 impl Requests {
     /// Counts bytes that were no request.
     pub(super) fn none(&self, what: NoRequest) {
-        self.worker.load().telemetry.metrics.bad_request(what.as_str());
+        self.worker.load().telemetry().metrics.bad_request(what.as_str());
     }
 
     /// The memory of all heads that are longer than most.
     pub(super) fn heads(&self) -> Arc<MemoryLimit> {
-        Arc::clone(&self.worker.load().admission.heads)
+        Arc::clone(&self.worker.load().admission().heads)
     }
 
     /// Answers a request; `None` if its caller went away.

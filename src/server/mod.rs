@@ -102,9 +102,11 @@ pub async fn serve_stream<S>(stream: S, worker: Arc<CurrentWorker>)
 where
     S: CallerStream + 'static,
 {
-    let limits = &worker.load().active.limits;
-    let timers =
-        ConnectionTimers::new(ConnectionTimeouts { head: limits.header_timeout, idle: limits.idle_timeout });
+    let timeouts = {
+        let now = worker.load();
+        ConnectionTimeouts { head: now.limits().header_timeout, idle: now.limits().idle_timeout }
+    };
+    let timers = ConnectionTimers::new(timeouts);
     let opening = Opening { protocol: Protocol::Http1, certificate: None, address: None };
     connection::serve(stream, opening, worker, timers.add()).await;
 }
@@ -231,14 +233,14 @@ impl Core {
         // Requests that come meanwhile end their connection with an answer, and not in the air.
         sleep(ON_THE_WAY.min(deadline.saturating_duration_since(Instant::now()))).await;
         core.finish_until(deadline, &mut listeners).await;
-        core.worker.load().give_up.notify_waiters();
+        core.worker.load().give_up_calls();
         core.finish_until(Instant::now() + LAST_WORDS, &mut listeners).await;
         core.liveness.ended(core.number);
     }
 
     /// Connections that come while the others are told are found by the next round.
     async fn finish_until(&self, deadline: Instant, listeners: &mut JoinSet<()>) {
-        let admission = Arc::clone(&self.worker.load().admission);
+        let admission = Arc::clone(self.worker.load().admission());
         let mut busy = || {
             while listeners.try_join_next().is_some() {}
             !listeners.is_empty() || admission.in_flight() > 0 || admission.connections.now() > 0
@@ -258,9 +260,9 @@ impl Core {
         place: InFlightGuard,
     ) {
         let worker = self.worker.load_full();
-        let limit = worker.active.limits.header_timeout;
+        let limit = worker.limits().header_timeout;
         let header = tokio::time::timeout(limit, Box::pin(proxy_header::read(&mut stream))).await;
-        let Ok(Ok(client)) = header else { return worker.telemetry.metrics.bad_request("proxy-header") };
+        let Ok(Ok(client)) = header else { return worker.telemetry().metrics.bad_request("proxy-header") };
         drop(worker);
         let address = client.unwrap_or(proxy);
         match manner.tls {
@@ -327,12 +329,10 @@ impl Core {
             ticks.tick().await;
             self.liveness.hear(self.number, Instant::now());
             self.timers.sweep();
-            self.worker.load().telemetry.failures.tell_rest(Instant::now());
+            self.worker.load().telemetry().failures.tell_rest(Instant::now());
             if trimmed.elapsed() >= Duration::from_secs(10) {
                 trimmed = Instant::now();
-                let worker = self.worker.load_full();
-                worker.pool.trim(trimmed);
-                worker.spare.trim();
+                self.worker.load().trim(trimmed);
             }
         }
     }
@@ -345,10 +345,10 @@ async fn shake_hands(
     stream: TcpStream,
 ) -> Option<(TlsStream<Carrier>, Option<Clients>)> {
     let (worker, acceptor) = (worker.load_full(), tls.acceptor.load_full());
-    let limit = worker.active.limits.header_timeout;
+    let limit = worker.limits().header_timeout;
     let handshake = Handshake { listener: &tls.listener, failures: &tls.failures, limit };
-    let carrier = Carrier::new(stream, &worker.admission.heads);
-    let stream = handshake.run(&acceptor.tls, carrier, &worker.telemetry.metrics.tls).await?;
+    let carrier = Carrier::new(stream, &worker.admission().heads);
+    let stream = handshake.run(&acceptor.tls, carrier, &worker.telemetry().metrics.tls).await?;
     Some((stream, acceptor.clients.clone()))
 }
 

@@ -38,7 +38,6 @@ pub struct Record {
     vendor: Option<VendorNote>,
     /// Only with an audit log.
     effect: Option<Box<AuditedCall>>,
-    preference: Option<u32>,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -89,7 +88,6 @@ impl Record {
             attempts: 0,
             vendor: None,
             effect: None,
-            preference: None,
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -98,11 +96,6 @@ impl Record {
     /// The id the request goes by.
     pub fn request_id(&self) -> &HeaderValue {
         &self.asked.request_id
-    }
-
-    /// The operation, once it is known.
-    pub fn operation(&self) -> Option<OperationId> {
-        self.operation
     }
 
     /// Somebody known calls.
@@ -124,16 +117,6 @@ impl Record {
     /// An attempt at the vendor begins.
     pub fn attempt(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
-    }
-
-    /// The request asks to wait so many seconds, and that is what happens.
-    pub fn prefers_to_wait(&mut self, seconds: u32) {
-        self.preference = Some(seconds);
-    }
-
-    /// The preference that was applied.
-    pub fn preference(&self) -> Option<u32> {
-        self.preference
     }
 
     /// So many bytes of body arrived.

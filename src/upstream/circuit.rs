@@ -72,8 +72,8 @@ impl Circuit {
     }
 
     /// Whether a call would be let through now; reserves nothing.
-    pub(super) fn check(&self, now: Instant) -> Result<(), CircuitOpen> {
-        if self.troubled.load(Ordering::Relaxed) { self.lock().check(now) } else { Ok(()) }
+    pub(super) fn check(&self) -> Result<(), CircuitOpen> {
+        if self.troubled.load(Ordering::Relaxed) { self.lock().check(Instant::now()) } else { Ok(()) }
     }
 
     /// Leave to open one connection now.

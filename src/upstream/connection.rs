@@ -133,6 +133,7 @@ impl UpstreamConnection {
     pub(super) async fn exchange(
         &mut self,
         message: &Message,
+        started: Instant,
         deadlines: Deadlines,
     ) -> Result<TimedHead, ExchangeError> {
         self.clean = false;
@@ -144,7 +145,7 @@ impl UpstreamConnection {
         std::future::poll_fn(|cx| {
             if writing.poll(&mut self.stream, cx).is_ready() {
                 // A short message leaves at once, which saves a look at the clock.
-                let last_byte = if first_look { deadlines.start } else { Instant::now() };
+                let last_byte = if first_look { started } else { Instant::now() };
                 due = deadlines.call.min(last_byte + deadlines.response);
             }
             first_look = false;

@@ -59,11 +59,9 @@ struct Idle {
     since: Instant,
 }
 
-/// When an attempt ends at the latest.
+/// When a call ends at the latest.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// When the attempt was paid for; it is dispatched at once.
-    pub start: Instant,
     /// For the whole call, waiting and all attempts.
     pub call: Instant,
     /// How long the whole call had.
@@ -73,13 +71,19 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Time left for the call.
-    pub fn left(&self, now: Instant) -> Duration {
-        self.call.saturating_duration_since(now)
+    /// When a call must end waiting that begins now and wants to wait for so long: what is left of its time after that
+    /// is enough to dispatch it.
+    pub fn wait_end(&self, now: Instant, asked: Duration) -> Instant {
+        let left = self.call.saturating_duration_since(now).saturating_sub(self.for_dispatch());
+        now + asked.min(left)
     }
 
-    /// Time that must be left for dispatching a call after waiting or a failed attempt.
-    pub fn for_dispatch(&self) -> Duration {
+    /// Whether enough time is left for dispatching the call after waiting, or a second time.
+    pub fn leave_time_for_dispatch(&self) -> bool {
+        self.call.saturating_duration_since(Instant::now()) >= self.for_dispatch()
+    }
+
+    fn for_dispatch(&self) -> Duration {
         DISPATCH_MIN.min(self.whole / 2)
     }
 }
@@ -157,6 +161,8 @@ impl NotSent {
 pub struct UpstreamAnswer {
     /// The answer; its body is to be read.
     pub response: Response<AnswerBody>,
+    /// When the attempt began.
+    pub started: Instant,
     /// When the head was here.
     pub arrived: Instant,
     /// Where it came from: the vendor's address, or a proxy's.
@@ -252,19 +258,17 @@ impl Pool {
         origin: OriginId,
         message: &Message,
         choice: Choice,
-        mut deadlines: Deadlines,
+        deadlines: Deadlines,
     ) -> Result<UpstreamAnswer, Failed> {
+        let started = Instant::now();
         let pooled = match choice {
             Choice::Any => self.checkout(origin),
             Choice::Fresh => None,
         };
-        let connection = match pooled {
-            Some(connection) => connection,
+        let (connection, begun) = match pooled {
+            Some(connection) => (connection, started),
             None => match self.connect(origin, deadlines.call).await {
-                Ok(connection) => {
-                    deadlines.start = Instant::now();
-                    connection
-                }
+                Ok(connection) => (connection, Instant::now()),
                 Err(why) => {
                     let address = why.address();
                     return Err((why.into(), address));
@@ -272,10 +276,9 @@ impl Pool {
             },
         };
         let address = connection.address();
-        let mut lease =
-            Lease { connection: Some(connection), pool: Arc::clone(self), origin, heard: deadlines.start };
+        let mut lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin, heard: begun };
         let answered =
-            lease.connection().exchange(message, deadlines).await.map_err(|broken| match broken {
+            lease.connection().exchange(message, begun, deadlines).await.map_err(|broken| match broken {
                 ExchangeError::Unwritten(why) => (NotSent::PooledClosed(why).into(), address),
                 ExchangeError::Written(why) => (Failure::Broken(why), address),
                 ExchangeError::Late => (Failure::TimedOut, address),
@@ -287,6 +290,7 @@ impl Pool {
         let body = AnswerBody::new(lease, framing, due);
         Ok(UpstreamAnswer {
             response: Response { reason, ..Response::new(status, fields, body) },
+            started,
             arrived,
             address,
         })
@@ -294,9 +298,9 @@ impl Pool {
 
     /// Whether a call would be refused because its host is down, asked before it is paid for. It would not over a
     /// connection that is still open.
-    pub fn check_circuit(&self, origin: OriginId, now: Instant) -> Result<(), CircuitOpen> {
+    pub fn check_circuit(&self, origin: OriginId) -> Result<(), CircuitOpen> {
         self.circuit(origin)
-            .check(now)
+            .check()
             .or_else(|open| if lock(&self.idle[origin.0]).is_empty() { Err(open) } else { Ok(()) })
     }
 

@@ -35,7 +35,7 @@ async fn call(pool: &Arc<Pool>) {
     let host = http::HeaderValue::from_static("vendor");
     let message = Message::to(Verb::Get, "/v3/tags", 0).field("Host", &host).body(Bytes::new());
     let (start, whole) = (Instant::now(), Duration::from_secs(20));
-    let deadlines = Deadlines { start, call: start + whole, whole, response: whole };
+    let deadlines = Deadlines { call: start + whole, whole, response: whole };
     let answer = pool.send(OriginId(0), &message, Choice::Any, deadlines).await.expect("an answer");
     let mut body = answer.response.body;
     while std::future::poll_fn(|cx| body.poll_next(cx)).await.expect("whole").is_some() {}
@@ -61,4 +61,20 @@ async fn a_busy_connection_makes_place_for_a_new_one_when_it_is_old() {
     lock(&pool.idle[0])[0].connection.grow_old();
     pool.trim(Instant::now());
     assert!(lock(&pool.idle[0]).is_empty());
+}
+
+#[test]
+fn the_deadline_leaves_time_for_the_call() {
+    let seconds = Duration::from_secs;
+    let begin = Instant::now();
+    let longest = |asked, whole, gone| {
+        let (start, call) = (begin + seconds(gone), begin + seconds(whole));
+        let deadlines = Deadlines { call, whole: seconds(whole), response: seconds(25) };
+        deadlines.wait_end(start, seconds(asked)) - start
+    };
+    assert_eq!(longest(60, 28, 0), seconds(23));
+    assert_eq!(longest(2, 28, 0), seconds(2));
+    assert_eq!(longest(60, 4, 0), seconds(2));
+    assert_eq!(longest(60, 28, 20), seconds(3), "what went by with other things is gone");
+    assert_eq!(longest(60, 28, 26), seconds(0));
 }

@@ -86,11 +86,11 @@ impl Request {
         if lengths.is_empty() {
             return check(self.rule, &subject, body);
         }
-        let mut ahead = Ahead::new(self.rule, &subject);
+        let mut prescan = Prescan::new(self.rule, &subject);
         for &length in lengths {
-            ahead.look(&body[..length]);
+            prescan.look(&body[..length]);
         }
-        check_rest(self.rule, &subject, body, Some(&ahead))
+        check_rest(self.rule, &subject, body, Some(&prescan))
     }
 
     #[track_caller]

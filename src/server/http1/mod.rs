@@ -235,7 +235,7 @@ impl<S: CallerStream> ServerConnection<S> {
     /// Writes an answer, and tells whether the connection stays open behind it.
     async fn write(&mut self, mut handled: Handled, asked: RequestTraits, keeps: bool) -> io::Result<bool> {
         // Until it is written, or never will be.
-        let _places = handled.places.take();
+        let _places = handled.in_flight.take();
         let answer = &mut handled.answer;
         let length = Length::of(answer, answer.body.size_hint().exact(), asked);
         let keeps = keeps && length != Length::Close;

@@ -113,10 +113,10 @@ where
                 head.target = Target::of_parts(head.target.authority(), &sent);
             }
             let mut body = Http2Body { incoming, rest: Bytes::new() };
-            let Handled { answer, places, .. } =
+            let Handled { answer, in_flight, .. } =
                 requests.answer(&head, &mut body).await.ok_or_else(|| h2::Error::from(h2::Reason::CANCEL))?;
             let fields = HeaderMap::from(&answer.fields);
-            let body = DeliveredBody::of(answer.body, places, &requests.timer, &requests.heads());
+            let body = DeliveredBody::of(answer.body, in_flight, &requests.timer, &requests.heads());
             let mut response = http::Response::new(body.ok_or(h2::Reason::ENHANCE_YOUR_CALM)?);
             *response.status_mut() = answer.status;
             *response.headers_mut() = fields;

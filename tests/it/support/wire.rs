@@ -13,17 +13,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use jpush_gateway::active_config::ActiveConfig;
 use jpush_gateway::admission::Admission;
-use jpush_gateway::body_reader::SpareBuffers;
 use jpush_gateway::budget::{Budgets, Clock};
 use jpush_gateway::config;
-use jpush_gateway::gateway::Worker;
+use jpush_gateway::gateway::{Shared, Worker};
 use jpush_gateway::operation::{self, CredentialRule, OperationId, Path, Scope};
 use jpush_gateway::server::{CurrentWorker, serve_stream};
 use jpush_gateway::telemetry::Telemetry;
 use jpush_gateway::telemetry::access::AccessLog;
 use jpush_gateway::telemetry::log_writer::LineLog;
 use jpush_gateway::telemetry::metrics::log_lost;
-use jpush_gateway::upstream::Pool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -109,17 +107,9 @@ impl World {
             lane: log.lane(0),
             audit: None,
         };
-        let worker = Worker {
-            pool: Pool::new(Arc::clone(&active.connector)),
-            active,
-            admission: Arc::clone(&admission),
-            clock: Clock::start(),
-            ledger: None,
-            store: None,
-            spare: Arc::new(SpareBuffers::default()),
-            give_up: Arc::default(),
-            telemetry: Arc::new(telemetry),
-        };
+        let shared =
+            Shared { admission: Arc::clone(&admission), ledger: None, clock: Clock::start(), store: None };
+        let worker = Worker::new(active, shared, Arc::new(telemetry));
         Self { runtime, seat: Arc::new(CurrentWorker::from_pointee(worker)), admission, sent, _log: log }
     }
 

@@ -1,0 +1,137 @@
+//! Cids of the vendor's, by which it knows a push that comes twice: written into pushes, and fetched in batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use tokio::time::timeout_at;
+
+use super::Worker;
+use super::attempts::{Attempts, Exchanged, Witness};
+use super::idempotency::DedupKey;
+use super::replies::fresh_request_id;
+
+use crate::body::Cid;
+use crate::config::CidPolicy;
+use crate::dedup::Fetch;
+use crate::outbound::{Inbound, VendorRequest};
+use crate::payload::Payload;
+use crate::target::Target;
+use crate::telemetry::VendorNote;
+use crate::telemetry::metrics::{Labels, Metrics, NONE};
+use crate::tenant::{CredentialKind, Grant};
+use crate::upstream::Deadlines;
+
+/// What it means to have no cid.
+const WITHOUT_CID: &str = "pushes go without, and are not sent again";
+/// How long a push that has its slot waits for a cid, at most; longer if its caller waits longer for a budget.
+const CID_WAIT_MAX: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// Writes a cid into a push that is to have one. None to be had: it goes without, and never again.
+    pub(super) async fn with_cid(
+        self: &Arc<Self>,
+        grant: &Grant,
+        payload: Payload,
+        key: &mut DedupKey,
+        deadlines: &Deadlines,
+    ) -> Payload {
+        let (facts, repeats) = (*payload.facts(), &grant.tenant().repeats);
+        let wanted = key.first_call().is_some() || (repeats.cid == CidPolicy::Inject && !facts.encrypted);
+        if !grant.operation().knows_cid() || !wanted {
+            return payload;
+        }
+        if let Some(first_call) = key.first_call().filter(|_| facts.has_cid) {
+            first_call.goes_with(None);
+        }
+        if facts.names_cid {
+            return payload;
+        }
+        let cid = match key.first_call().and_then(|first_call| first_call.cid().cloned()) {
+            _ if facts.encrypted => None,
+            Some(cid) => Some(cid),
+            None => Box::pin(self.take_cid(grant, deadlines)).await,
+        };
+        let Some(cid) = cid else {
+            self.telemetry.metrics.push_without_cid(grant.tenant().name.as_str());
+            return payload;
+        };
+        let payload = payload.with_cid(&cid);
+        if let Some(first_call) = key.first_call() {
+            first_call.goes_with(Some(cid));
+        }
+        payload
+    }
+
+    async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &Deadlines) -> Option<Cid> {
+        let app = &grant.tenant().credential(CredentialKind::App)?.key;
+        let (pool, batch) = (self.active.recall.pools.of(app), grant.tenant().repeats.cid_batch);
+        // Waiting leaves the time that a dispatch needs.
+        let until = deadlines.wait_end(Instant::now(), CID_WAIT_MAX.max(grant.caller().wait));
+        loop {
+            let taken = pool.take(Instant::now(), batch);
+            if let Some(fetch) = taken.fetch {
+                // On its own: it is paid for, and serves more pushes than this one.
+                tokio::spawn(Arc::clone(self).fetch_cids(grant.clone(), fetch));
+            }
+            if taken.cid.is_some() {
+                return taken.cid;
+            }
+            let waited = timeout_at(until.into(), taken.wait?.ended()).await;
+            if waited.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// Fetches cids as any call is made: paid for, in time, and counted.
+    async fn fetch_cids(self: Arc<Self>, grant: Grant, fetch: Fetch) {
+        let Some(grant) = grant.for_cids() else { return };
+        let deadlines = self.active.deadlines(Instant::now());
+        let tenant = grant.tenant().name.as_str();
+        let Ok(payment) = self.pay_first(&grant, &deadlines).await else {
+            return tracing::warn!(tenant, "no budget for fetching cids: {WITHOUT_CID}");
+        };
+        let target = format!("{}?count={}&type=push", grant.operation().path, fetch.count);
+        let id = fresh_request_id();
+        let target = Target::parse(&target);
+        let path = target.judge().expect("a path of the table, a number and a word");
+        let inbound = Inbound { head: None, target: &target, path: &path, request_id: &id };
+        let host = self.active.host(&grant);
+        let request = VendorRequest::build(&grant, &inbound, host, self.active.trace, Payload::none());
+        let (facts, origin) = (*request.facts(), grant.origin());
+        let attempts = Attempts { grant: &grant, facts, origin, deadlines };
+        let mut witness = CidFetch { id: &id, grant: &grant, metrics: &self.telemetry.metrics };
+        let cids = match self.exchange(attempts, request.message(), payment, &mut witness).await {
+            Ok(Exchanged { answer, .. }) => {
+                answer.body.whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
+            }
+            Err(_) => Vec::new(),
+        };
+        if cids.is_empty() {
+            tracing::warn!(tenant, "no cids were to be had: {WITHOUT_CID}");
+        }
+        fetch.bring(cids, Instant::now());
+    }
+}
+
+/// A fetch of cids, which has no request of a caller's.
+struct CidFetch<'f> {
+    id: &'f HeaderValue,
+    grant: &'f Grant,
+    metrics: &'f Metrics,
+}
+
+impl Witness for CidFetch<'_> {
+    fn request_id(&self) -> &HeaderValue {
+        self.id
+    }
+
+    fn attempt(&mut self) {}
+
+    fn answered(&mut self, note: VendorNote) {
+        let tenant = self.grant.tenant().name.as_str();
+        let labels = Labels { operation: Some(self.grant.operation()), tenant, caller: NONE };
+        self.metrics.vendor_answer(None, labels, note.status, note.code, note.took);
+    }
+}

@@ -1,0 +1,43 @@
+//! What the head of a request asks for.
+
+use crate::operation::{BadPath, Path};
+use crate::refusal::Refusal;
+use crate::request::{Field, RequestHead};
+use crate::strict;
+use crate::tenant::TenantHints;
+
+/// What a request is, once it is known that its head can be read in one way only.
+pub enum RequestKind<'h> {
+    /// A health probe: `GET /` or `HEAD /`.
+    Probe,
+    /// A call, if its path is one. Who calls is asked before that is told.
+    Call(Result<Path<'h>, BadPath>),
+}
+
+/// Reads a head: the first decision about a request, which `explain` makes too.
+pub fn read(head: &RequestHead) -> Result<RequestKind<'_>, Refusal> {
+    strict::check(head)?;
+    Ok(if head.is_probe() { RequestKind::Probe } else { RequestKind::Call(head.target.judge()) })
+}
+
+/// Whether a request says how its body is encrypted. An empty value says nothing.
+pub(super) fn names_encryption(head: &RequestHead) -> bool {
+    head.all(Field::EncryptType).any(|value| !value.bytes().trim_ascii().is_empty())
+}
+
+/// The tenant and the credential a request asks for by header.
+pub(super) fn tenant_hints(head: &RequestHead) -> Result<TenantHints<'_>, Refusal> {
+    let one = |field, name| {
+        let refused = || Refusal::BadRequest(format!("the header {name} must be sent once, in ASCII").into());
+        let value = head.one(field).map_err(|_| refused())?;
+        value.map(|value| value.text().ok_or_else(refused)).transpose()
+    };
+    let as_dev = match one(Field::JpushCredential, "x-jpush-credential")? {
+        None | Some("app") => false,
+        Some("dev") => true,
+        Some(_) => {
+            return Err(Refusal::BadRequest("the header X-JPush-Credential takes 'app' or 'dev'".into()));
+        }
+    };
+    Ok(TenantHints { tenant: one(Field::JpushTenant, "x-jpush-tenant")?, as_dev })
+}
