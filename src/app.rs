@@ -15,7 +15,7 @@ use crate::admin;
 use crate::admission::Admission;
 use crate::budget::{Budgets, Clock};
 use crate::config::{Config, Drain};
-use crate::gateway::{Shared, Worker};
+use crate::gateway::{SharedState, Worker};
 use crate::ledger::{Ledger, LedgerError};
 use crate::reload::{ConfigSource, Current, Parts, Reloads};
 use crate::server::{
@@ -120,8 +120,12 @@ impl App {
         let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
         let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
-        let shared =
-            Shared { admission: Arc::clone(&admission), ledger: ledger.clone(), clock, store: store.clone() };
+        let shared = SharedState {
+            admission: Arc::clone(&admission),
+            ledger: ledger.clone(),
+            clock,
+            store: store.clone(),
+        };
         let worker = |number| {
             let (lane, audit) = (access_log.lane(number), audit_log.as_ref().map(|log| log.lane(number)));
             let telemetry = Arc::new(Telemetry {

@@ -53,9 +53,9 @@ impl Guests {
 
 impl Guest {
     /// A request is being answered until the guard is dropped.
-    pub(super) fn answering(self: &Arc<Self>) -> Answering {
+    pub(super) fn answering(self: &Arc<Self>) -> GuestAnswer {
         self.answering.fetch_add(1, Ordering::Relaxed);
-        Answering(Arc::clone(self))
+        GuestAnswer(Arc::clone(self))
     }
 
     /// Returns once it has to make room.
@@ -65,9 +65,9 @@ impl Guest {
 }
 
 /// A request on a connection.
-pub(super) struct Answering(Arc<Guest>);
+pub(super) struct GuestAnswer(Arc<Guest>);
 
-impl Drop for Answering {
+impl Drop for GuestAnswer {
     fn drop(&mut self) {
         let guest = &self.0;
         guest.since.store(guest.turn.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);

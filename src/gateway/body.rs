@@ -14,7 +14,7 @@ use crate::telemetry::metrics::RuleOutcome;
 use crate::tenant::Grant;
 
 /// A body that was read, with what was found out about its beginning while it came in.
-pub(super) struct ReadBody {
+pub(super) struct ScannedBody {
     pub(super) bytes: RequestBody,
     prescan: Option<Box<Prescan>>,
 }
@@ -47,7 +47,7 @@ impl Worker {
         grant: &Grant,
         subject: &Subject<'_>,
         source: &mut dyn BodySource,
-    ) -> Result<ReadBody, Refusal> {
+    ) -> Result<ScannedBody, Refusal> {
         let operation = grant.operation();
         let reservation = self.shared.admission.hold(self.active.caller_admission(grant));
         let mut prescan = None;
@@ -57,7 +57,7 @@ impl Worker {
         };
         let allowance = self.active.allowance(operation);
         let bytes = body_reader::read(source, allowance, reservation, &self.spare, look).await?;
-        Ok(ReadBody { bytes, prescan })
+        Ok(ScannedBody { bytes, prescan })
     }
 
     /// Checks a body against the rules of its operation, and against what its caller may reach with it.
@@ -65,7 +65,7 @@ impl Worker {
         &self,
         grant: &Grant,
         subject: &Subject<'_>,
-        body: ReadBody,
+        body: ScannedBody,
     ) -> Result<Payload, Refusal> {
         let operation = grant.operation();
         let metrics = &self.telemetry.metrics;

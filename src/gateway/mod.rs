@@ -56,7 +56,7 @@ use crate::waiting;
 
 /// What the workers of one process share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct SharedState {
     /// What the whole gateway is doing, and its limits.
     pub admission: Arc<Admission>,
     /// Where calls are written down before they are dispatched, with a state file.
@@ -71,7 +71,7 @@ pub struct Shared {
 #[derive(Clone)]
 pub struct Worker {
     active: Arc<ActiveConfig>,
-    shared: Shared,
+    shared: SharedState,
     pool: Arc<Pool>,
     spare: Arc<SpareBuffers>,
     /// Notified at the end of a drain: calls still without an answer are given up.
@@ -146,7 +146,7 @@ impl<R: Into<Refusal>> From<R> for Stop {
 
 impl Worker {
     /// A worker without connections and buffers.
-    pub fn new(active: Arc<ActiveConfig>, shared: Shared, telemetry: Arc<Telemetry>) -> Self {
+    pub fn new(active: Arc<ActiveConfig>, shared: SharedState, telemetry: Arc<Telemetry>) -> Self {
         let pool = Pool::new(Arc::clone(&active.connector));
         Self { active, shared, pool, spare: Arc::default(), give_up: Arc::default(), telemetry }
     }

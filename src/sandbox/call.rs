@@ -31,13 +31,13 @@ impl Moment {
 
 /// A body, read as its operation has it. `None`: it could not be read that way.
 #[derive(Debug)]
-pub(super) enum ReadBody {
+pub(super) enum ParsedBody {
     Dropped,
     Json(Option<Map<String, Value>>),
     Form(Option<Vec<ReceivedPart>>),
 }
 
-impl ReadBody {
+impl ParsedBody {
     pub(super) fn read(rule: BodyRule, headers: &HeaderMap, body: &Bytes) -> Self {
         match rule {
             BodyRule::None | BodyRule::CidQuery => Self::Dropped,
@@ -89,7 +89,7 @@ pub(super) struct AuthenticCall<'a> {
     pub(super) accounts: &'a [Account],
     pub(super) segments: &'a [String],
     pub(super) query: &'a str,
-    pub(super) payload: &'a ReadBody,
+    pub(super) payload: &'a ParsedBody,
     /// The payload is encrypted: only what stands beside it can be looked at.
     pub(super) encrypted: bool,
     pub(super) now: Moment,
@@ -97,7 +97,7 @@ pub(super) struct AuthenticCall<'a> {
 
 impl<'a> AuthenticCall<'a> {
     pub(super) fn new(
-        (route, payload): (&'a Route, &'a ReadBody),
+        (route, payload): (&'a Route, &'a ParsedBody),
         (account, accounts): (&'a Account, &'a [Account]),
         request: &'a http::Request<Bytes>,
         now: Moment,
@@ -133,7 +133,7 @@ impl<'a> AuthenticCall<'a> {
     /// The body, which must be a JSON object.
     pub(super) fn object(&self) -> Result<&'a Map<String, Value>, VendorError> {
         match self.payload {
-            ReadBody::Json(Some(object)) => Ok(object),
+            ParsedBody::Json(Some(object)) => Ok(object),
             _ => Err(self.codes().bad("The body is not a JSON object")),
         }
     }
@@ -141,7 +141,7 @@ impl<'a> AuthenticCall<'a> {
     /// The parts of the body, which must be a multipart form.
     pub(super) fn parts(&self) -> Result<&'a [ReceivedPart], VendorError> {
         match self.payload {
-            ReadBody::Form(Some(parts)) => Ok(parts),
+            ParsedBody::Form(Some(parts)) => Ok(parts),
             _ => Err(self.codes().bad("The body is not multipart/form-data")),
         }
     }
@@ -158,7 +158,7 @@ impl<'a> AuthenticCall<'a> {
 }
 
 /// Budgets a call draws on: those of a minute, its own first, and those of a day.
-pub(super) fn demands(route: &Route, payload: &ReadBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
+pub(super) fn demands(route: &Route, payload: &ParsedBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
     let operation = route.operation;
     let (mut minute, mut day) = (vec![operation.budget], Vec::new());
     let audiences = audiences(operation.audience, payload);
@@ -177,7 +177,7 @@ pub(super) fn demands(route: &Route, payload: &ReadBody) -> (Vec<BudgetName>, Ve
 }
 
 /// The audiences of a call's pushes; none where each goes to one device.
-fn audiences(place: Audience, payload: &ReadBody) -> Vec<&Value> {
+fn audiences(place: Audience, payload: &ParsedBody) -> Vec<&Value> {
     let found: Vec<Option<&Value>> = match place {
         Audience::Nobody | Audience::Targets => Vec::new(),
         Audience::Body => vec![payload.member("audience")],

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::answer::{BareAnswer, Codes, VendorError};
-use super::call::{AuthenticCall, ReadBody, member, text};
+use super::call::{AuthenticCall, ParsedBody, member, text};
 use super::form::ReceivedPart;
 use super::memory::SandboxMemory;
 use super::picture;
@@ -99,7 +99,7 @@ const PICTURE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const ADDRESS_BYTES_MAX: usize = 2048;
 
 /// Budgets of a day that a call draws on by uploading to OPPO.
-pub(super) fn demands(route: &Route, payload: &ReadBody) -> Vec<BudgetName> {
+pub(super) fn demands(route: &Route, payload: &ParsedBody) -> Vec<BudgetName> {
     let address = |name: &str| payload.member(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     // A channel without an address of its own takes the common one.
     let oppo_address = || address("oppo_image_url").or_else(|| address("image_url")).is_some();

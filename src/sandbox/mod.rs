@@ -43,7 +43,7 @@ pub use window::Windows;
 use crate::operation::{BudgetName, Envelope};
 use accounts::authenticate;
 use answer::{BareAnswer, Codes, VendorError};
-use call::{AuthenticCall, Moment, ReadBody, demands};
+use call::{AuthenticCall, Moment, ParsedBody, demands};
 use faults::{FaultKind, InjectedFaults};
 use journal::{Journal, JournalEntry};
 use memory::SandboxMemory;
@@ -145,7 +145,7 @@ impl Sandbox {
     fn admit(
         &self,
         state: &mut SandboxState,
-        (request, route, payload): (&Request<Bytes>, &Route, &ReadBody),
+        (request, route, payload): (&Request<Bytes>, &Route, &ParsedBody),
         entry: &mut JournalEntry,
         now: Moment,
     ) -> SandboxReply {
@@ -177,7 +177,7 @@ impl Sandbox {
 struct ReceivedRequest<'a> {
     request: &'a Request<Bytes>,
     route: Result<Route, BareAnswer>,
-    payload: ReadBody,
+    payload: ParsedBody,
     entry: JournalEntry,
 }
 
@@ -185,8 +185,8 @@ impl<'a> ReceivedRequest<'a> {
     fn read(request: &'a Request<Bytes>) -> Self {
         let route = route::find(request.method().as_str(), request.uri().path());
         let payload = match &route {
-            Ok(route) => ReadBody::read(route.operation.body, request.headers(), request.body()),
-            Err(_) => ReadBody::Dropped,
+            Ok(route) => ParsedBody::read(route.operation.body, request.headers(), request.body()),
+            Err(_) => ParsedBody::Dropped,
         };
         Self { request, route, payload, entry: JournalEntry::new(request) }
     }

@@ -15,7 +15,7 @@ use jpush_gateway::active_config::ActiveConfig;
 use jpush_gateway::admission::Admission;
 use jpush_gateway::budget::{Budgets, Clock};
 use jpush_gateway::config;
-use jpush_gateway::gateway::{Shared, Worker};
+use jpush_gateway::gateway::{SharedState, Worker};
 use jpush_gateway::operation::{self, CredentialRule, OperationId, Path, Scope};
 use jpush_gateway::server::{CurrentWorker, serve_stream};
 use jpush_gateway::telemetry::Telemetry;
@@ -107,8 +107,12 @@ impl World {
             lane: log.lane(0),
             audit: None,
         };
-        let shared =
-            Shared { admission: Arc::clone(&admission), ledger: None, clock: Clock::start(), store: None };
+        let shared = SharedState {
+            admission: Arc::clone(&admission),
+            ledger: None,
+            clock: Clock::start(),
+            store: None,
+        };
         let worker = Worker::new(active, shared, Arc::new(telemetry));
         Self { runtime, seat: Arc::new(CurrentWorker::from_pointee(worker)), admission, sent, _log: log }
     }
