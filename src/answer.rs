@@ -135,7 +135,8 @@ pub fn judge(
     code: Option<u32>,
     family: Family,
 ) -> Result<(), Refusal> {
-    // The file API never answers 401, and the quota API has 400 for a key that it does not know (S4, S3).
+    // The file API never answers 401, and the quota API has 400 for a key that it does not know (`docs/vendor.md`,
+    // V55).
     let of_credentials = matches!((family, code), (Family::File, Some(1101)) | (Family::Push, Some(1004)));
     let bad_credential = status.is_client_error() && of_credentials;
     if status == StatusCode::UNAUTHORIZED || bad_credential {

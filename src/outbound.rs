@@ -134,7 +134,7 @@ pub fn target<'t>(grant: &Grant, inbound: &'t Inbound<'_>) -> Cow<'t, str> {
     }
 }
 
-/// Paths of the Beijing data centre (the vendor's Python and PHP SDKs, tables of zones).
+/// Paths of the Beijing data centre (`docs/vendor.md`, V4).
 const BEIJING_PATHS: [(&str, &str); 4] = [
     ("/v3/schedules", "/v3/push/schedules"),
     ("/v3/devices", "/v3/device"),

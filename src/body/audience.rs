@@ -1,8 +1,9 @@
 //! Audiences: what the vendor certainly refuses of them, and how far they reach.
 //!
-//! Limits are those of the vendor's push documentation (`D/rest_api_v3_push`, S3). The kinds of one audience are
+//! Limits are those of the vendor's push documentation (`docs/vendor.md`, V31). The kinds of one audience are
 //! intersected, so one that names somebody is enough to narrow it; `tag_not` names nobody. How far a push reaches is
-//! policy and fails closed: a kind that is not known narrows nothing, and a spelling that some parser would take counts.
+//! policy and fails closed: a kind that is not known narrows nothing, and a spelling that some parser would take
+//! counts.
 
 use super::json::Value;
 use super::push::note;
@@ -113,7 +114,7 @@ impl AudienceTraits {
 
     fn take(&mut self, key: &str, value: Value<'_>) {
         let is_set = !value.is_null() && !value.is_false();
-        // The Java SDK writes {"all":true,"file":false} beside an encrypted payload.
+        // The Java SDK writes {"all":true,"file":false} beside an encrypted payload (`docs/vendor.md`, V35).
         self.all |= is_set && key.eq_ignore_ascii_case("all");
         let Some(position) = KINDS.iter().position(|kind| kind.name.eq_ignore_ascii_case(key)) else {
             return;

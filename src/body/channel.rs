@@ -1,6 +1,6 @@
 //! Vendor channels, and which forms of a picture's address each takes.
 //!
-//! Source: the table "Support and requirements for each channel" of the Image API v3 page of 2024-08-13.
+//! Source: `docs/vendor.md`, V46.
 
 /// What a picture is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::media_id::is_uuid;
 
-/// A cid of one application: `{app key}-{uuid}` (S3). It can stand in a JSON text as it is.
+/// A cid of one application: `{app key}-{uuid}` (`docs/vendor.md`, V24). It can stand in a JSON text as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cid(Box<str>);
 

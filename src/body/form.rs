@@ -1,6 +1,6 @@
 //! Multipart forms as real clients write them, read in place.
 //!
-//! Written by hand because the streaming parsers refuse what is seen on the wire (`vendor-protocol`, 8): one SDK
+//! Written by hand because the streaming parsers refuse what is seen on the wire (`docs/vendor.md`, V65): one SDK
 //! starts with CRLF, another never sends the closing boundary, so the end of the body ends the last part. Parts come
 //! in any order and need no type of their own; names are raw UTF-8. Bounded in parts and in the bytes of their heads.
 //!

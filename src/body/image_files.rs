@@ -1,4 +1,4 @@
-//! Uploads of pictures. Source: the vendor's image API (S0): byfiles checks and refuses, it never rescales.
+//! Uploads of pictures. By file the vendor checks and refuses, and never rescales (`docs/vendor.md`, V43).
 
 use crate::operation::Verb;
 

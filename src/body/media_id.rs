@@ -1,4 +1,4 @@
-//! Media ids, `jgmedia-{type}-{uuid}` (S0's samples), and the uuids in them and in cids.
+//! Media ids, `jgmedia-{type}-{uuid}` (`docs/vendor.md`, V44), and the uuids in them and in cids.
 
 use super::channel::ImageType;
 use super::query::decode;

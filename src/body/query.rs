@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{BodyFault, Rule, Verdict};
 
-/// Up to this many cids are handed out at once (S3).
+/// Up to this many cids are handed out at once (`docs/vendor.md`, V25).
 const COUNT_MAX: u32 = 1000;
 
 /// A parameter that stands twice must pass each time.

@@ -35,7 +35,7 @@ pub enum Lack {
     Bad,
 }
 
-/// Codes of the vendor's documentation (`vendor-protocol`, 3).
+/// Codes of the vendor's documentation (`docs/vendor.md`, V54).
 const fn code(family: Family, lack: Lack) -> u32 {
     match (family, lack) {
         (Family::Push, Lack::Missing) => 1002,

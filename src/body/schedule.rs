@@ -1,4 +1,4 @@
-//! Schedules: a push, and when it goes out. Source: the vendor's schedule documentation (`D/rest_api_push_schedule`).
+//! Schedules: a push, and when it goes out. Source: `docs/vendor.md`, V37.
 
 use crate::operation::Verb;
 

@@ -1,4 +1,4 @@
-//! Uploads of target lists. Source: the vendor's file API (S4).
+//! Uploads of target lists. Source: `docs/vendor.md`, V38.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! The lines of a target list, judged piece by piece: the verdict does not depend on how the list is cut.
 //!
-//! Source: S4, "one value a line, surrounding blanks ignored, UTF-8, a line over 40 bytes is refused". A lone CR
-//! ends a line for some readers and not for others, so a line is too long only if it is for both.
+//! The vendor takes one value a line with blanks around it ignored, and no line over 40 bytes (`docs/vendor.md`, V38).
+//! A lone CR ends a line for some readers and not for others, so a line is too long only if it is for both.
 
 use crate::config::Files;
 

@@ -1,5 +1,5 @@
-//! Pushes made from a template: the template's id, and whom each push is for. Source: the vendor's page of push
-//! templates (2025-03-06).
+//! Pushes made from a template: the template's id, and whom each push is for. Source:
+//! `docs/vendor.md`, V40.
 
 use super::audience::{self, Reach, Takes};
 use super::json::{self, Value};

@@ -111,7 +111,8 @@ fn slip(text: &str) -> Option<&'static str> {
     (!has_vendor_form(text)).then_some("holds no 24 letters and digits, as the secrets of the vendor are")
 }
 
-/// Keys and secrets of the vendor are 24 letters and digits; its older SDKs accept nothing else.
+/// Keys and secrets of the vendor are 24 letters and digits; its older SDKs accept nothing else
+/// (`docs/vendor.md`, V6).
 fn has_vendor_form(text: &str) -> bool {
     text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

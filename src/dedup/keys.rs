@@ -13,7 +13,7 @@ pub(super) const KEYS_MAX: usize = 10_000;
 /// Answers kept for each caller, all together; the oldest goes first, with its key.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The vendor knows a cid for a day (`vendor-protocol`, on cids), of which it may have spent half in the pool and a
+/// The vendor knows a cid for a day (`docs/vendor.md`, V24), of which it may have spent half in the pool and a
 /// little under way: a call that may have been delivered does not go again after this long.
 const OPEN_MAX: Duration = Duration::from_hours(11);
 /// The keys of all callers.

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use crate::body::Cid;
 use crate::config::VendorKey;
 
-/// A cid is not handed out when it is older. The vendor knows it for a day (S3): a repeat has the other half.
+/// A cid is not handed out when it is older. The vendor knows it for a day (`docs/vendor.md`, V24): a repeat has the
+/// other half.
 const AGE_MAX: Duration = Duration::from_hours(12);
 /// Fetches of one pool under way at once, at most.
 const FETCHES_MAX: usize = 16;

@@ -1,5 +1,5 @@
 //! Calls whose callers' connections broke before they had an answer: HTTP clients send such a call again by
-//! themselves, at once, and nobody who wrote the program knows (`vendor-protocol`, 8).
+//! themselves, at once, and nobody who wrote the program knows (`docs/vendor.md`, V27).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;

@@ -12,9 +12,10 @@ pub enum Audience {
     Body,
     /// In `push.audience`: a schedule.
     Push,
-    /// In `params[].audience`, one a push: a template (the vendor's page of push templates, 2025-03-06).
+    /// In `params[].audience`, one a push: a template (`docs/vendor.md`, V40).
     Params,
-    /// In `pushlist.*.target`, one alias or device a push. An `audience` beside it counts, too: SDKs send whole pushes.
+    /// In `pushlist.*.target`, one alias or device a push. An `audience` beside it counts, too: SDKs send whole pushes
+    /// (`docs/vendor.md`, V41).
     Targets,
 }
 

@@ -10,8 +10,8 @@ impl Operation {
 
     /// Whether the vendor certainly knows a repeated call by its top-level cid and does not send it again.
     ///
-    /// Documented for pushes and file pushes of one app (S3). A group has no cids of its own to fetch, and a
-    /// validation has nothing to repeat.
+    /// Documented for pushes and file pushes of one app (`docs/vendor.md`, V24). A group has no cids of its own to
+    /// fetch, and a validation has nothing to repeat.
     pub fn knows_cid(&self) -> bool {
         self.credential == CredentialRule::App && self.audience == Audience::Body
     }

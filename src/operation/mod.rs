@@ -261,7 +261,7 @@ impl BudgetName {
     }
 }
 
-/// The shape of an error body. SDKs parse these strictly (`vendor-protocol`, 8).
+/// The shape of an error body. SDKs parse these strictly (`docs/vendor.md`, V68).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
     /// `{"error":{"code":…,"message":…}}`

@@ -1,8 +1,9 @@
 //! Request paths in the one form that is matched and sent on.
 //!
-//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes; old
-//! ones send Chinese tags in raw UTF-8, which is read in one way and so sent percent-encoded. Whatever else two
-//! programs could read in two ways is refused: what was matched must be what the vendor sees.
+//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes
+//! (`docs/vendor.md`, V58); old ones send Chinese tags in raw UTF-8, which is read in one way and so sent
+//! percent-encoded. Whatever else two programs could read in two ways is refused: what was matched must be what the
+//! vendor sees.
 
 use std::borrow::Cow;
 

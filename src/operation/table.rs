@@ -1,8 +1,8 @@
 //! The operation table: an allow-list with one row for every vendor call. Anything else is refused.
 //!
-//! Sources: hosts, credentials and budgets are the vendor's documentation of each API; where it is silent on the
-//! budget, the push budget is assumed, which can only make us more careful. A push plan is a name and a description
-//! (`GO` `jpush/push/v3_create_plan.go`): it delivers nothing.
+//! Hosts, credentials and budgets are the vendor's documentation of each API (`docs/vendor.md`, V1, V2, V7, V11 and
+//! V13); where it is silent on the budget, the push budget is assumed, which can only make us more careful
+//! (`docs/vendor.md`, V15). A push plan is a name and a description: it delivers nothing (`docs/vendor.md`, V8).
 
 use super::{Audience, BodyRule, BudgetName, CredentialRule, Envelope, Host, Operation, Scope, Verb};
 

@@ -26,7 +26,7 @@ pub const NONE: &str = "none";
 const BUCKETS: [f64; 14] =
     [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Codes the vendor documents (`vendor-protocol`, 3), as labels.
+/// Codes the vendor documents (`docs/vendor.md`, V54), as labels.
 const CODES: [u32; 62] = [
     0, 10, 51, 1000, 1001, 1002, 1003, 1004, 1005, 1008, 1009, 1011, 1012, 1020, 1030, 1100, 1101, 1102,
     1103, 1104, 1105, 1112, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 3001, 3004, 3005, 4001, 4002,

@@ -1,5 +1,5 @@
-//! `resend_guard` against what HTTP clients do when a connection closes without an answer (`vendor-protocol`, 8): the
-//! JDK sends a POST once more on a new connection, Apache's client and PHP's SDK twice more, at once each time.
+//! `resend_guard` against what HTTP clients do when a connection closes without an answer (`docs/vendor.md`, V27):
+//! the JDK sends a POST once more on a new connection, Apache's client and PHP's SDK twice more, at once each time.
 
 use super::*;
 use crate::support::{Answer, Connection, wait_until};
