@@ -14,6 +14,7 @@ mod cli;
 mod clock;
 mod demo;
 mod drain;
+mod examples;
 mod expiry;
 mod explain;
 mod failures;

@@ -105,7 +105,13 @@ impl Gateway {
 
     /// Starts in a folder with files that the configuration names.
     pub(crate) fn start_in(folder: Folder, config: &Config) -> Self {
-        let mut program = Program::start(&mut serve(&folder, config));
+        let command = serve(&folder, config);
+        Self::start_by(folder, command)
+    }
+
+    /// Starts by a command that serves a configuration in this folder.
+    pub(crate) fn start_by(folder: Folder, mut command: Command) -> Self {
+        let mut program = Program::start(&mut command);
         let admin = wait_for("the line that tells where the admin listener is", || {
             assert!(program.runs(), "the gateway did not start: {}", program.err());
             addresses(&program.err(), "admin listening").pop()
