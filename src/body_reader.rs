@@ -7,13 +7,14 @@ use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 
+use crate::lock::lock;
 use crate::refusal::Refusal;
 
 /// Bodies announced with up to this length get a buffer of their own.
@@ -307,7 +308,7 @@ pub struct SpareBuffers(Mutex<Vec<Vec<u8>>>);
 
 impl SpareBuffers {
     fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = lock(&self.0);
         let fitting = spare.iter().position(|buffer| buffer.capacity() >= bytes);
         let mut buffer =
             fitting.or(spare.len().checked_sub(1)).map(|at| spare.swap_remove(at)).unwrap_or_default();
@@ -317,7 +318,7 @@ impl SpareBuffers {
 
     /// Gives the memory of buffers back that nobody used since the last call.
     pub fn trim(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        lock(&self.0).pop();
     }
 }
 
@@ -335,7 +336,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut spare = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = lock(&self.home.0);
         if spare.len() < SPARE_BUFFERS {
             let mut bytes = std::mem::take(&mut self.bytes);
             bytes.clear();

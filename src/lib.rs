@@ -48,6 +48,7 @@ pub mod framing;
 pub mod gateway;
 pub mod identity;
 pub mod ledger;
+mod lock;
 pub mod operation;
 pub mod outbound;
 pub mod payload;

@@ -1,7 +1,7 @@
 //! The locks of budgets: held for tens of nanoseconds, wanted by every core on every call.
 
 use std::hint::spin_loop;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// How long a thread steps back from a lock before each further try, in spins of about 10 ns. What is done under
 /// these locks takes less than the system call that sleeping costs, and a thread that tries all the time slows the
@@ -20,9 +20,9 @@ fn lock_contended<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         (0..pause).for_each(|_| spin_loop());
         match mutex.try_lock() {
             Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::Poisoned(_)) => break,
             Err(TryLockError::WouldBlock) => {}
         }
     }
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    crate::lock::lock(mutex)
 }

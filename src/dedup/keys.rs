@@ -1,12 +1,13 @@
 //! Calls under an `Idempotency-Key`: the first is made, and whoever comes with the same key gets its answer.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::saved::{Teller, watched};
 use super::{Delivery, Digest, Saved, SavedEnding, Watch};
 use crate::body::Cid;
+use crate::lock::lock;
 
 /// Keys remembered for each caller; the oldest goes first.
 pub(super) const KEYS_MAX: usize = 10_000;
@@ -222,8 +223,4 @@ impl Drop for FirstCall {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::body::Cid;
 use crate::config::VendorKey;
+use crate::lock::lock;
 
 /// A cid is not handed out when it is older. The vendor knows it for a day (`docs/vendor.md`, V24): a repeat has the
 /// other half.
@@ -144,8 +145,4 @@ impl Drop for Fetch {
         inner.cids.extend(self.brought.drain(..));
         inner.ended.send_replace(());
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

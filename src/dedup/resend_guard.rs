@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::saved::{Teller, watched};
 use super::{Delivery, Saved, SavedEnding, Watch};
+use crate::lock::lock;
 
 /// Calls remembered for each caller. More are not: what is there already is more likely to come again.
 pub(super) const CALLS_MAX: usize = 1024;
@@ -95,7 +96,7 @@ impl ResendGuard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Callers> {
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.callers)
     }
 }
 

@@ -29,6 +29,7 @@ use crate::budget::{
     BudgetId, BudgetSet, BudgetStatus, Budgets, CallLifetime, Clock, RateHeaders, RestoredCalls, Timestamp,
 };
 use crate::causes::Causes;
+use crate::lock::lock;
 use crate::operation::BudgetName;
 use crate::refusal::Refusal;
 use crate::store::{Payment, Underway};
@@ -250,7 +251,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.book)
     }
 
     /// Writes a call down. Its cell is free again when it has ended and its slots are.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConnection;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use webpki::EndEntityCert;
 
 use crate::auth::ClientCertificate;
+use crate::lock::lock;
 use crate::x509::Validity;
 
 /// A client certificate with more names than this identifies nobody.
@@ -152,7 +153,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, SessionsByClient> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -4,10 +4,12 @@
 //! at 3 % of the CPU of a push.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+
+use crate::lock::lock;
 
 /// An idle connection is polled once after this long, if it asked for that: longer than the resend guard usually takes.
 const REMINDER: Duration = Duration::from_secs(3);
@@ -119,7 +121,7 @@ impl ConnectionTimers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<ConnectionTimer>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connections)
     }
 }
 
@@ -159,7 +161,7 @@ impl ConnectionTimer {
     }
 
     fn answers(&self) -> MutexGuard<'_, Vec<Arc<Progress>>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.answers)
     }
 
     /// A request is being served until the guard is dropped.

@@ -7,13 +7,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use prometheus::IntCounter;
 
 use super::log_writer::{Lane, LineLog, Sink};
 use crate::config::Audit;
+use crate::lock::lock;
 
 /// Why the audit log cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,7 @@ impl Reopening {
     /// The next line goes into this file.
     pub fn take_in_use(&self, file: Option<File>) {
         if let Some(file) = file {
-            *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+            *lock(&self.next) = Some(file);
             self.lane.wake();
         }
     }
@@ -137,7 +138,7 @@ struct AuditSink {
 
 impl Sink for AuditSink {
     fn write(&mut self, lines: &mut Vec<u8>) {
-        if let Some(file) = self.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(file) = lock(&self.next).take() {
             self.out = Out::File(file);
             // Half a line in the file before is no line: this file gets all of it.
             self.written = 0;

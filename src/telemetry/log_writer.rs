@@ -5,10 +5,12 @@
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
+
+use crate::lock::lock;
 
 /// A buffer this full is written at once.
 const FULL_BYTES: usize = 64 * 1024;
@@ -59,7 +61,7 @@ impl LostLines {
 impl Lane {
     /// Adds a line, without its newline. Lost, and counted, if nobody takes the log.
     pub fn write(&self, line: impl FnOnce(&mut Vec<u8>)) {
-        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = lock(&self.buffer);
         let before = buffer.len();
         if before > MAX_BYTES {
             self.lost.add(1);
@@ -112,7 +114,7 @@ impl LineLog {
     /// Writes what is left, and gives it up where that takes longer: whoever reads the log may be stuck for good. Only
     /// the first who asks for the end waits for it.
     pub fn end(&self, until: Instant) {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let end = lock(&self.end).take();
         let Some((stop, ended)) = end else { return };
         drop(stop);
         if let Some(lane) = self.lanes.first() {
@@ -175,7 +177,7 @@ impl<S: Sink> LineWriter<S> {
             if !self.batch.is_empty() {
                 return;
             }
-            mem::swap(&mut self.batch, &mut *lane.buffer.lock().unwrap_or_else(PoisonError::into_inner));
+            mem::swap(&mut self.batch, &mut *lock(&lane.buffer));
             self.sink.write(&mut self.batch);
             // Memory that one busy moment needed is not kept for ever.
             if self.batch.is_empty() && self.batch.capacity() > 2 * FULL_BYTES {
@@ -186,8 +188,7 @@ impl<S: Sink> LineWriter<S> {
 
     fn end(&mut self) {
         self.flush();
-        let left =
-            self.lanes.iter().map(|lane| count(&lane.buffer.lock().unwrap_or_else(PoisonError::into_inner)));
+        let left = self.lanes.iter().map(|lane| count(&lock(&lane.buffer)));
         let lost = count(&self.batch) + left.sum::<u64>();
         if lost > 0 {
             self.lost.counter.inc_by(lost);

@@ -1,9 +1,11 @@
 //! The last refusals, for the status page.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
+
+use crate::lock::lock;
 
 /// Refusals kept.
 const KEPT: usize = 50;
@@ -34,7 +36,7 @@ pub struct RecentRefusals(Mutex<VecDeque<RefusedCall>>);
 impl RecentRefusals {
     /// One more.
     pub fn push(&self, refused: RefusedCall) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.0);
         if ring.len() == KEPT {
             ring.pop_front();
         }
@@ -43,6 +45,6 @@ impl RecentRefusals {
 
     /// All of them, the latest first.
     pub fn list(&self) -> Vec<RefusedCall> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+        lock(&self.0).iter().rev().cloned().collect()
     }
 }

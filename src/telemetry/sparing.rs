@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::lock::lock;
 
 /// After a line, the others of its kind are counted for this long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +30,7 @@ impl<K> Default for Sparing<K> {
 impl<K: Hash + Eq + Clone> Sparing<K> {
     /// Whether a line is to be written now, with the number of those that were not, since the last one of its kind.
     pub fn admit(&self, kind: K, now: Instant) -> Option<u64> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if known.len() >= KINDS_MAX {
             known.retain(|_, told| now.saturating_duration_since(told.at) < PAUSE);
         }
@@ -46,7 +48,7 @@ impl<K: Hash + Eq + Clone> Sparing<K> {
 
     /// Kinds of which nothing came lately, with the number of lines that were never written.
     pub fn overdue(&self, now: Instant) -> Vec<(K, u64)> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         let (mut over, mut owed) = (Vec::new(), Vec::new());
         for (kind, told) in &*known {
             if now.saturating_duration_since(told.at) >= 2 * PAUSE {

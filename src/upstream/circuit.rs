@@ -4,10 +4,11 @@
 //! may have been delivered, and refusing the next ones would not make it faster.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::budget::whole_seconds;
+use crate::lock::lock;
 
 /// So many failures in a row, without a success between them, open a circuit.
 const FAILURES_MAX: u32 = 5;
@@ -119,7 +120,7 @@ impl Circuit {
     }
 
     fn lock(&self) -> MutexGuard<'_, CircuitCore> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -17,7 +17,7 @@ mod wire;
 mod wire_tests;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ pub use message::{HeadWriter, Message};
 pub use proxy::ProxyError;
 
 use crate::framing::Framing;
+use crate::lock::lock;
 use crate::response::Response;
 use crate::tenant::OriginId;
 
@@ -351,8 +352,4 @@ impl Pool {
             });
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

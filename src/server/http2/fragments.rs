@@ -6,11 +6,12 @@
 //! what was sent. No table of HPACK is kept for it: what the parser has there came as a literal before.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::http2_limits::FRAME_BYTES;
 use super::huffman;
+use crate::lock::lock;
 
 /// Bytes that a connection begins with, before its first frame.
 const PREFACE_BYTES: usize = 24;
@@ -53,13 +54,13 @@ impl Fragments {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = lock(&self.cut);
         if cut.is_lost { Some("#".into()) } else { cut.paths.get(path).cloned() }
     }
 
     fn add(&self, path: &str) {
         let Some((rest, _)) = path.split_once('#') else { return };
-        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cut = lock(&self.cut);
         cut.is_lost |= cut.paths.len() >= CUT_MAX;
         if !cut.is_lost {
             // The library's name for an empty path is a slash.
@@ -71,7 +72,7 @@ impl Fragments {
     }
 
     fn lose(&self) {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner).is_lost = true;
+        lock(&self.cut).is_lost = true;
         self.any.store(true, Ordering::Release);
     }
 }

@@ -10,7 +10,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use super::connect::ConnectorError;
 use crate::config::BaseUrl;
+use crate::lock::lock;
 
 /// From one attempt to the next while nothing happens (RFC 8305, 5). Less where `connect_timeout` would be over before
 /// every address had its turn.
@@ -177,7 +178,7 @@ impl FailedAddresses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(SocketAddr, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
