@@ -188,7 +188,7 @@ fn joined(numbers: &BTreeSet<impl ToString>) -> String {
 /// No reason that the code can give is left out: read from the `match` that gives them.
 #[test]
 fn every_reason_is_documented() {
-    let source = include_str!("../src/refusal.rs");
+    let source = include_str!("../src/refusal/mod.rs");
     let (_, rest) = source.split_once("pub fn reason(").expect("the function");
     let (body, _) = rest.split_once("pub fn ").expect("a function after it");
     let given: BTreeSet<_> = body.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();

@@ -3,23 +3,21 @@
 //! SDKs branch on the vendor's codes, so a refusal carries the code that means the same at the vendor, in the
 //! envelope of its operation; `X-JPush-Gateway-Reason` tells it from the vendor's own answers.
 
+mod reply;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
-use serde::Serialize;
+use http::StatusCode;
+
+pub use reply::{REASON, ReplyContext};
 
 use crate::auth::Unidentified;
 use crate::body::Defect;
 use crate::budget::Exhausted;
-use crate::fields::{FieldValue, Fields, ValuePart};
-use crate::operation::{BadPath, BudgetName, Envelope, Family, NoMatch, OperationId};
-use crate::response::Response;
+use crate::operation::{BadPath, BudgetName, Family, NoMatch};
 use crate::tenant::Denied;
 use crate::upstream::CircuitOpen;
-
-/// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
-pub const REASON: &str = "X-Jpush-Gateway-Reason";
 
 /// Why a request gets an answer of ours.
 #[derive(Debug, thiserror::Error)]
@@ -261,118 +259,6 @@ impl Refusal {
             (Self::VendorRejectedCredential | Self::Internal, _) => 1000,
         }
     }
-
-    /// Status and code of the reply.
-    pub fn outcome(&self, place: ReplyContext) -> (StatusCode, u32) {
-        (self.status(place.family()), self.code(place.family()))
-    }
-
-    /// The whole reply: one JSON body, in the envelope of its operation.
-    pub fn answer(&self, place: ReplyContext) -> Response<String> {
-        let message = self.to_string();
-        let code = self.code(place.family());
-        let mut fields = Fields::with_room(0, 0);
-        fields.append("Content-Type", &[ValuePart::Text("application/json")]);
-        fields.append(REASON, &[ValuePart::Text(self.reason())]);
-        self.add_fields(&mut fields);
-        let body = place.envelope().write(code, &message);
-        Response { closes: self.closes(), ..Response::new(self.status(place.family()), fields, body) }
-    }
-
-    fn add_fields(&self, fields: &mut Fields) {
-        let retry_after = match self {
-            Self::Unauthenticated(_) => {
-                return fields
-                    .append("Www-Authenticate", &[ValuePart::Text("Basic realm=\"jpush-gateway\"")]);
-            }
-            Self::MethodNotAllowed { allow } => {
-                let allow = HeaderValue::from_str(allow).expect("methods are ASCII");
-                return fields.append("Allow", &[ValuePart::Value(FieldValue::from(&allow))]);
-            }
-            Self::Exhausted(exhausted) => exhausted.retry_after_seconds(),
-            Self::Overloaded { .. } | Self::StateFile | Self::Draining => 1,
-            Self::VendorCircuitOpen(open) => open.retry_after_seconds(),
-            _ => return,
-        };
-        fields.append("Retry-After", &[ValuePart::Number(retry_after)]);
-    }
-
-    /// Whether what else is on the connection was not read, or cannot be told from what was.
-    fn closes(&self) -> bool {
-        matches!(
-            self,
-            Self::Unroutable(_)
-                | Self::BodyTooLarge { .. }
-                | Self::BodyTimeout { .. }
-                | Self::HeaderTooLarge { .. }
-        )
-    }
-}
-
-/// Where in the vendor's API a reply is made: it decides codes and envelope.
-#[derive(Clone, Copy, Debug)]
-pub enum ReplyContext {
-    /// The operation is known.
-    Known(OperationId),
-    /// It is not; the path still tells the family.
-    Unknown(Family),
-}
-
-impl ReplyContext {
-    /// Guesses the family of a path that may be no operation's, so that even "who are you?" comes in its codes.
-    pub fn of_path(path: &str) -> Self {
-        let path = path.trim_start_matches('/');
-        Self::Unknown(if path.starts_with("v4/") {
-            Family::V4
-        } else if path.starts_with("v3/files") {
-            Family::File
-        } else if path.starts_with("v3/images") {
-            Family::Image
-        } else {
-            Family::Push
-        })
-    }
-
-    fn family(self) -> Family {
-        match self {
-            Self::Known(operation) => operation.family(),
-            Self::Unknown(family) => family,
-        }
-    }
-
-    fn envelope(self) -> Envelope {
-        match self {
-            Self::Known(operation) => operation.envelope,
-            Self::Unknown(_) => Envelope::Nested,
-        }
-    }
-}
-
-impl Envelope {
-    fn write(self, code: u32, message: &str) -> String {
-        #[derive(Serialize)]
-        struct Flat<'m> {
-            code: u32,
-            message: &'m str,
-        }
-        #[derive(Serialize)]
-        struct Nested<'m> {
-            error: Flat<'m>,
-        }
-        #[derive(Serialize)]
-        struct Both<'m> {
-            code: u32,
-            message: &'m str,
-            error: Flat<'m>,
-        }
-        let flat = Flat { code, message };
-        let json = match self {
-            Self::Flat => serde_json::to_string(&flat),
-            Self::Nested => serde_json::to_string(&Nested { error: flat }),
-            Self::Both => serde_json::to_string(&Both { code, message, error: flat }),
-        };
-        json.expect("numbers and strings always serialise")
-    }
 }
 
 #[cfg(test)]
@@ -380,6 +266,9 @@ mod tests {
     use super::*;
     use crate::body::Rule;
     use crate::budget::Cause;
+    use crate::fields::FieldValue;
+    use crate::operation::OperationId;
+    use crate::response::Response;
     use crate::tenant::MissingRight;
 
     fn place(name: &str) -> ReplyContext {

@@ -1,0 +1,126 @@
+//! How a refusal is written down as an answer.
+
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::Refusal;
+use crate::fields::{FieldValue, Fields, ValuePart};
+use crate::operation::{Envelope, Family, OperationId};
+use crate::response::Response;
+
+/// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
+pub const REASON: &str = "X-Jpush-Gateway-Reason";
+
+impl Refusal {
+    /// Status and code of the reply.
+    pub fn outcome(&self, place: ReplyContext) -> (StatusCode, u32) {
+        (self.status(place.family()), self.code(place.family()))
+    }
+
+    /// The whole reply: one JSON body, in the envelope of its operation.
+    pub fn answer(&self, place: ReplyContext) -> Response<String> {
+        let message = self.to_string();
+        let code = self.code(place.family());
+        let mut fields = Fields::with_room(0, 0);
+        fields.append("Content-Type", &[ValuePart::Text("application/json")]);
+        fields.append(REASON, &[ValuePart::Text(self.reason())]);
+        self.add_fields(&mut fields);
+        let body = place.envelope().write(code, &message);
+        Response { closes: self.closes(), ..Response::new(self.status(place.family()), fields, body) }
+    }
+
+    fn add_fields(&self, fields: &mut Fields) {
+        let retry_after = match self {
+            Self::Unauthenticated(_) => {
+                return fields
+                    .append("Www-Authenticate", &[ValuePart::Text("Basic realm=\"jpush-gateway\"")]);
+            }
+            Self::MethodNotAllowed { allow } => {
+                let allow = HeaderValue::from_str(allow).expect("methods are ASCII");
+                return fields.append("Allow", &[ValuePart::Value(FieldValue::from(&allow))]);
+            }
+            Self::Exhausted(exhausted) => exhausted.retry_after_seconds(),
+            Self::Overloaded { .. } | Self::StateFile | Self::Draining => 1,
+            Self::VendorCircuitOpen(open) => open.retry_after_seconds(),
+            _ => return,
+        };
+        fields.append("Retry-After", &[ValuePart::Number(retry_after)]);
+    }
+
+    /// Whether what else is on the connection was not read, or cannot be told from what was.
+    fn closes(&self) -> bool {
+        matches!(
+            self,
+            Self::Unroutable(_)
+                | Self::BodyTooLarge { .. }
+                | Self::BodyTimeout { .. }
+                | Self::HeaderTooLarge { .. }
+        )
+    }
+}
+
+/// Where in the vendor's API a reply is made: it decides codes and envelope.
+#[derive(Clone, Copy, Debug)]
+pub enum ReplyContext {
+    /// The operation is known.
+    Known(OperationId),
+    /// It is not; the path still tells the family.
+    Unknown(Family),
+}
+
+impl ReplyContext {
+    /// Guesses the family of a path that may be no operation's, so that even "who are you?" comes in its codes.
+    pub fn of_path(path: &str) -> Self {
+        let path = path.trim_start_matches('/');
+        Self::Unknown(if path.starts_with("v4/") {
+            Family::V4
+        } else if path.starts_with("v3/files") {
+            Family::File
+        } else if path.starts_with("v3/images") {
+            Family::Image
+        } else {
+            Family::Push
+        })
+    }
+
+    fn family(self) -> Family {
+        match self {
+            Self::Known(operation) => operation.family(),
+            Self::Unknown(family) => family,
+        }
+    }
+
+    fn envelope(self) -> Envelope {
+        match self {
+            Self::Known(operation) => operation.envelope,
+            Self::Unknown(_) => Envelope::Nested,
+        }
+    }
+}
+
+impl Envelope {
+    fn write(self, code: u32, message: &str) -> String {
+        #[derive(Serialize)]
+        struct Flat<'m> {
+            code: u32,
+            message: &'m str,
+        }
+        #[derive(Serialize)]
+        struct Nested<'m> {
+            error: Flat<'m>,
+        }
+        #[derive(Serialize)]
+        struct Both<'m> {
+            code: u32,
+            message: &'m str,
+            error: Flat<'m>,
+        }
+        let flat = Flat { code, message };
+        let json = match self {
+            Self::Flat => serde_json::to_string(&flat),
+            Self::Nested => serde_json::to_string(&Nested { error: flat }),
+            Self::Both => serde_json::to_string(&Both { code, message, error: flat }),
+        };
+        json.expect("numbers and strings always serialise")
+    }
+}
