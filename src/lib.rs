@@ -42,6 +42,7 @@ pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod dedup;
+pub mod delivery;
 pub mod detach;
 pub mod fields;
 pub mod framing;

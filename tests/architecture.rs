@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&[&str]] = &[
     &[
         "causes",
+        "delivery",
         "detach",
         "fields",
         "framing",
@@ -48,6 +49,7 @@ const PURE: &[&str] = &[
     "auth",
     "body",
     "budget",
+    "delivery",
     "outbound",
     "refusal",
     "strict",

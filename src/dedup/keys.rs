@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::saved::{Teller, watched};
-use super::{Delivery, Digest, Saved, SavedEnding, Watch};
+use super::{Digest, Saved, SavedEnding, Watch};
 use crate::body::Cid;
+use crate::delivery::Delivery;
 use crate::lock::lock;
 
 /// Keys remembered for each caller; the oldest goes first.
@@ -189,7 +190,7 @@ impl FirstCall {
             _ if self.has_cid && !is_kept => {
                 Some(KeyState::Open(self.cid.take(), self.open_since.unwrap_or_else(Instant::now)))
             }
-            Delivery::None | Delivery::Unknown | Delivery::Final => Some(KeyState::Over(answered.clone())),
+            Delivery::None | Delivery::Unknown(_) | Delivery::Final => Some(KeyState::Over(answered.clone())),
         };
         self.close(state, answered);
     }

@@ -5,7 +5,6 @@
 //! key of the caller's ([`Keys`]), or because its caller's connection broke a moment ago ([`ResendGuard`]). All of it
 //! is bounded, shared by all workers, kept over reloads and lost at a restart.
 
-mod delivery;
 mod keys;
 mod pool;
 mod resend_guard;
@@ -13,7 +12,6 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
-pub use delivery::Delivery;
 pub use keys::{Claim, FirstCall, Keys};
 pub use pool::{CidPool, CidPools, CidWait, Fetch, TakenCid};
 pub use resend_guard::{AbandonedCall, Fingerprint, ResendGuard};

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::saved::{Teller, watched};
-use super::{Delivery, Saved, SavedEnding, Watch};
+use super::{Saved, SavedEnding, Watch};
+use crate::delivery::Delivery;
 use crate::lock::lock;
 
 /// Calls remembered for each caller. More are not: what is there already is more likely to come again.
@@ -123,7 +124,7 @@ impl AbandonedCall {
         let kept = saved.filter(|saved| saved.bytes() <= ANSWER_BYTES_MAX);
         self.0.tell(match delivery {
             Delivery::None => SavedEnding::Nothing,
-            Delivery::Final | Delivery::Unknown => kept.map_or(SavedEnding::Lost, SavedEnding::Answered),
+            Delivery::Final | Delivery::Unknown(_) => kept.map_or(SavedEnding::Lost, SavedEnding::Answered),
         });
     }
 }

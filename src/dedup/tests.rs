@@ -9,6 +9,7 @@ use http::StatusCode;
 use super::*;
 use crate::body::Cid;
 use crate::config::VendorKey;
+use crate::delivery::{Delivery, Doubt};
 use crate::fields::Fields;
 
 const KEY: &str = "7d431e42dfa6a6d693ac2d04";
@@ -61,13 +62,17 @@ fn how_a_first_call_ends_decides_about_the_next() {
     let rows: [(With, End, &str); 11] = [
         (none, drop, "free"),
         (none, |first_call| first_call.end(Delivery::Final, answer(b"{}")), "answered"),
-        (none, |first_call| first_call.end(Delivery::Unknown, answer(b"{}")), "answered"),
+        (none, |first_call| first_call.end(Delivery::Unknown(Doubt::TimedOut), answer(b"{}")), "answered"),
         (none, |first_call| first_call.end(Delivery::None, answer(b"{}")), "free"),
         (none, |first_call| first_call.end(Delivery::Final, None), "lost"),
         (none, |mut first_call| first_call.sent(), "lost"),
         (ours, drop, "free"),
         (ours, |first_call| first_call.end(Delivery::Final, answer(b"{}")), "answered"),
-        (ours, |first_call| first_call.end(Delivery::Unknown, answer(b"{}")), "open with a cid"),
+        (
+            ours,
+            |first_call| first_call.end(Delivery::Unknown(Doubt::TimedOut), answer(b"{}")),
+            "open with a cid",
+        ),
         (ours, |first_call| first_call.end(Delivery::Final, None), "open with a cid"),
         (ours, |mut first_call| first_call.sent(), "open with a cid"),
     ];
@@ -88,7 +93,7 @@ fn doubt_survives_a_try_without_effect() {
     let keys = Keys::default();
     let mut first_call = first(&keys, "k");
     first_call.goes_with(Some(cid(1)));
-    first_call.end(Delivery::Unknown, None);
+    first_call.end(Delivery::Unknown(Doubt::TimedOut), None);
     let mut again = first(&keys, "k");
     assert_eq!(again.cid(), Some(&cid(1)));
     again.sent();
@@ -155,7 +160,10 @@ async fn what_the_guard_tells() {
         broken.end(delivery, saved);
         async move { watch.ended().await }
     };
-    assert!(matches!(tell(Delivery::Unknown, answer(b"504")).await, SavedEnding::Answered(_)));
+    assert!(matches!(
+        tell(Delivery::Unknown(Doubt::TimedOut), answer(b"504")).await,
+        SavedEnding::Answered(_)
+    ));
     assert!(matches!(tell(Delivery::Final, None).await, SavedEnding::Lost));
     let long = vec![b'x'; resend_guard::ANSWER_BYTES_MAX];
     assert!(matches!(tell(Delivery::Final, answer(&long)).await, SavedEnding::Lost));

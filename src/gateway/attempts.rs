@@ -6,12 +6,11 @@ use std::time::Instant;
 use http::HeaderValue;
 
 use super::Worker;
-use super::idempotency::delivery_of;
 
 use crate::answer::{self, ReadAnswer};
 use crate::body::Facts;
 use crate::budget::BudgetStatus;
-use crate::dedup::Delivery;
+use crate::delivery::Delivery;
 use crate::ledger::Entered;
 use crate::outbound;
 use crate::refusal::Refusal;
@@ -159,7 +158,7 @@ impl Worker {
             };
             self.telemetry.metrics.vendor_failure(operation, lost.kind());
             let refusal = lost.refusal();
-            let unsent = matches!(refusal, Refusal::VendorUnreachable);
+            let unsent = refusal.delivery() == Delivery::None;
             let down = unsent && self.pool.check_circuit(origin).is_err();
             let again = !down
                 && (repeatable || unsent)
@@ -237,12 +236,12 @@ fn undoubted<T>(
     outcome: Result<Response<T>, Refusal>,
     first: Option<Refusal>,
 ) -> Result<Response<T>, Refusal> {
-    let nothing_done = match &outcome {
-        Ok(answer) => Delivery::of_answer(answer.status) == Delivery::None,
-        Err(refusal) => delivery_of(refusal) == Delivery::None,
+    let delivery = match &outcome {
+        Ok(answer) => Delivery::of_answer(answer.status),
+        Err(refusal) => refusal.delivery(),
     };
     match first {
-        Some(doubt) if nothing_done && delivery_of(&doubt) == Delivery::Unknown => Err(doubt),
-        _ => outcome,
+        Some(doubt) if delivery == Delivery::None && doubt.delivery() != Delivery::None => Err(doubt),
+        Some(_) | None => outcome,
     }
 }

@@ -11,7 +11,8 @@ use tokio::time::timeout_at;
 use super::{Ask, Stop, Worker};
 
 use crate::answer::Reply;
-use crate::dedup::{Claim, Delivery, Digest, Fingerprint, FirstCall, Recall, Saved, SavedEnding, Watch};
+use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, Recall, Saved, SavedEnding, Watch};
+use crate::delivery::Delivery;
 use crate::outbound;
 use crate::payload::Payload;
 use crate::refusal::Refusal;
@@ -180,17 +181,6 @@ impl Drop for WaitsAgain<'_> {
         if !self.is_over {
             self.broke_again();
         }
-    }
-}
-
-/// What an outcome without an answer of the vendor's says about the call.
-pub(super) fn delivery_of(refusal: &Refusal) -> Delivery {
-    match refusal {
-        Refusal::VendorTimeout
-        | Refusal::VendorInterrupted
-        | Refusal::VendorErrorPage { .. }
-        | Refusal::Internal => Delivery::Unknown,
-        _ => Delivery::None,
     }
 }
 

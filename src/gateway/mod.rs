@@ -28,7 +28,7 @@ use attempts::{Attempts, Exchanged};
 pub use client::Client;
 use head::tenant_hints;
 pub use head::{RequestKind, read};
-use idempotency::{DedupKey, delivery_of};
+use idempotency::DedupKey;
 use replies::Answering;
 use resend_guard::Guarded;
 
@@ -39,7 +39,7 @@ use crate::auth;
 use crate::body_reader::{BodySource, Presence, SpareBuffers, unless_gone};
 use crate::budget::Clock;
 use crate::config::Limits;
-use crate::dedup::Delivery;
+use crate::delivery::Delivery;
 use crate::detach::DetachOnDrop;
 use crate::ledger::Ledger;
 use crate::operation::{self, OperationId};
@@ -319,7 +319,7 @@ impl Worker {
                 let delivery = Delivery::of_answer(answer.status);
                 (answering.relay(answer, budget_status), delivery)
             }
-            Err(refusal) => (answering.refuse(&refusal), delivery_of(&refusal)),
+            Err(refusal) => (answering.refuse(&refusal), refusal.delivery()),
         };
         if lacks_cid {
             outbound::add_no_cid(&mut answer.fields);

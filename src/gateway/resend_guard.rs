@@ -7,7 +7,8 @@ use super::idempotency::{DedupKey, saved};
 use super::{Answered, Handled, Worker};
 
 use crate::answer::Reply;
-use crate::dedup::{AbandonedCall, Delivery, Fingerprint, Recall};
+use crate::dedup::{AbandonedCall, Fingerprint, Recall};
+use crate::delivery::Delivery;
 use crate::detach::{OnDetach, ResultHandler};
 use crate::response::Response;
 use crate::tenant::Grant;

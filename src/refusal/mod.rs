@@ -15,6 +15,7 @@ pub use reply::{REASON, ReplyContext};
 use crate::auth::Unidentified;
 use crate::body::Defect;
 use crate::budget::Exhausted;
+use crate::delivery::{Delivery, Doubt};
 use crate::operation::{BadPath, BudgetName, Family, NoMatch};
 use crate::tenant::Denied;
 use crate::upstream::CircuitOpen;
@@ -209,6 +210,37 @@ impl Refusal {
         }
     }
 
+    /// Whether a call that ends like this may have been delivered. No arm is `_`: a new refusal has to say it.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::VendorTimeout => Delivery::Unknown(Doubt::TimedOut),
+            Self::VendorInterrupted => Delivery::Unknown(Doubt::Interrupted),
+            Self::VendorErrorPage { .. } => Delivery::Unknown(Doubt::VendorFailed),
+            Self::Internal => Delivery::Unknown(Doubt::GatewayFailed),
+            // Refused before anything was sent.
+            Self::Unauthenticated(_)
+            | Self::Denied(_)
+            | Self::BadPath(_)
+            | Self::BadRequest(_)
+            | Self::Unroutable(_)
+            | Self::UnknownEndpoint
+            | Self::MethodNotAllowed { .. }
+            | Self::InvalidBody(_)
+            | Self::BodyTooLarge { .. }
+            | Self::HeaderTooLarge { .. }
+            | Self::BodyTimeout { .. }
+            | Self::IdempotencyConflict
+            | Self::Exhausted(_)
+            | Self::Overloaded { .. }
+            | Self::StateFile
+            | Self::Draining
+            | Self::VendorUnreachable
+            | Self::VendorCircuitOpen(_)
+            // Refused by the vendor before it looked at the call.
+            | Self::VendorRejectedCredential => Delivery::None,
+        }
+    }
+
     /// The vendor's code that means the same, for calls of this family.
     #[expect(clippy::match_same_arms, reason = "the order of the arms decides, and each says why")]
     pub fn code(&self, family: Family) -> u32 {
@@ -263,6 +295,8 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::body::Rule;
     use crate::budget::Cause;
@@ -335,6 +369,65 @@ mod tests {
             assert_eq!(body["error"]["code"], code, "{refusal:?}");
             assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
         }
+    }
+
+    #[test]
+    fn every_refusal_says_whether_the_call_may_have_been_delivered() {
+        let second = Duration::from_secs(1);
+        let exhausted = Exhausted::Quota { limit: 1, window: second, wait: second };
+        let defect = Defect { rule: Rule::Json, code: 1003, message: String::new() };
+        let may_have_been_delivered = [
+            (Refusal::VendorTimeout, Doubt::TimedOut),
+            (Refusal::VendorInterrupted, Doubt::Interrupted),
+            (Refusal::VendorErrorPage { status: StatusCode::NOT_FOUND }, Doubt::VendorFailed),
+            (Refusal::Internal, Doubt::GatewayFailed),
+        ];
+        let was_not_delivered: [Refusal; 19] = [
+            Unidentified::Wrong.into(),
+            Denied::TenantRequired.into(),
+            BadPath::Escape.into(),
+            Refusal::BadRequest("x".into()),
+            Refusal::Unroutable("x"),
+            Refusal::UnknownEndpoint,
+            Refusal::MethodNotAllowed { allow: "GET".into() },
+            defect.into(),
+            Refusal::BodyTooLarge { limit_bytes: 5 },
+            Refusal::HeaderTooLarge { limit: "32 KiB" },
+            Refusal::BodyTimeout { limit: second },
+            Refusal::IdempotencyConflict,
+            exhausted.into(),
+            Refusal::Overloaded { what: "requests" },
+            Refusal::StateFile,
+            Refusal::Draining,
+            Refusal::VendorUnreachable,
+            CircuitOpen { retry_after: second }.into(),
+            Refusal::VendorRejectedCredential,
+        ];
+        let doubts = may_have_been_delivered.map(|(refusal, doubt)| (refusal, Delivery::Unknown(doubt)));
+        let rows = was_not_delivered.map(|refusal| (refusal, Delivery::None)).into_iter().chain(doubts);
+        let mut told = BTreeSet::new();
+        for (refusal, delivery) in rows {
+            assert_eq!(refusal.delivery(), delivery, "{refusal:?}");
+            told.extend(
+                format!("{refusal:?}")
+                    .split(|letter: char| !letter.is_alphanumeric())
+                    .next()
+                    .map(str::to_owned),
+            );
+        }
+        assert_eq!(told, variants(), "each refusal has its row");
+    }
+
+    /// The names of all refusals, read from this file.
+    fn variants() -> BTreeSet<String> {
+        let (_, rest) = include_str!("mod.rs").split_once("pub enum Refusal {").expect("the enum");
+        let (body, _) = rest.split_once("\n}\n").expect("its end");
+        let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+        let names = lines.filter(|line| line.starts_with(|letter: char| letter.is_ascii_uppercase()));
+        names
+            .filter_map(|line| line.split(|letter: char| !letter.is_alphanumeric()).next())
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]

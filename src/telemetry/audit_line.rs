@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use super::VendorNote;
+use crate::delivery::{Delivery, Doubt};
 
 /// The longest value of a request's that is written, in characters.
 const VALUE_MAX: usize = 128;
@@ -32,14 +33,16 @@ pub(super) enum CallOutcome {
 
 impl CallOutcome {
     /// The outcome of a call that ended so; `None` if nothing was sent.
-    pub(super) fn of(vendor: Option<&VendorNote>, reason: Option<&str>) -> Option<Self> {
-        match (vendor, reason) {
+    pub(super) fn of(vendor: Option<&VendorNote>, refused: Option<Delivery>) -> Option<Self> {
+        match (refused, vendor) {
             // First: what an attempt may have done is not undone by the answer to a second one.
-            (_, Some("vendor-timeout")) => Some(Self::TimedOut),
-            (_, Some("vendor-interrupted")) => Some(Self::Interrupted),
-            (Some(_), _) => Some(Self::Answered),
-            (None, Some(_)) => None,
-            (None, None) => Some(Self::Abandoned),
+            (Some(Delivery::Unknown(Doubt::TimedOut)), _) => Some(Self::TimedOut),
+            (Some(Delivery::Unknown(Doubt::Interrupted)), _) => Some(Self::Interrupted),
+            (Some(Delivery::Unknown(Doubt::GatewayFailed)), _) | (None, None) => Some(Self::Abandoned),
+            (Some(Delivery::Unknown(Doubt::VendorFailed) | Delivery::Final), _) | (_, Some(_)) => {
+                Some(Self::Answered)
+            }
+            (Some(Delivery::None), None) => None,
         }
     }
 
@@ -126,10 +129,13 @@ fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
+    use crate::budget::Exhausted;
+    use crate::refusal::Refusal;
 
     fn line(request_id: &str, effect: &AuditedCall, vendor: Option<&VendorNote>) -> Vec<u8> {
         let mut buffer = Vec::new();
@@ -141,7 +147,7 @@ mod tests {
             tenant: Some("shop"),
             operation: "push",
             effect,
-            outcome: CallOutcome::of(vendor, vendor.is_none().then_some("vendor-timeout"))
+            outcome: CallOutcome::of(vendor, vendor.is_none().then(|| Refusal::VendorTimeout.delivery()))
                 .expect("dispatched"),
             vendor,
             took: Duration::from_millis(12),
@@ -178,8 +184,15 @@ mod tests {
 
     #[test]
     fn what_was_not_sent_had_no_effect() {
-        for reason in ["vendor-unreachable", "draining", "budget-exhausted", "overloaded"] {
-            assert_eq!(CallOutcome::of(None, Some(reason)), None, "{reason}");
+        let (limit, window) = (1, Duration::from_mins(1));
+        let exhausted = Exhausted::Quota { limit, window, wait: window }.into();
+        for refusal in [
+            Refusal::VendorUnreachable,
+            Refusal::Draining,
+            exhausted,
+            Refusal::Overloaded { what: "requests" },
+        ] {
+            assert_eq!(CallOutcome::of(None, Some(refusal.delivery())), None, "{refusal:?}");
         }
         assert_eq!(CallOutcome::of(None, None), Some(CallOutcome::Abandoned));
     }
@@ -187,12 +200,14 @@ mod tests {
     #[test]
     fn a_second_answer_does_not_end_the_doubt_about_the_first_attempt() {
         let note = VendorNote { status: 429, code: None, msg_id: None, took: Duration::ZERO };
-        assert_eq!(CallOutcome::of(Some(&note), Some("vendor-timeout")), Some(CallOutcome::TimedOut));
-        assert_eq!(CallOutcome::of(Some(&note), Some("vendor-interrupted")), Some(CallOutcome::Interrupted));
-        assert_eq!(
-            CallOutcome::of(Some(&note), Some("vendor-rejected-credential")),
-            Some(CallOutcome::Answered)
-        );
+        for (refusal, outcome) in [
+            (Refusal::VendorTimeout, CallOutcome::TimedOut),
+            (Refusal::VendorInterrupted, CallOutcome::Interrupted),
+            (Refusal::VendorErrorPage { status: StatusCode::BAD_GATEWAY }, CallOutcome::Answered),
+            (Refusal::VendorRejectedCredential, CallOutcome::Answered),
+        ] {
+            assert_eq!(CallOutcome::of(Some(&note), Some(refusal.delivery())), Some(outcome), "{refusal:?}");
+        }
     }
 
     proptest! {

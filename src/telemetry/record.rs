@@ -9,6 +9,7 @@ use super::metrics::{Labels, NONE};
 use super::recent::RefusedCall;
 use super::{AttemptLabels, Telemetry, TraceId, Usage};
 use crate::config::BaseUrl;
+use crate::delivery::Delivery;
 use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
 use crate::tenant::{CredentialKind, Directory, Grant, OriginId, Principal};
@@ -32,6 +33,8 @@ pub struct Record {
     operation: Option<OperationId>,
     status: u16,
     reason: Option<&'static str>,
+    /// What a refusal says about the call.
+    delivery: Option<Delivery>,
     /// What a refused body broke.
     rule: Option<&'static str>,
     attempts: u8,
@@ -84,6 +87,7 @@ impl Record {
             operation: None,
             status: CALLER_GONE,
             reason: None,
+            delivery: None,
             rule: None,
             attempts: 0,
             vendor: None,
@@ -134,6 +138,7 @@ impl Record {
     /// An answer of ours is on its way.
     pub fn refused(&mut self, refusal: &Refusal, status: u16, bytes: usize) {
         self.reason = Some(refusal.reason());
+        self.delivery = Some(refusal.delivery());
         self.rule = refusal.rule();
         self.answered(status, bytes);
         self.telemetry.metrics.refusal(self.labels(), refusal.reason());
@@ -246,7 +251,7 @@ impl Record {
 impl Record {
     fn audit(&self, now: SystemTime, took: Duration) {
         let (Some(effect), Some(log)) = (&self.effect, &self.telemetry.audit) else { return };
-        let Some(outcome) = CallOutcome::of(self.vendor.as_ref(), self.reason) else { return };
+        let Some(outcome) = CallOutcome::of(self.vendor.as_ref(), self.delivery) else { return };
         let line = EffectLine {
             time: now,
             request_id: self.request_id_text(),

@@ -1,4 +1,5 @@
-//! What a call did to people, as far as its outcome tells.
+//! Whether a call may have been delivered, as far as its end tells. Retries, idempotency keys, the resend guard and the
+//! audit log ask nothing else.
 
 use http::StatusCode;
 
@@ -8,9 +9,22 @@ pub enum Delivery {
     /// The vendor judged the call: a repeat would be judged the same, or do it again.
     Final,
     /// It may have been delivered.
-    Unknown,
+    Unknown(Doubt),
     /// Certainly nothing was delivered, and a repeat may fare better.
     None,
+}
+
+/// Why it is not known whether a call was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// No answer came in time.
+    TimedOut,
+    /// The connection broke before the answer was whole.
+    Interrupted,
+    /// The answer does not say it: the vendor failed, or a page of its edge stands in place of an answer.
+    VendorFailed,
+    /// The gateway failed on the way.
+    GatewayFailed,
 }
 
 impl Delivery {
@@ -18,7 +32,7 @@ impl Delivery {
     pub fn of_answer(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Self::None,
-            _ if status.is_server_error() => Self::Unknown,
+            _ if status.is_server_error() => Self::Unknown(Doubt::VendorFailed),
             _ => Self::Final,
         }
     }
