@@ -21,13 +21,14 @@ use jpush_gateway::budget::{
     BudgetSet, Budgets, Clock, Horizon, Precedence, RateHeaders, Requester, Timestamp, take,
 };
 use jpush_gateway::config::{self, BudgetLimit, Config, VendorKey};
-use jpush_gateway::ledger::{Entered, Ledger};
+use jpush_gateway::ledger::Ledger;
 use jpush_gateway::operation::{BodyRule, BudgetName, OperationId, Path, Verb, find};
 use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
 use jpush_gateway::payload::Payload;
+use jpush_gateway::payment::Payment;
 use jpush_gateway::request::RequestHead;
 use jpush_gateway::secret::TokenDigest;
-use jpush_gateway::store::{GivenSlots, Payment};
+use jpush_gateway::store::GivenSlots;
 use jpush_gateway::tenant::{Directory, Grant, TenantHints};
 
 const CALLERS: usize = 100;
@@ -136,8 +137,8 @@ fn paying(criterion: &mut Criterion) {
     let grant = push_grant(&directory);
     let pay = || {
         let now = clock.now();
-        let permit = take(&grant.budget_set(&Facts::default()), &grant.requester(), clock, now);
-        permit.expect("a budget without end").dispatch().settle(now, RateHeaders::default());
+        let permit = take(&grant.budget_set(&Facts::default()), &grant.requester(), now);
+        permit.expect("a budget without end").settle(now, RateHeaders::default());
     };
     let mut group = criterion.benchmark_group("take");
     group.bench_function("alone", |bencher| bencher.iter(pay));
@@ -149,9 +150,8 @@ fn paying(criterion: &mut Criterion) {
         bencher.iter(|| {
             micros += 1;
             let now = Timestamp::from_micros(micros);
-            let permit =
-                take(&grant_by_hand.budget_set(&Facts::default()), &grant_by_hand.requester(), clock, now);
-            permit.expect("a budget without end").dispatch().settle(now, RateHeaders::default());
+            let permit = take(&grant_by_hand.budget_set(&Facts::default()), &grant_by_hand.requester(), now);
+            permit.expect("a budget without end").settle(now, RateHeaders::default());
         });
     });
     let stop = AtomicBool::new(false);
@@ -183,9 +183,8 @@ fn writing_down(criterion: &mut Criterion) {
     for (name, ledger) in [("call without a state file", None), ("call with a state file", Some(&ledger))] {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let permit =
-                    take(&budget_set, &requester, clock, clock.now()).expect("the limit is never reached");
-                let call = Entered::begin(ledger, Payment::new(permit, GivenSlots::new())).expect("written");
+                let permit = take(&budget_set, &requester, clock.now()).expect("the limit is never reached");
+                let call = Payment::new(permit, GivenSlots::new(), clock).dispatch(ledger).expect("written");
                 black_box(call.settle(clock.now(), RateHeaders::default(), BudgetName::Push));
             });
         });

@@ -17,7 +17,7 @@ use jpush_gateway::budget::{Budget, BudgetSet, Budgets, Clock, Horizon, Preceden
 use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, VendorKey};
 use jpush_gateway::operation::BudgetName;
 use jpush_gateway::secret::Secret;
-use jpush_gateway::store::{Payment, Store};
+use jpush_gateway::store::Store;
 use jpush_gateway::waiting::{WaitOutcome, Waiting};
 
 const REPLICAS: u32 = 2;
@@ -119,7 +119,8 @@ async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec
         let done = Instant::now();
         match outcome {
             WaitOutcome::Paid(payment) => {
-                Payment::dispatch(payment).settle(clock.at(done), RateHeaders::default());
+                let call = payment.dispatch(None).expect("no state file");
+                call.settle(clock.at(done), RateHeaders::default(), BudgetName::Push);
             }
             _ if done - start < WARM_UP => tokio::time::sleep(Duration::from_millis(1)).await,
             _ => panic!("the store gave nothing"),

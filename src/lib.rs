@@ -19,7 +19,7 @@
 //! - A call is sent again only if no byte of it was written ([`upstream::Failure::NotSent`]) or the vendor knows it by its
 //!   cid; what may have been delivered is never sent again without one ([`dedup`]).
 //! - A call that was dispatched is finished and counted, also when its caller is gone ([`detach`]).
-//! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`store::Payment`]: what is not authorized,
+//! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`payment::Payment`]: what is not authorized,
 //!   checked and paid for does not compile.
 //! - Secrets have no `Debug` and no `Display` ([`secret`]).
 //!
@@ -27,7 +27,7 @@
 //!
 //! *vendor*: `JPush`. *tenant*: one vendor application with its credentials. *caller*: an internal program. *budget*:
 //! how many calls the vendor allows a key in a window. *operation*: one row of the table of vendor calls. *slot*: one
-//! call's place in a budget. *permit*: the slots of one call, held.
+//! call's place in a budget. *permit*: the slots of one call, held. *payment*: a permit, with what the store gave for it.
 
 pub mod active_config;
 pub mod admin;
@@ -53,6 +53,7 @@ mod lock;
 pub mod operation;
 pub mod outbound;
 pub mod payload;
+pub mod payment;
 pub mod pem;
 pub mod refusal;
 pub mod reload;

@@ -12,9 +12,10 @@ use crate::budget::{
 };
 use crate::fields::FieldValue;
 use crate::ledger::Ledger;
+use crate::payment::Payment;
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
-use crate::store::{GivenSlots, Payment, Slots, Store, StoreAnswer};
+use crate::store::{GivenSlots, Slots, Store, StoreAnswer};
 
 /// The `wait` preference of a request in seconds (RFC 7240, 4.3); the first one counts.
 pub fn preference(head: &RequestHead) -> Option<u32> {
@@ -178,16 +179,10 @@ impl Waiting<'_> {
         let granted = slots.as_ref().map_or(GrantedMask::default(), |slots| slots.granted());
         let now = self.clock.at(now);
         let gates = ticket.as_ref().map(|ticket| ticket.gates());
-        match budget::decide_with(
-            self.budget_set,
-            self.requester,
-            (self.clock, now),
-            ticket,
-            (wait_limit, granted),
-        ) {
+        match budget::decide_with(self.budget_set, self.requester, now, ticket, (wait_limit, granted)) {
             Decision::Paid(permit) => {
                 passed.extend(slots);
-                WaitOutcome::Paid(Payment::new(permit, passed))
+                WaitOutcome::Paid(Payment::new(permit, passed, self.clock))
             }
             Decision::Refused(exhausted) => WaitOutcome::Refused(exhausted.into()),
             // It stands where it stood: what the store gave, if anything, goes back.

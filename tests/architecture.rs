@@ -30,7 +30,7 @@ const ORDER: &[&[&str]] = &[
     &["auth", "upstream"],
     &["refusal"],
     &["strict", "body_reader", "ledger", "telemetry"],
-    &["answer", "admission", "payload"],
+    &["answer", "admission", "payload", "payment"],
     &["outbound"],
     &["dedup"],
     &["active_config", "waiting"],
@@ -81,7 +81,7 @@ const LENT: &[&str] = &["config", "secret"];
 
 /// Where a rule does not hold, and why it may stay so. An entry that is no longer needed fails too.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("budget", "Instant::now", "Clock, which a permit carries because it is settled where it is dropped"),
+    ("budget", "Instant::now", "Clock, which gives the time to everybody who passes it in"),
     ("outbound", "crate::upstream", "Message, which it writes"),
     ("outbound", "crate::body_reader", "Hold, the memory that a body counts for"),
     ("payload", "crate::body_reader", "Buffered, a body with the memory it counts for"),

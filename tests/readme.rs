@@ -8,7 +8,7 @@ use std::time::Duration;
 use jpush_gateway::auth::Unidentified;
 use jpush_gateway::body::Rule;
 use jpush_gateway::budget::{
-    BudgetSet, Budgets, Cause, Clock, Exhausted, Precedence, RateHeaders, Requester, Timestamp, take,
+    BudgetSet, Budgets, Cause, Exhausted, Precedence, RateHeaders, Requester, Timestamp, take,
 };
 use jpush_gateway::config;
 use jpush_gateway::operation::{
@@ -104,10 +104,8 @@ fn rendered_metrics() -> String {
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
     draw.add(app.budget(BudgetName::Push).expect("a budget"));
     let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
-    let permit = take(&draw, &requester, Clock::start(), Timestamp::default()).expect("a slot");
-    permit
-        .dispatch()
-        .settle(Timestamp::default(), RateHeaders { limit: Some(600), ..RateHeaders::default() });
+    let permit = take(&draw, &requester, Timestamp::default()).expect("a slot");
+    permit.settle(Timestamp::default(), RateHeaders { limit: Some(600), ..RateHeaders::default() });
     let push = OperationId::named("push").expect("an operation");
     let (metrics, labels) =
         (Metrics::new(), Labels { operation: Some(push), tenant: "shop", caller: "demo" });

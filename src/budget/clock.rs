@@ -25,10 +25,6 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
-        #[cfg(test)]
-        if let Some(timestamp) = hand::timestamp() {
-            return timestamp;
-        }
         Timestamp::after_start(self.0.elapsed())
     }
 
@@ -40,25 +36,5 @@ impl Clock {
     /// The moment of an instant.
     pub fn at(&self, instant: Instant) -> Timestamp {
         Timestamp::after_start(instant.saturating_duration_since(self.0))
-    }
-}
-
-/// Time moved by hand: once set, every clock of this thread stands there.
-#[cfg(test)]
-pub(super) mod hand {
-    use std::cell::Cell;
-
-    use super::Timestamp;
-
-    thread_local! {
-        static HAND: Cell<Option<Timestamp>> = const { Cell::new(None) };
-    }
-
-    pub(in crate::budget) fn timestamp() -> Option<Timestamp> {
-        HAND.get()
-    }
-
-    pub(in crate::budget) fn set(timestamp: Timestamp) {
-        HAND.set(Some(timestamp));
     }
 }

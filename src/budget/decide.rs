@@ -14,7 +14,7 @@ use super::reserve::KeptSlots;
 use super::shared::{GrantedMask, SlotLocation};
 use super::ticket::QueueTicket;
 use super::timestamp::Timestamp;
-use super::{Budget, BudgetSet, BudgetState, Clock, Quota, QuotaInner, lock};
+use super::{Budget, BudgetSet, BudgetState, Quota, QuotaInner, lock};
 
 /// Who asks for a slot.
 #[derive(Clone)]
@@ -55,16 +55,11 @@ pub enum Decision {
 
 /// Takes a slot in every budget of `budget_set` and the caller's share of one call, or nothing at all; nobody waits.
 #[inline]
-pub fn take(
-    budget_set: &BudgetSet,
-    requester: &Requester,
-    clock: Clock,
-    now: Timestamp,
-) -> Result<Permit, Exhausted> {
+pub fn take(budget_set: &BudgetSet, requester: &Requester, now: Timestamp) -> Result<Permit, Exhausted> {
     let mut held = Held::lock(budget_set, requester);
     let granted = GrantedMask::default();
     match held.ask(granted, now) {
-        Ok(()) => Ok(held.take(granted, clock)),
+        Ok(()) => Ok(held.take(granted)),
         Err(blocked) => Err(held.refuse(blocked, now)),
     }
 }
@@ -74,11 +69,11 @@ pub fn take(
 pub fn decide(
     budget_set: &BudgetSet,
     requester: &Requester,
-    (clock, now): (Clock, Timestamp),
+    now: Timestamp,
     ticket: Option<Box<QueueTicket>>,
     wait_limit: WaitLimit,
 ) -> Decision {
-    decide_with(budget_set, requester, (clock, now), ticket, (wait_limit, GrantedMask::default()))
+    decide_with(budget_set, requester, now, ticket, (wait_limit, GrantedMask::default()))
 }
 
 /// Decides over one call that has its slot in some budgets from the store already: for a newcomer, of all it draws
@@ -87,7 +82,7 @@ pub fn decide(
 pub fn decide_with(
     budget_set: &BudgetSet,
     requester: &Requester,
-    (clock, now): (Clock, Timestamp),
+    now: Timestamp,
     ticket: Option<Box<QueueTicket>>,
     (wait_limit, granted): (WaitLimit, GrantedMask),
 ) -> Decision {
@@ -95,9 +90,9 @@ pub fn decide_with(
     let (ticket, granted) = match ticket {
         Some(ticket) => (ticket, granted),
         None => match (held.ask(granted, now), wait_limit) {
-            (Ok(()), _) => return Decision::Paid(held.take(granted, clock)),
+            (Ok(()), _) => return Decision::Paid(held.take(granted)),
             (Err(blocked), WaitLimit::None) => return Decision::Refused(held.refuse(blocked, now)),
-            (Err(blocked), WaitLimit::Until(until)) => match held.line_up(clock, now, until) {
+            (Err(blocked), WaitLimit::Until(until)) => match held.line_up(now, until) {
                 Some(ticket) => (ticket, GrantedMask::default()),
                 None => return Decision::Refused(held.refuse(blocked, now)),
             },
@@ -199,7 +194,7 @@ impl<'b> Held<'b> {
     }
 
     /// Takes the slots of a newcomer.
-    fn take(&mut self, granted: GrantedMask, clock: Clock) -> Permit {
+    fn take(&mut self, granted: GrantedMask) -> Permit {
         let requester = self.requester;
         let pay = |(place, (budget, inner)): (usize, &mut LockedBudget)| {
             inner.pay(budget, granted.place(place), requester)
@@ -209,7 +204,7 @@ impl<'b> Held<'b> {
             [only] => SmallVec::from_buf([pay((0, only))]),
             all => all.iter_mut().enumerate().map(pay).collect(),
         };
-        Permit::new(paid, requester.clone(), clock)
+        Permit::new(paid, requester.clone())
     }
 
     /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.

@@ -2,12 +2,12 @@
 //!
 //! A [`Budget`] belongs to a vendor key and a name, never to a route, a caller or a version of the configuration.
 //! [`take`] decides over several budgets, the caller's quota and pacing together, or not at all. What it gives is a
-//! [`Permit`], one vendor call paid for; dropping a permit is always right, whenever it happens.
+//! [`Permit`], the slots of one vendor call; dropped, it gives them back.
 //!
 //! Budgets live as long as the process, so calls refer to them plainly: a shared count of references would be one
 //! more cache line that every core writes to on every call.
 //!
-//! Pure: time is passed in as a [`Timestamp`], except where a permit is dropped, which is why it carries its [`Clock`].
+//! Pure: time is passed in as a [`Timestamp`]. [`Clock`] is where everybody else reads it.
 
 mod clock;
 mod decide;
@@ -41,7 +41,7 @@ pub use exhausted::{Cause, Exhausted, whole_seconds};
 use hourly_counts::HourlyCounts;
 use lock::lock;
 use pace::Pace;
-pub use permit::{Dispatched, Permit};
+pub use permit::Permit;
 use queue::Queue;
 pub use queue::{Precedence, Wakeup};
 pub use quota::Quota;
@@ -387,6 +387,11 @@ impl BudgetSet {
     pub fn add(&mut self, budget: &'static Budget) {
         let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());
         self.0.insert(place, budget);
+    }
+
+    /// Whether it has no budget.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Its budgets.

@@ -27,7 +27,7 @@ use super::reserve::KeptSlots;
 use super::shared::{GrantedMask, SlotLocation};
 use super::timestamp::Timestamp;
 use super::window::Ends;
-use super::{Budget, BudgetSet, BudgetState, Clock, Quota, lock};
+use super::{Budget, BudgetSet, BudgetState, Quota, lock};
 
 /// A call's place in the queues, and what it has set aside. Dropped, both are given up and the next in line are told.
 pub struct QueueTicket {
@@ -113,12 +113,7 @@ impl Drop for QueueTicket {
 impl Held<'_> {
     /// Puts a newcomer into the queue of every gate; `None` if one of them cannot let it pass in time, or is full.
     #[cold]
-    pub(super) fn line_up(
-        &mut self,
-        clock: Clock,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Option<Box<QueueTicket>> {
+    pub(super) fn line_up(&mut self, now: Timestamp, until: Timestamp) -> Option<Box<QueueTicket>> {
         if now >= until || now + self.soonest_for_newcomer(now) > until {
             return None;
         }
@@ -140,7 +135,7 @@ impl Held<'_> {
             ahead.iter().for_each(|Ahead { gate, id }| self.queue(gate).leave(*id));
             return None;
         }
-        let permit = Some(Permit::nothing(self.requester, clock));
+        let permit = Some(Permit::nothing(self.requester));
         let ticket =
             Box::new(QueueTicket { wakeup, ahead, class: self.class(), permit, aside: SmallVec::new() });
         self.take_aim(&ticket);

@@ -11,11 +11,10 @@ use crate::answer::{self, ReadAnswer};
 use crate::body::Facts;
 use crate::budget::BudgetStatus;
 use crate::delivery::Delivery;
-use crate::ledger::Entered;
 use crate::outbound;
+use crate::payment::Payment;
 use crate::refusal::Refusal;
 use crate::response::Response;
-use crate::store::Payment;
 use crate::telemetry::{AttemptLabels, Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
 use crate::upstream::{self, AnswerCut, Choice, Deadlines, Failure, Message, NotSent};
@@ -114,17 +113,13 @@ impl Worker {
         loop {
             if payment.is_late() {
                 drop(payment);
-                payment = match Box::pin(self.pay(grant, facts)).await {
-                    Ok(paid) => paid,
-                    Err(refusal) => return Err(first.unwrap_or(refusal)),
-                };
+                let paid = Box::pin(self.pay(grant, facts)).await;
+                payment = paid.map_err(|refusal| first.take().unwrap_or(refusal))?;
             }
             // A slot in the store ends by itself: whoever it pays for must not outlast it.
             let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
-            let dispatched = match Entered::begin(self.shared.ledger.as_ref(), payment) {
-                Ok(dispatched) => dispatched,
-                Err(not_written) => return Err(first.unwrap_or_else(|| not_written.into())),
-            };
+            let dispatched = payment.dispatch(self.shared.ledger.as_ref());
+            let dispatched = dispatched.map_err(|error| first.take().unwrap_or_else(|| error.into()))?;
             witness.attempt();
             let sent = self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await;
             let (lost, address) = match sent {
@@ -149,11 +144,13 @@ impl Worker {
                     dispatched.refund();
                     return Err(first.unwrap_or_else(|| open.into()));
                 }
-                Err((failure, address)) => {
-                    if matches!(failure, Failure::NotSent(_)) {
-                        dispatched.refund();
-                    }
-                    (AttemptError::from(failure), address)
+                Err((failure @ Failure::NotSent(_), address)) => {
+                    dispatched.refund();
+                    (failure.into(), address)
+                }
+                Err((failure @ (Failure::TimedOut | Failure::Broken(_)), address)) => {
+                    drop(dispatched);
+                    (failure.into(), address)
                 }
             };
             self.telemetry.metrics.vendor_failure(operation, lost.kind());

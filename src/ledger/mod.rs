@@ -25,14 +25,10 @@ use file::{LockAttempt, LockedFile, Opened};
 use record::{CallRecord, CallState};
 use times::Times;
 
-use crate::budget::{
-    BudgetId, BudgetSet, BudgetStatus, Budgets, CallLifetime, Clock, RateHeaders, RestoredCalls, Timestamp,
-};
+use crate::budget::{BudgetId, BudgetSet, Budgets, CallLifetime, Clock, RestoredCalls};
 use crate::causes::Causes;
 use crate::lock::lock;
-use crate::operation::BudgetName;
 use crate::refusal::Refusal;
-use crate::store::{Payment, Underway};
 
 /// How long the owner waits at its end for the answers of its last calls, of the 5 s that requests wait elsewhere.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -254,10 +250,10 @@ impl Ledger {
         lock(&self.book)
     }
 
-    /// Writes a call down. Its cell is free again when it has ended and its slots are.
-    fn begin(&self, budget_set: &BudgetSet) -> Result<u32, NotWritten> {
-        let Longest { home, reach } = longest(budget_set);
-        let call = CallRecord::new(CallState::InFlight, self.times.stamp(), home, budget_set);
+    /// Writes a call down that is about to be dispatched. Its cell is free again when it has ended and its slots are.
+    pub fn begin(self: &Arc<Self>, budget_set: BudgetSet) -> Result<LedgerEntry, NotWritten> {
+        let Longest { home, reach } = longest(&budget_set);
+        let call = CallRecord::new(CallState::InFlight, self.times.stamp(), home, &budget_set);
         let now = self.clock.now();
         let mut book = self.lock();
         let Book { file: Some(file), .. } = &mut *book else { return Err(NotWritten::NotOurs) };
@@ -277,7 +273,8 @@ impl Ledger {
         let number = begun.map_err(|_| NotWritten::Failed)?;
         book.in_flight += 1;
         book.attempt = book.attempt.max(reach.attempt);
-        Ok(number)
+        drop(book);
+        Ok(LedgerEntry { ledger: Arc::clone(self), number, budget_set })
     }
 
     /// Writes down how a call ended; `None`: it was never made.
@@ -307,55 +304,32 @@ fn longest(budget_set: &BudgetSet) -> Longest {
     budgets.max_by_key(|longest| longest.reach.hold).expect("every operation has a budget")
 }
 
-/// A call under way that is written down, where there is a state file. Dropped, it counts as given up.
+/// A call under way as the file knows it; whoever has it tells how the call ended.
 #[must_use]
-pub struct Entered {
-    underway: Option<Underway>,
-    entry: Option<LedgerEntry>,
-}
-
-struct LedgerEntry {
+pub struct LedgerEntry {
     ledger: Arc<Ledger>,
-    cell: u32,
+    /// Its cell.
+    number: u32,
+    budget_set: BudgetSet,
 }
 
-impl Entered {
-    /// Writes a call down and lets it go. If it cannot be written, its slots are given back. Slots in the store of
-    /// replicas are kept there.
-    pub fn begin(ledger: Option<&Arc<Ledger>>, payment: Payment) -> Result<Self, NotWritten> {
-        let entry = match ledger.map(|ledger| (ledger, payment.own())) {
-            Some((ledger, own)) if own.iter().next().is_some() => {
-                Some(LedgerEntry { cell: ledger.begin(&own)?, ledger: Arc::clone(ledger) })
-            }
-            _ => None,
-        };
-        Ok(Self { underway: Some(payment.dispatch()), entry })
+impl LedgerEntry {
+    /// The vendor answered.
+    pub fn settle(self) {
+        self.end(Some(CallState::Settled));
     }
 
-    /// The head of the vendor's answer is here, and this is what its rate headers say. Tells how a budget stands
-    /// with it.
-    pub fn settle(mut self, now: Timestamp, said: RateHeaders, shown: BudgetName) -> Option<BudgetStatus> {
-        self.end(Some(CallState::Settled))?.settle_and_show(now, said, shown)
+    /// The call was given up: the vendor may still count it for a while.
+    pub fn abandon(self) {
+        self.end(Some(CallState::Abandoned));
     }
 
-    /// No byte of the request was written, so the vendor cannot have counted it.
-    pub fn refund(mut self) {
-        if let Some(underway) = self.end(None) {
-            underway.refund();
-        }
+    /// No byte of it was written, so it is as if it had not begun.
+    pub fn erase(self) {
+        self.end(None);
     }
 
-    fn end(&mut self, state: Option<CallState>) -> Option<Underway> {
-        let underway = self.underway.take()?;
-        if let Some(LedgerEntry { ledger, cell }) = self.entry.take() {
-            ledger.end(cell, &underway.own(), state);
-        }
-        Some(underway)
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        drop(self.end(Some(CallState::Abandoned)));
+    fn end(self, state: Option<CallState>) {
+        self.ledger.end(self.number, &self.budget_set, state);
     }
 }

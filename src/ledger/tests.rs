@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use super::file::Opened;
 use super::record::{CELL, Damage, FORGOTTEN, FileHeader, Image, Now, Stamp, is_ours, read};
 use super::*;
-use crate::budget::{self, Budget, Ended, Horizon, Precedence, Requester};
+use crate::budget::{self, Budget, Ended, Horizon, Precedence, RateHeaders, Requester, Timestamp};
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
-use crate::store::{GivenSlots, Payment};
+use crate::payment::{Dispatched, Payment};
+use crate::store::GivenSlots;
 
 const HORIZON: Horizon = Horizon { guard: Duration::from_secs(10), attempt: Duration::from_secs(28) };
 const BOOT: u64 = 77;
@@ -205,18 +206,18 @@ impl Process {
         self.budget(name).status(self.clock.now()).used
     }
 
-    fn begin(&self, names: &[BudgetName]) -> Result<Entered, NotWritten> {
+    fn begin(&self, names: &[BudgetName]) -> Result<Dispatched, NotWritten> {
         let mut budget_set = BudgetSet::default();
         for name in names {
             budget_set.add(self.budget(*name));
         }
         let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
-        let permit = budget::take(&budget_set, &requester, self.clock, self.clock.now()).expect("room");
-        Entered::begin(Some(&self.ledger), Payment::new(permit, GivenSlots::new()))
+        let permit = budget::take(&budget_set, &requester, self.clock.now()).expect("room");
+        Payment::new(permit, GivenSlots::new(), self.clock).dispatch(Some(&self.ledger))
     }
 
-    fn settle(&self, entered: Entered) {
-        entered.settle(self.clock.now(), RateHeaders::default(), BudgetName::Push);
+    fn settle(&self, call: Dispatched) {
+        call.settle(self.clock.now(), RateHeaders::default(), BudgetName::Push);
     }
 
     /// As kill -9 leaves the file: nothing more is written, and the lock is free.
@@ -276,11 +277,13 @@ fn cells_of_calls_that_count_no_more_are_written_over() {
     let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
     let mut calls = 0;
     while calls < 500 {
-        let Ok(permit) = budget::take(&budget_set, &requester, process.clock, process.clock.now()) else {
+        let Ok(permit) = budget::take(&budget_set, &requester, process.clock.now()) else {
             continue;
         };
         process.settle(
-            Entered::begin(Some(&process.ledger), Payment::new(permit, GivenSlots::new())).expect("written"),
+            Payment::new(permit, GivenSlots::new(), process.clock)
+                .dispatch(Some(&process.ledger))
+                .expect("written"),
         );
         calls += 1;
     }

@@ -11,7 +11,7 @@
 //! until it is found again.
 
 mod connection;
-mod payment;
+mod given_slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use connection::{CurrentConnection, Link};
-pub use payment::{GivenSlots, Payment, Underway};
+pub use given_slots::GivenSlots;
 
 use crate::budget::{Clock, GrantedMask, Horizon, SlotRequest, SlotRequests, StoreStatus};
 use crate::config::SharedBudgets;
@@ -87,7 +87,7 @@ pub struct StoreAnswer {
 /// The name of each budget of a call in the store, with something of it; `None` where nothing is held.
 type PerBudget<T> = SmallVec<[Option<(Arc<str>, T)>; 1]>;
 
-/// Slots of one call in the store. Dropped, they are let go as it was with the call.
+/// Slots of one call in the store. Dropped, they are given back: the vendor cannot have counted the call.
 pub struct Slots {
     store: Arc<Store>,
     id: u64,
@@ -97,7 +97,6 @@ pub struct Slots {
     guard: Duration,
     /// When the attempt they pay for must be over.
     ends: Instant,
-    dispatched: bool,
 }
 
 /// What is still held of one call's slots, by budget.
@@ -166,7 +165,6 @@ impl Store {
             granted: GrantedMask::default(),
             guard: horizon.guard,
             ends: Instant::now() + horizon.attempt,
-            dispatched: false,
         });
         let invocation = self.invocation(id, slot_requests, horizon, &link);
         let Some(answer) = self.invoke::<Vec<i64>>(&link, &invocation).await else { return away() };
@@ -188,7 +186,7 @@ impl Store {
     }
 
     /// Holds slots on as if they were taken now, all of them or none; `false` if one has ended, or the store is away.
-    async fn renew(&self, slots: &mut GivenSlots, horizon: Horizon) -> bool {
+    async fn renew(&self, slots: &mut [Box<Slots>], horizon: Horizon) -> bool {
         let Some(link) = self.current.link() else { return false };
         let ends = Instant::now() + horizon.attempt;
         let mut invocation = self.scripts.renew.prepare_invoke();
@@ -200,7 +198,9 @@ impl Store {
         }
         let is_renewed = self.invoke::<i64>(&link, &invocation).await == Some(1);
         if is_renewed {
-            slots.iter_mut().for_each(|one| (one.ends, one.guard) = (ends, horizon.guard));
+            for one in slots {
+                (one.ends, one.guard) = (ends, horizon.guard);
+            }
         }
         is_renewed
     }
@@ -260,21 +260,19 @@ impl Slots {
         let _ = self.store.releases.try_send(Release { id: self.id, budgets });
     }
 
-    /// The head of the vendor's answer is here.
     fn settle(mut self) {
         self.release(Keep::For);
     }
 
-    /// No byte of the request was written.
-    fn refund(mut self) {
-        self.release(|_| Keep::None);
+    fn abandon(mut self) {
+        let guard = self.guard;
+        self.release(|window| Keep::For(guard + window));
     }
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        let (dispatched, guard) = (self.dispatched, self.guard);
-        self.release(|window| if dispatched { Keep::For(guard + window) } else { Keep::None });
+        self.release(|_| Keep::None);
     }
 }
 

@@ -101,9 +101,8 @@ fn all_budgets_or_none_whatever_the_order() {
         assert_eq!(order, [BudgetName::File, BudgetName::Schedule], "the scarcest first");
     }
     let now = clock.now();
-    let first = take(&budget_set(&[file, schedule]), &anyone(), clock, now).expect("both have room");
-    let Err(Exhausted::Budget { name, .. }) = take(&budget_set(&[file, schedule]), &anyone(), clock, now)
-    else {
+    let first = take(&budget_set(&[file, schedule]), &anyone(), now).expect("both have room");
+    let Err(Exhausted::Budget { name, .. }) = take(&budget_set(&[file, schedule]), &anyone(), now) else {
         panic!("no room in the file budget")
     };
     assert_eq!(name, BudgetName::File);
@@ -117,13 +116,13 @@ fn permits_account_wherever_they_are_dropped() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(9, hour), HORIZON);
-    let take = || take(&budget_set(&[budget]), &anyone(), clock, clock.now()).expect("room for all");
+    let take = || take(&budget_set(&[budget]), &anyone(), clock.now()).expect("room for all");
     let used = || budget.status(clock.now()).used;
-    take().dispatch().refund();
+    drop(take());
     assert_eq!(used(), 0, "nothing was written");
-    drop(take().dispatch());
+    take().abandon(clock.now());
     assert_eq!(used(), 1, "given up: the vendor may count it");
-    take().dispatch().settle(clock.now(), RateHeaders::default());
+    take().settle(clock.now(), RateHeaders::default());
     let status = budget.status(clock.now());
     assert_eq!((status.used, status.remaining), (2, 7));
     assert_eq!(budget.by_caller(clock.now()).get(&0), Some(&Calls { window: 2, hour: 2 }));
@@ -141,7 +140,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
         quota: Some(Arc::clone(&quota)),
         precedence: Precedence::InTurn,
     };
-    let take = |now| take(&budget_set(&[budget]), &requester(), clock, now);
+    let take = |now| take(&budget_set(&[budget]), &requester(), now);
     let now = clock.now();
     let permit = take(now).expect("room and share");
     for _ in 0..5 {
@@ -157,7 +156,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let one_of_many = budgets.open(&key("b"), BudgetName::Push, size(9, hour), HORIZON);
     let mut permits = Vec::new();
     let refusal = loop {
-        match super::take(&budget_set(&[one_of_many]), &requester(), clock, now) {
+        match super::take(&budget_set(&[one_of_many]), &requester(), now) {
             Ok(permit) => permits.push(permit),
             Err(refusal) => break refusal,
         }
@@ -165,7 +164,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     assert_eq!(permits.len(), 2);
     assert!(matches!(refusal, Exhausted::Quota { limit: 2, .. }));
     assert!(
-        super::take(&budget_set(&[one_of_many]), &requester(), clock, now + refusal.wait()).is_ok(),
+        super::take(&budget_set(&[one_of_many]), &requester(), now + refusal.wait()).is_ok(),
         "true for a lone caller"
     );
 }
@@ -184,7 +183,7 @@ fn pacing_refuses_without_cost() {
         precedence: Precedence::InTurn,
     };
     let now = clock.now();
-    let take = |now| take(&budget_set(&[budget]), &requester(), clock, now);
+    let take = |now| take(&budget_set(&[budget]), &requester(), now);
     let _two = [take(now).expect("burst"), take(now).expect("burst")];
     let refusals: Vec<_> = (0..5).map(|_| take(now).err().expect("paced")).collect();
     assert!(
@@ -263,35 +262,20 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
 }
 
 /// A decision with patience, at a moment of the test's choosing.
-fn ask(
-    budget: &'static Budget,
-    caller: u16,
-    ticket: Option<Box<QueueTicket>>,
-    now: Timestamp,
-    clock: Clock,
-) -> Decision {
+fn ask(budget: &'static Budget, caller: u16, ticket: Option<Box<QueueTicket>>, now: Timestamp) -> Decision {
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
-    decide(
-        &budget_set(&[budget]),
-        &requester,
-        (clock, now),
-        ticket,
-        WaitLimit::Until(now + Duration::from_secs(10)),
-    )
+    decide(&budget_set(&[budget]), &requester, now, ticket, WaitLimit::Until(now + Duration::from_secs(10)))
 }
 
 #[test]
 fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
-    let clock = Clock::start();
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(5)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(1), 0);
-    let Decision::Wait { ticket: first, look_at } = ask(budget, 1, None, seconds(2), clock) else {
-        panic!("waits")
-    };
+    let Decision::Wait { ticket: first, look_at } = ask(budget, 1, None, seconds(2)) else { panic!("waits") };
     assert_eq!(look_at, Some(seconds(6) + Timestamp::TICK), "when the slot frees, and not before");
-    let Decision::Wait { ticket: second, look_at } = ask(budget, 2, None, seconds(2), clock) else {
+    let Decision::Wait { ticket: second, look_at } = ask(budget, 2, None, seconds(2)) else {
         panic!("waits")
     };
     assert_eq!(look_at, None, "somebody is before it");
@@ -300,38 +284,36 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     let newcomer = take(
         &budget_set(&[budget]),
         &Requester { caller: 3, weight: 1, quota: None, precedence: Precedence::InTurn },
-        clock,
         later,
     );
     assert!(newcomer.is_err(), "a free slot belongs to whoever waits");
-    let Decision::Wait { ticket: second, .. } = ask(budget, 2, Some(second), later, clock) else {
+    let Decision::Wait { ticket: second, .. } = ask(budget, 2, Some(second), later) else {
         panic!("not its turn")
     };
-    let Decision::Paid(permit) = ask(budget, 1, Some(first), later, clock) else { panic!("its turn") };
+    let Decision::Paid(permit) = ask(budget, 1, Some(first), later) else { panic!("its turn") };
     assert_eq!(budget.status(later).waiting, 1);
     drop(permit);
     assert!(
         second.wakeup().poll(&std::task::Context::from_waker(std::task::Waker::noop())).is_ready(),
         "it is told"
     );
-    assert!(matches!(ask(budget, 2, Some(second), later, clock), Decision::Paid(_)));
+    assert!(matches!(ask(budget, 2, Some(second), later), Decision::Paid(_)));
 }
 
 #[test]
 fn who_cannot_be_served_in_time_is_refused_at_once_and_who_leaves_makes_room() {
-    let clock = Clock::start();
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(8)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(0), 0);
-    let Decision::Wait { ticket, .. } = ask(budget, 1, None, seconds(1), clock) else { panic!("waits") };
+    let Decision::Wait { ticket, .. } = ask(budget, 1, None, seconds(1)) else { panic!("waits") };
     assert!(
-        matches!(ask(budget, 2, None, seconds(1), clock), Decision::Refused(_)),
+        matches!(ask(budget, 2, None, seconds(1)), Decision::Refused(_)),
         "the next slot is the other's, and the one after it frees too late"
     );
     drop(ticket);
     assert_eq!(budget.status(seconds(1)).waiting, 0);
-    assert!(matches!(ask(budget, 2, None, seconds(1), clock), Decision::Wait { .. }));
+    assert!(matches!(ask(budget, 2, None, seconds(1)), Decision::Wait { .. }));
 }
 
 #[test]
@@ -343,20 +325,13 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let greedy = Requester { caller: 1, weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
     let now = clock.now();
     let ask = |ticket, now| {
-        decide(
-            &budget_set(&[budget]),
-            &greedy,
-            (clock, now),
-            ticket,
-            WaitLimit::Until(now + Duration::from_secs(9)),
-        )
+        decide(&budget_set(&[budget]), &greedy, now, ticket, WaitLimit::Until(now + Duration::from_secs(9)))
     };
     let Decision::Paid(_first) = ask(None, now) else { panic!("its share") };
     let Decision::Wait { ticket, look_at } = ask(None, now) else { panic!("over its share") };
     let others = take(
         &budget_set(&[budget]),
         &Requester { caller: 2, weight: 1, quota: None, precedence: Precedence::InTurn },
-        clock,
         now,
     );
     assert!(others.is_ok(), "the budget has room");
@@ -367,8 +342,7 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
 /// A call of this caller that is answered at once, if it gets a slot.
 fn call(budget: &'static Budget, caller: u16, now: Timestamp) -> Result<(), Exhausted> {
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
-    take(&budget_set(&[budget]), &requester, Clock::start(), now)
-        .map(|permit| permit.dispatch().settle(now, RateHeaders::default()))
+    take(&budget_set(&[budget]), &requester, now).map(|permit| permit.settle(now, RateHeaders::default()))
 }
 
 #[test]
@@ -402,27 +376,22 @@ fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
 
 #[test]
 fn an_owner_with_calls_left_goes_before_those_who_wait() {
-    let clock = Clock::start();
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(2, Duration::from_secs(5)), HORIZON);
     budget.keep(&[(7, 1)]);
     for now in [0, 1] {
         call(budget, 2, seconds(now)).expect("lent");
     }
-    let Decision::Wait { ticket: other, .. } = ask(budget, 2, None, seconds(2), clock) else {
-        panic!("waits")
-    };
-    let Decision::Wait { ticket: owner, look_at } = ask(budget, 7, None, seconds(3), clock) else {
-        panic!("waits")
-    };
+    let Decision::Wait { ticket: other, .. } = ask(budget, 2, None, seconds(2)) else { panic!("waits") };
+    let Decision::Wait { ticket: owner, look_at } = ask(budget, 7, None, seconds(3)) else { panic!("waits") };
     assert_eq!(look_at, Some(seconds(5) + Timestamp::TICK), "the next slot that frees is its own");
     let now = seconds(5) + Timestamp::TICK;
-    let Decision::Wait { ticket: other, .. } = ask(budget, 2, Some(other), now, clock) else {
+    let Decision::Wait { ticket: other, .. } = ask(budget, 2, Some(other), now) else {
         panic!("not its turn")
     };
-    let Decision::Paid(_permit) = ask(budget, 7, Some(owner), now, clock) else { panic!("its turn") };
+    let Decision::Paid(_permit) = ask(budget, 7, Some(owner), now) else { panic!("its turn") };
     let later = seconds(6) + Timestamp::TICK;
-    let Decision::Paid(_) = ask(budget, 2, Some(other), later, clock) else { panic!("the reserve is met") };
+    let Decision::Paid(_) = ask(budget, 2, Some(other), later) else { panic!("the reserve is met") };
 }
 
 /// What the simulated vendor does with one call: when it counts it, and when its answer arrives. Milliseconds.

@@ -9,7 +9,7 @@ fn shared(local_percent: u8) -> &'static Budget {
 }
 
 fn refusal(budget: &'static Budget, now: Timestamp) -> Exhausted {
-    match decide(&budget_set(&[budget]), &anyone(), (Clock::start(), now), None, WaitLimit::None) {
+    match decide(&budget_set(&[budget]), &anyone(), now, None, WaitLimit::None) {
         Decision::Refused(refusal) => refusal,
         _ => panic!("nothing is free"),
     }

@@ -126,9 +126,8 @@ fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
             .retain(|_, call| matches!(call.stage, CallStage::UnderWay(_)) && call.fate != Fate::NotSent);
         world.faults = false;
         let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.requesters.len();
-        let ask = |world: &World| {
-            take(&world.budget_set(&[0, 1]), &world.requesters[caller], Clock::start(), world.timestamp())
-        };
+        let ask =
+            |world: &World| take(&world.budget_set(&[0, 1]), &world.requesters[caller], world.timestamp());
         let Err(refusal) = ask(&world) else { return };
         let wait = refusal.wait();
         let at = (world.timestamp() + wait).as_micros();

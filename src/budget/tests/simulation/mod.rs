@@ -19,7 +19,6 @@ use store::Store;
 use windows::{Counted, Vendor};
 
 use super::*;
-use crate::budget::clock::hand;
 
 const SECOND: u64 = 1_000_000;
 /// Budgets of the one key; a call draws on one or more of them.
@@ -71,7 +70,7 @@ struct Call {
 
 enum CallStage {
     Paid(Permit),
-    UnderWay(Dispatched),
+    UnderWay(Permit),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -219,7 +218,6 @@ impl World {
 
     fn move_to(&mut self, at: u64) {
         self.now = at;
-        hand::set(self.timestamp());
     }
 
     fn timestamp(&self) -> Timestamp {
@@ -312,7 +310,7 @@ impl World {
         let ticket = request.ticket.take();
         let (granted, asked) = self.ask_store(&mut request, ticket.as_deref());
         let requester = &self.requesters[request.caller];
-        match decide_with(&budget_set, requester, (Clock::start(), now), ticket, (wait_limit, granted)) {
+        match decide_with(&budget_set, requester, now, ticket, (wait_limit, granted)) {
             Decision::Paid(permit) => {
                 request.slots.extend(asked);
                 self.paid(permit, request);
@@ -386,7 +384,7 @@ impl World {
             self.release(call.slots, None);
             return drop(permit);
         }
-        call.stage = CallStage::UnderWay(permit.dispatch());
+        call.stage = CallStage::UnderWay(permit);
         let lasts = match call.fate {
             Fate::NotSent => self.dice.within(0..=3 * SECOND),
             Fate::GivenUp => self.dice.within(0..=ATTEMPT),
@@ -413,7 +411,7 @@ impl World {
     fn end(&mut self, number: u64) {
         let Some(call) = self.calls.remove(&number) else { return };
         self.effort.changes += 1;
-        let CallStage::UnderWay(dispatched) = call.stage else { panic!("ends after its dispatch") };
+        let CallStage::UnderWay(permit) = call.stage else { panic!("ends after its dispatch") };
         match call.fate {
             Fate::Answered => {
                 let rate_headers = if self.faults && self.dice.percent(10) {
@@ -422,25 +420,24 @@ impl World {
                     RateHeaders::default()
                 };
                 self.note(&call.draws_on, Ended::Answered(self.timestamp()));
-                dispatched.settle(self.timestamp(), rate_headers);
+                permit.settle(self.timestamp(), rate_headers);
                 let window = call.draws_on.iter().map(|place| self.vendors[*place].window).max();
                 self.release(call.slots, window);
             }
             Fate::GivenUp => {
                 self.note(&call.draws_on, Ended::GivenUp(self.timestamp()));
-                drop(dispatched);
+                permit.abandon(self.timestamp());
                 let ends = |place: &usize| self.vendors[*place].guard + self.vendors[*place].window;
                 let keep = call.draws_on.iter().map(ends).max();
                 self.release(call.slots, keep);
             }
             Fate::NotSent => {
-                dispatched.refund();
+                drop(permit);
                 self.release(call.slots, None);
                 // The second attempt, which pays for itself and does not wait.
                 if self.dice.percent(50) {
                     let budget_set = self.budget_set(&call.draws_on);
-                    let again =
-                        take(&budget_set, &self.requesters[call.caller], Clock::start(), self.timestamp());
+                    let again = take(&budget_set, &self.requesters[call.caller], self.timestamp());
                     if let Ok(permit) = again {
                         let Call { caller, draws_on, .. } = call;
                         let (until, ticket, slots) = (self.timestamp(), None, Vec::new());

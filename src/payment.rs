@@ -1,0 +1,166 @@
+//! The life of one vendor call's payment, from the decision to its end.
+//!
+//! A payment is a slot in every budget of the call, here or in the store of replicas, and a line in the state file once
+//! the call is dispatched. Until then, to drop it gives everything back. From then on it ends in one of three ways: the
+//! vendor answered ([`Dispatched::settle`]), no byte was written ([`Dispatched::refund`]), or it was dropped, which
+//! counts as given up. The layers below know their own part of each end, and nobody else ends a payment.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::budget::{BudgetStatus, Clock, Horizon, Permit, RateHeaders, Timestamp};
+use crate::ledger::{Ledger, LedgerEntry, NotWritten};
+use crate::operation::BudgetName;
+use crate::store::GivenSlots;
+
+/// A call's slots, all of them. Dropped, it gives everything back: nothing was dispatched.
+#[must_use]
+pub struct Payment {
+    permit: Permit,
+    slots: GivenSlots,
+    /// Tells when a call was given up.
+    clock: Clock,
+}
+
+/// A payment whose call is under way. Dropped, it counts as given up: the vendor may still count it for a while.
+#[must_use]
+pub struct Dispatched(Option<CallUnderWay>);
+
+struct CallUnderWay {
+    payment: Payment,
+    entry: Option<LedgerEntry>,
+}
+
+impl Payment {
+    /// A permit with what the store gave for it.
+    pub fn new(permit: Permit, slots: GivenSlots, clock: Clock) -> Self {
+        Self { permit, slots, clock }
+    }
+
+    /// When the attempt must be over, if the store holds slots for so long and no longer.
+    pub fn ends(&self) -> Option<Instant> {
+        self.slots.ends()
+    }
+
+    /// Whether its slots in the store have ended, or are about to be: the process stood still.
+    pub fn is_late(&self) -> bool {
+        self.ends().is_some_and(|ends| ends <= Instant::now())
+    }
+
+    /// The same with slots in the store that are held for a whole attempt from now on. `None` if one of them ended by
+    /// itself meanwhile, or the store is away.
+    pub async fn renewed(self, horizon: Horizon) -> Option<Self> {
+        let Self { permit, slots, clock } = self;
+        Some(Self { permit, slots: slots.renewed(horizon).await?, clock })
+    }
+
+    /// Writes the call down where there is a state file; from here on the vendor may count it. If it cannot be written,
+    /// everything is given back. Slots in the store outlive the process, so they are not written down.
+    pub fn dispatch(self, ledger: Option<&Arc<Ledger>>) -> Result<Dispatched, NotWritten> {
+        let own = ledger.map(|ledger| (ledger, self.permit.own()));
+        let entry = match own {
+            Some((ledger, own)) if !own.is_empty() => Some(ledger.begin(own)?),
+            Some(_) | None => None,
+        };
+        Ok(Dispatched(Some(CallUnderWay { payment: self, entry })))
+    }
+}
+
+impl Dispatched {
+    /// The head of the vendor's answer is here, and this is what its rate headers say. Tells how a budget stands
+    /// with it.
+    pub fn settle(
+        mut self,
+        now: Timestamp,
+        rate_headers: RateHeaders,
+        shown: BudgetName,
+    ) -> Option<BudgetStatus> {
+        let CallUnderWay { payment: Payment { permit, slots, .. }, entry } = self.0.take()?;
+        if let Some(entry) = entry {
+            entry.settle();
+        }
+        let status = permit.settle_and_show(now, rate_headers, shown);
+        slots.settle();
+        status
+    }
+
+    /// No byte of the request was written, so the vendor cannot have counted it.
+    pub fn refund(mut self) {
+        if let Some(CallUnderWay { payment, entry }) = self.0.take() {
+            if let Some(entry) = entry {
+                entry.erase();
+            }
+            drop(payment);
+        }
+    }
+}
+
+impl Drop for Dispatched {
+    fn drop(&mut self) {
+        let Some(CallUnderWay { payment: Payment { permit, slots, clock }, entry }) = self.0.take() else {
+            return;
+        };
+        if let Some(entry) = entry {
+            entry.abandon();
+        }
+        permit.abandon(clock.now());
+        slots.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::budget::{Budget, BudgetSet, Budgets, Precedence, Requester, take};
+    use crate::config::{BudgetLimit, VendorKey};
+
+    type End<'e> = &'e dyn Fn(Payment, Clock);
+
+    const WINDOW: Duration = Duration::from_mins(1);
+    const GUARD: Duration = Duration::from_secs(10);
+
+    fn budget() -> &'static Budget {
+        let key = VendorKey::new("a1b2c3d4e5f6a7b8c9d0e1f2".into()).expect("a key");
+        let limit = BudgetLimit { limit: NonZeroU32::new(3).expect("positive"), window: WINDOW, burst: None };
+        let horizon = Horizon { guard: GUARD, attempt: Duration::from_secs(28) };
+        Budgets::default().open(&key, BudgetName::Push, limit, horizon)
+    }
+
+    fn pay(budget: &'static Budget, clock: Clock) -> Payment {
+        let mut budget_set = BudgetSet::default();
+        budget_set.add(budget);
+        let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+        let permit = take(&budget_set, &requester, clock.now()).expect("room");
+        Payment::new(permit, GivenSlots::new(), clock)
+    }
+
+    #[test]
+    fn a_payment_accounts_by_how_far_its_call_came() {
+        let dispatched = |payment: Payment| payment.dispatch(None).expect("no state file");
+        let settle = |payment: Payment, clock: Clock| {
+            let status = dispatched(payment).settle(clock.now(), RateHeaders::default(), BudgetName::Push);
+            assert_eq!(status.map(|status| (status.used, status.remaining)), Some((1, 2)));
+        };
+        let rows: [(End<'_>, u32, Duration); 4] = [
+            (&|payment, _| drop(payment), 0, Duration::ZERO),
+            (&|payment, _| dispatched(payment).refund(), 0, Duration::ZERO),
+            (&settle, 1, WINDOW),
+            (&|payment, _| drop(dispatched(payment)), 1, WINDOW + GUARD),
+        ];
+        let second = Duration::from_secs(1);
+        for (end, used, held_for) in rows {
+            let (budget, clock) = (budget(), Clock::start());
+            let before = clock.now();
+            end(pay(budget, clock), clock);
+            let after = clock.now();
+            assert_eq!(budget.status(after).used, used);
+            if let Some(held) = held_for.checked_sub(second) {
+                assert_eq!(budget.status(before + held).used, used, "held for all of its time");
+            }
+            assert_eq!(budget.status(after + held_for + second).used, 0, "and no longer");
+        }
+    }
+}
