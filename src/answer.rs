@@ -1,5 +1,7 @@
 //! The vendor's answer on its way to the caller: whole where it is short, streamed where it is long.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

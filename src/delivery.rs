@@ -1,6 +1,8 @@
 //! Whether a call may have been delivered, as far as its end tells. Retries, idempotency keys, the resend guard and the
 //! audit log ask nothing else.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use http::StatusCode;
 
 /// What is known about a call that is over.

@@ -5,6 +5,8 @@
 //! vendor answered ([`Dispatched::settle`]), no byte was written ([`Dispatched::refund`]), or it was dropped, which
 //! counts as given up. The layers below know their own part of each end, and nobody else ends a payment.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,5 +1,7 @@
 //! Waiting for a budget: how long a request may, and the sleep between two decisions.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -121,7 +123,7 @@ impl Waiting<'_> {
             };
             let outcome = match outcome {
                 WaitOutcome::Paid(payment) => self.renewed(payment).await,
-                outcome => outcome,
+                outcome @ (WaitOutcome::Waits(_) | WaitOutcome::Refused(_)) => outcome,
             };
             match outcome {
                 WaitOutcome::Paid(payment) => return Ok(payment),

@@ -9,6 +9,9 @@
 //!
 //! Pure: time is passed in as a [`Timestamp`]. [`Clock`] is where everybody else reads it.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod budget_set;
 mod clock;
 mod decide;
 mod exhausted;
@@ -33,8 +36,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
+pub use budget_set::BudgetSet;
 pub use clock::Clock;
 pub use decide::{Decision, Requester, WaitLimit, decide, decide_with, take};
 pub use exhausted::{Cause, Exhausted, whole_seconds};
@@ -374,28 +376,5 @@ impl Budget {
             calls.entry(caller).or_default().hour = hour;
         }
         calls
-    }
-}
-
-/// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
-/// draws on three.
-#[derive(Clone, Default)]
-pub struct BudgetSet(SmallVec<[&'static Budget; 2]>);
-
-impl BudgetSet {
-    /// Adds a budget, keeping the order in which locks are taken and calls pass.
-    pub fn add(&mut self, budget: &'static Budget) {
-        let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());
-        self.0.insert(place, budget);
-    }
-
-    /// Whether it has no budget.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Its budgets.
-    pub fn iter(&self) -> impl Iterator<Item = &'static Budget> {
-        self.0.iter().copied()
     }
 }

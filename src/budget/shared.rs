@@ -169,7 +169,7 @@ impl BudgetState {
     pub(super) fn window_of(&mut self, place: SlotLocation) -> &mut Window {
         match (place, &mut self.shared) {
             (SlotLocation::Store, Some(shared)) => &mut shared.window,
-            _ => &mut self.window,
+            (SlotLocation::Store, None) | (SlotLocation::Here, _) => &mut self.window,
         }
     }
 

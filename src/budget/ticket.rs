@@ -190,7 +190,7 @@ impl Held<'_> {
             WaitLimit::Until(until) if now < until && !is_over && !ticket.wakeup.evicted() => {
                 self.stay(&ticket, now, until)
             }
-            _ => Err(self.why(&ticket, now)),
+            WaitLimit::Until(_) | WaitLimit::None => Err(self.why(&ticket, now)),
         };
         // A turn gives its places back when it is dropped, for which it needs the locks.
         drop(self);

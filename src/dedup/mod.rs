@@ -5,6 +5,8 @@
 //! key of the caller's ([`Keys`]), or because its caller's connection broke a moment ago ([`ResendGuard`]). All of it
 //! is bounded, shared by all workers, kept over reloads and lost at a restart.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod keys;
 mod pool;
 mod resend_guard;

@@ -31,7 +31,7 @@ fn answer(body: &[u8]) -> Option<Arc<Saved>> {
 fn first(keys: &Keys, key: &str) -> FirstCall {
     match keys.claim(1, digest(key), digest("call")) {
         Claim::First(first_call) => first_call,
-        _ => panic!("{key} is not the first"),
+        Claim::Wait(_) | Claim::Repeat(_) | Claim::Conflict => panic!("{key} is not the first"),
     }
 }
 

@@ -4,6 +4,8 @@
 //! what others share. From dispatch on, a call is finished in its own task even if its caller is gone, so that its
 //! outcome is known, counted and logged.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod attempts;
 mod body;
 mod cids;

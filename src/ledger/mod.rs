@@ -6,6 +6,8 @@
 //!
 //! `record` is pure: the bytes and what they mean.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod file;
 mod handover;
 mod record;

@@ -3,6 +3,8 @@
 //! SDKs branch on the vendor's codes, so a refusal carries the code that means the same at the vendor, in the
 //! envelope of its operation; `X-JPush-Gateway-Reason` tells it from the vendor's own answers.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod reply;
 
 use std::borrow::Cow;
@@ -171,10 +173,7 @@ impl Refusal {
 
     /// The rule that a refused body broke.
     pub fn rule(&self) -> Option<&'static str> {
-        match self {
-            Self::InvalidBody(defect) => Some(defect.rule.as_str()),
-            _ => None,
-        }
+        if let Self::InvalidBody(defect) = self { Some(defect.rule.as_str()) } else { None }
     }
 
     /// The HTTP status, for calls of this family.

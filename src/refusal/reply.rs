@@ -42,7 +42,22 @@ impl Refusal {
             Self::Exhausted(exhausted) => exhausted.retry_after_seconds(),
             Self::Overloaded { .. } | Self::StateFile | Self::Draining => 1,
             Self::VendorCircuitOpen(open) => open.retry_after_seconds(),
-            _ => return,
+            Self::Denied(_)
+            | Self::BadPath(_)
+            | Self::BadRequest(_)
+            | Self::Unroutable(_)
+            | Self::UnknownEndpoint
+            | Self::InvalidBody(_)
+            | Self::BodyTooLarge { .. }
+            | Self::HeaderTooLarge { .. }
+            | Self::BodyTimeout { .. }
+            | Self::IdempotencyConflict
+            | Self::VendorUnreachable
+            | Self::VendorTimeout
+            | Self::VendorInterrupted
+            | Self::VendorErrorPage { .. }
+            | Self::VendorRejectedCredential
+            | Self::Internal => return,
         };
         fields.append("Retry-After", &[ValuePart::Number(retry_after)]);
     }

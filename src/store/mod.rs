@@ -10,6 +10,8 @@
 //! A store that does not answer within [`ANSWER_MAX`] counts as gone, and each replica lives on its own part alone
 //! until it is found again.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod connection;
 mod given_slots;
 

@@ -1,5 +1,7 @@
 //! What operators see: metrics, the access line, the audit line, what happened lately.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod access;
 mod access_line;
 mod attempt;

@@ -215,7 +215,7 @@ fn of_proxy(error: ConnectorError) -> ConnectorError {
         ConnectorError::Resolve(error) | ConnectorError::Connect(error) => {
             ProxyError::Unreachable(error).into()
         }
-        other => other,
+        other @ (ConnectorError::Proxy(_) | ConnectorError::Tls { .. } | ConnectorError::TimedOut) => other,
     }
 }
 

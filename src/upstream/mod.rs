@@ -3,6 +3,8 @@
 //! Every worker keeps its own connections in a last-in-first-out pool. An attempt says how it failed, because that
 //! decides what may be sent again: [`Failure::NotSent`] means that no byte of the request was written.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod circuit;
 mod connect;
 mod connection;

@@ -1,0 +1,28 @@
+//! The budgets of one call.
+
+use smallvec::SmallVec;
+
+use super::Budget;
+
+/// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
+/// draws on three.
+#[derive(Clone, Default)]
+pub struct BudgetSet(pub(super) SmallVec<[&'static Budget; 2]>);
+
+impl BudgetSet {
+    /// Adds a budget, keeping the order in which locks are taken and calls pass.
+    pub fn add(&mut self, budget: &'static Budget) {
+        let place = self.0.iter().position(|known| budget.order < known.order).unwrap_or(self.0.len());
+        self.0.insert(place, budget);
+    }
+
+    /// Whether it has no budget.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its budgets.
+    pub fn iter(&self) -> impl Iterator<Item = &'static Budget> {
+        self.0.iter().copied()
+    }
+}
