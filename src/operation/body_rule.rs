@@ -34,7 +34,7 @@ pub enum BodyRule {
 }
 
 impl BodyRule {
-    /// Name in `explain` and in the README.
+    /// Name in `explain` and in docs/bodies.md.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "–",

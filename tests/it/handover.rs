@@ -104,7 +104,7 @@ fn another_state_file_is_no_reason_to_share_an_address() {
     assert_eq!(first.call(&push()).status, 200);
 }
 
-/// As the README tells it: the next one is started, the former is stopped when the next one stands in line.
+/// As docs/budgets.md tells it: the next one is started, the former is stopped when the next one stands in line.
 fn restart_under_load(restarts: usize) {
     let (vendor, state) = (Stub::good(), Folder::new());
     let config = shared(&vendor, &state);

@@ -1,7 +1,8 @@
-//! The README's tables say what the code does: operations, metrics, refusals and the keys of the configuration.
+//! Each table equals the code: operations, bodies, metrics, refusals, configuration, commands and the fields of log lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,18 +21,10 @@ use jpush_gateway::tenant::{CredentialKind, Denied, Directory, MissingRight};
 use jpush_gateway::upstream::{CircuitOpen, CircuitState};
 use serde_yaml::Value;
 
-const README: &str = include_str!("../README.md");
-const DEMO: &str = include_str!("../config/demo.yaml");
-const EXAMPLE: &str = include_str!("../config/example.yaml");
+use crate::{ALERTS, names, table};
 
-/// The table between the markers `<!-- name -->` and `<!-- /name -->`: its rows without head and rule.
-fn table(name: &str) -> Vec<Vec<String>> {
-    let (_, rest) = README.split_once(&format!("<!-- {name} -->")).expect("the opening marker");
-    let (text, _) = rest.split_once(&format!("<!-- /{name} -->")).expect("the closing marker");
-    let rows = text.lines().filter(|line| line.starts_with('|')).skip(2);
-    let cell = |cell: &str| cell.trim().replace("\\|", "|");
-    rows.map(|row| row.trim_matches('|').split(" | ").map(cell).collect()).collect()
-}
+const DEMO: &str = include_str!("../../config/demo.yaml");
+const EXAMPLE: &str = include_str!("../../config/example.yaml");
 
 /// Compares the first columns of a table, and prints what they should be, ready to be pasted.
 fn check(name: &str, expected: &[Vec<String>]) {
@@ -39,7 +32,7 @@ fn check(name: &str, expected: &[Vec<String>]) {
     let shown: Vec<Vec<String>> =
         table(name).into_iter().map(|row| row.into_iter().take(columns).collect()).collect();
     let lines: Vec<_> = expected.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
-    assert!(shown == expected, "the table {name} of README.md should start so:\n{}", lines.join("\n"));
+    assert!(shown == expected, "the table {name} should start so:\n{}", lines.join("\n"));
 }
 
 fn code(text: &str) -> String {
@@ -186,7 +179,7 @@ fn joined(numbers: &BTreeSet<impl ToString>) -> String {
 /// No reason that the code can give is left out: read from the `match` that gives them.
 #[test]
 fn every_reason_is_documented() {
-    let source = include_str!("../src/refusal/mod.rs");
+    let source = include_str!("../../src/refusal/mod.rs");
     let (_, rest) = source.split_once("pub fn reason(").expect("the function");
     let (body, _) = rest.split_once("pub fn ").expect("a function after it");
     let given: BTreeSet<_> = body.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
@@ -197,9 +190,14 @@ fn every_reason_is_documented() {
 
 /// Paths of the documented keys, with `*` for a name and `[]` for an item.
 fn documented_keys() -> Vec<String> {
-    let rows = table("configuration");
-    let keys = rows.iter().flat_map(|row| row[0].split(", ").map(|key| key.trim_matches('`').to_owned()));
-    keys.collect()
+    names("configuration")
+}
+
+#[test]
+fn each_key_is_documented_once() {
+    let mut known = BTreeSet::new();
+    let twice: Vec<_> = documented_keys().into_iter().filter(|key| !known.insert(key.clone())).collect();
+    assert!(twice.is_empty(), "documented twice: {twice:?}");
 }
 
 #[test]
@@ -247,16 +245,16 @@ fn set(node: &mut Value, path: &str) {
 #[test]
 fn every_key_of_the_reader_is_documented() {
     let sections = [
-        include_str!("../src/config/mod.rs"),
-        include_str!("../src/config/audit.rs"),
-        include_str!("../src/config/budgets.rs"),
-        include_str!("../src/config/callers.rs"),
-        include_str!("../src/config/limits.rs"),
-        include_str!("../src/config/listeners.rs"),
-        include_str!("../src/config/log.rs"),
-        include_str!("../src/config/sources.rs"),
-        include_str!("../src/config/tenants.rs"),
-        include_str!("../src/config/vendor.rs"),
+        include_str!("../../src/config/mod.rs"),
+        include_str!("../../src/config/audit.rs"),
+        include_str!("../../src/config/budgets.rs"),
+        include_str!("../../src/config/callers.rs"),
+        include_str!("../../src/config/limits.rs"),
+        include_str!("../../src/config/listeners.rs"),
+        include_str!("../../src/config/log.rs"),
+        include_str!("../../src/config/sources.rs"),
+        include_str!("../../src/config/tenants.rs"),
+        include_str!("../../src/config/vendor.rs"),
     ];
     let calls = [
         ".get(\"",
@@ -279,7 +277,7 @@ fn every_key_of_the_reader_is_documented() {
     let known: BTreeSet<_> =
         keys.iter().flat_map(|key| key.split('.')).map(|step| step.trim_end_matches("[]")).collect();
     let missing: Vec<_> = asked.difference(&known).collect();
-    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    assert!(missing.is_empty(), "not documented: {missing:?}");
 }
 
 #[test]
@@ -293,7 +291,7 @@ fn every_key_of_the_example_is_documented() {
         })
     };
     let missing: Vec<_> = keys.iter().filter(|key| !is_documented(key)).collect();
-    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    assert!(missing.is_empty(), "not documented: {missing:?}");
 }
 
 fn collect(node: &Value, path: &str, keys: &mut BTreeSet<String>) {
@@ -320,11 +318,92 @@ fn collect(node: &Value, path: &str, keys: &mut BTreeSet<String>) {
 /// An alert on a metric that does not exist never fires.
 #[test]
 fn alerts_use_metrics_that_exist() {
-    let alerts = include_str!("../deploy/alerts.yaml");
     let metrics = table("metrics");
     let known: BTreeSet<_> = metrics.iter().map(|row| row[0].trim_matches('`')).collect();
-    for (at, _) in alerts.match_indices("jpush_gateway_") {
-        let name = alerts[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("");
+    for (at, _) in ALERTS.match_indices("jpush_gateway_") {
+        let name = ALERTS[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("");
         assert!(known.contains(name), "{name} is no metric");
     }
+}
+
+/// Bodies have their rules in one table, each under the name that the operations use.
+#[test]
+fn every_body_rule_is_documented_once() {
+    let used: BTreeSet<_> = OPERATIONS.iter().map(|operation| operation.body.as_str().to_owned()).collect();
+    let rows = table("body-rules");
+    let documented: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
+    let known: BTreeSet<_> = documented.iter().cloned().collect();
+    assert_eq!(known, used);
+    assert_eq!(documented.len(), known.len(), "a rule stands twice");
+}
+
+/// The keys that a reload does not change, read from the list that the answer of a reload is made of.
+#[test]
+fn every_key_that_needs_a_restart_is_documented() {
+    let source = include_str!("../../src/reload/changes.rs");
+    let (_, rest) = source.split_once("fn changed_in(").expect("the function");
+    let (list, _) = rest.split_once("])").expect("the end of its list");
+    let keys: BTreeSet<_> = list.split("(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(keys.contains("state_file"), "{keys:?}");
+    assert_eq!(keys, names("needs-restart").iter().map(String::as_str).collect());
+}
+
+#[test]
+fn every_field_of_an_access_line_is_documented() {
+    let source = include_str!("../../src/telemetry/access_line.rs");
+    let (source, _) = source.split_once("#[cfg(test)]").expect("tests at the end");
+    let pieces: Vec<_> = source.split("\\\"").collect();
+    let fields: BTreeSet<_> =
+        pieces.windows(2).filter(|pair| pair[1].starts_with(':')).map(|pair| pair[0]).collect();
+    assert!(fields.contains("time") && fields.contains("host"), "{fields:?}");
+    assert_eq!(fields, names("access-line").iter().map(String::as_str).collect());
+}
+
+#[test]
+fn every_field_of_an_audit_line_is_documented() {
+    let source = include_str!("../../src/telemetry/audit_line.rs");
+    let (_, rest) = source.split_once("pub(super) fn write(").expect("the function");
+    let (body, _) = rest.split_once("\n    }\n").expect("its end");
+    let mut fields: BTreeSet<_> =
+        body.split("\n            (\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(fields.contains("request_id") && fields.contains("duration_ms"), "{fields:?}");
+    assert!(body.contains("{{\\\"time\\\":"), "the first field");
+    fields.insert("time");
+    assert_eq!(fields, names("audit-line").iter().map(String::as_str).collect());
+}
+
+/// Commands as the program itself lists them, those of `token` and `validate` too.
+#[test]
+fn every_command_is_documented() {
+    let mut commands = BTreeSet::new();
+    for command in subcommands(&[]) {
+        let inner = subcommands(&[&command]);
+        if inner.is_empty() {
+            commands.insert(command.clone());
+        }
+        commands.extend(inner.iter().map(|inner| format!("{command} {inner}")));
+    }
+    let rows = table("commands");
+    let documented: BTreeSet<_> = rows
+        .iter()
+        .map(|row| {
+            let words = row[0].trim_matches('`').split(' ');
+            words
+                .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    assert!(commands.contains("token new"), "{commands:?}");
+    assert_eq!(documented, commands);
+}
+
+/// What `jpush-gateway COMMAND --help` lists.
+fn subcommands(command: &[&str]) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_jpush-gateway")).args(command).arg("--help").output();
+    let help = String::from_utf8(output.expect("the program runs").stdout).expect("UTF-8");
+    let Some((_, rest)) = help.split_once("\nCommands:\n") else { return Vec::new() };
+    let lines = rest.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
 }
