@@ -1,11 +1,11 @@
-//! `audit`: where calls that change something are written down.
+//! Reads `audit`: the destination of the audit log.
 
 use std::path::Path;
 
 use super::reader::Section;
 use super::values::Audit;
 
-/// Reads the value. The file is not opened here: only a gateway that serves makes one.
+/// Reads `stderr` or `{ file: PATH }`. The file is not opened here: only a gateway that serves creates it.
 pub(super) fn read(file: &mut Section<'_>, base: &Path) -> Option<Audit> {
     let value = file.get("audit")?;
     if value.is_text("stderr") {

@@ -1,4 +1,4 @@
-//! Sizes of budgets and quotas: the vendor's free tier, the file's changes to it, a tenant's to those.
+//! Reads sizes of budgets and quotas. A tenant's override the file's, which override the vendor's free tier.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::reader::{Section, Value, Zero};
 use super::values::{BudgetLimit, BudgetLimits};
 use crate::operation::BudgetName;
 
-/// The vendor's free tier: calls a minute. The day budgets are off unless given.
+/// The vendor's free tier, in calls per minute. The day budgets are off unless configured.
 pub(super) fn free_tier() -> BudgetLimits {
     BudgetLimits::from_fn(|name| {
         let limit = match name {
@@ -21,7 +21,7 @@ pub(super) fn free_tier() -> BudgetLimits {
     })
 }
 
-/// Reads a `budgets` section; what it leaves out is inherited.
+/// Reads a `budgets` section. A budget that it leaves out is inherited.
 pub(super) fn read(parent: &mut Section<'_>, inherited: &BudgetLimits) -> BudgetLimits {
     let mut section = parent.section("budgets");
     BudgetLimits::from_fn(|name| {
@@ -30,7 +30,7 @@ pub(super) fn read(parent: &mut Section<'_>, inherited: &BudgetLimits) -> Budget
     })
 }
 
-/// Reads `{ limit, window, burst }`. Limit and window are required where there is nothing to inherit.
+/// Reads `{ limit, window, burst }`. Limit and window are required where there is nothing to inherit from.
 pub(super) fn read_one(value: &Value<'_>, inherited: Option<BudgetLimit>) -> Option<BudgetLimit> {
     let mut section = value.section();
     let (limit, window, burst) = match inherited {

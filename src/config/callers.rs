@@ -1,4 +1,4 @@
-//! `callers`: the internal programs, their tokens and their rights.
+//! Reads `callers`: the programs that use the gateway, their tokens and their rights.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -10,49 +10,50 @@ use super::{budgets, digests, words};
 use crate::operation::{BudgetName, Scope};
 use crate::secret::TokenDigest;
 
-/// The most a caller can weigh: its turns would otherwise crowd out everyone else's.
+/// Upper bound of `weight`: a heavier caller would crowd out everyone else in a queue.
 const WEIGHT_MAX: u32 = 1000;
 
-/// The longest name of a caller or a token, in bytes.
+/// The longest name of a caller or of a token, in bytes.
 const NAME_LEN_MAX: usize = 64;
 
-/// The longest name of a client certificate that is a URI, in bytes: what SPIFFE allows.
+/// The longest URI name of a client certificate, in bytes; SPIFFE allows as much.
 const URI_LEN_MAX: usize = 2048;
 
-/// The longest that is a DNS name.
+/// The longest DNS name, in bytes (RFC 1035).
 const DNS_NAME_LEN_MAX: usize = 253;
 
-/// What is known while the callers are read.
-struct Known<'t> {
+/// Reads callers one by one, and remembers of the earlier ones what a later one must not repeat or exceed.
+struct CallersReader<'t> {
     tenants: &'t HashSet<&'t str>,
-    /// Where each digest was first written.
+    /// Path at which each token digest was first written.
     digests: HashMap<String, String>,
-    /// The same of names of certificates.
+    /// Path at which each certificate name was first written.
     certificates: HashMap<String, String>,
-    /// The tenants without faults, and what the callers so far keep of each key's budgets.
+    /// The tenants, unless one has a fault.
     budgets: &'t [TenantConfig],
-    kept: HashMap<(VendorKey, BudgetName), u32>,
+    /// Calls per window that the callers so far have reserved, by key and budget.
+    reserved: HashMap<(VendorKey, BudgetName), u32>,
 }
 
-/// Reads the section.
+/// Reads the section. `tenant_names` also has the tenants with faults, so that a caller of one is not reported as well.
 pub(super) fn read(
     file: &mut Section<'_>,
-    names: &[&str],
+    tenant_names: &[&str],
     budgets: &[TenantConfig],
 ) -> Option<Vec<CallerConfig>> {
-    let tenants = &names.iter().copied().collect();
-    let (digests, certificates, kept) = Default::default();
-    let mut known = Known { tenants, digests, certificates, budgets, kept };
+    let tenants = &tenant_names.iter().copied().collect();
+    let (digests, certificates, reserved) = Default::default();
+    let mut reader = CallersReader { tenants, digests, certificates, budgets, reserved };
     let callers: Vec<_> = file
         .required("callers")?
         .named()
         .into_iter()
-        .map(|(name, value)| known.caller(name, &value))
+        .map(|(name, value)| reader.caller(name, &value))
         .collect();
     callers.into_iter().collect()
 }
 
-impl Known<'_> {
+impl CallersReader<'_> {
     fn caller(&mut self, name: &str, value: &Value<'_>) -> Option<CallerConfig> {
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !matches!(name.len(), 1..=NAME_LEN_MAX) || !name.bytes().all(letter) {
@@ -60,7 +61,7 @@ impl Known<'_> {
         }
         let mut section = value.section();
         let certificates = section.get("certificates").filter(|value| !value.is_empty_list());
-        // One way to say who calls is enough.
+        // A caller needs tokens or certificates, not both.
         let tokens = match &certificates {
             None => section.required("tokens").map(|value| self.tokens(&value)),
             Some(_) => Some(section.get("tokens").map_or_else(Vec::new, |value| self.tokens(&value))),
@@ -89,7 +90,8 @@ impl Known<'_> {
         })
     }
 
-    /// Reads `reserve`: calls kept for this caller in the budgets of its tenants, never more than there are.
+    /// Reads `reserve`: calls per window that are kept for this caller. All callers together must not reserve more than
+    /// a budget has.
     fn reserve(&mut self, caller: &mut Section<'_>, tenants: &[String]) -> Vec<(BudgetName, NonZeroU32)> {
         let mut section = caller.section("reserve");
         let mut reserves = Vec::new();
@@ -113,7 +115,7 @@ impl Known<'_> {
             let keys = [Some(&tenant.app), tenant.dev.as_ref(), tenant.group.as_ref()].into_iter().flatten();
             limits.extend(keys.filter_map(|credential| Some((&credential.key, tenant.budgets.of(name)?))));
         }
-        // Of tenants with faults nothing is known.
+        // A tenant with faults may well have the budget, so nothing is reported then.
         if limits.is_empty() && complete && !tenants.is_empty() {
             value.fault("none of this caller's tenants has this budget");
         }
@@ -121,7 +123,7 @@ impl Known<'_> {
         keys.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut over = None;
         for (key, limit) in keys {
-            let kept = self.kept.entry((key.clone(), name)).or_default();
+            let kept = self.reserved.entry((key.clone(), name)).or_default();
             *kept = kept.saturating_add(calls);
             if *kept > limit.limit.get() {
                 over = Some((*kept, limit.limit));
@@ -198,7 +200,7 @@ impl Known<'_> {
     }
 }
 
-/// A URI has a colon, a DNS name has none.
+/// Whether a text can be a name in a client certificate: a URI, which has a colon, or a DNS name, which has none.
 fn is_certificate_name(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"*._-".contains(&byte);
     match name.split_once(':') {
@@ -212,7 +214,7 @@ fn is_certificate_name(name: &str) -> bool {
 
 fn read_token_name(value: &Value<'_>) -> Option<String> {
     let name = value.text()?;
-    // The name of a token is where someone pastes the token itself: it is not quoted.
+    // Operators paste the token itself here by mistake, so the text is not quoted.
     let fits = name.len() <= NAME_LEN_MAX && !name.chars().any(char::is_control);
     if fits { Some(name.to_owned()) } else { value.refuse("a token's name is at most 64 bytes on one line") }
 }

@@ -1,4 +1,4 @@
-//! Certificates and keys that the configuration names: each fault stands at the key of the file it is in.
+//! Checks certificates and keys that the configuration names. A fault is reported at the key of the file that it is in.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::values::CertificateFiles;
 use crate::causes::Causes;
 
 impl Outside<'_> {
-    /// A chain with its key.
+    /// Reads the paths of a certificate chain and its private key, and checks that they are good and belong together.
     pub(super) fn identity(
         &self,
         certificate: Option<&Value<'_>>,
@@ -23,7 +23,7 @@ impl Outside<'_> {
         Some(CertificateFiles { certificate: chain_file?, private_key: key_file? })
     }
 
-    /// A file with those who sign for others.
+    /// Reads the path of a PEM bundle of trust roots and checks it.
     pub(super) fn roots(&self, value: &Value<'_>) -> Option<PathBuf> {
         let path = self.file(value)?;
         match self.sources.roots_fault(&path) {

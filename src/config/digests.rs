@@ -1,9 +1,9 @@
-//! Digests of tokens: the callers' and the operators'.
+//! Reads digests of tokens, those of callers and that of the operators.
 
 use super::reader::Value;
 use crate::secret::TokenDigest;
 
-/// Tokens that are tried first by whoever guesses. The empty one is what an unset variable gives.
+/// Tokens that an attacker tries first. The empty one is the result of a variable that is not set.
 const COMMON_WORDS: &[&str] = &[
     "",
     "000000",
@@ -59,7 +59,7 @@ const COMMON_WORDS: &[&str] = &[
     "xxx",
 ];
 
-/// Reads the digest of a token that is worth the name.
+/// Reads the digest of a token. The digest of an empty or common word is a fault.
 pub(super) fn read(value: &Value<'_>) -> Option<TokenDigest> {
     let Some(digest) = TokenDigest::from_hex(value.text()?) else {
         return value.refuse("expected the 64 hexadecimal digits that `jpush-gateway token new` prints");
@@ -70,7 +70,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<TokenDigest> {
     Some(digest)
 }
 
-/// With a line break too: that is what `echo word | sha256sum` gives.
+/// Whether the digest is that of the word, with or without a line break: `echo word | sha256sum` adds one.
 fn is_of(digest: &TokenDigest, word: &str) -> bool {
     let of = |text: &str| TokenDigest::of(text.as_bytes()).matches(digest);
     of(word) || of(&format!("{word}\n"))

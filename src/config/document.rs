@@ -1,7 +1,7 @@
-//! YAML text becomes a tree of nodes, within bounds that hold for hostile text too.
+//! Parses YAML text into a tree of nodes, within limits that hold for hostile text too.
 //!
-//! The YAML library's own tree type is not used: it copies what aliases stand for almost without a limit,
-//! quotes values in its errors, and leaves texts behind in memory.
+//! The YAML library's own tree type is not used: it expands aliases almost without a limit, quotes values in its
+//! errors, and does not wipe texts from memory.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -12,40 +12,40 @@ use zeroize::Zeroizing;
 
 use super::fault::ConfigFault;
 
-/// The longest text that is read.
+/// The longest configuration text that is read, in bytes.
 pub(super) const BYTES_MAX: usize = 4 << 20;
 
-/// Nodes a document may have once its aliases are copied out.
+/// Upper bound of nodes in a document, after its aliases are expanded.
 const NODES_MAX: usize = 500_000;
 
-/// Bytes its texts and keys may have then.
+/// Upper bound of bytes in all texts and keys together, after aliases are expanded.
 const TEXT_BYTES_MAX: usize = 2 * BYTES_MAX;
 
-/// How deep lists and mappings may nest. The schema needs seven.
+/// Upper bound of nested lists and mappings. The schema needs seven.
 const DEPTH_MAX: usize = 64;
 
-/// A value of the document.
+/// One value of the document, with everything below it.
 pub(super) enum Node {
     Null,
     Bool(bool),
     Integer(i128),
-    /// A fraction, or an integer too long to be of use.
+    /// A fraction, or an integer that does not fit `i128`. No key of the schema takes one.
     OtherNumber,
-    /// Wiped when it goes: it may be a secret.
+    /// Wiped on drop: it may be a secret.
     Text(Zeroizing<String>),
     List(Vec<Node>),
-    /// In the file's order; no key comes twice.
+    /// The entries in the file's order; no key occurs twice.
     Map(Vec<(String, Node)>),
 }
 
-/// Reads one YAML document. Syntax, duplicate keys and the bounds above give one fault, with its line where the
-/// library knows it.
+/// Reads one YAML document. A syntax error, a duplicate key or a value beyond the limits above gives one fault, with
+/// its line where the library knows it.
 pub(super) fn read(text: &str) -> Result<Node, ConfigFault> {
     if text.len() > BYTES_MAX {
         return Err(too_long());
     }
     refuse_slow_text(text)?;
-    let bounds = Bounds {
+    let bounds = RemainingLimits {
         nodes: Cell::new(NODES_MAX),
         text_bytes: Cell::new(TEXT_BYTES_MAX),
         problem: Cell::new(None),
@@ -54,14 +54,14 @@ pub(super) fn read(text: &str) -> Result<Node, ConfigFault> {
     seed.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| describe(&error, &bounds))
 }
 
-/// The fault of a text of more than [`BYTES_MAX`].
+/// The fault of a text longer than [`BYTES_MAX`].
 pub(super) fn too_long() -> ConfigFault {
     ConfigFault::of_file(format!("the configuration is longer than {} MiB", BYTES_MAX >> 20))
 }
 
-/// Refuses what the scanner of the YAML library would take minutes or hours for: it looks at every open bracket
-/// for every token, and at every directive for every other. Counting brackets in quotes and comments too errs on
-/// the side of a refusal, for files that no one writes.
+/// Refuses texts that would keep the YAML library's scanner busy for minutes or hours: it compares every token with
+/// every open bracket, and every directive with every other. Brackets in quotes and comments count too, so a file full
+/// of those is refused; nobody writes one.
 fn refuse_slow_text(text: &str) -> Result<(), ConfigFault> {
     let mut open = 0_usize;
     for (index, line) in text.lines().enumerate() {
@@ -82,7 +82,7 @@ fn refuse_slow_text(text: &str) -> Result<(), ConfigFault> {
     Ok(())
 }
 
-fn describe(error: &serde_yaml::Error, bounds: &Bounds) -> ConfigFault {
+fn describe(error: &serde_yaml::Error, bounds: &RemainingLimits) -> ConfigFault {
     let text = error.to_string();
     let place = error
         .location()
@@ -98,15 +98,15 @@ fn describe(error: &serde_yaml::Error, bounds: &Bounds) -> ConfigFault {
     ConfigFault::of_file(message)
 }
 
-/// What is left of the bounds.
-struct Bounds {
+/// The rest of each limit while a document is read.
+struct RemainingLimits {
     nodes: Cell<usize>,
     text_bytes: Cell<usize>,
-    /// Set when this module refused, so that its own words are reported.
+    /// The reason for a refusal by this module, reported in place of the library's own message.
     problem: Cell<Option<&'static str>>,
 }
 
-impl Bounds {
+impl RemainingLimits {
     fn refuse<E: de::Error>(&self, problem: &'static str) -> E {
         self.problem.set(Some(problem));
         E::custom(problem)
@@ -125,7 +125,7 @@ impl Bounds {
 
 #[derive(Clone, Copy)]
 struct NodeSeed<'b> {
-    bounds: &'b Bounds,
+    bounds: &'b RemainingLimits,
     depth: usize,
 }
 
@@ -214,9 +214,10 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 }
 
-/// Reads a key that its mapping does not have yet. Refusing the second one here makes the library add its place.
+/// Reads a mapping's key and refuses one that the mapping already has. Refusing it here, not after the mapping was
+/// read, makes the library add the line to the error.
 struct KeySeed<'b> {
-    bounds: &'b Bounds,
+    bounds: &'b RemainingLimits,
     seen: &'b HashSet<String>,
 }
 

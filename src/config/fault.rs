@@ -1,23 +1,23 @@
-//! What is wrong with a configuration, and the list it is collected in.
+//! Faults of a configuration, and the report that collects them.
 
 use std::cell::RefCell;
 use std::fmt;
 
 use super::lines::LineFinder;
 
-/// One thing that is wrong. Never holds a secret, a token or a digest.
+/// One fault of a configuration. Never holds a secret, a token or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFault {
-    /// Where: the path of the key. Empty if it is the file as a whole.
+    /// Path of the key; empty if the fault concerns the file as a whole.
     path: String,
-    /// What is wrong and, where it is not obvious, what would pass.
+    /// Says what is wrong and, where it is not obvious, what would be accepted.
     message: String,
-    /// The line of the key, counted from 1, where it is known.
+    /// Line of the key, counted from 1, where it is known.
     line: Option<usize>,
 }
 
 impl ConfigFault {
-    /// A fault of the file as a whole.
+    /// A fault that concerns the file as a whole.
     pub(super) fn of_file(message: String) -> Self {
         Self { path: String::new(), message, line: None }
     }
@@ -26,12 +26,12 @@ impl ConfigFault {
         Self { line: lines.find(&self.path), ..self }
     }
 
-    /// The path of the key; empty if it is the file as a whole.
+    /// Path of the key; empty if the fault concerns the file as a whole.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The line of the key, counted from 1, where it is known.
+    /// Line of the key, counted from 1, where it is known.
     pub fn line(&self) -> Option<usize> {
         self.line
     }
@@ -47,12 +47,12 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// Everything that is wrong with a configuration; at least one fault. Displays one line for each.
+/// All faults of a configuration; at least one. `Display` writes one line for each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigFaults(Vec<ConfigFault>);
 
 impl ConfigFaults {
-    /// The faults, in the order in which the file was read.
+    /// The faults in the order in which the file was read.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
         self.0.iter()
     }
@@ -76,7 +76,8 @@ impl fmt::Display for ConfigFaults {
     }
 }
 
-/// Collects faults and warnings while a file is read. Reading goes on after a fault, so that one run shows all.
+/// Collects faults and warnings while a file is read. Reading goes on after a fault, so that one run reports all of
+/// them.
 #[derive(Default)]
 pub(super) struct FaultReport {
     faults: RefCell<Vec<ConfigFault>>,
@@ -94,19 +95,19 @@ impl FaultReport {
         self.warnings.borrow_mut().push(warning);
     }
 
-    /// The warnings, with the lines of their keys.
+    /// Takes the warnings, each with the line of its key.
     pub(super) fn warnings(&self, lines: &LineFinder<'_>) -> Vec<String> {
         self.warnings.borrow_mut().drain(..).map(|warning| warning.at(lines).to_string()).collect()
     }
 
-    /// The faults with the lines of their keys, if there are any.
+    /// The faults, each with the line of its key; `None` if there are none.
     pub(super) fn into_faults(self, lines: &LineFinder<'_>) -> Option<ConfigFaults> {
         let faults: Vec<_> = self.faults.into_inner().into_iter().map(|fault| fault.at(lines)).collect();
         (!faults.is_empty()).then_some(ConfigFaults(faults))
     }
 }
 
-/// A text of the file's as a message can show it: quoted, on one line and not long.
+/// A text from the file as a message shows it: quoted, escaped onto one line and cut at 200 characters.
 pub(super) fn shown(text: &str) -> String {
     const CHARACTERS_MAX: usize = 200;
     let cut: String = text.chars().take(CHARACTERS_MAX).collect();

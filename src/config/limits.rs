@@ -1,4 +1,4 @@
-//! `limits`, `drain`, `files` and `images`: bounds and rules that hold for every caller.
+//! Reads `limits`, `drain`, `files` and `images`: bounds and rules that hold for every caller.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use super::values::{Drain, Files, ImageRule, Images, Limits, Mode};
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// The most connections or requests at once that can be asked for.
+/// Upper bound of `connections` and of `in_flight`.
 const COUNT_MAX: u32 = 1_000_000;
 
-/// The largest single body, and the largest memory for all of them, in bytes.
+/// Upper bounds of a single body and of the memory of all bodies together, in bytes.
 const BODY_BYTES_MAX: u64 = 1 << 30;
 const MEMORY_BYTES_MAX: u64 = 1 << 40;
 
-/// Reads `limits`.
+/// Reads `limits`, and warns if one caller's half of the memory is less than one body may take.
 pub(super) fn read(file: &mut Section<'_>) -> Limits {
     let mut section = file.section("limits");
     let seconds = Duration::from_secs;
@@ -42,7 +42,7 @@ fn count(section: &mut Section<'_>, key: &'static str, default: usize) -> usize 
     count.map_or(default, |count| usize::try_from(count.get()).expect("a million fits usize"))
 }
 
-/// Reads `drain`.
+/// Reads `drain`, and warns if its delay leaves no time before its deadline.
 pub(super) fn read_drain(file: &mut Section<'_>) -> Drain {
     let mut section = file.section("drain");
     let drain = Drain {
@@ -62,7 +62,7 @@ impl Default for Files {
     }
 }
 
-/// Reads `files`.
+/// Reads `files`, the rules for target lists.
 pub(super) fn read_files(file: &mut Section<'_>) -> Files {
     let (mut section, default) = (file.section("files"), Files::default());
     Files {
@@ -83,7 +83,7 @@ impl Default for Images {
     }
 }
 
-/// Reads `images`.
+/// Reads `images`, the rules for uploaded pictures.
 pub(super) fn read_images(file: &mut Section<'_>) -> Images {
     let (mut section, default) = (file.section("images"), Images::default());
     let max_bytes = section.size("max", BODY_BYTES_MAX, default.max_bytes);

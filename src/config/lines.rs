@@ -1,5 +1,5 @@
-//! The line at which a key stands. The tree of values has none, because the YAML library tells places in its errors only:
-//! so the text is read once more, and the reading is ended by an error at the key.
+//! Finds the line of a key. The tree of values carries no lines, because the YAML library gives positions in errors
+//! only: so the text is parsed once more, and the parser is stopped by an error at the key.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,10 +8,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::reader::segment;
 
-/// Bytes that are read to find lines. Of a usual file that is a thousand faults; those behind have no line.
+/// Upper bound of bytes parsed to find lines. That is enough for a thousand faults in a file of usual size; faults
+/// after that are reported without a line.
 const WORK_BYTES_MAX: usize = 32 << 20;
 
-/// Finds lines in a text that is known to be good YAML.
+/// Finds lines in a text that has been parsed as YAML before.
 pub(super) struct LineFinder<'t> {
     text: &'t str,
     left: Cell<usize>,
@@ -22,7 +23,8 @@ impl<'t> LineFinder<'t> {
         Self { text, left: Cell::new(WORK_BYTES_MAX) }
     }
 
-    /// The line of a key by its path, counted from 1; of what it stands in, where it is missing itself.
+    /// The line of the key at `path`, counted from 1. A key that is missing gives the line of the nearest section or
+    /// list above it. `None` for the root, and once [`WORK_BYTES_MAX`] are used up.
     pub(super) fn find(&self, path: &str) -> Option<usize> {
         let mut path = path;
         while !path.is_empty() {
@@ -37,25 +39,25 @@ impl<'t> LineFinder<'t> {
 
     fn find_written(&self, path: &str) -> Option<usize> {
         let found = Cell::new(false);
-        let walk = Walk { wanted: path, at: String::new(), found: &found };
-        let error = walk.deserialize(serde_yaml::Deserializer::from_str(self.text)).err()?;
+        let search = KeyPathSearch { wanted: path, at: String::new(), found: &found };
+        let error = search.deserialize(serde_yaml::Deserializer::from_str(self.text)).err()?;
         error.location().filter(|_| found.get()).map(|place| place.line())
     }
 }
 
-/// On the way to a path.
-struct Walk<'w> {
+/// One step of a depth-first search for the key at `wanted`.
+struct KeyPathSearch<'w> {
     wanted: &'w str,
-    /// The path so far.
+    /// The path of the value that is being read.
     at: String,
     found: &'w Cell<bool>,
 }
 
-impl Walk<'_> {
-    /// The way on, if it leads by this step.
+impl KeyPathSearch<'_> {
+    /// The search one step further, if `wanted` leads through that step.
     fn by(&self, step: &str) -> Option<Self> {
         let at = format!("{}{step}", self.at);
-        // As paths are written: the first key has no dot in front.
+        // The root has no name, so a path starts with its first key and not with a dot.
         let at = at.strip_prefix('.').unwrap_or(&at).to_owned();
         let rest = self.wanted.strip_prefix(&at)?;
         (rest.is_empty() || rest.starts_with(['.', '['])).then_some(Self { at, ..*self })
@@ -65,14 +67,14 @@ impl Walk<'_> {
         self.at == self.wanted
     }
 
-    /// The library adds the place of what it was reading.
+    /// Ends the parse with an error, to which the library adds the position it has reached.
     fn stop<E: Error>(&self) -> E {
         self.found.set(true);
         E::custom("here")
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for KeyPathSearch<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -83,8 +85,8 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     }
 }
 
-/// What is neither a list nor a mapping is an error by itself, at its place.
-impl<'de> Visitor<'de> for Walk<'_> {
+/// Has no `visit_str` and the like on purpose: a scalar is an error of its own, at its position.
+impl<'de> Visitor<'de> for KeyPathSearch<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,7 +113,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         if self.is_there() {
             return Err(self.stop());
         }
-        while let Some(way) = access.next_key_seed(KeyWalk(&self))? {
+        while let Some(way) = access.next_key_seed(KeySearch(&self))? {
             match way {
                 Some(value) => access.next_value_seed(value)?,
                 None => drop(access.next_value::<IgnoredAny>()?),
@@ -121,19 +123,20 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-/// A key of a mapping: the place of its value is a line too low where it is a mapping itself.
-struct KeyWalk<'w, 'k>(&'k Walk<'w>);
+/// Reads a mapping's key and stops there if it is the wanted one. Stopping at the value instead would give the line
+/// below, where the value is a mapping itself.
+struct KeySearch<'w, 'k>(&'k KeyPathSearch<'w>);
 
-impl<'de, 'w> DeserializeSeed<'de> for KeyWalk<'w, '_> {
-    type Value = Option<Walk<'w>>;
+impl<'de, 'w> DeserializeSeed<'de> for KeySearch<'w, '_> {
+    type Value = Option<KeyPathSearch<'w>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'w> Visitor<'_> for KeyWalk<'w, '_> {
-    type Value = Option<Walk<'w>>;
+impl<'w> Visitor<'_> for KeySearch<'w, '_> {
+    type Value = Option<KeyPathSearch<'w>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")

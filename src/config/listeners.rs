@@ -1,4 +1,4 @@
-//! `listeners` and `admin`: the addresses the gateway is reached at.
+//! Reads `listeners` and `admin`: the addresses that the gateway listens on.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,8 +8,8 @@ use super::reader::{Section, Value};
 use super::sources::Outside;
 use super::values::{Admin, CertificateFiles, Listener, ListenerTls};
 
-/// Reads both sections. Two listeners at one address are a fault: the system would share its connections out
-/// between them.
+/// Reads both sections. Two listeners at one address are a fault: the operating system would spread connections over
+/// both.
 pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> (Option<Vec<Listener>>, Admin) {
     let mut taken = HashSet::new();
     let items = file.required("listeners").map(|value| value.items());
@@ -61,7 +61,8 @@ fn read_admin(file: &mut Section<'_>, taken: &mut HashSet<SocketAddr>) -> Admin 
     Admin { address, token: operators }
 }
 
-/// Reads an address that no other listener has. Port 0 lets the system choose and collides with nothing.
+/// Reads an address that no other listener has. Port 0 lets the operating system choose, so it may occur more than
+/// once.
 fn read_address(value: &Value<'_>, taken: &mut HashSet<SocketAddr>) -> Option<SocketAddr> {
     let Ok(address) = value.text()?.parse::<SocketAddr>() else {
         return value.refuse(format!(

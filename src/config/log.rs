@@ -1,46 +1,46 @@
-//! `log`: the form of the lines about what happens to the process, and how many there are.
+//! Reads `log`: format and level of the process log.
 
 use super::reader::Section;
 
-/// How the log of the process is written.
+/// Format and level of the process log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogSettings {
-    /// The form of its lines.
+    /// Format of each line.
     pub format: LogFormat,
-    /// How much of it there is; `None`: as the environment says, or `info`.
+    /// Least severe level that is written; `None` leaves it to the environment, or else to `info`.
     pub level: Option<LogLevel>,
 }
 
-/// The form of the log's lines.
+/// Format of the process log's lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people to read.
     #[default]
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The least of what is logged.
+/// Least severe level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What somebody has to look after.
+    /// Faults that need somebody's attention.
     Error,
-    /// What somebody may have to look after.
+    /// Events that may need somebody's attention.
     Warn,
-    /// What happens to the process.
+    /// Events in the life of the process, such as its start and reloads.
     Info,
-    /// Each attempt at the vendor.
+    /// Also each attempt to call the vendor. Libraries stay at [`Self::Info`].
     Debug,
-    /// Everything.
+    /// All details of the gateway. Libraries stay at [`Self::Info`].
     Trace,
 }
 
 impl LogLevel {
-    /// All of them.
+    /// All levels, the most severe first.
     pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
 
-    /// The word for it.
+    /// The level as the configuration writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -54,7 +54,7 @@ impl LogLevel {
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
-/// Reads the value: the form alone, or a section.
+/// Reads the value: the format alone, or a section with format and level.
 pub(super) fn read(file: &mut Section<'_>) -> LogSettings {
     let Some(value) = file.get("log") else { return LogSettings::default() };
     if !value.is_section() {

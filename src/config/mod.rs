@@ -1,7 +1,7 @@
-//! The configuration: YAML as written becomes checked values, once, with every fault reported together.
+//! The configuration: reads the YAML file into checked values, once, and reports every fault in one run.
 //!
-//! Nothing past this module sees YAML, an unresolved secret or a limit of zero. Inside, `document` turns text into
-//! a tree, `reader` reads typed values out of it and collects faults, and one module a section judges them.
+//! No other module sees YAML, an unresolved secret or a limit of zero. Inside, `document` parses the text into a tree,
+//! `reader` reads typed values out of it and collects faults, and one module per section checks its values.
 
 mod audit;
 mod budgets;
@@ -53,25 +53,26 @@ use sources::Outside;
 
 use crate::secret::TokenDigest;
 
-/// What editors on Windows put in front of a text.
+/// The byte-order mark that editors on Windows put at the start of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The most threads that can be asked for.
+/// Upper bound of `workers`, in threads.
 const WORKERS_MAX: u32 = 1024;
 
-/// Loads a file: reads it, resolves its secrets from the environment and from files, and checks everything.
+/// Loads a file: reads it, resolves its secrets from the environment and from files, and checks everything. The error
+/// lists every fault of the file, each with its key path.
 pub fn load(path: &Path) -> Result<Config, ConfigFaults> {
     load_with(path, &System)
 }
 
-/// Loads a file whose secrets come from `sources`.
+/// Does the same as [`load`] with secrets, files and certificates from `sources`, so that tests need no environment.
 pub fn load_with(path: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
     let text = read_file(path)?;
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     parse(&text, base, sources)
 }
 
-/// Checks a text. Relative paths in it start from `base`; secrets come from `sources`.
+/// Parses and checks a text. Relative paths in it are resolved against `base`, secrets by `sources`.
 pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
     // The YAML library takes a byte-order mark for a document of its own.
     let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
@@ -81,7 +82,7 @@ pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Con
         let root = Value::root(&document, &report);
         let mut config = read(&mut root.section(), &Outside { base, sources });
         if let Some(config) = &mut config {
-            // No token, but the same SHA-256 in the same digits.
+            // The digest of the file is no token; the type is reused because it computes the same SHA-256.
             config.digest = TokenDigest::of(text.as_bytes()).to_hex();
             config.warnings = report.warnings(&lines);
         }
@@ -93,13 +94,13 @@ pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Con
     }
 }
 
-/// Every section is read before the first `?`, so that one run reports the faults of all.
+/// Reads every section before the first `?`, so that one run reports the faults of all sections.
 fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let (listeners, admin) = listeners::read(file, outside);
     let workers = file.get("workers").and_then(|value| value.positive(WORKERS_MAX));
     let (vendor, defaults) = vendor::read(file, outside);
     let budgets = budgets::read(file, &budgets::free_tier());
-    let state_file = file.get("state_file").and_then(|value| outside.own_file(&value));
+    let state_file = file.get("state_file").and_then(|value| outside.output_file(&value));
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
     let shared_budgets = shared::read(file, outside);
     let limits = limits::read(file);
@@ -110,10 +111,11 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let log = log::read(file);
     let tenants = tenants::read(file, outside, &defaults, &budgets);
     let callers = callers::read(file, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
-    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let asks_for_certificates =
+        |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     if let (Some(listeners), Some(callers)) = (&listeners, &callers)
         && callers.iter().any(|caller| !caller.certificates.is_empty())
-        && !listeners.iter().any(asks)
+        && !listeners.iter().any(asks_for_certificates)
     {
         file.value().warning("callers have certificates, and no listener has tls.client_ca to ask for them");
     }
@@ -142,13 +144,13 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     })
 }
 
-/// Reads a text of at most [`BYTES_MAX`]. It may hold secrets, so it is wiped when it goes.
+/// Reads a UTF-8 file of at most [`BYTES_MAX`] bytes. The text may hold secrets, so it is wiped on drop.
 fn read_file(path: &Path) -> Result<Zeroizing<String>, ConfigFault> {
     let refuse = |problem: &dyn Display| {
         ConfigFault::of_file(format!("the configuration {} {problem}", shown(&path.to_string_lossy())))
     };
     let mut bytes = Zeroizing::new(Vec::new());
-    // One byte more than is taken, so that the reader of the text sees that it is too long.
+    // Reads one byte more than is allowed, to tell a file of exactly the limit from a longer one.
     let read = File::open(path).and_then(|file| file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| refuse(&SourceError::Io(error)))?;
     if bytes.len() > BYTES_MAX {

@@ -1,4 +1,4 @@
-//! `vendor.proxy`: the way to the vendor where there is no direct one.
+//! Reads `vendor.proxy`: the HTTP proxy to the vendor, for networks without direct egress.
 
 use super::reader::Value;
 use super::sources::Outside;
@@ -6,20 +6,20 @@ use super::urls;
 use super::values::BaseUrl;
 use crate::secret::Secret;
 
-/// An HTTP proxy.
+/// An HTTP proxy that the vendor is reached through.
 #[derive(PartialEq, Eq)]
 pub struct Proxy {
-    /// Where it is; without TLS.
+    /// Address of the proxy; always `http://`.
     pub url: BaseUrl,
-    /// Who asks it; `None`: nobody in particular.
+    /// Credential for the proxy; `None` if it asks for none.
     pub login: Option<ProxyLogin>,
 }
 
-/// A user of a proxy.
+/// User and password for the proxy.
 pub struct ProxyLogin {
-    /// Without a colon, which Basic authentication cannot carry.
+    /// User name without a colon, which Basic authentication cannot carry.
     pub user: String,
-    /// Its password.
+    /// Password of the user.
     pub password: Secret,
 }
 
@@ -31,7 +31,7 @@ impl PartialEq for ProxyLogin {
 
 impl Eq for ProxyLogin {}
 
-/// Reads `http://host:port`, or the same with a user and a password.
+/// Reads `http://host:port`, or a section with that URL, a user and a password.
 pub(super) fn read(value: &Value<'_>, outside: &Outside<'_>) -> Option<Proxy> {
     if !value.is_section() {
         return Some(Proxy { url: urls::read_proxy(value)?, login: None });
@@ -42,7 +42,7 @@ pub(super) fn read(value: &Value<'_>, outside: &Outside<'_>) -> Option<Proxy> {
     let login = match (user, password) {
         (None, None) => None,
         (Some(user), Some(password)) => {
-            // A password of somebody's choice may be any word, unlike the vendor's secrets.
+            // The checks for placeholders are left out: unlike the vendor's secrets, a password may be any word.
             let (user, secret) = (read_user(&user), outside.secret(&password));
             Some(ProxyLogin { user: user?, password: secret?.0 })
         }
@@ -52,7 +52,7 @@ pub(super) fn read(value: &Value<'_>, outside: &Outside<'_>) -> Option<Proxy> {
     Some(Proxy { url: url?, login })
 }
 
-/// What Basic authentication can carry (RFC 7617, 2).
+/// Reads a user name that Basic authentication can carry (RFC 7617, 2).
 fn read_user(value: &Value<'_>) -> Option<String> {
     let user = value.text()?;
     if user.contains(|letter: char| letter == ':' || letter.is_control()) {

@@ -1,4 +1,4 @@
-//! Typed reading of the tree: every wrong value leaves a fault with the path of its key, and reading goes on.
+//! Reads typed values out of the tree. A wrong value records a fault with the path of its key, and reading goes on.
 //!
 //! Methods return `None` only after they have recorded why, or where the value is absent.
 
@@ -10,25 +10,25 @@ use super::document::Node;
 use super::fault::{FaultReport, shown};
 use super::{units, words};
 
-/// Whether a duration of zero has a meaning.
+/// Whether a duration may be zero.
 #[derive(Clone, Copy)]
 pub(super) enum Zero {
-    /// It means off.
+    /// Zero is allowed and means off.
     Allowed,
-    /// Nothing could be done in it.
+    /// Zero is a fault.
     Refused,
 }
 
-/// A value that was written and is not `null`.
+/// A value that is written in the file and is not `null`.
 pub(super) struct Value<'n> {
     node: &'n Node,
-    /// Where it stands: `tenants.shop.app`.
+    /// Path of its key, for messages: `tenants.shop.app`.
     path: String,
     report: &'n FaultReport,
 }
 
 impl<'n> Value<'n> {
-    /// The whole document.
+    /// The value of the whole document.
     pub(super) fn root(node: &'n Node, report: &'n FaultReport) -> Self {
         Self { node, path: String::new(), report }
     }
@@ -51,7 +51,7 @@ impl<'n> Value<'n> {
         None
     }
 
-    /// A text. What stands in its place is never quoted: it may be a secret.
+    /// Reads a text that is not empty. A value of another type is not quoted in the fault: it may be a secret.
     pub(super) fn text(&self) -> Option<&'n str> {
         match self.node {
             Node::Text(text) if text.is_empty() => self.refuse("empty"),
@@ -70,7 +70,7 @@ impl<'n> Value<'n> {
         }
     }
 
-    /// An integer within a range.
+    /// Reads an integer within a range, both ends included.
     pub(super) fn integer(&self, range: &RangeInclusive<u32>) -> Option<u32> {
         let (low, high) = (range.start(), range.end());
         match self.node {
@@ -82,7 +82,7 @@ impl<'n> Value<'n> {
         }
     }
 
-    /// An integer from 1 to `max`.
+    /// Reads an integer from 1 to `max`.
     pub(super) fn positive(&self, max: u32) -> Option<NonZeroU32> {
         self.integer(&(1..=max)).map(|number| NonZeroU32::new(number).expect("the range starts at 1"))
     }
@@ -102,7 +102,7 @@ impl<'n> Value<'n> {
         }
     }
 
-    /// A number of bytes from 1 to `max`.
+    /// Reads a number of bytes from 1 to `max`.
     pub(super) fn size(&self, max: u64) -> Option<usize> {
         let bytes = match self.node {
             Node::Integer(number) => u64::try_from(*number).ok(),
@@ -122,7 +122,7 @@ impl<'n> Value<'n> {
         }
     }
 
-    /// One of a few words.
+    /// Reads one of the given words and returns the value beside it.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
         let text = if let Node::Text(text) = self.node { text.as_str() } else { "" };
         let chosen = choices.iter().find(|(word, _)| *word == text);
@@ -134,12 +134,12 @@ impl<'n> Value<'n> {
         })
     }
 
-    /// `, not "soon"`: what was written, where it can be shown.
+    /// The end of a message that says what was written, such as `, not "soon"`; empty where it may be a secret.
     pub(super) fn not_this(&self) -> String {
         self.written().map_or_else(String::new, |text| format!(", not {text}"))
     }
 
-    /// What was written, where it is a text and cannot be a secret.
+    /// The text that was written, quoted; `None` for other types and for what may be a secret.
     fn written(&self) -> Option<String> {
         match self.node {
             Node::Text(text) if !text.is_empty() => words::quoted(text),
@@ -147,7 +147,7 @@ impl<'n> Value<'n> {
         }
     }
 
-    /// The items of a list that is not empty. An item that is `null` is one too.
+    /// The items of a list, which must not be empty. An item that is `null` counts.
     pub(super) fn items(&self) -> Vec<Self> {
         match self.node {
             Node::List(items) if !items.is_empty() => items
@@ -160,7 +160,7 @@ impl<'n> Value<'n> {
         }
     }
 
-    /// The entries of a mapping whose keys are names the operator chose; not empty.
+    /// The entries of a mapping whose keys are names that the operator chose. The mapping must not be empty.
     pub(super) fn named(&self) -> Vec<(&'n str, Self)> {
         match self.node {
             Node::Map(entries) if !entries.is_empty() => entries
@@ -184,7 +184,7 @@ impl<'n> Value<'n> {
         matches!(self.node, Node::Map(_))
     }
 
-    /// A mapping with keys of the schema.
+    /// Reads a mapping whose keys the schema fixes. `null` counts as an empty one.
     pub(super) fn section(&self) -> Section<'n> {
         let (entries, broken): (&[_], bool) = match self.node {
             Node::Map(entries) => (entries, false),
@@ -206,30 +206,31 @@ impl<'n> Value<'n> {
     }
 }
 
-/// A mapping with keys of the schema. When it goes, every key that no one asked for is a fault: that cannot
-/// be forgotten, nor be skipped by an early return.
+/// A mapping whose keys the schema fixes. On drop, every key that was not asked for becomes a fault. Doing this in
+/// `Drop` means that no early return can skip the check.
 pub(super) struct Section<'n> {
     value: Value<'n>,
     entries: &'n [(String, Node)],
     known: Vec<&'static str>,
-    /// Was no mapping, which is reported: nothing in it is missing.
+    /// The value is no mapping. That has been reported, so missing keys are not reported as well.
     broken: bool,
+    // Unknown keys are not quoted in messages.
     private: bool,
 }
 
 impl<'n> Section<'n> {
-    /// Keeps unknown keys out of messages: where a secret is due, a forgotten colon makes it a key.
+    /// Hides unknown keys in messages. In a section that holds secrets, a forgotten colon turns a secret into a key.
     pub(super) fn private(mut self) -> Self {
         self.private = true;
         self
     }
 
-    /// The section as a value, for faults of the whole.
+    /// The section as a value, for faults that concern all of it.
     pub(super) fn value(&self) -> &Value<'n> {
         &self.value
     }
 
-    /// The value of a key; `None` where the default applies.
+    /// The value of a key; `None` if it is absent or `null`, so that the default applies.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'n>> {
         self.known.push(key);
         let (_, node) =
@@ -237,7 +238,7 @@ impl<'n> Section<'n> {
         Some(self.child(node, key))
     }
 
-    /// The value of a key that has no default.
+    /// The value of a key that has no default. Records a fault if it is absent.
     pub(super) fn required(&mut self, key: &'static str) -> Option<Value<'n>> {
         let value = self.get(key);
         if value.is_none() && !self.broken {
@@ -246,7 +247,7 @@ impl<'n> Section<'n> {
         value
     }
 
-    /// A section whose keys all have defaults, so that it need not be written.
+    /// A section that may be left out because all its keys have defaults.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'n> {
         self.get(key).unwrap_or_else(|| self.child(&Node::Null, key)).section()
     }
@@ -288,7 +289,7 @@ impl Drop for Section<'_> {
     }
 }
 
-/// A key as it stands in a path: as written, or quoted where that would be misread.
+/// A key as part of a path: as written, or quoted where it could be misread or is long.
 pub(super) fn segment(name: &str) -> String {
     const PLAIN_LEN_MAX: usize = 64;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);

@@ -1,12 +1,12 @@
-//! Secrets and keys as they were filled in: a placeholder that nobody replaced is a fault, and what was probably not meant
-//! is a warning. No part of them is quoted.
+//! Judges secrets and keys: a placeholder that nobody replaced is a fault, and a probable slip is a warning. Messages
+//! never quote any part of them.
 
 use super::reader::Value;
 
-/// Where a secret comes from, as a message names it: `the variable SHOP_SECRET`.
+/// The origin of a secret as messages name it: `the variable SHOP_SECRET`.
 pub(super) struct SecretOrigin(pub(super) String);
 
-/// Judges a secret that is not empty. `None`: it is certainly no secret, which is reported.
+/// Judges a secret that is not empty. `None` after a fault: the text is certainly no secret.
 pub(super) fn judge(value: &Value<'_>, SecretOrigin(origin): &SecretOrigin, text: &str) -> Option<()> {
     if let Some(placeholder) = placeholder(text) {
         return value.refuse(format!("{origin} holds {placeholder} in place of a secret"));
@@ -17,7 +17,7 @@ pub(super) fn judge(value: &Value<'_>, SecretOrigin(origin): &SecretOrigin, text
     Some(())
 }
 
-/// Judges a key in the same way.
+/// Judges a key in the same way as [`judge`].
 pub(super) fn judge_key(value: &Value<'_>, text: &str) -> Option<()> {
     if let Some(placeholder) = placeholder(text) {
         return value.refuse(format!("this is {placeholder} in place of a key"));
@@ -28,10 +28,10 @@ pub(super) fn judge_key(value: &Value<'_>, text: &str) -> Option<()> {
     Some(())
 }
 
-/// What a text is that certainly nobody got from the vendor.
+/// Describes the kind of placeholder that a text is; `None` if it may be a real secret.
 fn placeholder(text: &str) -> Option<&'static str> {
     let text = text.trim_matches(|letter: char| letter.is_whitespace() || "\"'`".contains(letter));
-    // Of `NAME=value` it is the value.
+    // Of `NAME=value` only the value is judged.
     let text = text.split_once('=').filter(|(name, _)| is_name(name)).map_or(text, |(_, value)| value);
     let between =
         |open: &str, close: &str| text.split_once(open).is_some_and(|(_, behind)| behind.contains(close));
@@ -52,7 +52,8 @@ fn placeholder(text: &str) -> Option<&'static str> {
     is_placeholder_word(text).then_some("a placeholder")
 }
 
-/// `changeme`, `REPLACE-ME`, `your_master_secret`, `xxxxxx`: letters alone count.
+/// Whether the text is a usual placeholder: `changeme`, `REPLACE-ME`, `your_master_secret`, `xxxxxx`. Only letters and
+/// digits are compared, without case.
 fn is_placeholder_word(text: &str) -> bool {
     const WORDS: &[&str] = &[
         "changeit",
@@ -96,7 +97,7 @@ fn is_placeholder_word(text: &str) -> bool {
         || is_one_letter()
 }
 
-/// What is probably not meant in a secret that may be one.
+/// Describes a probable slip in a text that may be a secret.
 fn slip(text: &str) -> Option<&'static str> {
     if text.trim() != text {
         return Some("has blanks around the secret; they are sent as part of it");
@@ -111,19 +112,19 @@ fn slip(text: &str) -> Option<&'static str> {
     (!has_vendor_form(text)).then_some("holds no 24 letters and digits, as the secrets of the vendor are")
 }
 
-/// Keys and secrets of the vendor are 24 letters and digits; its older SDKs accept nothing else
-/// (`docs/vendor.md`, V6).
+/// Whether the text has the form of the vendor's keys and secrets, 24 letters and digits. The vendor's older SDKs
+/// accept nothing else.
 fn has_vendor_form(text: &str) -> bool {
     text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// A name as shells and `.env` files have them.
+/// Whether the text is a variable's name as shells and `.env` files allow it.
 pub(super) fn is_name(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.bytes().all(letter) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-/// `%NAME%`
+/// Whether the text is `%NAME%`, a variable of the Windows command line.
 fn is_windows_variable(text: &str) -> bool {
     text.strip_prefix('%').and_then(|text| text.strip_suffix('%')).is_some_and(is_name)
 }

@@ -1,4 +1,4 @@
-//! `shared_budgets`: the store that replicas share, and how each budget is divided.
+//! Reads `shared_budgets`: the store that replicas share, and the division of each budget.
 
 use std::num::NonZeroU32;
 
@@ -9,38 +9,38 @@ use super::sources::Outside;
 use super::units;
 use crate::secret::Secret;
 
-/// Where replicas keep what they share of their budgets.
+/// Settings of the store in which replicas share their budgets.
 pub struct SharedBudgets {
-    /// `redis://[user[:password]@]host[:port][/database]`: a secret as a whole, for its password.
+    /// URL `redis://[user[:password]@]host[:port][/database]`. All of it is a secret, because it may hold a password.
     pub url: Secret,
-    /// How each budget is divided.
+    /// Division of each budget.
     pub shares: Shares,
 }
 
-/// How each budget is divided among replicas.
+/// Division of each budget among the replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// Hundredths of each limit that belong to the replicas, an equal part to each alone.
+    /// Percent of each limit that do not go through the store; each replica owns an equal part of them.
     pub local_percent: u8,
-    /// The most processes that run at once.
+    /// Upper bound of processes that run at once.
     pub replicas: NonZeroU32,
 }
 
 impl Shares {
-    /// Slots of a limit that belong to each replica alone; what does not divide stays shared.
+    /// Slots of a limit that each replica owns alone, rounded down; the remainder is shared.
     pub fn own_part(&self, limit: NonZeroU32) -> u32 {
         let local = u64::from(limit.get()) * u64::from(self.local_percent) / 100;
         u32::try_from(local / u64::from(self.replicas.get())).unwrap_or(u32::MAX)
     }
 
-    /// Slots of a limit that are shared.
+    /// Slots of a limit that are shared through the store.
     pub fn shared_part(&self, limit: NonZeroU32) -> u32 {
-        // No more than the limit: each part is rounded down.
+        // Cannot underflow: own parts are rounded down, so together they are at most the limit.
         limit.get() - self.own_part(limit) * self.replicas.get()
     }
 }
 
-/// More replicas than anybody runs.
+/// Upper bound of `replicas`, more than anybody runs.
 const REPLICAS_MAX: u32 = 1000;
 const LOCAL_PERCENT: u8 = 20;
 
@@ -54,7 +54,7 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Shar
     Some(SharedBudgets { url: url?, shares: Shares { local_percent: local?, replicas: replicas? } })
 }
 
-/// A URL as a text or as a secret. No part of it is ever quoted: it may hold a password.
+/// Reads the URL as a text or as a secret. Messages never quote any part of it: it may hold a password.
 fn read_url(value: &Value<'_>, outside: &Outside<'_>) -> Option<Secret> {
     let url = if value.is_section() {
         outside.secret(value)?.0

@@ -1,4 +1,4 @@
-//! Where a configuration reaches outside its own text: environment variables and files.
+//! Resolves what a configuration refers to outside its own text: environment variables and files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,62 +14,62 @@ use super::words;
 use crate::identity::{self, IdentityError, RootsError};
 use crate::secret::Secret;
 
-/// The longest secret file that is read.
+/// The longest secret file that is read, in bytes.
 pub const SECRET_FILE_BYTES_MAX: usize = 64 << 10;
 
-/// The origin of a secret that stands in the configuration itself.
+/// The origin of a secret that is written in the configuration itself.
 const INLINE: &str = "the secret";
 
-/// What a configuration refers to. The system's own is [`System`]; tests bring theirs.
+/// Access to what a configuration refers to. [`System`] is the real environment; tests use a fake.
 pub trait SecretSources {
-    /// The text of an environment variable.
+    /// Reads an environment variable. Errors: it is not set, or not UTF-8.
     fn variable(&self, name: &str) -> Result<Zeroizing<String>, SourceError>;
 
-    /// The content of a file of at most [`SECRET_FILE_BYTES_MAX`] bytes.
+    /// Reads a file of at most [`SECRET_FILE_BYTES_MAX`] bytes. A folder, a pipe or a device is an error.
     fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError>;
 
-    /// Whether a file can be opened for reading.
+    /// Checks that a regular file can be opened for reading.
     fn readable(&self, path: &Path) -> Result<(), SourceError>;
 
-    /// What is wrong with a certificate chain and its key, as far as their files can be opened. Dates are left to those
-    /// who serve it.
+    /// Finds faults of a certificate chain and its key, as far as their files can be opened. Expired or future dates
+    /// are no fault here: the listener that serves the certificate warns of them.
     fn identity_faults(&self, certificate: Option<&Path>, private_key: Option<&Path>) -> Vec<IdentityError> {
         let mut faults = identity::faults(certificate, private_key, SystemTime::now());
         faults.retain(|fault| !matches!(fault, IdentityError::NotNow(_)));
         faults
     }
 
-    /// What is wrong with a file of trust roots.
+    /// Reads a file of trust roots and returns its fault, if it has one.
     fn roots_fault(&self, path: &Path) -> Option<RootsError> {
         identity::read_roots(path).err()
     }
 }
 
-/// Why a source gives nothing.
+/// Why a variable or a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// There is no such variable.
+    /// The environment has no such variable.
     #[error("is not set")]
     NotSet,
-    /// The content is no text.
+    /// The content is neither UTF-8 nor UTF-16 with a byte-order mark.
     #[error("is not UTF-8")]
     NotText,
-    /// The content is text as PowerShell writes it unless told otherwise.
+    /// The content starts like UTF-16, which PowerShell writes by default.
     #[error("is UTF-16; save it as UTF-8")]
     Utf16,
-    /// More than [`SECRET_FILE_BYTES_MAX`].
+    /// The file is longer than [`SECRET_FILE_BYTES_MAX`].
     #[error("is larger than 64 KiB")]
     TooLarge,
-    /// A folder, a pipe or a device, on which reading could wait for ever.
+    /// The path is a folder, a pipe or a device. Reading one could block for ever.
     #[error("is not a regular file")]
     NotAFile,
-    /// The system refused.
+    /// The operating system refused to open or read the file.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
 }
 
 impl SourceError {
-    /// Of a content that is no UTF-8.
+    /// The error for content that is not UTF-8.
     pub(super) fn of_no_text(bytes: &[u8]) -> Self {
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             Self::Utf16
@@ -79,7 +79,7 @@ impl SourceError {
     }
 }
 
-/// The environment of the process and the file system.
+/// Reads the environment of the process and the file system.
 pub struct System;
 
 impl SecretSources for System {
@@ -89,7 +89,7 @@ impl SecretSources for System {
     }
 
     fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-        // Room for all of it from the start: a buffer that grows leaves pieces of the secret behind.
+        // Allocates for the longest file at once: a buffer that grows leaves copies of the secret behind.
         let mut content = Zeroizing::new(Vec::with_capacity(SECRET_FILE_BYTES_MAX + 1));
         open(path)?.take(SECRET_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut content)?;
         if content.len() > SECRET_FILE_BYTES_MAX { Err(SourceError::TooLarge) } else { Ok(content) }
@@ -101,18 +101,18 @@ impl SecretSources for System {
 }
 
 fn open(path: &Path) -> Result<File, SourceError> {
-    // Asked before opening, because opening a pipe waits for its writer.
+    // Asks before opening, because opening a pipe blocks until somebody writes to it.
     if std::fs::metadata(path)?.is_file() { Ok(File::open(path)?) } else { Err(SourceError::NotAFile) }
 }
 
-/// The sources together with the folder that relative paths start from.
+/// The sources, and the folder that relative paths are resolved against.
 pub(super) struct Outside<'s> {
     pub(super) base: &'s Path,
     pub(super) sources: &'s dyn SecretSources,
 }
 
 impl Outside<'_> {
-    /// A file that must be readable.
+    /// Reads the path of a file and checks that it can be opened.
     pub(super) fn file(&self, value: &Value<'_>) -> Option<PathBuf> {
         let written = value.text()?;
         let path = self.base.join(written);
@@ -122,16 +122,16 @@ impl Outside<'_> {
         }
     }
 
-    /// A file that we write. Whether that can be done shows at the start.
-    pub(super) fn own_file(&self, value: &Value<'_>) -> Option<PathBuf> {
+    /// Reads the path of a file that the gateway writes. Whether it can be written is found out at the start.
+    pub(super) fn output_file(&self, value: &Value<'_>) -> Option<PathBuf> {
         match value.text()? {
             "" => value.refuse("expected the path of a file"),
             written => Some(self.base.join(written)),
         }
     }
 
-    /// A secret: `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`, and where it comes from. No part of it is ever
-    /// quoted.
+    /// Reads and resolves a secret, `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`, with its origin. Messages
+    /// never quote any part of it.
     pub(super) fn secret(&self, value: &Value<'_>) -> Option<(Secret, SecretOrigin)> {
         const FORMS: &str = "expected one of { env: NAME }, { file: PATH }, { value: TEXT }";
         if !value.is_section() {
@@ -152,7 +152,8 @@ impl Outside<'_> {
     }
 
     fn resolve_variable(&self, secret: &Value<'_>, name: &str) -> Option<(Zeroizing<String>, String)> {
-        // A secret written where its variable's name belongs must not be repeated in the message.
+        // Somebody may have written the secret itself in place of its variable's name. The name is shown only if it
+        // cannot be one.
         let is_shown = secrets::is_name(name) && (name.contains('_') || !words::may_be_secret(name));
         let origin = if is_shown { format!("the variable {name}") } else { "the variable".to_owned() };
         let bare = name.trim_start_matches(['$', '{']).trim_end_matches('}');

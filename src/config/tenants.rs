@@ -1,4 +1,4 @@
-//! `tenants`: the vendor applications, and what must hold between them.
+//! Reads `tenants`: the vendor applications, and checks rules between them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,10 +11,10 @@ use super::vendor::Defaults;
 use super::{budgets, secrets};
 use crate::secret::Secret;
 
-/// What the name of a group key carries on the wire.
+/// Prefix of a group key in requests to the vendor.
 const GROUP_PREFIX: &str = "group-";
 
-/// Cids the vendor gives a VIP app at once.
+/// Cids that the vendor gives a VIP app in one call.
 const CID_BATCH_MAX: u32 = 1000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,32 +24,33 @@ enum KeyKind {
     Group,
 }
 
-/// A tenant as far as it could be read. It takes part in the checks between tenants all the same.
-struct Draft<'n> {
+/// A tenant whose fields have been read as far as they could be. One with faults still takes part in the checks between
+/// tenants.
+struct TenantDraft<'n> {
     name: &'n str,
     value: Value<'n>,
-    credentials: Vec<DraftCredential<'n>>,
+    credentials: Vec<CredentialDraft<'n>>,
     budgets: BudgetLimits,
     urls: BaseUrls,
     region: Region,
     repeats: Repeats,
 }
 
-struct DraftCredential<'n> {
+struct CredentialDraft<'n> {
     kind: KeyKind,
-    /// Where the key stands.
+    /// The key's place in the file, for faults.
     value: Value<'n>,
     key: VendorKey,
     secret: Option<Secret>,
 }
 
-/// The tenants, and the names that callers may refer to: also those of tenants with faults.
+/// The tenants, and the names that callers may refer to, including those of tenants with faults.
 pub(super) struct Tenants<'n> {
     pub(super) names: Vec<&'n str>,
     pub(super) tenants: Option<Vec<TenantConfig>>,
 }
 
-/// Reads the section.
+/// Reads the section and checks names and shared keys across tenants.
 pub(super) fn read<'n>(
     file: &mut Section<'n>,
     outside: &Outside<'_>,
@@ -64,7 +65,7 @@ pub(super) fn read<'n>(
     check_names(&drafts);
     check_shared_keys(&drafts);
     let names = drafts.iter().map(|draft| draft.name).collect();
-    Tenants { names, tenants: drafts.into_iter().map(Draft::finish).collect() }
+    Tenants { names, tenants: drafts.into_iter().map(TenantDraft::finish).collect() }
 }
 
 fn read_one<'n>(
@@ -72,7 +73,7 @@ fn read_one<'n>(
     value: Value<'n>,
     outside: &Outside<'_>,
     (defaults, budgets): (&Defaults, &BudgetLimits),
-) -> Draft<'n> {
+) -> TenantDraft<'n> {
     check_name(name, &value);
     let mut section = value.section();
     let written = [
@@ -88,7 +89,7 @@ fn read_one<'n>(
     let urls = defaults.for_tenant(&mut section.section("vendor"), region);
     let repeats = read_repeats(&mut section);
     drop(section);
-    Draft { name, value, credentials, budgets, urls, region, repeats }
+    TenantDraft { name, value, credentials, budgets, urls, region, repeats }
 }
 
 fn read_repeats(section: &mut Section<'_>) -> Repeats {
@@ -119,7 +120,7 @@ fn read_credential<'n>(
     kind: KeyKind,
     value: &Value<'n>,
     outside: &Outside<'_>,
-) -> Option<DraftCredential<'n>> {
+) -> Option<CredentialDraft<'n>> {
     let mut section = value.section().private();
     let key = section.required("key");
     let secret = section.required("secret").and_then(|value| {
@@ -128,7 +129,7 @@ fn read_credential<'n>(
     });
     let value = key?;
     let key = read_key(kind, &value)?;
-    Some(DraftCredential { kind, value, key, secret })
+    Some(CredentialDraft { kind, value, key, secret })
 }
 
 fn read_key(kind: KeyKind, value: &Value<'_>) -> Option<VendorKey> {
@@ -142,8 +143,8 @@ fn read_key(kind: KeyKind, value: &Value<'_>) -> Option<VendorKey> {
         .or_else(|| value.refuse("expected a key of visible ASCII characters without a colon"))
 }
 
-/// A caller names a tenant by its name or by a key of it, so a name must not be a key.
-fn check_names(drafts: &[Draft<'_>]) {
+/// Refuses names that are also a key: a caller selects a tenant by its name or by one of its keys.
+fn check_names(drafts: &[TenantDraft<'_>]) {
     let keys: HashSet<_> =
         drafts.iter().flat_map(|draft| &draft.credentials).map(|credential| bare(&credential.key)).collect();
     for draft in drafts.iter().filter(|draft| keys.contains(draft.name)) {
@@ -151,21 +152,22 @@ fn check_names(drafts: &[Draft<'_>]) {
     }
 }
 
-/// A key as the configuration writes it.
+/// A key as the configuration writes it, without `group-`.
 fn bare(key: &VendorKey) -> &str {
     key.as_str().strip_prefix(GROUP_PREFIX).unwrap_or(key.as_str())
 }
 
 impl TenantConfig {
-    /// Whether one of its keys is written so.
+    /// Whether the configuration writes one of its keys so.
     pub(super) fn has_key(&self, written: &str) -> bool {
         let credentials = [Some(&self.app), self.dev.as_ref(), self.group.as_ref()];
         credentials.into_iter().flatten().any(|credential| bare(&credential.key) == written)
     }
 }
 
-/// Whoever shares a key shares its budgets, so everything that belongs to the key must be the same.
-fn check_shared_keys(drafts: &[Draft<'_>]) {
+/// Refuses tenants that share a key and differ in what belongs to the key. The vendor counts calls by key, so tenants
+/// with one key share its budgets.
+fn check_shared_keys(drafts: &[TenantDraft<'_>]) {
     let mut first_uses = HashMap::new();
     for draft in drafts {
         for credential in &draft.credentials {
@@ -177,12 +179,13 @@ fn check_shared_keys(drafts: &[Draft<'_>]) {
     }
 }
 
-type Use<'d, 'n> = (&'d Draft<'n>, &'d DraftCredential<'n>);
+/// One use of a key: the tenant that uses it, and the credential.
+type KeyUse<'d, 'n> = (&'d TenantDraft<'n>, &'d CredentialDraft<'n>);
 
-fn compare((first_draft, first): Use<'_, '_>, (draft, credential): Use<'_, '_>) {
+fn compare((first_draft, first): KeyUse<'_, '_>, (draft, credential): KeyUse<'_, '_>) {
     let same_secret = match (&first.secret, &credential.secret) {
         (Some(first), Some(secret)) => first.expose() == secret.expose(),
-        // One of them has a fault of its own.
+        // A secret that could not be read has a fault of its own.
         _ => true,
     };
     let checks = [
@@ -197,8 +200,8 @@ fn compare((first_draft, first): Use<'_, '_>, (draft, credential): Use<'_, '_>) 
     }
 }
 
-impl Draft<'_> {
-    /// `None`: something is missing, which is reported.
+impl TenantDraft<'_> {
+    /// The finished tenant; `None` if something is missing, which has been reported.
     fn finish(mut self) -> Option<TenantConfig> {
         Some(TenantConfig {
             name: self.name.to_owned(),
@@ -214,7 +217,7 @@ impl Draft<'_> {
 
     fn take(&mut self, kind: KeyKind) -> Option<CredentialConfig> {
         let at = self.credentials.iter().position(|credential| credential.kind == kind)?;
-        let DraftCredential { key, secret, .. } = self.credentials.swap_remove(at);
+        let CredentialDraft { key, secret, .. } = self.credentials.swap_remove(at);
         Some(CredentialConfig { key, secret: secret? })
     }
 }

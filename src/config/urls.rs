@@ -1,20 +1,20 @@
-//! Base URLs: which hosts the gateway connects to, and never in plain text unless they are this machine.
+//! Parses base URLs. Plain text is accepted to this machine only, unless the configuration allows more.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::reader::Value;
 use super::values::BaseUrl;
 
-/// Where `http://` may lead.
+/// Hosts to which `http://` is accepted.
 #[derive(Clone, Copy)]
 pub(super) enum Plaintext {
-    /// To this machine only.
+    /// This machine only.
     Loopback,
-    /// Anywhere: `vendor.allow_plaintext`.
+    /// Any host, because `vendor.allow_plaintext` is set.
     Anywhere,
 }
 
-/// Reads `https://host[:port]`. The value is never quoted: it may hold a password.
+/// Reads `https://host[:port]`. Messages never quote it: it may hold a password.
 pub(super) fn read(value: &Value<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
     let url = match parse(value.text()?) {
         Ok(url) => url,
@@ -28,7 +28,7 @@ pub(super) fn read(value: &Value<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
     }
 }
 
-/// Reads `http://host:port` of a proxy. Never quoted, as above.
+/// Reads `http://host:port` of a proxy. Messages never quote it either.
 pub(super) fn read_proxy(value: &Value<'_>) -> Option<BaseUrl> {
     let text = value.text()?;
     if text.contains('@') {
@@ -47,13 +47,13 @@ pub(super) fn read_proxy(value: &Value<'_>) -> Option<BaseUrl> {
     }
 }
 
-/// Reads a base URL, wherever it leads.
+/// Parses a base URL, whatever its scheme and host.
 pub(super) fn parse(text: &str) -> Result<BaseUrl, &'static str> {
     let (tls, host, port) = split(text)?;
     Ok(BaseUrl { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }) })
 }
 
-/// Whether it speaks TLS, the host, and the port that is written.
+/// Splits a URL: whether it is `https://`, the host, and the port if one is written.
 fn split(text: &str) -> Result<(bool, String, Option<u16>), &'static str> {
     let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
@@ -86,7 +86,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
     }
 }
 
-/// A name in lower case or an address, without brackets.
+/// Checks a host and returns it as a name in lower case or as an address without brackets.
 fn read_host(host: &str) -> Result<String, &'static str> {
     if let Some(address) = host.strip_prefix('[') {
         let address = address.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
@@ -97,7 +97,8 @@ fn read_host(host: &str) -> Result<String, &'static str> {
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let label = |label: &str| matches!(label.len(), 1..=63) && label.bytes().all(letter);
-    // The system's resolver takes 127.1 and 0x7f000001 for addresses; what looks like one must be one.
+    // The system's resolver takes 127.1 and 0x7f000001 for addresses, so a host whose last label starts with a digit is
+    // refused.
     let last = host.rsplit('.').next().unwrap_or(host);
     let numeric = last.starts_with(|first: char| first.is_ascii_digit());
     if host.len() > 253 || !host.split('.').all(label) || numeric {

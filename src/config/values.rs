@@ -1,4 +1,4 @@
-//! Checked configuration values. Whoever holds a [`Config`] holds one that can be served.
+//! Checked configuration values: a [`Config`] can be served as it is.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -11,240 +11,246 @@ use super::shared::SharedBudgets;
 use crate::operation::{BudgetName, Host, Scope};
 use crate::secret::{Secret, TokenDigest};
 
-/// A whole checked configuration.
+/// A complete configuration, checked: secrets are resolved and every name in it exists.
 pub struct Config {
-    /// Where internal apps connect; at least one.
+    /// Addresses that callers connect to; at least one.
     pub listeners: Vec<Listener>,
-    /// Where operators connect.
+    /// The listener for operators: status, metrics, reload.
     pub admin: Admin,
-    /// Threads that serve; `None`: one per core.
+    /// Worker threads; `None` means one per core.
     pub workers: Option<NonZeroUsize>,
-    /// How the vendor is reached.
+    /// Settings of connections to the vendor.
     pub vendor: Vendor,
-    /// How long after a given-up attempt the vendor may still count it.
+    /// Time in which the vendor may still count a call after the gateway has given it up. The call holds its slot that long.
     pub guard: Duration,
-    /// Keeps budgets over restarts, already resolved against the configuration file's folder.
+    /// File that keeps budgets over restarts, resolved against the configuration file's folder; `None` means that
+    /// counts start empty.
     pub state_file: Option<PathBuf>,
-    /// How budgets are shared between replicas; `None`: there is only this one.
+    /// The store that replicas share their budgets in; `None` means that this is the only process.
     pub shared_budgets: Option<SharedBudgets>,
-    /// Bounds on everything a caller can make us hold.
+    /// Limits of connections, memory and time for everything that callers send.
     pub limits: Limits,
-    /// How a stop goes.
+    /// Times of a shutdown.
     pub drain: Drain,
-    /// Rules for target lists.
+    /// Rules for target lists (`files` operations).
     pub files: Files,
-    /// Rules for pictures.
+    /// Rules for uploaded pictures.
     pub images: Images,
-    /// Where calls that change something are written down; `None`: nowhere.
+    /// Destination of the audit log, which has a line for each call that changes something; `None` means no audit log.
     pub audit: Option<Audit>,
-    /// How the log of the process is written.
+    /// Format and level of the process log.
     pub log: LogSettings,
-    /// The applications; at least one.
+    /// The vendor applications; at least one.
     pub tenants: Vec<TenantConfig>,
-    /// The internal programs; at least one.
+    /// The programs that may use the gateway; at least one.
     pub callers: Vec<CallerConfig>,
-    /// What is allowed but deserves a line in the log.
+    /// Settings that are allowed but probably not meant; each becomes a warning in the log.
     pub warnings: Vec<String>,
-    /// SHA-256 of the file's bytes, in hexadecimal: tells which configuration is loaded.
+    /// SHA-256 of the file's bytes in hexadecimal, shown so that operators can tell which configuration is loaded.
     pub digest: String,
 }
 
-/// Where the audit log goes.
+/// Destination of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audit {
-    /// Standard error, among the other lines there.
+    /// Standard error, mixed with the process log.
     Stderr,
-    /// A file, already resolved against the configuration file's folder.
+    /// A file, resolved against the configuration file's folder.
     File(PathBuf),
 }
 
-/// One address that internal apps connect to.
+/// One address that callers connect to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Port 0 lets the system choose.
+    /// IP address and port; port 0 lets the operating system choose.
     pub address: SocketAddr,
-    /// Every connection begins with what a proxy says of its client (PROXY protocol); whoever connects is believed.
+    /// Expects a PROXY protocol header at the start of every connection and takes the client's address from it. Any
+    /// peer is believed, so only the proxy may be able to connect.
     pub proxy_protocol: bool,
-    /// `None`: plain HTTP.
+    /// TLS settings; `None` means plain HTTP.
     pub tls: Option<ListenerTls>,
 }
 
-/// TLS of one listener.
+/// TLS settings of one listener.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ListenerTls {
-    /// PEM files, one pair a certificate, already resolved against the configuration file's folder; at least one.
+    /// Certificate chains with their keys, chosen by SNI; at least one.
     pub certificates: Vec<CertificateFiles>,
-    /// PEM bundle of those who sign client certificates; `None`: none are asked for.
+    /// PEM bundle of the authorities that sign client certificates; `None` means that clients are not asked for one.
     pub client_ca: Option<PathBuf>,
-    /// Offers HTTP/2 by ALPN.
+    /// Whether HTTP/2 is offered by ALPN beside HTTP/1.1.
     pub http2: bool,
 }
 
-/// Where a certificate chain and its key are.
+/// The files of a certificate chain and its key, resolved against the configuration file's folder.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// PEM chain, leaf first.
+    /// PEM file with the chain, leaf first.
     pub certificate: PathBuf,
-    /// PEM key.
+    /// PEM file with the private key.
     pub private_key: PathBuf,
 }
 
-/// The admin listener.
+/// Settings of the admin listener.
 pub struct Admin {
-    /// Loopback, unless there is a token.
+    /// Address to listen on: loopback, unless `token` is set.
     pub address: SocketAddr,
     /// SHA-256 of the token that `/`, `/status` and `/reload` ask for.
     pub token: Option<TokenDigest>,
 }
 
-/// How the vendor is reached.
+/// Settings of connections to the vendor that all tenants share.
 #[derive(PartialEq, Eq)]
 pub struct Vendor {
-    /// PEM bundle of extra trust roots.
+    /// PEM bundle of trust roots beside the built-in ones.
     pub ca: Option<PathBuf>,
-    /// HTTP proxy that tunnels to every base URL but those of this machine; spoken to in plain text.
+    /// HTTP proxy through which the vendor is reached by `CONNECT`. Base URLs on this machine bypass it. The gateway
+    /// speaks to the proxy in plain text.
     pub proxy: Option<Proxy>,
-    /// Sends `traceparent` and `tracestate` on.
+    /// Whether `traceparent` and `tracestate` of a request are sent on to the vendor.
     pub forward_trace: bool,
-    /// DNS, TCP, the proxy and TLS together.
+    /// Time limit of DNS, TCP, the proxy's answer and TLS together.
     pub connect_timeout: Duration,
-    /// From the last byte of the request to the last byte of the answer.
+    /// Time limit from the last byte of the request to the last byte of the answer.
     pub response_timeout: Duration,
 }
 
-/// Bounds on what callers can make us hold. Sizes are bytes.
+/// Limits of connections, memory and time for what callers send. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections, all listeners together.
+    /// Open connections on all listeners together.
     pub connections: usize,
-    /// Requests at once; no caller holds more than half.
+    /// Requests in work at once; one caller gets at most half of them.
     pub in_flight: usize,
-    /// All buffered bodies together; no caller holds more than half.
+    /// Memory of all buffered bodies together; one caller gets at most half of it.
     pub body_memory_bytes: usize,
-    /// All unfinished heads together, and answers over HTTP/2 that strangers do not take.
+    /// Memory of all unfinished request heads together, and of answers over HTTP/2 that clients without a credential do
+    /// not read.
     pub head_memory_bytes: usize,
-    /// One JSON body.
+    /// Largest JSON body.
     pub json_body_bytes: usize,
-    /// One batch body.
+    /// Largest body of an operation that takes a batch of pushes.
     pub batch_body_bytes: usize,
-    /// For a request's head.
+    /// Time limit for receiving a request's head.
     pub header_timeout: Duration,
-    /// For a request's body.
+    /// Time limit for receiving a request's body.
     pub body_timeout: Duration,
-    /// For a connection with no request on it.
+    /// How long a connection may stay open with no request on it.
     pub idle_timeout: Duration,
-    /// From the end of the request's body to our answer.
+    /// Time limit from the end of the request's body to the gateway's answer: queueing, attempts, everything.
     pub deadline: Duration,
 }
 
-/// How a stop goes.
+/// Times of a shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// How long requests are still served after the signal.
+    /// Time after the signal in which requests are still accepted, while `/readyz` already tells load balancers to go
+    /// elsewhere.
     pub delay: Duration,
-    /// When the process ends at the latest.
+    /// Upper bound of the time that unfinished requests get after `delay`; then the process ends.
     pub deadline: Duration,
-    /// Its addresses can be shared with the process that takes its place, also without a state file.
+    /// Lets a successor listen on the same addresses while this process still runs, also without a state file.
     pub handover: bool,
 }
 
-/// Whether a rule refuses or only counts and logs.
+/// Effect of a broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Refuse.
+    /// The request is refused.
     Enforce,
-    /// Let pass, count and log.
+    /// The request is let through, counted and logged.
     Report,
 }
 
-/// Rules for target lists. Sizes are bytes.
+/// Rules for target lists. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// The list itself.
+    /// Largest list.
     pub max_bytes: usize,
-    /// One trimmed line.
+    /// Longest line, without blanks around it.
     pub line_bytes: usize,
-    /// The name must end in `.txt`.
+    /// Effect of a file name that does not end in `.txt`.
     pub txt: Mode,
 }
 
-/// Rules for pictures.
+/// Rules for uploaded pictures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
-    /// One picture, in bytes.
+    /// Largest picture of any kind, in bytes.
     pub max_bytes: usize,
-    /// OPPO's big pictures.
+    /// Rule for OPPO's big pictures.
     pub oppo_big: ImageRule,
-    /// OPPO's icons.
+    /// Rule for OPPO's icons.
     pub oppo_icon: ImageRule,
 }
 
-/// What a channel takes of one picture type.
+/// Requirements of a vendor channel for one picture type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRule {
-    /// Width and height in pixels; any one of them.
+    /// Allowed widths and heights in pixels; a picture must have one of these pairs.
     pub sizes: Vec<(u32, u32)>,
-    /// Weight in bytes.
+    /// Largest file, in bytes.
     pub max_bytes: usize,
-    /// Refuse or report.
+    /// Effect of a picture that breaks the rule.
     pub mode: Mode,
 }
 
-/// A budget's size.
+/// Size of a budget: `limit` calls in each `window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimit {
-    /// Calls a window.
+    /// Calls per window.
     pub limit: NonZeroU32,
     /// Length of the window.
     pub window: Duration,
-    /// Pacing: how many calls may go at once before the rest is spread over the window.
+    /// Calls that may go out at once; the rest is spread evenly over the window. `None` means no pacing.
     pub burst: Option<NonZeroU32>,
 }
 
-/// The budgets of one tenant: the file's defaults with the tenant's overrides; `None` is off.
+/// Sizes of one tenant's budgets: the file's defaults with the tenant's overrides. `None` means that a budget is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetLimits([Option<BudgetLimit>; BudgetName::ALL.len()]);
 
 impl BudgetLimits {
-    /// Builds the set from a function of the name.
+    /// Builds the set by asking `limit` for each budget.
     pub fn from_fn(mut limit: impl FnMut(BudgetName) -> Option<BudgetLimit>) -> Self {
         Self(BudgetName::ALL.map(&mut limit))
     }
 
-    /// The size of one budget; `None` if it is off.
+    /// The size of one budget; `None` if the budget is off.
     pub fn of(&self, name: BudgetName) -> Option<BudgetLimit> {
         self.0[name.index()]
     }
 }
 
-/// One vendor application.
+/// One vendor application with its credentials, budgets and base URLs.
 pub struct TenantConfig {
-    /// Its name.
+    /// Name in the configuration, which callers, logs and metrics use.
     pub name: String,
     /// App key and master secret.
     pub app: CredentialConfig,
-    /// Dev key and dev secret.
+    /// Dev key and dev secret, an alternative credential for target lists; `None` if not configured.
     pub dev: Option<CredentialConfig>,
-    /// Group key and group master secret.
+    /// Group key and group master secret, for group pushes; `None` if not configured.
     pub group: Option<CredentialConfig>,
-    /// Its budgets.
+    /// Sizes of the budgets of each of its keys.
     pub budgets: BudgetLimits,
-    /// Where its calls go.
+    /// Base URLs that its calls go to.
     pub urls: BaseUrls,
-    /// Which paths the vendor uses for it.
+    /// Data centre, which decides the paths on the vendor's side.
     pub region: Region,
-    /// How its pushes are kept from going out twice.
+    /// Measures against sending a push twice.
     pub repeats: Repeats,
 }
 
-/// How a tenant's pushes are kept from going out twice.
+/// Measures against sending a tenant's pushes twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeats {
-    /// Whether pushes without a cid get one.
+    /// Handling of pushes without a cid.
     pub cid: CidPolicy,
-    /// Cids fetched at once, 1-1,000; the vendor gives apps without VIP at most 10.
+    /// Cids fetched from the vendor in one call, 1-1,000; the vendor gives apps without VIP at most 10.
     pub cid_batch: NonZeroU32,
-    /// How long after a broken connection the same push is taken for the broken one; zero: never.
+    /// Time after a broken connection in which the same push of the same caller counts as a resend of the broken one;
+    /// zero turns this off.
     pub resend_guard: Duration,
 }
 
@@ -255,20 +261,20 @@ impl Default for Repeats {
     }
 }
 
-/// Whether pushes without a cid get one.
+/// Handling of pushes without a cid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CidPolicy {
-    /// They go as they came.
+    /// They are sent unchanged.
     Off,
-    /// One is written into them.
+    /// A cid from the tenant's pool is written into them.
     Inject,
 }
 
-/// A key of the vendor's with its secret.
+/// A vendor key with its secret.
 pub struct CredentialConfig {
-    /// As the vendor counts it: a group key carries its `group-`.
+    /// The key under which the vendor counts calls: a group key with its `group-`.
     pub key: VendorKey,
-    /// Its secret.
+    /// The secret that belongs to the key.
     pub secret: Secret,
 }
 
@@ -277,43 +283,44 @@ pub struct CredentialConfig {
 pub struct VendorKey(String);
 
 impl VendorKey {
-    /// Takes a key of 1-128 visible ASCII characters without `:`, which Basic authentication cannot carry.
+    /// Accepts 1-128 visible ASCII characters without `:`, which Basic authentication cannot carry; `None` for anything
+    /// else.
     pub fn new(key: String) -> Option<Self> {
         let fits =
             matches!(key.len(), 1..=128) && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
         fits.then_some(Self(key))
     }
 
-    /// The key.
+    /// The key as text, with `group-` if it is a group key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Base URLs of the vendor's hosts.
+/// Base URLs of the vendor's hosts for one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrls([Option<BaseUrl>; Host::ALL.len()]);
 
 impl BaseUrls {
-    /// Builds the set from a function of the host.
+    /// Builds the set by asking `url` for each host.
     pub fn from_fn(mut url: impl FnMut(Host) -> Option<BaseUrl>) -> Self {
         Self(Host::ALL.map(&mut url))
     }
 
-    /// The base URL of a host; `None` if its operations are off.
+    /// The base URL of a host; `None` if the operations of that host are off.
     pub fn of(&self, host: Host) -> Option<&BaseUrl> {
         self.0[host as usize].as_ref()
     }
 }
 
-/// `http://` or `https://`, a host and a port: where connections go. Never derived from a request.
+/// A scheme, a host and a port to connect to. Comes from the configuration only, never from a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BaseUrl {
-    /// Speaks TLS.
+    /// `true` for `https://`.
     pub tls: bool,
-    /// Name or address, without brackets.
+    /// Host name or IP address; an IPv6 address without brackets.
     pub host: String,
-    /// Port.
+    /// TCP port.
     pub port: u16,
 }
 
@@ -323,13 +330,13 @@ impl BaseUrl {
         if self.own_port().is_none() { self.bracketed() } else { self.host_and_port() }
     }
 
-    /// The port, where it is not the scheme's own.
+    /// The port; `None` where it is the default of the scheme.
     pub fn own_port(&self) -> Option<u16> {
         let default_port = if self.tls { 443 } else { 80 };
         Some(self.port).filter(|port| *port != default_port)
     }
 
-    /// Host and port, also where the port is the scheme's own.
+    /// `host:port`, also where the port is the default of the scheme.
     pub fn host_and_port(&self) -> String {
         format!("{}:{}", self.bracketed(), self.port)
     }
@@ -338,55 +345,55 @@ impl BaseUrl {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 
-    /// Leads to this machine.
+    /// Whether the host is this machine: `localhost` or a loopback address.
     pub fn is_loopback(&self) -> bool {
         let address = self.host.parse::<IpAddr>();
         self.host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
-    /// Scheme and authority, as it is written in the configuration.
+    /// Scheme and authority, as the configuration writes them.
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority())
     }
 }
 
-/// Which paths the vendor's data centre uses.
+/// Data centre of the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Region {
-    /// The documented ones.
+    /// The one that the vendor documents.
     Default,
     /// bjapi.push.jiguang.cn: one host for everything, some paths with another prefix.
     Beijing,
 }
 
-/// One internal program.
+/// One program that uses the gateway, with its credentials and rights.
 pub struct CallerConfig {
-    /// Its name.
+    /// Name in the configuration, which logs and metrics use.
     pub name: String,
-    /// Its tokens; one or more, so that a token can be rotated, unless it has certificates.
+    /// Tokens that identify it; at least one, unless it has certificates. Several allow a token to be rotated.
     pub tokens: Vec<TokenConfig>,
-    /// URI or DNS names of its client certificates; no other caller has them.
+    /// URI or DNS names of client certificates that identify it. No other caller lists them.
     pub certificates: Vec<String>,
     /// Names of the tenants it may use, in the file's order; each exists.
     pub tenants: Vec<String>,
-    /// Its rights.
+    /// Scopes of the operations it may call.
     pub allow: Vec<Scope>,
-    /// May push to every device.
+    /// Whether it may push to every device.
     pub broadcast: bool,
-    /// Its share of the tenants' budgets.
+    /// Upper bound of its calls on the tenants' budgets; `None` means no bound of its own.
     pub quota: Option<BudgetLimit>,
-    /// Its share when several callers wait for one budget.
+    /// Relative share when several callers queue for one budget.
     pub weight: NonZeroU32,
-    /// Calls a window kept for it in these budgets of its tenants.
+    /// Calls per window that are reserved for it in these budgets of its tenants.
     pub reserve: Vec<(BudgetName, NonZeroU32)>,
-    /// How long its requests wait for a budget unless they say otherwise.
+    /// Time its requests queue for a budget unless they say otherwise.
     pub wait: Duration,
 }
 
 /// A caller's token, known by its digest only.
 pub struct TokenConfig {
-    /// What the operator calls it; the token's number when it has no name.
+    /// Name given by the operator; the token's position, counted from 1, if it has none.
     pub name: String,
-    /// SHA-256 of the token.
+    /// SHA-256 of the token; the token itself is not in the configuration.
     pub digest: TokenDigest,
 }

@@ -1,4 +1,4 @@
-//! `vendor`: how the vendor is reached, and the base URLs that hold for every tenant without its own.
+//! Reads `vendor`: settings of connections, and the base URLs of tenants without their own.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::operation::Host;
 
 const BEIJING: &str = "https://bjapi.push.jiguang.cn";
 
-/// The documented base URL; `EngageLab`'s is off unless configured.
+/// The base URL that the vendor documents; `EngageLab`'s depends on the region and is off unless configured.
 const fn documented(host: Host) -> Option<&'static str> {
     match host {
         Host::Api => Some("https://api.jpush.cn"),
@@ -25,14 +25,15 @@ fn builtin(url: &str) -> BaseUrl {
     urls::parse(url).expect("the built-in base URLs are valid; a test reads them")
 }
 
-/// The file's base URLs, from which those of each tenant follow.
+/// The file's base URLs, from which those of each tenant are derived.
 pub(super) struct Defaults {
     urls: BaseUrls,
     plaintext: Plaintext,
 }
 
 impl Defaults {
-    /// The base URLs of one tenant: its own, else its region's where the file names none, else the file's.
+    /// The base URLs of one tenant: its own first, then the file's. In the Beijing region, Beijing's host stands in for
+    /// documented ones.
     pub(super) fn for_tenant(&self, own: &mut Section<'_>, region: Region) -> BaseUrls {
         BaseUrls::from_fn(|host| {
             let own = own.get(host.as_str()).and_then(|value| urls::read(&value, self.plaintext));

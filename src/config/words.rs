@@ -1,12 +1,12 @@
-//! Words that an operator wrote: what was probably meant, and what a message may show of them.
+//! Handles words of the operator in messages: suggests what was probably meant, and hides what may be a secret.
 
 use super::fault::shown;
 
-/// The longest word that anything is suggested for, in bytes.
+/// The longest word that gets a suggestion, in bytes.
 const WORD_LEN_MAX: usize = 64;
 
-/// What a word that is not known was probably meant to be: the nearest of the known ones, or the only one that it is the
-/// beginning of. Letters may be changed, left out, added or swapped, one for every three that are written.
+/// The known word that an unknown one was probably meant to be: the nearest one, or the only one that starts with it.
+/// One letter in three may be changed, left out, added or swapped with its neighbour.
 pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if !(2..=WORD_LEN_MAX).contains(&written.len()) {
         return None;
@@ -24,28 +24,28 @@ pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str
     }
 }
 
-/// `; did you mean push?`, or nothing.
+/// The text `; did you mean push?` for the end of a message, or an empty text when no word is near.
 pub fn hint<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     nearest(written, known).map_or_else(String::new, |known| format!("; did you mean {known}?"))
 }
 
-/// A word as a message can show it; nothing where somebody may have pasted a secret.
+/// The word quoted for a message; `None` where somebody may have pasted a secret.
 pub(super) fn quoted(written: &str) -> Option<String> {
     (!may_be_secret(written)).then(|| shown(written))
 }
 
-/// Whether a text has the form of keys, secrets, tokens and digests: a long run of letters and digits in it.
-/// Names in capitals are the operating system's.
+/// Whether a text contains a long run of letters and digits, as keys, secrets, tokens and digests do. A run of capital
+/// letters alone is taken for the name of a variable.
 pub(super) fn may_be_secret(text: &str) -> bool {
     const RUN_MIN: usize = 16;
-    // Of letters alone it may be a long word, up to here.
+    // A run of letters alone may be a long word, up to this length.
     const LETTERS_MIN: usize = 20;
     let is_run = |run: &str| {
         let has_digit = run.bytes().any(|byte| byte.is_ascii_digit());
         run.len() >= if has_digit { RUN_MIN } else { LETTERS_MIN }
             && !run.bytes().all(|byte| byte.is_ascii_uppercase())
     };
-    // Whatever stands around it: quotes, blanks, an equals sign.
+    // Splits at everything else, so that quotes, blanks and an equals sign around a secret do not hide it.
     text.split(|letter: char| !letter.is_ascii_alphanumeric()).any(is_run)
 }
 
