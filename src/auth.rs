@@ -8,7 +8,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use crate::request::{Field, RequestHead};
-use crate::tenant::{Directory, Holder, Principal};
+use crate::tenant::{Directory, CertificateOwner, Principal};
 
 /// Credentials longer than this are no caller's: an app key and a token have 24 characters each.
 const CREDENTIALS_BYTES_MAX: usize = 1024;
@@ -57,7 +57,7 @@ impl ClientCertificate {
         Self(Some(names.into_iter().map(Box::from).collect()))
     }
 
-    fn holder<'d>(&self, directory: &'d Directory) -> Holder<'d> {
+    fn owner<'d>(&self, directory: &'d Directory) -> CertificateOwner<'d> {
         directory.certified(self.0.iter().flat_map(|names| names.iter()).map(|name| &**name))
     }
 }
@@ -70,15 +70,15 @@ pub fn identify<'d>(
 ) -> Result<Principal<'d>, Unidentified> {
     let credentials =
         head.first(Field::Authorization).map(|header| by_credentials(directory, &header)).transpose()?;
-    let holder = certificate.map_or(Holder::Nobody, |certificate| certificate.holder(directory));
-    match (credentials, holder) {
-        (None, Holder::Nobody) if certificate.is_some_and(|certificate| certificate.0.is_none()) => {
+    let owner = certificate.map_or(CertificateOwner::Nobody, |certificate| certificate.owner(directory));
+    match (credentials, owner) {
+        (None, CertificateOwner::Nobody) if certificate.is_some_and(|certificate| certificate.0.is_none()) => {
             Err(Unidentified::Ended)
         }
-        (None, Holder::Nobody) => Err(Unidentified::Missing),
-        (Some(principal), Holder::Nobody) | (None, Holder::One(principal)) => Ok(principal),
-        (Some(principal), Holder::One(holder)) if holder.caller() == principal.caller() => Ok(principal),
-        (_, Holder::One(_) | Holder::Several) => Err(Unidentified::OtherCaller),
+        (None, CertificateOwner::Nobody) => Err(Unidentified::Missing),
+        (Some(principal), CertificateOwner::Nobody) | (None, CertificateOwner::One(principal)) => Ok(principal),
+        (Some(principal), CertificateOwner::One(owner)) if owner.caller() == principal.caller() => Ok(principal),
+        (_, CertificateOwner::One(_) | CertificateOwner::Several) => Err(Unidentified::OtherCaller),
     }
 }
 

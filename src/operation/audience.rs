@@ -1,25 +1,26 @@
-//! Where a body says whom its call reaches.
+//! The place in a body that names the recipients of a call.
 
-/// Where a call's body says whom it reaches. The right to reach everybody or a target list hangs on it, and what those cost.
+/// The place in a call's body that names its recipients. The right to reach every device or a target list is checked
+/// against it, and so is the budget that such a call draws on.
 ///
-/// It is a column of its own and no part of the body rule: a call that delivers under a rule that reads no audience
-/// would slip past both.
+/// This is a column of its own and no part of [`BodyRule`](super::BodyRule): a call that delivers under a rule that
+/// reads no audience would escape both checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Nowhere: the call delivers nothing to anybody.
+    /// No place: the call delivers nothing.
     Nobody,
-    /// In `audience`.
+    /// The body's `audience`.
     Body,
-    /// In `push.audience`: a schedule.
+    /// `push.audience` in the body of a schedule.
     Push,
-    /// In `params[].audience`, one a push: a template (`docs/vendor.md`, V40).
+    /// `params[].audience`, one for each push made from a template (the vendor's page of push templates, 2025-03-06).
     Params,
-    /// In `pushlist.*.target`, one alias or device a push. An `audience` beside it counts, too: SDKs send whole pushes
-    /// (`docs/vendor.md`, V41).
+    /// `pushlist.*.target`, one alias or device for each push. An `audience` beside it counts, too: SDKs send whole
+    /// pushes.
     Targets,
 }
 
 impl Audience {
-    /// Every place.
+    /// All places, for tests and tables.
     pub const ALL: [Self; 5] = [Self::Nobody, Self::Body, Self::Push, Self::Params, Self::Targets];
 }

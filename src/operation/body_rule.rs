@@ -1,35 +1,35 @@
-//! The rules that bodies are judged by. What each refuses is in `crate::body`.
+//! Names the rules that bodies are checked by. `crate::body` implements them.
 
-/// What a body must look like to be worth a call.
+/// Rule that a body must satisfy before its call is sent to the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BodyRule {
-    /// No body: up to 64 KiB are read and dropped.
+    /// No body is expected: up to 64 KiB are read and dropped.
     None,
-    /// No body; the query asks for cids.
+    /// No body is expected; the query says how many cids are asked for.
     CidQuery,
-    /// One JSON object.
+    /// The body is one JSON object, whose content is not checked.
     Json,
-    /// A push.
+    /// The body is a push.
     Push,
-    /// A push on behalf of a group, whose cid is not checked.
+    /// The body is a push on behalf of a group, whose cid is not checked.
     GroupPush,
-    /// A push to the devices of a target list.
+    /// The body is a push to the devices of a target list.
     FilePush,
-    /// The same on behalf of a group, whose cid is not checked.
+    /// The body is a push to a target list on behalf of a group, whose cid is not checked.
     GroupFilePush,
-    /// Pushes made from a template.
+    /// The body lists pushes that the vendor makes from a template.
     TemplatePush,
-    /// A schedule; on an update only what it contains is judged.
+    /// The body is a schedule; in an update, only the parts it contains are checked.
     Schedule,
-    /// A multipart form with a list of aliases or registration ids.
+    /// The body is a multipart form with a list of aliases or registration ids.
     TargetList,
-    /// Addresses of pictures.
+    /// The body has URLs of pictures.
     ImageUrls,
-    /// A multipart form with pictures.
+    /// The body is a multipart form with pictures.
     ImageFiles,
-    /// Addresses of pictures, `EngageLab` form.
+    /// The body has URLs of pictures, in the form of the `EngageLab` API.
     ImageUrlsV4,
-    /// Up to 1,000 pushes in one body.
+    /// The body holds up to 1,000 pushes.
     Batch,
 }
 

@@ -1,23 +1,23 @@
-//! What a call does to people, and whether doing it twice can be undone by the vendor.
+//! Tells which calls send pushes, and which of them the vendor deduplicates.
 
 use super::{Audience, BodyRule, CredentialRule, Operation, Verb};
 
 impl Operation {
-    /// Whether the call sends a push, now or later: made twice, people would get it twice.
+    /// Whether the call sends a push, now or later. Sending it twice would reach people twice.
     pub fn sends(&self) -> bool {
         self.audience != Audience::Nobody && self.method == Verb::Post
     }
 
-    /// Whether the vendor certainly knows a repeated call by its top-level cid and does not send it again.
+    /// Whether the vendor is known to recognise a repeated call by its top-level cid and not to send it again.
     ///
-    /// Documented for pushes and file pushes of one app (`docs/vendor.md`, V24). A group has no cids of its own to
-    /// fetch, and a validation has nothing to repeat.
+    /// That is documented for pushes and file pushes of one app (S3). Groups have no cids of their own to fetch, and a
+    /// validation sends nothing.
     pub fn knows_cid(&self) -> bool {
         self.credential == CredentialRule::App && self.audience == Audience::Body
     }
 
-    /// Whether `X-Encrypt-Type` says that the body is encrypted: on pushes, where SDKs send it so. On any other call the
-    /// body stays readable, whatever that header says.
+    /// Whether the header `X-Encrypt-Type` marks the body as encrypted. SDKs send it on pushes; on any other call the
+    /// header is ignored and the body read.
     pub fn takes_encrypted(&self) -> bool {
         matches!(self.body, BodyRule::Push | BodyRule::GroupPush) && self.audience == Audience::Body
     }
@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(named(Operation::takes_encrypted), ["push", "group-push"]);
     }
 
-    /// Whoever adds a row that may deliver says so here as well, or why it does not.
+    /// A new row that delivers has to get an audience, or be listed here with the reason why not.
     #[test]
     fn calls_of_the_apis_that_deliver_say_whom_they_reach() {
         let delivering = ["/v3/push", "/v3/grouppush", "/v3/schedules"];

@@ -1,7 +1,7 @@
-//! The vendor calls the gateway knows: what they need and how a request is matched to one.
+//! Lists the vendor calls that the gateway knows, and matches requests to them.
 //!
-//! [`table::OPERATIONS`] is the whole list; everything that differs between two vendor calls is a column there.
-//! This module holds the column types and [`find`]. It is pure: a method and a path in, a row or a fault out.
+//! [`table::OPERATIONS`] is the whole list; everything that differs between two vendor calls is a column there. This
+//! module holds the column types and [`find`]. It is pure: a method and a path in, a row or an error out.
 
 mod audience;
 mod body_rule;
@@ -23,30 +23,30 @@ pub use table::OPERATIONS;
 /// One row of the operation table: a vendor call and everything that is particular to it.
 #[derive(Debug)]
 pub struct Operation {
-    /// Stable name, used in metrics, logs and `explain`.
+    /// Stable name in metrics, logs and `explain`.
     pub name: &'static str,
-    /// HTTP method.
+    /// HTTP method of the call.
     pub method: Verb,
     /// Path as the vendor documents it; `{…}` stands for one segment.
     pub path: &'static str,
-    /// Which of the vendor's hosts answers.
+    /// Vendor host that answers the call.
     pub host: Host,
-    /// Whose credential the vendor expects.
+    /// Credential that the vendor expects.
     pub credential: CredentialRule,
-    /// Right a caller needs.
+    /// Scope that a caller needs for the call.
     pub scope: Scope,
-    /// Budget every call draws on; a body may add others.
+    /// Budget that every call draws on. A body may add others, such as that of broadcasts.
     pub budget: BudgetName,
-    /// What a body must look like.
+    /// Rule that the request's body must satisfy.
     pub body: BodyRule,
-    /// Where a body says whom the call reaches.
+    /// Place in the body that names the recipients.
     pub audience: Audience,
-    /// How the vendor words an error here, and so how we do.
+    /// Form of the vendor's error bodies for this call, which the gateway's own answers copy.
     pub envelope: Envelope,
 }
 
 impl Operation {
-    /// The error-code family of the vendor's documentation this call belongs to.
+    /// The family of error codes that the vendor's documentation gives for this call.
     pub fn family(&self) -> Family {
         match (self.host, self.scope) {
             (Host::ImageV4, _) => Family::V4,
@@ -59,23 +59,23 @@ impl Operation {
     }
 }
 
-/// A row of the table by its position, so that per-operation state can live in plain arrays.
+/// Position of a row in the table, so that state for each operation can live in plain arrays.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OperationId(u8);
 
 impl OperationId {
-    /// Every row, in table order.
+    /// All rows, in table order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..OPERATIONS.len())
             .map(|index| Self(u8::try_from(index).expect("the table has fewer than 256 rows")))
     }
 
-    /// The row with this name.
+    /// The row with this name; `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|id| id.name == name)
     }
 
-    /// Position in the table.
+    /// Position in the table, from 0.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -95,21 +95,21 @@ impl fmt::Debug for OperationId {
     }
 }
 
-/// The HTTP methods the vendor uses.
+/// The HTTP methods of the vendor's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// `GET`
+    /// Reads something (`GET`).
     Get,
-    /// `POST`
+    /// Sends or creates something (`POST`).
     Post,
-    /// `PUT`
+    /// Changes something (`PUT`).
     Put,
-    /// `DELETE`
+    /// Deletes something (`DELETE`).
     Delete,
 }
 
 impl Verb {
-    /// The method as it stands in a request line.
+    /// The method as a request line spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -119,13 +119,13 @@ impl Verb {
         }
     }
 
-    /// Reads a method; methods are case-sensitive (RFC 9110, 9.1).
+    /// Parses a method; `None` if no row uses it. Methods are case-sensitive (RFC 9110, 9.1).
     pub fn parse(method: &str) -> Option<Self> {
         [Self::Get, Self::Post, Self::Put, Self::Delete].into_iter().find(|verb| verb.as_str() == method)
     }
 }
 
-/// The vendor's hosts. The base URL of each is configuration.
+/// Hosts of the vendor. Their base URLs come from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// api.jpush.cn: pushes, schedules, files, pictures.
@@ -139,10 +139,10 @@ pub enum Host {
 }
 
 impl Host {
-    /// Every host, in the order of the configuration.
+    /// All hosts, in the order of the configuration.
     pub const ALL: [Self; 4] = [Self::Api, Self::Device, Self::Report, Self::ImageV4];
 
-    /// Name of the key in the configuration.
+    /// Key of the host's base URL in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -153,29 +153,29 @@ impl Host {
     }
 }
 
-/// Which credential the vendor expects for a call.
+/// Credential that the vendor expects for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialRule {
-    /// App key and master secret.
+    /// App key and master secret, whatever the request asks for.
     App,
-    /// App, or dev when the caller asks for it.
+    /// App key and master secret, or the dev key and its secret if the caller asks for it.
     AppOrDev,
     /// `group-` + group key and group master secret.
     Group,
 }
 
-/// The rights a caller can be given.
+/// Rights that a caller can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Pushes to devices of one app.
     Push,
-    /// Target lists and pushes to them.
+    /// Target lists, and pushes to them.
     File,
-    /// Pushes to a whole group of apps, and the dev credential.
+    /// Pushes to a whole group of apps, and use of the dev credential.
     Group,
-    /// Pushes in the future.
+    /// Scheduled pushes.
     Schedule,
-    /// Pictures.
+    /// Uploads of pictures for notifications.
     Image,
     /// Devices, tags and aliases.
     Device,
@@ -184,11 +184,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Every scope.
+    /// All scopes, for `allow: [ "*" ]`.
     pub const ALL: [Self; 7] =
         [Self::Push, Self::File, Self::Group, Self::Schedule, Self::Image, Self::Device, Self::Report];
 
-    /// Name in the configuration.
+    /// Name of the scope in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -202,29 +202,29 @@ impl Scope {
     }
 }
 
-/// The vendor's budgets: how many calls a key may make in a window.
+/// Budgets of the vendor: limits on the calls of one key in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BudgetName {
-    /// Pushes, pictures and whatever the vendor counts with them.
+    /// Calls of the push API, of the image API and of others that the vendor counts with them.
     Push,
-    /// Target lists and pushes to them.
+    /// Calls of the file API: target lists and pushes to them.
     File,
-    /// Schedules.
+    /// Calls of the schedule API.
     Schedule,
-    /// Devices, tags and aliases.
+    /// Calls of the device API.
     Device,
-    /// Statistics.
+    /// Calls of the report API.
     Report,
-    /// Pushes to every device, a day.
+    /// Pushes to every device, per day.
     Broadcast,
-    /// Big OPPO pictures, a day.
+    /// Big OPPO pictures, per day.
     OppoBig,
-    /// OPPO icons, a day.
+    /// OPPO icons, per day.
     OppoIcon,
 }
 
 impl BudgetName {
-    /// Every budget.
+    /// All budgets, in the order of [`Self::index`].
     pub const ALL: [Self; 8] = [
         Self::Push,
         Self::File,
@@ -236,7 +236,7 @@ impl BudgetName {
         Self::OppoIcon,
     ];
 
-    /// Name in the configuration, in headers and in metrics.
+    /// Name of the budget in the configuration, in headers and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -250,69 +250,71 @@ impl BudgetName {
         }
     }
 
-    /// Position in [`Self::ALL`].
+    /// Position in [`Self::ALL`], from 0.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Whether it is a limit a day on top of a minute's, which the vendor's rate headers say nothing about.
+    /// Whether this is a daily limit on top of one by the minute. The vendor's rate headers say nothing about daily
+    /// ones.
     pub const fn is_daily(self) -> bool {
         matches!(self, Self::Broadcast | Self::OppoBig | Self::OppoIcon)
     }
 }
 
-/// The shape of an error body. SDKs parse these strictly (`docs/vendor.md`, V68).
+/// Form of an error body. SDKs parse error bodies strictly (`vendor-protocol`, 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
-    /// `{"error":{"code":…,"message":…}}`
+    /// Nested: `{"error":{"code":…,"message":…}}`.
     Nested,
-    /// Flat and nested at once.
+    /// Flat and nested form in one object.
     Both,
-    /// `{"code":…,"message":…}` alone.
+    /// Flat only: `{"code":…,"message":…}`.
     Flat,
 }
 
-/// Families of calls with error codes of their own.
+/// Families of calls that have error codes of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// 10xx and 20xx.
+    /// Push API: 10xx and 20xx.
     Push,
-    /// 11xx of the file API.
+    /// File API: 11xx.
     File,
-    /// 11xx of the image API.
+    /// Image API: 11xx.
     Image,
-    /// 8xxx.
+    /// Schedule API: 8xxx.
     Schedule,
-    /// 7xxx.
+    /// Device API: 7xxx.
     Device,
-    /// 2xxxx of the `EngageLab` image API.
+    /// `EngageLab` image API: 2xxxx.
     V4,
 }
 
-/// A request matched to a row, with the value of the path's `{…}` that comes last.
+/// A request matched to a row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Matched<'p> {
-    /// The row.
+    /// The row that matches.
     pub operation: OperationId,
-    /// The last `{…}` of the path, as sent (still percent-encoded).
+    /// Value of the last `{…}` in the row's path, as sent (still percent-encoded).
     pub value: Option<&'p str>,
 }
 
-/// Why no row fits.
+/// The reason why no row matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoMatch {
     /// No row has this path.
     UnknownEndpoint,
-    /// Rows have this path, none with this method. `allow` lists theirs, for the `Allow` header.
+    /// Rows have this path, but none with this method.
     MethodNotAllowed {
-        /// Methods that would pass.
+        /// Methods of those rows, for the `Allow` header: `GET, PUT`.
         allow: String,
     },
 }
 
 /// Finds the row for a method and a normalised path.
 ///
-/// Literal segments win over `{…}`. A value that has not its column's form (`msg_id`: digits) is an unknown path.
+/// Literal segments win over `{…}`. A value that does not have the form its column demands (`msg_id`: digits) makes the
+/// path unknown.
 pub fn find<'p>(method: &str, path: &'p Path<'_>) -> Result<Matched<'p>, NoMatch> {
     let hit = ROUTER.at(path.as_str()).map_err(|_| NoMatch::UnknownEndpoint)?;
     let value = hit.params.iter().last().map(|(_, value)| value);
@@ -329,7 +331,8 @@ fn value_fits(row: &Operation, value: Option<&str>) -> bool {
         || value.is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Rows by the shape of their path: the names inside `{…}` differ between methods of one path.
+/// Rows by the shape of their path. Several methods may share a path and name its values differently, so the router
+/// knows values by position.
 static ROUTER: LazyLock<matchit::Router<Vec<OperationId>>> = LazyLock::new(|| {
     let mut shapes: Vec<(String, Vec<OperationId>)> = Vec::new();
     for id in OperationId::all() {

@@ -1,9 +1,8 @@
-//! Request paths in the one form that is matched and sent on.
+//! Normalises request paths into the one form that is matched and sent on.
 //!
-//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes
-//! (`docs/vendor.md`, V58); old ones send Chinese tags in raw UTF-8, which is read in one way and so sent
-//! percent-encoded. Whatever else two programs could read in two ways is refused: what was matched must be what the
-//! vendor sees.
+//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes. Old
+//! SDKs send Chinese tags as raw UTF-8, which has one meaning and is sent percent-encoded. Anything else that two
+//! programs could read in two ways is refused: the vendor must see the path that was matched.
 
 use std::borrow::Cow;
 
@@ -12,7 +11,7 @@ use std::borrow::Cow;
 pub struct Path<'a>(Cow<'a, str>);
 
 impl<'a> Path<'a> {
-    /// Normalises a raw path. Borrows when nothing had to change.
+    /// Normalises a raw path. Borrows if nothing had to change. An ambiguous path is an error.
     pub fn parse(raw: &'a str) -> Result<Self, BadPath> {
         let bytes = raw.as_bytes();
         if bytes.first() != Some(&b'/') {
@@ -22,7 +21,8 @@ impl<'a> Path<'a> {
         if !plain {
             refuse_ambiguity(bytes)?;
         }
-        // A dot segment has a dot right behind a slash, so the cheap look comes first.
+        // A dot segment has a dot after a slash or is encoded, so this cheap search decides whether segments are looked
+        // at.
         if memchr::memmem::find(bytes, b"/.").is_some() || memchr::memchr(b'%', bytes).is_some() {
             raw.split('/').try_for_each(refuse_dots)?;
         }
@@ -44,42 +44,42 @@ impl<'a> Path<'a> {
         &self.0
     }
 
-    /// Whether the path is exactly what the caller sent, so that the request target can travel as it is.
+    /// Whether the path is exactly what the caller sent, so that the request target can be sent on without a copy.
     pub fn is_as_sent(&self) -> bool {
         matches!(self.0, Cow::Borrowed(_))
     }
 }
 
-/// What makes a target ambiguous.
+/// The reason why a request target is refused as ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
-    /// Does not start at the root.
+    /// The path does not start with a slash.
     #[error("the path does not start with a slash")]
     Relative,
-    /// `.` or `..`, written out or encoded, also with parameters behind `;`.
+    /// The path has a segment `.` or `..`, plain or encoded, also with parameters after a `;`.
     #[error("the path has a '.' or '..' segment; send the path without it")]
     DotSegment,
-    /// `%2F` or `%5C`.
+    /// The path has `%2F` or `%5C`.
     #[error("the path has an encoded slash or backslash; values with these cannot be sent")]
     EncodedSeparator,
-    /// `%00` to `%1F`, or `%7F`.
+    /// The path has `%00` to `%1F`, or `%7F`.
     #[error("the path has an encoded control byte; values with these cannot be sent")]
     EncodedControl,
-    /// A raw backslash, control byte, space, `<`, `>` or backtick.
+    /// The path has a raw backslash, control byte, space, `<`, `>` or backtick.
     #[error("the path has a byte that must be percent-encoded: a backslash, a control byte, '<', '>' or '`'")]
     RawByte,
-    /// `#`: libraries cut it off with all that follows.
+    /// The target has a `#`, from which on libraries cut it off.
     #[error("the request target has a '#'; send '%23' for one in a value")]
     Fragment,
-    /// `%` without two hexadecimal digits.
+    /// The path has a `%` without two hexadecimal digits after it.
     #[error("the path has a '%' without two hexadecimal digits behind it; send '%25' for a percent sign")]
     Escape,
-    /// A quotation mark, `<` or `>` in the query.
+    /// The query has a quotation mark, `<` or `>`.
     #[error("the query has a byte that must be percent-encoded: a quotation mark, '<' or '>'")]
     RawQueryByte,
 }
 
-/// Whether a query can be sent as it came.
+/// Checks that a query can be sent on unchanged.
 pub fn check_query(query: &str) -> Result<(), BadPath> {
     match query.bytes().find(|byte| matches!(byte, b'#' | b'"' | b'<' | b'>')) {
         None => Ok(()),
@@ -88,7 +88,7 @@ pub fn check_query(query: &str) -> Result<(), BadPath> {
     }
 }
 
-/// Bytes that mean one thing only, wherever they stand in a path.
+/// Whether a byte has only one meaning anywhere in a path.
 const fn is_plain(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~') && !matches!(byte, b'%' | b'\\' | b'#' | b'<' | b'>' | b'`')
 }
@@ -98,7 +98,7 @@ fn refuse_ambiguity(bytes: &[u8]) -> Result<(), BadPath> {
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
         match byte {
-            // Of UTF-8, as the path is a text.
+            // Part of a UTF-8 character: the path is a `str`.
             0x80.. => {}
             b'#' => return Err(BadPath::Fragment),
             b'%' => {
@@ -116,14 +116,14 @@ fn refuse_ambiguity(bytes: &[u8]) -> Result<(), BadPath> {
     Ok(())
 }
 
-/// The byte that two hexadecimal digits stand for.
+/// Decodes the byte that two hexadecimal digits stand for.
 fn escaped(digits: &[u8]) -> Option<u8> {
     let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let &[high, low, ..] = digits else { return None };
     Some(hex(high)? << 4 | hex(low)?)
 }
 
-/// One or two dots, and nothing behind them but what some servers cut off.
+/// Refuses a segment of one or two dots, also with parameters after a `;`, which some servers cut off.
 fn refuse_dots(segment: &str) -> Result<(), BadPath> {
     let mut rest = segment.as_bytes();
     let mut dots = 0;
@@ -134,7 +134,7 @@ fn refuse_dots(segment: &str) -> Result<(), BadPath> {
     if matches!(dots, 1 | 2) && ends { Err(BadPath::DotSegment) } else { Ok(()) }
 }
 
-/// The first byte, also if it is encoded, and what follows.
+/// The first byte, decoded if it is an escape, and the bytes after it.
 fn first_decoded(bytes: &[u8]) -> Option<(u8, &[u8])> {
     match bytes.split_first()? {
         (b'%', tail) => escaped(tail).map(|byte| (byte, &tail[2..])),
@@ -154,7 +154,7 @@ fn append_encoded(path: &mut String, segment: &str) {
     }
 }
 
-/// A table path with the names inside `{…}` replaced by their position, as the router wants them.
+/// A table path with the names inside `{…}` replaced by their position, as the router needs them.
 pub(super) fn shape(path: &str) -> String {
     let mut shape = String::with_capacity(path.len());
     for (position, segment) in path.split('/').enumerate().skip(1) {

@@ -1,8 +1,8 @@
 //! The operation table: an allow-list with one row for every vendor call. Anything else is refused.
 //!
-//! Hosts, credentials and budgets are the vendor's documentation of each API (`docs/vendor.md`, V1, V2, V7, V11 and
-//! V13); where it is silent on the budget, the push budget is assumed, which can only make us more careful
-//! (`docs/vendor.md`, V15). A push plan is a name and a description: it delivers nothing (`docs/vendor.md`, V8).
+//! Hosts, credentials and budgets are taken from the vendor's documentation of each API. Where it does not name a
+//! budget, the push budget is assumed, which can only make the gateway send less. A push plan is a name and a
+//! description (`GO` `jpush/push/v3_create_plan.go`): it delivers nothing.
 
 use super::{Audience, BodyRule, BudgetName, CredentialRule, Envelope, Host, Operation, Scope, Verb};
 
@@ -13,7 +13,7 @@ use Envelope::{Both, Flat, Nested};
 use Host::{Api, Device, ImageV4, Report};
 use Verb::{Delete, Get, Post, Put};
 
-/// Every vendor call the gateway forwards.
+/// Every vendor call that the gateway forwards.
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
     row("push",                    Post,   "/v3/push",                          (Api, App),       (Scope::Push, BudgetName::Push),         (B::Push, Body),           Nested),
@@ -70,18 +70,19 @@ pub static OPERATIONS: &[Operation] = &[
     row("report-group-users",      Get,    "/v3/group/users",                   (Report, Group),  (Scope::Report, BudgetName::Report),     (B::None, Nobody),         Nested),
 ];
 
-/// Paths of calls that only ask, although they are no GET.
+/// Paths of calls that change nothing, although their method is not GET.
 const QUESTIONS: [&str; 3] = ["/v3/push/validate", "/v3/devices/status", "/v3/status/message"];
-/// Values of paths that the vendor made up. The others are people's: aliases, tags, devices.
+/// Path values that the vendor makes up. All others (aliases, tags, devices) may say something about people, so logs do
+/// not show them.
 const VENDOR_IDS: [&str; 4] = ["{msg_id}", "{id}", "{file_id}", "{media_id}"];
 
 impl Operation {
-    /// Whether the call sends or changes something: every call but GET, and those that only ask.
+    /// Whether the call sends or changes something: any call but `GET` and the queries among the others.
     pub fn has_effect(&self) -> bool {
         self.method != Get && !QUESTIONS.contains(&self.path)
     }
 
-    /// Whether the path ends with an id of the vendor's.
+    /// Whether the path ends with an id that the vendor made up.
     pub fn names_vendor_id(&self) -> bool {
         VENDOR_IDS.iter().any(|id| self.path.ends_with(id))
     }

@@ -149,7 +149,7 @@ fn queries_are_sent_as_they_came_or_refused() {
 }
 
 proptest! {
-    /// Whatever comes in, a path that passes is free of everything that could be read in two ways.
+    /// A path that passes has nothing in it that could be read in two ways, whatever the input was.
     #[test]
     fn no_ambiguous_path_passes(raw in "(/|%2[eEfF]|%5[cC]|%[01]?[0-9a-f]|%7[fF]|%3[bB]|;|#|安|ü|%[0-9a-fA-Z]{0,2}|\\.|\\\\|[ -~]){0,24}") {
         if let Ok(path) = Path::parse(&raw) {
@@ -169,7 +169,7 @@ proptest! {
         }
     }
 
-    /// Normalising twice changes nothing, and matching never depends on how slashes were written.
+    /// Normalising twice changes nothing more, and the number of slashes in the input does not affect matching.
     #[test]
     fn normalising_is_idempotent(segments in prop::collection::vec("[a-z0-9]{1,8}", 1..6), slashes in 1usize..4) {
         let slash = "/".repeat(slashes);

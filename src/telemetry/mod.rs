@@ -68,7 +68,7 @@ impl Usage {
             directory.callers.iter().map(|caller| tokens(caller.token_names().len())).collect();
         for (digest, caller, token) in directory.tokens() {
             let known = previous.and_then(|(usage, directory)| {
-                let (caller, token) = directory.holder(digest)?;
+                let (caller, token) = directory.token_owner(digest)?;
                 Some(&usage.last_use[caller][token])
             });
             if let Some(known) = known {

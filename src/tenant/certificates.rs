@@ -1,39 +1,41 @@
-//! Callers known by a client certificate: by the names in it that their configuration lists.
+//! Identifies callers by client certificate: by the names in it that their configuration lists.
 
 use super::{Directory, Principal, TenantsNamed};
 
-/// Whose names a certificate carries.
-pub enum Holder<'d> {
-    /// No caller's.
+/// The caller that a certificate belongs to.
+pub enum CertificateOwner<'d> {
+    /// No caller lists a name of it.
     Nobody,
-    /// One caller's.
+    /// One caller lists names of it.
     One(Principal<'d>),
-    /// Those of more than one: it cannot tell who calls.
+    /// Several callers list names of it, so it identifies none.
     Several,
 }
 
 impl Directory {
-    /// Finds the caller that lists one of these names, byte for byte.
-    pub fn certified<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Holder<'_> {
-        let mut holder = Holder::Nobody;
+    /// Finds the caller that lists one of these names, compared byte for byte.
+    pub fn certified<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> CertificateOwner<'_> {
+        let mut owner = CertificateOwner::Nobody;
         for (caller, token) in names.into_iter().filter_map(|name| self.by_certificate.get(name).copied()) {
-            match &holder {
-                Holder::One(known) if known.caller == caller => {}
-                Holder::Nobody => {
-                    holder = Holder::One(Principal { caller, token, wanted: TenantsNamed::Unnamed });
+            match &owner {
+                CertificateOwner::One(known) if known.caller == caller => {}
+                CertificateOwner::Nobody => {
+                    owner = CertificateOwner::One(Principal { caller, token, wanted: TenantsNamed::Unnamed });
                 }
-                Holder::One(_) | Holder::Several => return Holder::Several,
+                CertificateOwner::One(_) | CertificateOwner::Several => return CertificateOwner::Several,
             }
         }
-        holder
+        owner
     }
 
-    /// Every name of a certificate in the configuration: its caller, and its position behind that caller's tokens.
+    /// Every certificate name in the configuration, with the position of its caller and its own position after that
+    /// caller's tokens.
     pub fn certificates(&self) -> impl Iterator<Item = (&str, usize, usize)> {
         self.by_certificate.iter().map(|(name, (caller, token))| (name.as_str(), *caller, *token))
     }
 
-    /// The caller that lists a name, and the name's position there.
+    /// Positions of the caller that lists a name, and of the name in
+    /// [`Caller::token_names`](super::Caller::token_names).
     pub fn certificate_named(&self, name: &str) -> Option<(usize, usize)> {
         self.by_certificate.get(name).copied()
     }

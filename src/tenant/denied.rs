@@ -1,33 +1,34 @@
-//! Why a known caller may not make a call: what the caller is told, and what only operators learn.
+//! Reasons why an identified caller may not make a call. The caller is told less than operators are.
 
 use super::CredentialKind;
 use crate::operation::Scope;
 
-/// Why a known caller may not make this call.
+/// The reason why an identified caller may not make this call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// All alike, so that a caller learns nothing about what it may not use.
+    /// A right is missing. The message is the same for each, so that a caller learns nothing about tenants it may not
+    /// use.
     #[error(
         "this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant"
     )]
     Forbidden(MissingRight),
-    /// Several tenants fit.
+    /// Several tenants fit the request.
     #[error("several tenants fit; name one in the header X-JPush-Tenant")]
     TenantRequired,
-    /// The tenant has no base URL for this host.
+    /// The tenant has no base URL for the operation's host.
     #[error("unknown endpoint")]
     HostOff,
 }
 
-/// What a forbidden call would need. `explain` tells it to operators; no answer does.
+/// The right that is missing. `explain` shows it to operators; no answer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingRight {
-    /// A tenant of the caller's that goes by the name.
+    /// None of the caller's tenants has the name or key in the request.
     Tenant,
-    /// A right of the caller's.
+    /// The caller lacks this scope.
     Scope(Scope),
-    /// A credential of the tenant's.
+    /// The tenant has no credential of this kind.
     Credential(CredentialKind),
-    /// The right to reach everybody.
+    /// The caller may not reach every device.
     Broadcast,
 }

@@ -1,8 +1,7 @@
-//! Tenants, their credentials, and who may use which: the directory a request is authorized against.
+//! The directory of tenants, credentials and callers, which requests are authorized against.
 //!
-//! Everything a request needs is resolved here once, when the configuration is taken in use: prebuilt credential
-//! headers, budgets, base URLs. Pure; the result of [`Directory::authorize`] is a [`Grant`], the evidence every
-//! later stage asks for.
+//! Prebuilt credential headers, budgets and base URLs are resolved once, when a configuration is activated. Pure: no
+//! I/O. [`Directory::authorize`] returns a [`Grant`], the evidence that every later stage asks for.
 
 mod certificates;
 mod cids;
@@ -21,54 +20,54 @@ use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
 
-pub use certificates::Holder;
+pub use certificates::CertificateOwner;
 pub use denied::{Denied, MissingRight};
 pub use resolve::origins;
 
 /// One vendor application, ready to be called.
 pub struct Tenant {
-    /// Its name.
+    /// Name in the configuration, in logs and in metrics.
     pub name: String,
-    /// Which paths the vendor uses for it.
+    /// Data centre, which decides the paths on the vendor's side.
     pub region: Region,
-    /// How its pushes are kept from going out twice.
+    /// Measures against sending its pushes twice.
     pub repeats: Repeats,
     origins: [Option<OriginId>; Host::ALL.len()],
     credentials: [Option<Credential>; CredentialKind::ALL.len()],
 }
 
 impl Tenant {
-    /// One of its credentials.
+    /// The credential of one kind; `None` if it is not configured.
     pub fn credential(&self, kind: CredentialKind) -> Option<&Credential> {
         self.credentials[kind as usize].as_ref()
     }
 
-    /// Where a host's calls go; `None` if they are off.
+    /// Position of the base URL for a host; `None` if the operations of that host are off.
     pub fn origin(&self, host: Host) -> Option<OriginId> {
         self.origins[host as usize]
     }
 }
 
-/// Position of a base URL in [`Directory::origins`]: vendor connections are pooled by it.
+/// Position of a base URL in [`Directory::origins`]. Connections to the vendor are pooled by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OriginId(pub usize);
 
-/// Whose key it is.
+/// Kind of a vendor key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// One app.
+    /// Key of one app.
     App,
-    /// Every app of the account.
+    /// Developer key, which reaches every app of the account.
     Dev,
-    /// A group of apps.
+    /// Key of a group of apps.
     Group,
 }
 
 impl CredentialKind {
-    /// Every kind.
+    /// All kinds, in the order of their discriminants.
     pub const ALL: [Self; 3] = [Self::App, Self::Dev, Self::Group];
 
-    /// Name in `explain` and in metrics.
+    /// Name of the kind in `explain` and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
@@ -78,70 +77,70 @@ impl CredentialKind {
     }
 }
 
-/// A vendor key with what a call needs of it.
+/// A vendor key with its prebuilt header and its budgets.
 pub struct Credential {
-    /// The key, as the vendor counts it.
+    /// The key under which the vendor counts calls.
     pub key: VendorKey,
-    /// `Basic …`, marked sensitive.
+    /// The `Authorization` value, marked sensitive so that `Debug` hides it.
     authorization: HeaderValue,
     budgets: [Option<&'static Budget>; BudgetName::ALL.len()],
 }
 
 impl Credential {
-    /// The header that proves to the vendor who we are. Only the builder of vendor requests asks for it.
+    /// The `Authorization` value of requests to the vendor. Only the builder of those requests may ask for it.
     pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
 
-    /// One of its budgets; `None` if it is off.
+    /// The budget of this name; `None` if it is off.
     pub fn budget(&self, name: BudgetName) -> Option<&'static Budget> {
         self.budgets[name.index()]
     }
 
-    /// All of its budgets that are on.
+    /// All budgets of the key that are on.
     pub fn budgets(&self) -> impl Iterator<Item = &'static Budget> {
         self.budgets.into_iter().flatten()
     }
 }
 
-/// One internal program.
+/// One program that uses the gateway, with its rights.
 pub struct Caller {
-    /// Its name.
+    /// Name in the configuration, in logs and in metrics.
     pub name: String,
-    /// May push to every device.
+    /// Whether it may push to every device.
     pub broadcast: bool,
-    /// Its number in the books, which no reload changes.
+    /// Number that stands for the caller in the records of budgets. Reloads do not change it.
     pub number: u16,
     scopes: u8,
     tenants: Vec<usize>,
-    /// What it may write as the user of Basic credentials, and which of its tenants that names.
-    users: HashMap<String, Vec<Named>>,
+    /// Users of Basic credentials that it may write, with the tenants that each selects.
+    users: HashMap<String, Vec<NamedTenant>>,
     quota: Option<Arc<Quota>>,
     weight: u32,
-    /// How long its requests wait for a budget unless they say otherwise.
+    /// Time its requests queue for a budget unless they say otherwise.
     pub wait: Duration,
     token_names: Vec<String>,
 }
 
-/// A tenant as a user name names it.
+/// A tenant selected by a user name, and whether that name was its dev key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Named {
+struct NamedTenant {
     tenant: usize,
     as_dev: bool,
 }
 
 impl Caller {
-    /// Whether it has this right.
+    /// Whether the caller has this scope.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes & bit(scope) != 0
     }
 
-    /// Names of its tokens, then those of its certificates, in the configuration's order.
+    /// Names of its tokens, then of its certificates, each in the configuration's order.
     pub fn token_names(&self) -> &[String] {
         &self.token_names
     }
 
-    /// Its share of the budgets, if it has one.
+    /// Counter of its own quota; `None` if it has none.
     pub fn quota(&self) -> Option<&Arc<Quota>> {
         self.quota.as_ref()
     }
@@ -151,31 +150,33 @@ const fn bit(scope: Scope) -> u8 {
     1 << scope as u8
 }
 
-/// Everything requests are authorized against: one configuration, resolved.
+/// The tenants and callers of one configuration, resolved, for authorizing requests.
 pub struct Directory {
-    /// Every tenant.
+    /// All tenants, in the configuration's order.
     pub tenants: Vec<Tenant>,
-    /// Every caller.
+    /// All callers, in the configuration's order.
     pub callers: Vec<Caller>,
-    /// Every base URL a call can go to, each once.
+    /// Every base URL that a call can go to, each once.
     pub origins: Vec<BaseUrl>,
-    by_token: HashMap<u64, Vec<Enrolled>>,
+    by_token: HashMap<u64, Vec<KnownToken>>,
     by_certificate: HashMap<String, (usize, usize)>,
-    /// Names of all callers there ever were, by number: a slot in a budget's books outlives the configuration.
+    /// Names of all callers since the start, by number. Numbers are never reused: a slot in a budget outlives the
+    /// configuration that had the caller.
     roster: Vec<String>,
 }
 
-struct Enrolled {
+struct KnownToken {
     digest: TokenDigest,
     caller: usize,
     token: usize,
 }
 
-/// Who calls, and whom the credentials name. Evidence that a token was good.
+/// The caller that a request identified, and the tenants that its credentials select. Evidence that a token or a
+/// certificate was good.
 #[derive(Clone, Copy)]
 pub struct Principal<'d> {
     caller: usize,
-    /// Position of the token, or of the certificate's name, among the caller's.
+    /// Position of the token or of the certificate's name in [`Caller::token_names`].
     pub token: usize,
     wanted: TenantsNamed<'d>,
 }
@@ -189,63 +190,64 @@ impl Principal<'_> {
 
 #[derive(Clone, Copy)]
 enum TenantsNamed<'d> {
-    /// Bearer, or Basic with an empty user: the header names the tenant, or the caller has only one.
+    /// Bearer, a certificate, or Basic with an empty user: a header names the tenant, or the caller has only one.
     Unnamed,
-    /// The user of Basic credentials fits these.
-    Named(&'d [Named]),
+    /// The user of Basic credentials selects these; empty if it selects none.
+    Named(&'d [NamedTenant]),
 }
 
-/// What a request says about the tenant besides its credentials.
+/// Headers of a request that select the tenant and the credential.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TenantHints<'r> {
-    /// `X-JPush-Tenant`
+    /// Tenant name from `X-JPush-Tenant`.
     pub tenant: Option<&'r str>,
-    /// `X-JPush-Credential: dev`
+    /// Whether `X-JPush-Credential: dev` asks for the dev credential.
     pub as_dev: bool,
 }
 
 impl Directory {
-    /// Resolves a checked configuration, finding the budgets of known keys again.
+    /// Resolves a checked configuration. A key that `budgets` knows already keeps its counts.
     pub fn new(config: &Config, budgets: &Budgets) -> Self {
         Self::after(None, config, budgets)
     }
 
-    /// Resolves a checked configuration that follows another: callers keep their numbers, and quotas that did not
-    /// change go on where they stood.
+    /// Resolves a checked configuration that replaces another: callers keep their numbers, and unchanged quotas keep
+    /// their counts.
     pub fn after(previous: Option<&Self>, config: &Config, budgets: &Budgets) -> Self {
         resolve::directory(previous, config, budgets)
     }
 
-    /// A caller by its name.
+    /// Position of the caller with this name in [`Self::callers`].
     pub fn caller_named(&self, name: &str) -> Option<usize> {
         self.callers.iter().position(|known| known.name == name)
     }
 
-    /// The name behind a number in the books of budgets, also of a caller that is gone.
+    /// Name of the caller with this number in the records of budgets, also if the configuration has it no more.
     pub fn name_of(&self, number: u16) -> Option<&str> {
         self.roster.get(usize::from(number)).map(String::as_str)
     }
 
-    /// Every token of the configuration: its digest, its caller, and its position there.
+    /// Every token of the configuration: its digest, its caller's position, and its own position there.
     pub fn tokens(&self) -> impl Iterator<Item = (&TokenDigest, usize, usize)> {
-        let enrolled = self.by_token.values().flatten();
-        enrolled.map(|enrolled| (&enrolled.digest, enrolled.caller, enrolled.token))
+        let known = self.by_token.values().flatten();
+        known.map(|known| (&known.digest, known.caller, known.token))
     }
 
-    /// The caller that has a token, and the token's position there.
-    pub fn holder(&self, digest: &TokenDigest) -> Option<(usize, usize)> {
+    /// Positions of the caller that has a token, and of the token there. `None` if no caller has it.
+    pub fn token_owner(&self, digest: &TokenDigest) -> Option<(usize, usize)> {
         let candidates = self.by_token.get(&digest.prefix())?;
-        let enrolled = candidates.iter().find(|enrolled| enrolled.digest.matches(digest))?;
-        Some((enrolled.caller, enrolled.token))
+        let known = candidates.iter().find(|known| known.digest.matches(digest))?;
+        Some((known.caller, known.token))
     }
 
-    /// Finds the caller of a token. `user` is the user of Basic credentials.
+    /// Finds the caller of a token. `user` is the user of Basic credentials. `None` if no caller has the token.
     pub fn identify(&self, token: &[u8], user: Option<&str>) -> Option<Principal<'_>> {
-        let (caller, token) = self.holder(&TokenDigest::of(token))?;
+        let (caller, token) = self.token_owner(&TokenDigest::of(token))?;
         Some(Principal { caller, token, wanted: self.wanted(caller, user) })
     }
 
-    /// A caller by its name, as its own token and this user would identify it: for `explain`.
+    /// The principal that a caller of this name would be with its own token and this user: for `explain`, which has no
+    /// token.
     pub fn principal_named(&self, caller: &str, user: Option<&str>) -> Option<Principal<'_>> {
         let caller = self.caller_named(caller)?;
         Some(Principal { caller, token: 0, wanted: self.wanted(caller, user) })
@@ -260,7 +262,7 @@ impl Directory {
         }
     }
 
-    /// Decides whether this caller may make this call, for which tenant and with which of its credentials.
+    /// Decides whether a caller may make a call, for which tenant and with which of its credentials.
     pub fn authorize(
         self: &Arc<Self>,
         principal: Principal<'_>,
@@ -268,7 +270,7 @@ impl Directory {
         tenant_hints: TenantHints<'_>,
     ) -> Result<Grant, Denied> {
         let caller = &self.callers[principal.caller];
-        let Named { tenant, as_dev } = self.pick(caller, principal.wanted, tenant_hints)?;
+        let NamedTenant { tenant, as_dev } = self.pick(caller, principal.wanted, tenant_hints)?;
         if !caller.may(operation.scope) {
             return Err(Denied::Forbidden(MissingRight::Scope(operation.scope)));
         }
@@ -276,7 +278,7 @@ impl Directory {
             CredentialRule::App => CredentialKind::App,
             CredentialRule::Group => CredentialKind::Group,
             CredentialRule::AppOrDev if !as_dev && !tenant_hints.as_dev => CredentialKind::App,
-            // A dev key reaches every app of the account, so it needs the wider right as well.
+            // A dev key reaches every app of the account, so it needs the wider scope as well.
             CredentialRule::AppOrDev if caller.may(Scope::Group) => CredentialKind::Dev,
             CredentialRule::AppOrDev => return Err(Denied::Forbidden(MissingRight::Scope(Scope::Group))),
         };
@@ -292,15 +294,15 @@ impl Directory {
         caller: &Caller,
         wanted: TenantsNamed<'_>,
         tenant_hints: TenantHints<'_>,
-    ) -> Result<Named, Denied> {
+    ) -> Result<NamedTenant, Denied> {
         let by_header =
             |tenant: usize| tenant_hints.tenant.is_none_or(|name| self.tenants[tenant].name == name);
-        let unnamed = || caller.tenants.iter().map(|&tenant| Named { tenant, as_dev: false });
-        let fits: Vec<Named> = match wanted {
-            // The common cases need no list.
+        let unnamed = || caller.tenants.iter().map(|&tenant| NamedTenant { tenant, as_dev: false });
+        let fits: Vec<NamedTenant> = match wanted {
+            // The common cases allocate no list.
             TenantsNamed::Named(&[only]) if by_header(only.tenant) => return Ok(only),
             TenantsNamed::Unnamed if caller.tenants.len() == 1 && by_header(caller.tenants[0]) => {
-                return Ok(Named { tenant: caller.tenants[0], as_dev: false });
+                return Ok(NamedTenant { tenant: caller.tenants[0], as_dev: false });
             }
             TenantsNamed::Named(named) => {
                 named.iter().copied().filter(|named| by_header(named.tenant)).collect()
@@ -315,7 +317,8 @@ impl Directory {
     }
 }
 
-/// Evidence that a caller may make a call for a tenant, and with which credential.
+/// Evidence that a caller may make a call for a tenant with one of its credentials. Only [`Directory::authorize`] and
+/// [`Grant::for_cids`] create one.
 #[derive(Clone)]
 pub struct Grant {
     directory: Arc<Directory>,
@@ -327,17 +330,17 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The call.
+    /// The operation that may be called.
     pub fn operation(&self) -> OperationId {
         self.operation
     }
 
-    /// Who makes it.
+    /// The caller that makes the call.
     pub fn caller(&self) -> &Caller {
         &self.directory.callers[self.caller]
     }
 
-    /// For whom.
+    /// The tenant that the call is made for.
     pub fn tenant(&self) -> &Tenant {
         &self.directory.tenants[self.tenant]
     }
@@ -347,32 +350,32 @@ impl Grant {
         (self.caller, self.tenant)
     }
 
-    /// The directory it was given from.
+    /// The directory that issued the grant.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    /// Whose key the vendor sees.
+    /// Kind of the key that the vendor sees.
     pub fn credential_kind(&self) -> CredentialKind {
         self.kind
     }
 
-    /// The key with its secret and its budgets.
+    /// The credential that the call is made with.
     pub fn credential(&self) -> &Credential {
         self.tenant().credential(self.kind).expect("authorize saw the credential")
     }
 
-    /// The tenant's app key, which its cids start with.
+    /// The tenant's app key, which prefixes its cids.
     pub fn app_key(&self) -> &str {
         self.tenant().credential(CredentialKind::App).map_or("", |credential| credential.key.as_str())
     }
 
-    /// Where the call goes.
+    /// Position of the base URL that the call goes to.
     pub fn origin(&self) -> OriginId {
         self.origin
     }
 
-    /// Who asks the budgets.
+    /// The identity under which the call asks for slots: the caller with its weight and its quota.
     pub fn requester(&self) -> Requester {
         let Caller { number, weight, quota, .. } = self.caller();
         Requester { caller: *number, weight: *weight, quota: quota.clone(), precedence: Precedence::InTurn }

@@ -1,4 +1,5 @@
-//! What a body makes of a call: whether its caller may reach whom it names, and what that costs.
+//! Applies the facts that were read from a body: checks whether the caller may reach the recipients, and lists the
+//! budgets.
 
 use super::{Denied, Grant, MissingRight};
 use crate::body::{Facts, Reach};
@@ -6,12 +7,12 @@ use crate::budget::BudgetSet;
 use crate::operation::{Audience, BudgetName, Scope};
 
 impl Grant {
-    /// Whether the caller may reach those whom the body names.
+    /// Checks whether the caller may reach the recipients that the body names.
     ///
     /// # Errors
     ///
-    /// Without the right to reach everybody: whatever is not known to reach fewer, and an encrypted push, whose audience
-    /// nobody can see. Without the scope of files: a target list.
+    /// Without the right to broadcast, a call is denied unless it is known to reach fewer than everybody; so is an
+    /// encrypted push, whose audience cannot be read. Without the scope `file`, a target list is denied.
     pub fn permit(&self, facts: &Facts) -> Result<(), Denied> {
         let narrow = self.reached(facts.reach) <= Reach::Named && !facts.encrypted;
         let caller = self.caller();
@@ -24,7 +25,8 @@ impl Grant {
         Ok(())
     }
 
-    /// The budgets a call draws on: its operation's own, and others as its body says. Those that are off cost nothing.
+    /// The budgets that a call draws on: its operation's own, and others according to its body. Budgets that are off
+    /// are left out.
     pub fn budget_set(&self, facts: &Facts) -> BudgetSet {
         let rows = [
             (true, self.operation.budget),
@@ -39,8 +41,8 @@ impl Grant {
         budget_set
     }
 
-    /// Whom the call reaches, as far as anybody can tell: nobody where it delivers nothing, whatever its body says, and
-    /// perhaps everybody where it sends a push and its rule read no audience.
+    /// The recipients of the call, as far as they are known: nobody if the operation delivers nothing, whatever its
+    /// body says; everybody if it sends a push whose rule read no audience.
     fn reached(&self, said: Reach) -> Reach {
         match (self.operation.audience, said) {
             (Audience::Nobody, _) => Reach::Nobody,
@@ -61,7 +63,7 @@ mod tests {
     use crate::operation::OperationId;
     use crate::tenant::{Directory, TenantHints};
 
-    /// Each row, and whether a caller without the right to broadcast and the scope of files may make its call.
+    /// Each operation, and whether a caller without the right to broadcast and without the scope `file` may call it.
     fn permitted(facts: Facts) -> impl Iterator<Item = (OperationId, bool)> {
         let scopes = "[ push, group, schedule, image, device, report ], broadcast: false }";
         let narrow = format!(
@@ -94,7 +96,7 @@ mod tests {
         }
     }
 
-    /// A row whose rule reads no audience does not slip past.
+    /// A row whose rule reads no audience must not escape the check.
     #[test]
     fn what_sends_and_says_of_nobody_whom_it_reaches_may_reach_everybody() {
         for (id, may) in permitted(Facts::default()) {

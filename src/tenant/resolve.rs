@@ -1,4 +1,4 @@
-//! How a configuration becomes a [`Directory`], and what of the one before lives on in it.
+//! Resolves a configuration into a [`Directory`], and carries over numbers and quotas of the previous one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
-use super::{Caller, Credential, CredentialKind, Directory, Enrolled, Named, OriginId, Tenant, bit};
+use super::{Caller, Credential, CredentialKind, Directory, KnownToken, NamedTenant, OriginId, Tenant, bit};
 use crate::budget::{Budget, BudgetId, Budgets, Horizon, Quota};
 use crate::config::{self, BaseUrl, BudgetLimit, Config, VendorKey};
 use crate::operation::{BudgetName, Host};
 use crate::secret::Secret;
 
-/// Every base URL that calls can go to, each once. Nothing else tells an [`OriginId`].
+/// Every base URL that calls can go to, each once. An [`OriginId`] is a position in this list, so its order matters to
+/// connection pools.
 pub fn origins(tenants: &[config::TenantConfig]) -> Vec<BaseUrl> {
     let mut origins: Vec<BaseUrl> = Vec::new();
     for url in tenants.iter().flat_map(|tenant| Host::ALL.into_iter().filter_map(|host| tenant.urls.of(host)))
@@ -33,16 +34,16 @@ pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: 
         config.tenants.iter().map(|tenant| resolve_tenant(tenant, &origins, budgets, horizon)).collect();
     let mut roster = previous.map(|previous| previous.roster.clone()).unwrap_or_default();
     let callers = config.callers.iter().map(|caller| {
-        let number = enrol(&mut roster, &caller.name);
+        let number = caller_number(&mut roster, &caller.name);
         Caller { number, quota: quota(previous, caller), ..resolve_caller(caller, &tenants) }
     });
     let callers: Vec<Caller> = callers.collect();
     keep_reserves(config, &tenants, &callers);
-    let mut by_token: HashMap<u64, Vec<Enrolled>> = HashMap::new();
+    let mut by_token: HashMap<u64, Vec<KnownToken>> = HashMap::new();
     for (caller, entry) in config.callers.iter().enumerate() {
         for (token, entry) in entry.tokens.iter().enumerate() {
             let digest = entry.digest;
-            by_token.entry(digest.prefix()).or_default().push(Enrolled { digest, caller, token });
+            by_token.entry(digest.prefix()).or_default().push(KnownToken { digest, caller, token });
         }
     }
     let listed = config.callers.iter().enumerate().flat_map(|(caller, entry)| {
@@ -53,8 +54,8 @@ pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: 
     Directory { tenants, callers, origins, by_token, by_certificate, roster }
 }
 
-/// Tells every budget what it keeps for whom. A caller's reserve is kept under every key of its tenants; where it makes
-/// no calls, that costs nobody anything.
+/// Sets the reserves of every budget. A caller's reserve is kept under every key of its tenants; where it makes no
+/// calls, others use it.
 fn keep_reserves(config: &Config, tenants: &[Tenant], callers: &[Caller]) {
     let budgets = |tenant: &Tenant| -> Vec<&'static Budget> {
         tenant.credentials.iter().flatten().flat_map(Credential::budgets).collect()
@@ -76,8 +77,8 @@ fn keep_reserves(config: &Config, tenants: &[Tenant], callers: &[Caller]) {
     }
 }
 
-/// The number of a name: the one it always had, or the next.
-fn enrol(roster: &mut Vec<String>, name: &str) -> u16 {
+/// The number of a caller: the one its name had before, or the next free one.
+fn caller_number(roster: &mut Vec<String>, name: &str) -> u16 {
     let known = roster.iter().position(|known| known == name);
     let number = known.unwrap_or_else(|| {
         roster.push(name.to_owned());
@@ -86,7 +87,7 @@ fn enrol(roster: &mut Vec<String>, name: &str) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }
 
-/// A quota of the same caller and size goes on where it stood.
+/// The quota of a caller. If the previous configuration had the same caller and size, its counter is kept.
 fn quota(previous: Option<&Directory>, caller: &config::CallerConfig) -> Option<Arc<Quota>> {
     let limit: BudgetLimit = caller.quota?;
     let known = previous.and_then(|previous| {
@@ -132,13 +133,14 @@ fn basic(key: &VendorKey, secret: &Secret) -> HeaderValue {
     value
 }
 
-/// All of a caller but what outlives a configuration.
+/// Resolves what a caller has by this configuration alone; number and quota are filled in by the caller of this
+/// function.
 fn resolve_caller(caller: &config::CallerConfig, tenants: &[Tenant]) -> Caller {
     let granted: Vec<usize> =
         (0..tenants.len()).filter(|&tenant| caller.tenants.contains(&tenants[tenant].name)).collect();
-    let mut users: HashMap<String, Vec<Named>> = HashMap::new();
+    let mut users: HashMap<String, Vec<NamedTenant>> = HashMap::new();
     for &tenant in &granted {
-        let mut named = |user: String, as_dev| users.entry(user).or_default().push(Named { tenant, as_dev });
+        let mut named = |user: String, as_dev| users.entry(user).or_default().push(NamedTenant { tenant, as_dev });
         named(tenants[tenant].name.clone(), false);
         named(format!("group-{}", tenants[tenant].name), false);
         for kind in CredentialKind::ALL {
