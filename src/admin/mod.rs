@@ -1,8 +1,8 @@
-//! The admin listener: is it alive, is it ready, what has it done.
+//! The admin listener: health, readiness, metrics, status and reload.
 //!
-//! Everything here is anybody's service, so the layers are tower's.
+//! These pages are like those of any service, so they are built from tower's layers.
 
-mod guests;
+mod connections;
 mod status;
 
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tower::{ServiceBuilder, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use guests::Guests;
+use connections::AdminConnections;
 
 use crate::admission::Admission;
 use crate::budget::Clock;
@@ -33,40 +33,40 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::RecentRefusals;
 use crate::telemetry::sparing::Sparing;
 
-/// For a request's head; also closes idle connections.
+/// Time limit for a request's head. It also closes idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the admin pages tell about.
+/// State that the admin pages show.
 pub struct AdminState {
-    /// The configuration in use, and the way to another.
+    /// The active configuration, and the way to replace it.
     pub reloads: Reloads,
-    /// What the gateway is doing.
+    /// Counts of connections, requests and body memory, and the drain state.
     pub admission: Arc<Admission>,
-    /// What keeps the budgets over restarts.
+    /// The state file's owner; `None` without a state file.
     pub ledger: Option<Arc<Ledger>>,
-    /// The clock of the budgets, which also tells how long the process runs.
+    /// The budgets' clock, which also knows the uptime.
     pub clock: Clock,
-    /// What replicas share of the budgets, if they do.
+    /// The store that replicas share; `None` if budgets are not shared.
     pub store: Option<Arc<Store>>,
-    /// All metrics.
+    /// Metrics to render at `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// The last refusals.
+    /// The most recent refusals, for the status page.
     pub recent: Arc<RecentRefusals>,
 }
 
-/// Why calls cannot be sent.
+/// The reason why calls cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// The process was told to stop.
+    /// The process has been asked to stop.
     #[error("draining")]
     Draining,
-    /// Another process has the budgets.
+    /// Another process, with this id, owns the state file and with it the budgets.
     #[error("waiting: process {0} has the state file")]
     Waiting(u32),
 }
 
 impl AdminState {
-    /// Whether calls can be sent.
+    /// Checks that calls can be sent to the vendor.
     pub fn ready(&self) -> Result<(), NotReady> {
         match &self.ledger {
             _ if self.admission.leaving() => Err(NotReady::Draining),
@@ -76,14 +76,14 @@ impl AdminState {
     }
 }
 
-/// Serves the admin pages until it is dropped.
+/// Serves the admin pages until the future is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
-    let (mut guests, told) = (Guests::default(), Sparing::default());
+    let (mut admitted, failures) = (AdminConnections::default(), Sparing::default());
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                if let Some(suppressed) = told.admit(error.kind(), Instant::now()) {
+                if let Some(suppressed) = failures.admit(error.kind(), Instant::now()) {
                     tracing::warn!(
                         %error, suppressed,
                         "a connection to the admin listener could not be accepted"
@@ -93,26 +93,26 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
                 continue;
             }
         };
-        let Some(guest) = guests.admit() else { continue };
-        let (state, asking) = (Arc::clone(&state), Arc::clone(&guest));
+        let Some(connection) = admitted.admit() else { continue };
+        let (state, busy_source) = (Arc::clone(&state), Arc::clone(&connection));
         let pages = service_fn(move |request: Request<Incoming>| {
-            let (state, answering) = (Arc::clone(&state), asking.answering());
+            let (state, busy) = (Arc::clone(&state), busy_source.busy());
             async move {
                 let answer = answer(&request, &state).await;
-                drop(answering);
+                drop(busy);
                 Ok::<_, Infallible>(answer)
             }
         });
         let pages = ServiceBuilder::new().layer(CatchPanicLayer::new()).service(pages);
         tokio::spawn(async move {
-            let connection = http1::Builder::new()
+            let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
-            // How an operator's connection ends is nobody's business.
+            // Errors of a single admin connection are not logged.
             tokio::select! {
-                _ = connection => {}
-                () = guest.leaves() => {}
+                _ = served => {}
+                () = connection.closing() => {}
             }
         });
     }
@@ -159,7 +159,7 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
     }
 }
 
-/// Whether a request may see what is not for everybody; without a configured token, whoever reaches us may.
+/// Whether a request may see private pages. Without a configured token everyone may who can connect.
 fn is_operator(headers: &HeaderMap, token: Option<&TokenDigest>) -> bool {
     let Some(token) = token else { return true };
     let given = headers.get(AUTHORIZATION).and_then(|value| {

@@ -1,4 +1,4 @@
-//! The status page: what the gateway knows about itself, without a secret in it.
+//! The status page, as JSON and as HTML. It holds no secret.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -12,11 +12,11 @@ use crate::ledger::Ledger;
 use crate::telemetry::recent::RefusedCall;
 use crate::tenant::{CredentialKind, Directory};
 
-/// The whole page.
+/// The content of the page. Its keys are part of the JSON.
 #[derive(Serialize)]
 pub(super) struct Status {
     version: &'static str,
-    /// The process id.
+    /// Id of the process, to tell two of them on one machine apart.
     pid: u32,
     uptime_seconds: u64,
     ready: bool,
@@ -25,7 +25,7 @@ pub(super) struct Status {
     in_flight_requests: usize,
     connections: usize,
     body_memory_bytes: usize,
-    /// Absent where budgets are not shared.
+    /// State of the shared store; absent where budgets are not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<&'static str>,
     vendor: BTreeMap<String, HostReport>,
@@ -181,7 +181,7 @@ fn callers(active: &ActiveConfig) -> BTreeMap<String, CallerReport> {
         .collect()
 }
 
-/// The page for people: the same facts, readable without a tool.
+/// The page for browsers: the same JSON, formatted and escaped in HTML.
 pub(super) fn page(status: &Status) -> String {
     let json = serde_json::to_string_pretty(status).expect("numbers and strings always serialise");
     let text = json.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");

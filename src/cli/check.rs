@@ -1,4 +1,4 @@
-//! `check`: validate a configuration and sum it up.
+//! The command `check`: validates a configuration and prints a summary.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
     };
-    // Certificates, keys and trust roots are read as a start would read them.
+    // Reads certificates, keys and trust roots in the same way as a start of the gateway.
     if let Err(error) = ActiveConfig::new(&config, &Budgets::default()) {
         return complain(&error);
     }

@@ -1,4 +1,4 @@
-//! `demo`: a vendor simulator and a gateway on this machine, and calls to paste.
+//! The command `demo`: runs a vendor simulator and a gateway on this machine, and prints calls to paste.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::telemetry::log::Log;
 
 /// The configuration of the demo, and of a sandbox without one.
 const CONFIG: &str = include_str!("../../config/demo.yaml");
-/// The token of its caller.
+/// Token of the demo's only caller.
 const TOKEN: &str = "demoTokenForLocalUse2026";
-/// The configuration as it is shipped.
+/// The demo's configuration, unchanged.
 pub(super) fn built_in() -> Result<Config, ConfigFaults> {
     config::parse(CONFIG, Path::new("."), &config::System)
 }
 
-/// The demo's configuration, its parts at these addresses.
+/// The demo's configuration with these addresses in it.
 fn config(listen: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) -> Result<Config, ConfigFaults> {
     let text = CONFIG
         .replace("- address: 127.0.0.1:8080", &format!("- address: \"{listen}\""))
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Demo) -> ExitCode {
         Ok(vendor) => vendor,
         Err(error) => return complain(&error),
     };
-    // A port left open has been settled.
+    // Port 0 has been replaced by the port that the system chose.
     let sandbox = vendor.local_addr().unwrap_or(arguments.sandbox);
     let config = match config(arguments.listen, arguments.admin, sandbox) {
         Ok(config) => config,

@@ -1,7 +1,7 @@
-//! `explain`: what would become of a call, without making it.
+//! The command `explain`: shows what would happen to a call, without making it.
 //!
-//! The stages are the gateway's own, in its order: reading the head, finding the operation, authorizing, judging what
-//! needs no body. Only who calls is taken at its word, because the configuration holds no token.
+//! It runs the gateway's own stages in the same order: parsing the head, matching the operation, authorizing, and the
+//! body rules that need no body. Only the caller is not authenticated, because the configuration holds no tokens.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,20 +26,20 @@ pub(super) fn run(arguments: &Explain) -> ExitCode {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
     };
-    let outcome = Question { config: &config, arguments }.decide();
+    let outcome = CallToExplain { config: &config, arguments }.decide();
     print(&if arguments.json { to_json(&outcome) } else { outcome.render() });
     if matches!(outcome, Explanation::Refused(_)) { ExitCode::from(BAD) } else { GOOD }
 }
 
-/// What would become of a call.
+/// The outcome of a call.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Explanation {
-    /// It would be answered by the gateway itself, and not refused.
+    /// The gateway would answer the call itself, without refusing it.
     Local(LocalAnswer),
-    /// It would be forwarded.
+    /// The gateway would forward the call.
     Forwarded(Forwarded),
-    /// It would be refused.
+    /// The gateway would refuse the call.
     Refused(ExplainedRefusal),
 }
 
@@ -58,7 +58,7 @@ struct Forwarded {
     credential: &'static str,
     key: String,
     scope: &'static str,
-    budgets: Vec<Draws>,
+    budgets: Vec<BudgetDraw>,
     refused_if: Vec<RefusedIf>,
     quota: Option<String>,
     body_rule: &'static str,
@@ -66,15 +66,15 @@ struct Forwarded {
 }
 
 #[derive(Serialize)]
-struct Draws {
+struct BudgetDraw {
     name: &'static str,
     limit: u32,
     window: String,
-    /// What in the body makes the call draw on it; nothing for the operation's own.
+    /// Content of a body that makes the call draw on the budget; `None` for the operation's own budget.
     when: Option<&'static str>,
 }
 
-/// What in the body makes that the call is refused.
+/// Content of a body that makes the gateway refuse the call.
 #[derive(Serialize)]
 struct RefusedIf {
     when: &'static str,
@@ -86,21 +86,21 @@ struct RefusedIf {
 struct ExplainedRefusal {
     refused: bool,
     status: u16,
-    /// Not of what is no request at all: its answer has a status and nothing else.
+    /// `None` if the head cannot be parsed: such an answer has a status and nothing else.
     reason: Option<&'static str>,
     code: Option<u32>,
     message: String,
-    /// What a forbidden call would need: tenant, scope, credential or broadcast. No answer tells it.
+    /// The missing right of a forbidden call: tenant, scope, credential or broadcast. The real answer does not tell it.
     lacks: Option<&'static str>,
     why: Option<String>,
 }
 
-struct Question<'q> {
+struct CallToExplain<'q> {
     config: &'q Config,
     arguments: &'q Explain,
 }
 
-impl Question<'_> {
+impl CallToExplain<'_> {
     fn decide(&self) -> Explanation {
         let Some(head) = head_of(self.arguments) else {
             let message =
@@ -198,8 +198,8 @@ impl Question<'_> {
         }
     }
 
-    /// What bodies can make of the call: the operation's own budget and those that they add, and refusals.
-    fn bodies(&self, grant: &Grant) -> (Vec<Draws>, Vec<RefusedIf>) {
+    /// The budgets and refusals that a body can add to the operation's own budget.
+    fn bodies(&self, grant: &Grant) -> (Vec<BudgetDraw>, Vec<RefusedIf>) {
         let plain = Facts { reach: Reach::Named, ..Facts::default() };
         let facts = [
             (None, plain),
@@ -209,7 +209,7 @@ impl Question<'_> {
             (Some("a big OPPO picture"), Facts { oppo_big: true, ..plain }),
             (Some("an OPPO icon"), Facts { oppo_icon: true, ..plain }),
         ];
-        let (mut draws, mut refused_if): (Vec<Draws>, _) = (Vec::new(), Vec::new());
+        let (mut draws, mut refused_if): (Vec<BudgetDraw>, _) = (Vec::new(), Vec::new());
         for (when, facts) in facts.into_iter().filter(|(_, facts)| can_say(grant.operation(), *facts)) {
             if let (Some(when), Err(denied)) = (when, grant.permit(&facts)) {
                 let refused = self.refused(&denied.into(), ReplyContext::Known(grant.operation()));
@@ -217,10 +217,10 @@ impl Question<'_> {
                 continue;
             }
             for budget in grant.budget_set(&facts).iter() {
-                let standing = budget.status(Timestamp::default());
-                if draws.iter().all(|known| known.name != standing.name.as_str()) {
-                    let window = humantime::format_duration(standing.window).to_string();
-                    draws.push(Draws { name: standing.name.as_str(), limit: standing.limit, window, when });
+                let status = budget.status(Timestamp::default());
+                if draws.iter().all(|known| known.name != status.name.as_str()) {
+                    let window = humantime::format_duration(status.window).to_string();
+                    draws.push(BudgetDraw { name: status.name.as_str(), limit: status.limit, window, when });
                 }
             }
         }
@@ -241,7 +241,7 @@ impl Question<'_> {
         }
     }
 
-    /// What the answer leaves unsaid.
+    /// The missing right and an explanation for operators, which the real answer leaves out.
     fn why(&self, refusal: &Refusal) -> Option<(Option<&'static str>, String)> {
         let Explain { caller, tenant, .. } = self.arguments;
         let known = self.config.callers.iter().find(|known| known.name == *caller);
@@ -271,14 +271,14 @@ impl Question<'_> {
     }
 }
 
-/// The head that a call has on its connection; `None` if there would be none.
+/// Builds the head of the call and parses it as the gateway would; `None` if it cannot be parsed.
 fn head_of(Explain { method, path, .. }: &Explain) -> Option<RequestHead> {
     let parts = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
     let bytes = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\n\r\n");
     (parts(method) && parts(path)).then(|| RequestHead::parse(bytes.as_bytes()).ok())?
 }
 
-/// Whether a body of this operation can say such things.
+/// Whether a body of this operation can have such facts.
 fn can_say(operation: OperationId, facts: Facts) -> bool {
     let pictures =
         matches!(operation.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
@@ -317,7 +317,7 @@ impl ExplainedRefusal {
 
 impl Forwarded {
     fn render(&self) -> String {
-        let budget = |draws: &Draws| {
+        let budget = |draws: &BudgetDraw| {
             let when = draws.when.map(|when| format!(", if {when}")).unwrap_or_default();
             format!("budget:     {} ({} in {}{when})\n", draws.name, draws.limit, draws.window)
         };

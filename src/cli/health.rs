@@ -1,4 +1,4 @@
-//! `health`: ask a running gateway whether it is ready.
+//! The command `health`: asks a running gateway whether it is ready.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ pub(super) fn run(admin: SocketAddr) -> ExitCode {
     }
 }
 
-/// One request over a plain socket: a health check should not need a client's worth of code.
+/// Sends one request over a plain socket: a health check needs no HTTP client.
 fn ready(admin: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&admin, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

@@ -1,4 +1,4 @@
-//! The command line: one small file a command.
+//! The command line; each command has a file of its own.
 
 mod check;
 mod demo;
@@ -40,17 +40,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway. SIGTERM, SIGINT and SIGQUIT stop it after what is under way is finished; SIGHUP reloads.
+    /// Run the gateway. SIGTERM, SIGINT and SIGQUIT stop it once requests in work are finished; SIGHUP reloads.
     Serve(ConfigFile),
-    /// Validate a configuration: every fault in one run, one line each. Resolves secrets and names; calls nobody.
+    /// Validate a configuration: reports every fault in one run, one per line. Resolves secrets and names; makes no
+    /// calls.
     Check(ConfigFile),
-    /// Tell what would become of a call: tenant, credential, budgets and vendor URL, or the refusal.
+    /// Show what would happen to a call: tenant, credential, budgets and vendor URL, or the refusal.
     Explain(Explain),
     /// Run a vendor simulator and a gateway on this machine, and print calls to paste.
     Demo(Demo),
     /// Run the vendor simulator alone, to develop and test against.
     Sandbox(Sandbox),
-    /// Make caller tokens.
+    /// Create tokens for callers.
     #[command(subcommand)]
     Token(Token),
     /// Exit with 0 if a running gateway is ready: for container health checks.
@@ -81,27 +82,27 @@ struct Explain {
     /// The tenant, as the caller would name it: a tenant's name, an app key, a dev key or group-KEY.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
-    /// Print JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
 struct Demo {
-    /// Where the demo's gateway listens.
+    /// Address that the demo's gateway listens on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where its admin pages are.
+    /// Address of its admin pages.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Where the vendor simulator listens.
+    /// Address that the vendor simulator listens on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9501")]
     sandbox: SocketAddr,
 }
 
 #[derive(Args)]
 struct Sandbox {
-    /// Where the simulator listens.
+    /// Address that the simulator listens on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9501")]
     listen: SocketAddr,
     /// A gateway configuration: its tenants and budgets are the simulator's accounts. Without it, the demo's.
@@ -110,16 +111,16 @@ struct Sandbox {
     /// Length of every window but those of a day, for quick tests.
     #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
     window: Option<Duration>,
-    /// How the vendor counts: from the first call on, or over the last window at every moment.
+    /// Counting of the vendor: fixed windows that start with a first call, or sliding windows.
     #[arg(long, value_enum, default_value = "fixed")]
     windows: Windows,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Windows {
-    /// A window starts with the first call after the last one ended.
+    /// A window starts with the first call after the previous window ended.
     Fixed,
-    /// Every call counts for one window.
+    /// Every call counts for one window's length.
     Sliding,
 }
 
@@ -138,9 +139,9 @@ struct Health {
 
 #[derive(Subcommand)]
 enum Validate {
-    /// Judge a target list: its name, its size, UTF-8, and every line. Reads piece by piece, so size does not matter.
+    /// Check a target list: its name, its size, UTF-8, and every line. Reads in pieces, so the size does not matter.
     Targets(ValidateTargets),
-    /// Judge a picture for a channel: format, dimensions and weight.
+    /// Check a picture for a channel: format, dimensions and size in bytes.
     Image(ValidateImage),
 }
 
@@ -159,10 +160,10 @@ struct ValidateImage {
     /// The picture: PNG or JPEG.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Whose rules apply.
+    /// The channel whose rules apply.
     #[arg(long, value_parser = PossibleValuesParser::new(["oppo", "xiaomi"]).try_map(|name| UploadChannel::parse(&name).ok_or("not a channel")))]
     channel: UploadChannel,
-    /// What the picture is for: 1 a big picture, 2 a large icon, 3 a small icon.
+    /// Use of the picture: 1 a big picture, 2 a large icon, 3 a small icon.
     #[arg(long, value_parser = PossibleValuesParser::new(["1", "2", "3"]).try_map(|kind| ImageType::parse(&kind).ok_or("not a type")))]
     image_type: ImageType,
     /// A gateway configuration: its `images` rules. Without it, the defaults.
@@ -170,7 +171,8 @@ struct ValidateImage {
     config: Option<PathBuf>,
 }
 
-/// Runs the program with the process's arguments.
+/// Parses the arguments of the process and runs the command. Returns the exit code: 0 good, 1 refused or failed; wrong
+/// usage ends the process with 2.
 pub fn main() -> ExitCode {
     // clap exits with 2 on wrong usage, and with 0 after --help and --version.
     match Cli::parse().command {
@@ -186,18 +188,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Good.
+/// Exit code of success.
 const GOOD: ExitCode = ExitCode::SUCCESS;
-/// Refused input, or a start that failed.
+/// Exit code of refused input and of a start that failed.
 const BAD: u8 = 1;
 
-/// Prints to stdout, where a reader that went away is no fault of ours.
+/// Prints to stdout. Errors are ignored: a reader may close the pipe.
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints an error with its causes to stderr.
+/// Prints an error and its causes to stderr, and returns the exit code of a failure.
 fn complain(error: &dyn std::error::Error) -> ExitCode {
     use std::io::Write;
     let causes = std::iter::successors(error.source(), |error| error.source());
@@ -206,7 +208,7 @@ fn complain(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(BAD)
 }
 
-/// Runs a gateway to its end, with the log of the process. A start that fails is told there.
+/// Starts a gateway and runs it until it has drained, with the process log on. A failed start is logged.
 fn serve_with_log(
     settings: LogSettings,
     start: impl AsyncFnOnce(&Arc<Log>) -> Result<App, RunError>,
@@ -227,18 +229,19 @@ fn serve_with_log(
         }
         Err(error) => {
             tracing::error!("the gateway could not run");
-            // Its lines come first.
+            // Writes the buffered log lines before the error that `complain` prints.
             log.end(Instant::now() + LAST_LINES);
             complain(&error)
         }
     }
 }
 
-/// The runtime of the main thread: signals and admin pages. The workers have their own.
+/// Runs a future on the main thread's runtime, which serves signals and admin pages. The workers have runtimes of their
+/// own.
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, std::io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(future);
-    // Not dropped, which would wait for blocking calls such as the system's resolver.
+    // Dropping the runtime would wait for blocking calls, such as the system's resolver.
     runtime.shutdown_background();
     Ok(outcome)
 }

@@ -1,4 +1,4 @@
-//! `sandbox`: the vendor simulator alone.
+//! The command `sandbox`: runs the vendor simulator alone.
 
 use std::process::ExitCode;
 
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         let stop = async move {
             tokio::select! {
                 () = signals.stop.signal() => {}
-                // There is nothing to load again: its terminal is gone.
+                // A sandbox has nothing to reload; SIGHUP means that its terminal was closed.
                 _ = signals.hangup.recv() => {}
             }
         };

@@ -1,4 +1,4 @@
-//! `serve`: run the gateway.
+//! The command `serve`: runs the gateway.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use crate::reload::ConfigSource;
 use crate::server::Inherited;
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    // Before there are threads: it changes the environment.
+    // Changes the environment, so it must run before other threads start.
     let inherited = Inherited::from_environment();
     let source = match ConfigSource::open(path) {
         Ok(source) => source,

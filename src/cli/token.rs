@@ -1,11 +1,11 @@
-//! `token new`: a fresh caller token.
+//! The command `token new`: prints a fresh caller token.
 
 use std::process::ExitCode;
 
 use super::{BAD, GOOD, print};
 use crate::secret::TokenDigest;
 
-/// SDKs of the vendor accept exactly 24 letters and digits as a secret (`docs/vendor.md`, V6).
+/// Length of a token. SDKs of the vendor accept exactly 24 letters and digits as a secret.
 const LENGTH: usize = 24;
 const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -16,7 +16,8 @@ pub(super) fn run() -> ExitCode {
     GOOD
 }
 
-/// 142 bits from the system's random numbers; bytes past the last whole multiple of 62 are drawn again.
+/// Draws a token of 142 random bits. Bytes from the last, incomplete multiple of 62 are drawn again, so that every
+/// letter is equally likely. `None` if the random source fails.
 fn fresh() -> Option<String> {
     let mut token = String::with_capacity(LENGTH);
     while token.len() < LENGTH {

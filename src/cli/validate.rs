@@ -1,4 +1,4 @@
-//! `validate`: the rules for uploads on a local file, before anybody sends it.
+//! The command `validate`: checks a local file by the gateway's rules for uploads.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -13,12 +13,12 @@ use super::{BAD, GOOD, ValidateImage, ValidateTargets, complain, print};
 use crate::body::{BodyFault, Rule, TargetScan, TargetSummary, check_name, check_picture};
 use crate::config::{self, Config, ConfigFaults, Files, Images, Mode};
 
-/// Read at once.
+/// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 * 1024;
-/// From here on a file takes long enough for a progress bar.
+/// Size in bytes above which a progress bar is shown.
 const LARGE_BYTES: u64 = 64 << 20;
 
-/// A file that could not be read.
+/// A file could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be read", path.display())]
 struct UnreadableFile {
@@ -26,7 +26,7 @@ struct UnreadableFile {
     source: io::Error,
 }
 
-/// Judges a target list as the gateway would judge its upload.
+/// Checks a target list as the gateway would check its upload.
 pub(super) fn targets(arguments: &ValidateTargets) -> ExitCode {
     let files = match rules(arguments.config.as_deref(), |config| config.files) {
         Ok(files) => files,
@@ -38,7 +38,7 @@ pub(super) fn targets(arguments: &ValidateTargets) -> ExitCode {
     }
 }
 
-/// Judges a picture as the gateway would judge its upload.
+/// Checks a picture as the gateway would check its upload.
 pub(super) fn image(arguments: &ValidateImage) -> ExitCode {
     let images = match rules(arguments.config.as_deref(), |config| config.images) {
         Ok(images) => images,
@@ -50,7 +50,7 @@ pub(super) fn image(arguments: &ValidateImage) -> ExitCode {
     }
 }
 
-/// The rules of a configuration, or the defaults.
+/// The rules of a configuration, or the default rules without one.
 fn rules<R: Default>(config: Option<&Path>, of: impl FnOnce(Config) -> R) -> Result<R, ConfigFaults> {
     config.map_or_else(|| Ok(R::default()), |path| config::load(path).map(of))
 }
@@ -75,7 +75,7 @@ fn scan(path: &Path, files: &Files) -> io::Result<TargetSummary> {
     Ok(scan.finish())
 }
 
-/// Shown on a terminal, for a large file.
+/// A progress bar on a terminal, for a large file; hidden otherwise.
 fn progress(bytes: u64) -> ProgressBar {
     if bytes <= LARGE_BYTES || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -106,7 +106,7 @@ fn judge_list(path: &Path, list: &TargetSummary, files: &Files) -> FileReport {
     report
 }
 
-/// A picture as far as it is worth reading.
+/// The start of a picture, up to one byte over the limit, and the size of the file.
 struct Picture {
     start: Vec<u8>,
     bytes: u64,
@@ -116,7 +116,7 @@ fn read_picture(path: &Path, images: &Images) -> io::Result<Picture> {
     let file = File::open(path)?;
     let whole = file.metadata()?.len();
     let mut start = Vec::new();
-    // One byte more than passes shows that there is more.
+    // One byte over the limit shows that the picture is too large.
     file.take(images.max_bytes as u64 + 1).read_to_end(&mut start)?;
     let bytes = whole.max(start.len() as u64);
     Ok(Picture { start, bytes })
@@ -139,7 +139,7 @@ fn judge_picture(picture: &Picture, arguments: &ValidateImage, images: &Images) 
     report
 }
 
-/// What is said of a file, and whether it would pass.
+/// The report on a file: its text, and whether the file would be refused.
 #[derive(Default)]
 struct FileReport {
     text: String,
@@ -151,7 +151,7 @@ impl FileReport {
         writeln!(self.text, "{line}").expect("writing to a String cannot fail");
     }
 
-    /// A rule is broken, which refuses the file or is only reported.
+    /// Adds a broken rule, which refuses the file or is only a warning.
     fn fault(&mut self, fault: &BodyFault, mode: Mode) {
         match mode {
             Mode::Enforce => {
