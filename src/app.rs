@@ -22,7 +22,7 @@ use crate::server::{
     self, Certificates, CurrentWorker, Handshakes, Inherited, Listeners, Liveness, Neighbours, ServerThreads,
     StartError,
 };
-use crate::service_manager::{self, News};
+use crate::service_manager::{self, ServiceState};
 use crate::signals::Signals;
 use crate::store::{Store, StoreError};
 use crate::telemetry::access::AccessLog;
@@ -188,7 +188,7 @@ impl App {
         let watching = tokio::spawn(tell_that_alive(self.serving.liveness()));
         stop.signal().await;
         telling.abort();
-        service_manager::tell(News::Stopping);
+        service_manager::notify(ServiceState::Stopping);
         tracing::info!("draining");
         self.admission.start_leaving();
         let (serving, admission, logs) = (self.serving, self.admission, Arc::clone(&self.logs));
@@ -306,11 +306,11 @@ fn open_ledger(
 
 async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::AdminState>) {
     while hangup.recv().await.is_some() {
-        service_manager::tell(News::Reloading);
+        service_manager::notify(ServiceState::Reloading);
         // How it went stands in the log.
         let _ = reloads.ask("SIGHUP").await;
         if admin.ready().is_ok() {
-            service_manager::tell(News::Ready);
+            service_manager::notify(ServiceState::Ready);
         }
     }
 }
@@ -318,11 +318,11 @@ async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::Admin
 /// Tells the service manager when calls can be sent.
 async fn tell_when_ready(admin: Arc<admin::AdminState>) {
     if let (Err(why), Some(ledger)) = (admin.ready(), &admin.ledger) {
-        service_manager::tell(News::Waiting(&why.to_string()));
+        service_manager::notify(ServiceState::Waiting(&why.to_string()));
         ledger.settled().await;
     }
     if admin.ready().is_ok() {
-        service_manager::tell(News::Ready);
+        service_manager::notify(ServiceState::Ready);
     }
 }
 
@@ -333,7 +333,7 @@ async fn tell_that_alive(liveness: Arc<Liveness>) {
     loop {
         ticks.tick().await;
         if liveness.all_within(longest.max(HEARD_WITHIN), Instant::now()) {
-            service_manager::tell(News::Alive);
+            service_manager::notify(ServiceState::Alive);
         } else {
             tracing::error!(
                 "a worker does not get to its tasks: the service manager is not told that all is well"

@@ -1,14 +1,15 @@
-//! An error with everything that led to it, as one line of a log.
+//! Formats an error and its causes as one line of a log.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// The longest that is said of an error, in characters: a far end can put names of its own into one.
+/// Upper bound of the characters shown of an error, because a peer can put text of its own into one.
 const LENGTH_MAX: usize = 1024;
 
-/// Shows an error and its sources, the outermost first: `there is no tunnel: the proxy refused it with status 407`.
+/// Shows an error and its sources, outermost first: `there is no tunnel: the proxy refused it with status 407`.
 ///
-/// What a far end wrote into it (names in a certificate, for instance) can neither end the line nor command a terminal.
+/// Control characters are escaped: text from a peer, such as a name in a certificate, can neither end the line nor
+/// control a terminal.
 pub struct Causes<'e>(pub &'e (dyn Error + 'static));
 
 impl Display for Causes<'_> {

@@ -1,5 +1,5 @@
-//! What a listener shows to its clients, a certificate chain with its key, and whom else it trusts: read from their
-//! files and judged, so that whoever reads the configuration and whoever serves it come to the same word.
+//! Reads and checks certificate chains, their keys, and files of trust roots. The check of a configuration and the
+//! listeners use the same code, so they agree.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,81 +15,83 @@ use webpki::EndEntityCert;
 use crate::pem::{self, PemError};
 use crate::x509::Validity;
 
-/// From so many days before its end on, a certificate is told of.
+/// A certificate is reported when it expires in this many days or fewer.
 const NOTICE_DAYS: u64 = 21;
-/// A certificate that begins within this time is good: clocks differ, and authorities issue in a hurry.
+/// A certificate that becomes valid within this time is accepted: clocks differ, and authorities issue certificates
+/// that start at once.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
 const DAY: Duration = Duration::from_hours(24);
 
-/// A chain with its key.
+/// A certificate chain with its private key.
 pub struct Identity {
-    /// As the TLS library takes it; the leaf comes first.
+    /// The chain, leaf first, and the key, in the form of the TLS library.
     pub key: Arc<CertifiedKey>,
-    /// The first DNS name of the leaf, else the path of its file.
+    /// The first DNS name of the leaf, or else the path of its file.
     pub name: String,
-    /// When the leaf holds; `None` if that cannot be read. Chains are sent with certificates that are over, on purpose.
+    /// Validity period of the leaf; `None` if it cannot be read. Only the leaf's counts: some authorities send chains
+    /// with an expired certificate on purpose, for old clients.
     pub validity: Option<Validity>,
 }
 
-/// What is wrong with a chain or its key.
+/// A fault of a certificate chain or of its key.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The chain cannot be read.
+    /// The file of the chain cannot be read.
     #[error("no certificate can be read from {}", .path.display())]
     NoCertificate {
-        /// The file.
+        /// Path of the chain's file.
         path: PathBuf,
-        /// Why.
+        /// Reason for the failure.
         #[source]
         source: PemError,
     },
-    /// The leaf is no certificate, or none that the library takes.
+    /// The first certificate is malformed, or the TLS library does not accept it.
     #[error("the first certificate of {} cannot be used", .path.display())]
     Certificate {
-        /// The file.
+        /// Path of the chain's file.
         path: PathBuf,
-        /// Why.
+        /// Reason given by the TLS library.
         #[source]
         source: rustls::Error,
     },
-    /// The key cannot be read.
+    /// The file of the key cannot be read.
     #[error("no private key can be read from {}", .path.display())]
     NoKey {
-        /// The file.
+        /// Path of the key's file.
         path: PathBuf,
-        /// Why.
+        /// Reason for the failure.
         #[source]
         source: PemError,
     },
-    /// The key is none, or none that the library takes.
+    /// The key is malformed, or the TLS library does not accept it.
     #[error("the private key of {} cannot be used", .path.display())]
     Key {
-        /// The file.
+        /// Path of the key's file.
         path: PathBuf,
-        /// Why.
+        /// Reason given by the TLS library.
         #[source]
         source: rustls::Error,
     },
-    /// They do not belong together.
+    /// The key is not the key of the first certificate.
     #[error("the private key of {} is another one than that of the certificate", .path.display())]
     OtherKey {
-        /// The key's file.
+        /// Path of the key's file.
         path: PathBuf,
     },
-    /// Clients would refuse it now.
+    /// The certificate has expired or is not valid yet; the text says which.
     #[error("{0}")]
     NotNow(String),
 }
 
 impl IdentityError {
-    /// Whether it is the key's file that is to be looked at.
+    /// Whether the fault is in the key's file, not in that of the chain.
     pub fn is_of_key(&self) -> bool {
         matches!(self, Self::NoKey { .. } | Self::Key { .. } | Self::OtherKey { .. })
     }
 }
 
 impl Identity {
-    /// Reads both files; everything that is wrong with them but their dates.
+    /// Reads both files. The error lists all faults of them; dates are not checked.
     pub fn read(certificate: &Path, private_key: &Path) -> Result<Self, Vec<IdentityError>> {
         match parts(Some(certificate), Some(private_key)) {
             (Some(identity), faults) if faults.is_empty() => Ok(identity),
@@ -97,7 +99,7 @@ impl Identity {
         }
     }
 
-    /// What operators have to know about its dates now.
+    /// The notice that operators should get about the certificate's dates at this time, if there is one.
     pub fn notice(&self, now: SystemTime) -> Option<Notice> {
         let Some(validity) = self.validity else {
             let text = format!("when the certificate of {} ends cannot be read", self.name);
@@ -107,19 +109,19 @@ impl Identity {
     }
 }
 
-/// What is to be told of a certificate's dates.
+/// A notice about a certificate's dates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// In plain words.
+    /// Text for the log.
     pub text: String,
-    /// Clients refuse it already.
+    /// Whether clients already refuse the certificate.
     pub is_urgent: bool,
 }
 
 fn notice(name: &str, validity: Validity, now: SystemTime) -> Option<Notice> {
     let Validity { not_before, not_after } = validity;
     let (begin, end) = (format_rfc3339_seconds(not_before), format_rfc3339_seconds(not_after));
-    // The last second is one of those in which it holds.
+    // `not_after` itself is still valid, so only a later time means that the certificate has expired.
     let Ok(left) = not_after.duration_since(now) else {
         let text = format!("the certificate of {name} expired at {end}: clients refuse it");
         return Some(Notice { text, is_urgent: true });
@@ -137,7 +139,7 @@ fn notice(name: &str, validity: Validity, now: SystemTime) -> Option<Notice> {
     (left <= DAY * u32::try_from(NOTICE_DAYS).expect("few")).then_some(Notice { text, is_urgent: false })
 }
 
-/// Everything that is wrong with a chain and a key at this time, as far as there are files to look into.
+/// All faults of a chain and a key at this time. A file that is `None` is not checked.
 pub fn faults(certificate: Option<&Path>, private_key: Option<&Path>, now: SystemTime) -> Vec<IdentityError> {
     let (identity, mut faults) = parts(certificate, private_key);
     let notice = identity.and_then(|identity| identity.notice(now)).filter(|notice| notice.is_urgent);
@@ -155,7 +157,7 @@ fn parts(certificate: Option<&Path>, private_key: Option<&Path>) -> (Option<Iden
     };
     let key = CertifiedKey::new(chain, key);
     match key.keys_match() {
-        // Some keys do not tell.
+        // The public half of some keys is not available, so they cannot be compared.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
         Err(rustls::Error::InconsistentKeys(_)) => {
             note(IdentityError::OtherKey { path: key_path.to_owned() });
@@ -189,30 +191,30 @@ fn first_name(leaf: &CertificateDer<'_>) -> Option<String> {
     EndEntityCert::try_from(leaf).ok()?.valid_dns_names().next().map(str::to_owned)
 }
 
-/// What is wrong with a file of those who sign for others.
+/// A fault of a file of trust roots.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("no certificate can be read from {}", .path.display())]
     NoCertificate {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason for the failure.
         #[source]
         source: PemError,
     },
-    /// One of them is no certificate, or none that the library takes.
+    /// A certificate in it is malformed, or the TLS library does not accept it as a root.
     #[error("a certificate of {} cannot be a trust root", .path.display())]
     Unusable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason given by the TLS library.
         #[source]
         source: rustls::Error,
     },
 }
 
-/// Reads certificates to be trusted; at least one.
+/// Reads the trust roots of a PEM file; at least one.
 pub fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let certificates = pem::certificates(path)
         .map_err(|source| RootsError::NoCertificate { path: path.to_owned(), source })?;

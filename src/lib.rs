@@ -1,33 +1,36 @@
 //! An authenticating reverse proxy for the `JPush` (Jiguang) REST API.
 //!
-//! Internal apps call the gateway with a token of their own. It knows the caller, picks the tenant, puts in that
-//! tenant's credential, checks the body, keeps the vendor's shared budgets exactly, forwards, and measures.
+//! Internal apps call the gateway with a token of their own. The gateway identifies the caller, selects the tenant,
+//! inserts that tenant's credential, checks the body, keeps within the vendor's call budgets, forwards the call and
+//! records metrics.
 //!
 //! # Code map
 //!
-//! One request, top to bottom: [`server`] accepts, [`gateway`] tells the story, and the stages are
-//! [`strict`] → [`auth`] → [`operation`] → [`tenant`] → [`body_reader`] → [`body`] → [`budget`] and [`store`] → [`outbound`] →
-//! [`upstream`] → [`answer`], with [`refusal`] wherever the story ends early and [`telemetry`] writing one record,
-//! whatever happened. What they pass on is a [`request`] and a [`response`], made of a [`target`], [`fields`] and
-//! [`framing`], which know HTTP and nothing else. [`config`] turns YAML into checked values once, [`active_config`] resolves them for the stages,
-//! [`reload`] puts one in the place of another, [`ledger`] keeps the budgets over restarts, [`app`] ties it all
-//! together, [`identity`], [`pem`] and [`x509`] read certificates, and [`sandbox`] is a vendor to try it against.
+//! A request passes these modules: [`server`] accepts the connection, [`gateway`] handles the request, and its stages
+//! are [`strict`] → [`auth`] → [`operation`] → [`tenant`] → [`body_reader`] → [`body`] → [`budget`] and [`store`] →
+//! [`outbound`] → [`upstream`] → [`answer`]. A stage that stops the request returns a [`refusal`]; [`telemetry`] writes
+//! one record for every request. Stages exchange a [`request`] and a [`response`], made of a [`target`], [`fields`] and
+//! [`framing`], which know HTTP and nothing else. [`config`] reads YAML into checked values, [`active_config`] resolves
+//! them for the stages, [`reload`] replaces one configuration by another, [`ledger`] keeps budgets over restarts, and
+//! [`app`] connects all of it. [`identity`], [`pem`] and [`x509`] read certificates, and [`sandbox`] simulates the
+//! vendor.
 //!
 //! # Invariants
 //!
 //! - The vendor never counts more calls of a key in any window than its budget allows ([`budget`]).
-//! - A call is sent again only if no byte of it was written ([`upstream::Failure::NotSent`]) or the vendor knows it by its
-//!   cid; what may have been delivered is never sent again without one ([`dedup`]).
-//! - A call that was dispatched is finished and counted, also when its caller is gone ([`detach`]).
-//! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`payment::Payment`]: what is not authorized,
-//!   checked and paid for does not compile.
+//! - A call is sent again only if no byte of it was written ([`upstream::Failure::NotSent`]) or if the vendor
+//!   recognises it by its cid. A call without a cid that may have been delivered is never repeated ([`dedup`]).
+//! - A call that was dispatched is finished and counted, also if its caller disconnects ([`detach`]).
+//! - Sending needs a [`tenant::Grant`], a [`payload::Payload`] and a [`payment::Payment`], so a call that was not
+//!   authorized, checked and paid for does not compile.
 //! - Secrets have no `Debug` and no `Display` ([`secret`]).
 //!
-//! # Words
+//! # Glossary
 //!
-//! *vendor*: `JPush`. *tenant*: one vendor application with its credentials. *caller*: an internal program. *budget*:
-//! how many calls the vendor allows a key in a window. *operation*: one row of the table of vendor calls. *slot*: one
-//! call's place in a budget. *permit*: the slots of one call, held. *payment*: a permit, with what the store gave for it.
+//! *vendor*: `JPush`. *tenant*: one vendor application with its credentials. *caller*: an internal program that uses
+//! the gateway. *budget*: the number of calls that the vendor allows a key in a window. *operation*: one row of the
+//! table of vendor calls. *slot*: one call's place in a budget. *permit*: the slots of one call, held. *payment*: a permit
+//! together with what the store granted for it.
 
 pub mod active_config;
 pub mod admin;

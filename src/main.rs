@@ -1,4 +1,4 @@
-//! The `jpush-gateway` program.
+//! The `jpush-gateway` program; everything it does is in the library of the same name.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
-//! PEM files as editors, tools and operators leave them: certificates and private keys.
+//! Reads certificates and private keys from PEM files as editors, tools and operators leave them.
 //!
-//! The library's reader passes over lines it does not know, and with them over a section whose first line begins with
-//! a byte-order mark, a blank or the end of the section before. Here nothing of a file is passed over unsaid.
+//! The library's reader skips lines that it does not know. It would silently skip a whole section whose first line
+//! begins with a byte-order mark, a blank or the end of the section before. This module returns an error instead, or
+//! removes the mark.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,40 +13,41 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-/// The longest file that is read. The bundles of operating systems have a quarter of a megabyte.
+/// The longest file that is read, in bytes. Bundles of operating systems have about 256 KiB.
 const BYTES_MAX: usize = 4 << 20;
 
-/// What editors on Windows put in front of UTF-8. `cat` leaves it in the middle of a bundle.
+/// The byte-order mark that editors on Windows put at the start of UTF-8. Joining files with `cat` leaves it in the
+/// middle of a bundle.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// Why a file gives nothing. Quotes nothing of it: it may hold a key.
+/// The reason why a file cannot be used. Never quotes the file: it may hold a key.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    /// The system refused.
+    /// The operating system refused to open or read the file.
     #[error("the file cannot be read")]
     Io(#[source] io::Error),
-    /// More than 4 MiB.
+    /// The file is longer than 4 MiB.
     #[error("the file is larger than 4 MiB")]
     TooLarge,
-    /// As PowerShell writes it unless told otherwise.
+    /// The file is UTF-16, which PowerShell writes by default.
     #[error("the file is UTF-16; save it as ASCII or UTF-8")]
     Utf16,
-    /// Nothing of the kind is in it.
+    /// The file has no section of this label.
     #[error("there is no '-----BEGIN {0}-----' in the file")]
     None(&'static str),
-    /// A passphrase is needed.
+    /// The key is encrypted.
     #[error(
         "the private key is encrypted, and nobody is there to type its passphrase; decrypt it (openssl pkey -in FILE -out FILE)"
     )]
     Encrypted,
-    /// A key that TLS libraries do not read.
+    /// The key has the format of OpenSSH, which TLS libraries do not read.
     #[error(
         "the private key is in the form of OpenSSH; PKCS#8, PKCS#1 and SEC1 are read (ssh-keygen -p -m PKCS8 -f FILE)"
     )]
     OpenSsh,
-    /// A section that is not one.
+    /// A section is malformed; the text says how.
     #[error("{0}")]
     Malformed(&'static str),
 }
@@ -66,7 +68,7 @@ impl From<pem::Error> for PemError {
     }
 }
 
-/// Every certificate of a file, in its order; at least one.
+/// All certificates of a file, in its order; at least one.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let text = read(path)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>()?;
@@ -79,7 +81,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     }
 }
 
-/// The first private key of a file.
+/// The first private key of a file, in PKCS#8, PKCS#1 or SEC1.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     let text = read(path)?;
     let has = |words: &str| find(&text, words.as_bytes()).is_some();
@@ -96,7 +98,7 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     })
 }
 
-/// The text of a file, without byte-order marks.
+/// The content of a file without byte-order marks. Wiped on drop, as it may hold a key.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let mut bytes = Zeroizing::new(Vec::new());
     let file = File::open(path).map_err(PemError::Io)?;

@@ -1,42 +1,42 @@
-//! Secrets: values that cannot be printed, compared by accident or left behind in memory.
+//! Types for secrets: values that cannot be printed, are compared in constant time, and are wiped from memory.
 
 use zeroize::Zeroizing;
 
-/// A secret text. It has no `Debug`, `Display` or `Serialize`, and its memory is wiped when it goes.
+/// A secret text. It has no `Debug`, `Display` or `Serialize`, and its memory is wiped on drop.
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a text over. Trailing newlines, which editors and `echo` leave in files, are not part of the secret.
-    /// `None` if nothing is left.
+    /// Takes ownership of a text. Trailing newlines, which editors and `echo` leave in files, are not part of the
+    /// secret. `None` if nothing else is left.
     pub fn new(text: String) -> Option<Self> {
         let text = Zeroizing::new(text);
         let trimmed = text.trim_end_matches(['\n', '\r']);
         (!trimmed.is_empty()).then(|| Self(Zeroizing::new(trimmed.to_owned())))
     }
 
-    /// Compares in constant time.
+    /// Whether two secrets are equal, compared in constant time.
     pub fn is_same_as(&self, other: &Self) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_bytes(), other.0.as_bytes()).is_ok()
     }
 
-    /// The text itself, for the one place that builds a credential from it.
+    /// The text itself, for checking it and for building a credential from it; never for a message.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// SHA-256 of a caller's token: what the configuration holds in its place.
+/// SHA-256 of a token. The configuration holds this in place of the token.
 #[derive(Clone, Copy)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    /// Digest of a token as it came in.
+    /// Computes the digest of a token as it was received.
     pub fn of(token: &[u8]) -> Self {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token);
         Self(digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"))
     }
 
-    /// Reads 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits in either case; `None` for anything else.
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
         if digits.len() != 64 {
@@ -51,7 +51,7 @@ impl TokenDigest {
         Some(Self(digest))
     }
 
-    /// Lower-case hexadecimal form.
+    /// The digest as 64 hexadecimal digits in lower case.
     pub fn to_hex(self) -> String {
         use std::fmt::Write;
         self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -60,12 +60,12 @@ impl TokenDigest {
         })
     }
 
-    /// First eight bytes, to find candidates in a table. Says nothing about equality.
+    /// The first eight bytes, a key for looking up candidates in a table. Equal prefixes do not mean equal digests.
     pub fn prefix(&self) -> u64 {
         u64::from_be_bytes(self.0[..8].try_into().expect("eight of 32 bytes"))
     }
 
-    /// Compares in constant time.
+    /// Whether two digests are equal, compared in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }

@@ -1,41 +1,41 @@
-//! What a service manager is told, by `sd_notify(3)`. Where there is none, nothing is said.
+//! Reports the state of the process to a service manager by `sd_notify(3)`. Does nothing without one.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// What became of the process, or is about to.
+/// A state of the process that the service manager should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News<'n> {
-    /// It is up, for the reason that it gives; not ready yet.
+pub enum ServiceState<'n> {
+    /// The process runs and cannot send calls yet, for this reason.
     Waiting(&'n str),
-    /// Calls can be sent.
+    /// Calls can be sent to the vendor.
     Ready,
-    /// The configuration is being loaded again. [`News::Ready`] follows.
+    /// The configuration is being reloaded. [`ServiceState::Ready`] follows.
     Reloading,
-    /// It was told to stop.
+    /// The process has been asked to stop and drains.
     Stopping,
-    /// Its threads run.
+    /// The process's threads make progress: resets the watchdog.
     Alive,
 }
 
-/// Tells it.
-pub fn tell(news: News<'_>) {
-    let told = match news {
-        News::Waiting(why) => sd_notify::notify(&[NotifyState::Status(why)]),
-        News::Ready => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("serving")]),
-        // The manager tells by the time to which of its orders this belongs.
-        News::Reloading => NotifyState::monotonic_usec_now()
+/// Sends the state to the service manager. A failure is logged as a warning.
+pub fn notify(state: ServiceState<'_>) {
+    let sent = match state {
+        ServiceState::Waiting(why) => sd_notify::notify(&[NotifyState::Status(why)]),
+        ServiceState::Ready => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("serving")]),
+        // The timestamp tells the service manager which of its reload requests this belongs to.
+        ServiceState::Reloading => NotifyState::monotonic_usec_now()
             .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now])),
-        News::Stopping => sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("draining")]),
-        News::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+        ServiceState::Stopping => sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("draining")]),
+        ServiceState::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
     };
-    if let Err(error) = told {
-        tracing::warn!(%error, ?news, "the service manager could not be told");
+    if let Err(error) = sent {
+        tracing::warn!(%error, ?state, "the service manager could not be told");
     }
 }
 
-/// How long the manager waits for [`News::Alive`] before it takes the process for stuck, if it watches at all.
+/// Interval of the service manager's watchdog, which expects [`ServiceState::Alive`] that often; `None` if it has none.
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero())
 }

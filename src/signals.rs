@@ -1,24 +1,25 @@
-//! The signals of service managers and terminals.
+//! Catches the signals of service managers and terminals.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that are ours from the start on. What is not caught would end the process at once.
+/// The signals that the process catches. An uncaught one would end the process at once.
 pub struct Signals {
-    /// To stop.
+    /// Signals that ask the process to stop.
     pub stop: StopSignals,
-    /// To reload.
+    /// SIGHUP, which asks for a reload.
     pub hangup: Signal,
-    /// Sent by tools that take us for another program; nothing follows from them.
+    /// SIGUSR1 and SIGUSR2, which some tools send to other programs for log rotation. They are caught so that they have
+    /// no effect.
     _ignored: [Signal; 2],
 }
 
-/// SIGTERM, SIGINT and SIGQUIT.
+/// The signals that stop the process: SIGTERM, SIGINT and SIGQUIT.
 pub struct StopSignals([Signal; 3]);
 
 impl Signals {
-    /// Catches them from here on.
+    /// Starts to catch the signals. The error is that of the operating system.
     pub fn new() -> io::Result<Self> {
         let stop =
             [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?];
@@ -28,7 +29,7 @@ impl Signals {
 }
 
 impl StopSignals {
-    /// Waits for a signal to stop.
+    /// Waits for the next of these signals. Cancel safe.
     pub async fn signal(&mut self) {
         let [terminate, interrupt, quit] = &mut self.0;
         tokio::select! {

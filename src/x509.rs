@@ -1,4 +1,5 @@
-//! When a certificate holds. TLS itself looks at this only when it verifies somebody else's certificate.
+//! Reads the validity period of a certificate. The TLS library looks at it only when it verifies a peer's certificate,
+//! not for the gateway's own.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,24 +7,25 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::time::Time;
 
-/// From when until when a certificate is good.
+/// Validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Its first second.
+    /// First second in which the certificate is valid.
     pub not_before: SystemTime,
-    /// Its last one.
+    /// Last second in which the certificate is valid.
     pub not_after: SystemTime,
 }
 
 impl Validity {
-    /// Reads that of a certificate in DER; `None` if this is no certificate of RFC 5280, or one of before 1970.
+    /// Reads the validity of a certificate in DER. `None` if it is no certificate of RFC 5280, or if a date is before
+    /// 1970.
     pub fn of(der: &[u8]) -> Option<Self> {
         let validity = *Certificate::from_der(der).ok()?.tbs_certificate().validity();
         let instant = |time: Time| SystemTime::UNIX_EPOCH.checked_add(time.to_unix_duration());
         Some(Self { not_before: instant(validity.not_before)?, not_after: instant(validity.not_after)? })
     }
 
-    /// Whole seconds of Unix time at which it ends.
+    /// End of the validity, in whole seconds of Unix time.
     pub fn not_after_seconds(&self) -> i64 {
         let since = self.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
