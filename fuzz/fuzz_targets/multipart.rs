@@ -8,7 +8,7 @@ use std::future::ready;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
-use jpush_gateway::body::{Ahead, check, check_rest};
+use jpush_gateway::body::{Prescan, check, check_rest};
 use jpush_gateway::operation::{BodyRule, Verb};
 use jpush_gateway_fuzz::{images, subject};
 use libfuzzer_sys::fuzz_target;
@@ -28,9 +28,9 @@ fuzz_target!(|data: &[u8]| {
         subject.value = Some(value);
         subject.method = method;
         let verdict = check(rule, &subject, body);
-        let mut ahead = Ahead::new(rule, &subject);
-        (0..body.len()).step_by(at + 1).for_each(|length| ahead.look(&body[..length]));
-        assert_eq!(check_rest(rule, &subject, body, Some(&ahead)), verdict);
+        let mut prescan = Prescan::new(rule, &subject);
+        (0..body.len()).step_by(at + 1).for_each(|length| prescan.scan(&body[..length]));
+        assert_eq!(check_rest(rule, &subject, body, Some(&prescan)), verdict);
         match verdict {
             Ok(facts) if rule == BodyRule::ImageFiles => {
                 let counted = facts.oppo_big || facts.oppo_icon;

@@ -1,70 +1,70 @@
-//! Audiences: what the vendor certainly refuses of them, and how far they reach.
+//! Checks audiences: refuses what the vendor certainly refuses, and determines how many devices a push may reach.
 //!
-//! Limits are those of the vendor's push documentation (`docs/vendor.md`, V31). The kinds of one audience are
-//! intersected, so one that names somebody is enough to narrow it; `tag_not` names nobody. How far a push reaches is
-//! policy and fails closed: a kind that is not known narrows nothing, and a spelling that some parser would take
-//! counts.
+//! Limits are taken from the vendor's push documentation (`D/rest_api_v3_push`, S3). The vendor intersects the kinds of
+//! one audience, so one kind that names somebody is enough to narrow it; `tag_not` names nobody. Reach decides rights
+//! and fails closed: an unknown kind narrows nothing, and a spelling that any parser might accept counts.
 
 use super::json::Value;
 use super::push::note;
 use super::{BodyFault, Facts, Rule, Verdict};
 
-/// A tag or an alias, in bytes of UTF-8.
+/// Upper bound of a tag or an alias, in bytes of UTF-8.
 const VALUE_BYTES_MAX: usize = 40;
 
-/// How far a push reaches, in the widest reading of its body.
+/// Devices that a push may reach, in the widest reading of its body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// It says nothing of an audience.
+    /// The body has no audience.
     #[default]
     Nobody,
-    /// Whoever is named: tags, aliases, devices, a segment, a target list.
+    /// Named recipients only: tags, aliases, devices, a segment, a target list.
     Named,
-    /// Nothing in it is known to narrow it: `tag_not` alone, an empty audience, a new kind alone.
+    /// Nothing in the audience is known to narrow it: `tag_not` alone, an empty audience, or only a kind that is
+    /// unknown.
     Open,
-    /// `"all"`; or nobody can see whom it is for, so that everybody is possible.
+    /// Every device: `"all"`, or the audience cannot be read.
     Everybody,
 }
 
-/// What an audience may hold.
+/// Kinds of audience that a push may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    /// Anything but a target list.
+pub(super) enum AllowedAudience {
+    /// Every kind but a target list.
     Devices,
-    /// A target list and nothing else.
+    /// A target list only.
     File,
-    /// Either.
+    /// A target list only, or every other kind.
     DevicesOrFile,
 }
 
-/// Judges an audience, and tells whom it reaches.
-pub(super) fn check(takes: Takes, audience: Value<'_>, facts: &mut Facts) -> Verdict {
+/// Checks an audience, and records its reach.
+pub(super) fn check(allowed: AllowedAudience, audience: Value<'_>, facts: &mut Facts) -> Verdict {
     let found = AudienceTraits::of(audience);
     facts.reach = facts.reach.max(found.reach());
-    facts.audience_file |= found.file && takes != Takes::File;
-    match takes {
-        Takes::File => check_file_audience(audience),
-        Takes::DevicesOrFile if found.has_file => check_file_audience(audience),
-        Takes::Devices if found.has_file => Err(BodyFault::new(
+    facts.audience_file |= found.file && allowed != AllowedAudience::File;
+    match allowed {
+        AllowedAudience::File => check_file_audience(audience),
+        AllowedAudience::DevicesOrFile if found.has_file => check_file_audience(audience),
+        AllowedAudience::Devices if found.has_file => Err(BodyFault::new(
             Rule::AudienceFile,
             "audience.file passes on file pushes only: send this body to the file push of the same API",
         )),
-        Takes::Devices | Takes::DevicesOrFile => found.fault.map_or(Ok(()), Err),
+        AllowedAudience::Devices | AllowedAudience::DevicesOrFile => found.fault.map_or(Ok(()), Err),
     }
 }
 
-/// Tells whom an audience reaches where nothing is refused.
-pub(super) fn tell(audience: Value<'_>, facts: &mut Facts) {
+/// Records the reach of an audience that is not checked.
+pub(super) fn record(audience: Value<'_>, facts: &mut Facts) {
     let found = AudienceTraits::of(audience);
     facts.reach = facts.reach.max(found.reach());
     facts.audience_file |= found.file;
 }
 
-/// A kind of audience.
+/// One kind of audience and its limits.
 struct AudienceKind {
     name: &'static str,
     values_max: usize,
-    /// Each value is bounded in bytes.
+    /// Each value may have at most [`VALUE_BYTES_MAX`] bytes.
     bounded: bool,
     narrows: bool,
 }
@@ -81,31 +81,32 @@ const KINDS: [AudienceKind; 9] = [
     list("registration_id", 1000),
     list("segment", 1),
     list("abtest", 1),
-    // No list of values, so that no limit of theirs holds.
+    // Not a list of values, so no limit of values applies.
     list("live_activity_id", usize::MAX),
     list(FILE, usize::MAX),
 ];
 
 const FILE: &str = "file";
 
-/// What stands in an audience.
+/// Content of an audience, collected entry by entry.
 #[derive(Default)]
 struct AudienceTraits {
     all: bool,
-    /// A target list, or what some parser takes for one.
+    /// A target list, or a key that some parser may take for one.
     file: bool,
-    /// `file`, spelled so.
+    /// The key `file`, spelled exactly so.
     has_file: bool,
-    /// The kinds that name somebody, a bit each.
+    /// Kinds that name somebody, one bit for each by its position in [`KINDS`].
     naming: u16,
-    /// Those of which one entry names nobody: if a key stands twice, that one may count.
+    /// Kinds that also have an entry that names nobody. If a key occurs twice, that entry may be the one that counts.
     void: u16,
     fault: Option<BodyFault>,
 }
 
 impl AudienceTraits {
     fn of(audience: Value<'_>) -> Self {
-        // Blanks and case are forgiven here only: a broadcast must not slip past by a spelling the vendor may take.
+        // Only here blanks and case are ignored: a broadcast must not escape the check by a spelling that the vendor
+        // may accept.
         let all = audience.text().is_some_and(|text| text.trim().eq_ignore_ascii_case("all"));
         let mut found = Self { all, ..Self::default() };
         audience.each_entry(|key, value| found.take(key, value));
@@ -141,12 +142,12 @@ impl AudienceTraits {
     }
 }
 
-/// The values of one kind.
+/// Values of one kind.
 struct Values {
-    /// One of them names somebody: what is empty may count as absent.
+    /// One of them names somebody. An empty value does not, as the vendor may treat it as absent.
     names: bool,
     count: usize,
-    /// The first one that is too long: its number and its bytes.
+    /// Number, counted from 1, and bytes of the first value that is too long.
     long: Option<(usize, usize)>,
 }
 
@@ -183,7 +184,7 @@ impl Values {
     }
 }
 
-/// Whether one value names somebody: text that is not blank, or a number.
+/// Whether a value names somebody: a text that is not blank, or a number.
 fn is_name(value: Value<'_>, text: Option<&str>) -> bool {
     text.map_or_else(|| value.is_number(), |text| text.chars().any(|letter| !letter.is_whitespace()))
 }

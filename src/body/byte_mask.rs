@@ -1,29 +1,30 @@
-//! Which bytes of a few are special: the one hot spot of the checks that is written for a processor.
+//! Finds special bytes in a short run of bytes. This is the only hot spot of the checks that is written for a
+//! processor.
 //!
-//! The scan of an upload's lines runs at 20 GB/s with SSE2 and at 9 GB/s with the portable code, and lines are most
-//! of what checking an upload costs. A push is mostly strings, of a few words each.
+//! The scan of an upload's lines runs at 20 GB/s with SSE2 and at 9 GB/s with the portable code, and it is most of the
+//! cost of checking an upload. A push is mostly strings of a few dozen bytes each.
 
-/// Bytes of a mask of newlines.
+/// Bytes that one call of [`newlines`] looks at.
 pub(super) const WORD_BYTES: usize = 32;
-/// Bytes of a mask of what ends a piece of a string.
+/// Bytes that one call of [`string_ends`] looks at.
 pub(super) const TEXT_BYTES: usize = 16;
 
-/// Bit *i* says whether byte *i* is a newline.
+/// Sets bit *i* if byte *i* is a newline.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the compiler wants the feature of the processor vouched for at each call")]
 #[inline]
 pub(super) fn newlines(word: &[u8; WORD_BYTES]) -> u32 {
-    // SAFETY: all that `sse2::newlines` needs is a processor with SSE2. Every x86-64 has it: the instruction set and its
-    // calling conventions are defined with it. The function takes an array and touches no other memory.
+    // SAFETY: `sse2::newlines` needs nothing but a processor with SSE2. Every x86-64 has it: the instruction set and
+    // its calling conventions include it. The function takes an array and touches no other memory.
     unsafe { sse2::newlines(word) }
 }
 
-/// Bit *i* says whether byte *i* is a quote, a backslash or a control byte of ASCII below the blank.
+/// Sets bit *i* if byte *i* is a quote, a backslash or an ASCII control byte below the space.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the compiler wants the feature of the processor vouched for at each call")]
 #[inline]
 pub(super) fn string_ends(word: &[u8; TEXT_BYTES]) -> u32 {
-    // SAFETY: as above, for `sse2::string_ends`.
+    // SAFETY: as in `newlines`, for `sse2::string_ends`.
     unsafe { sse2::string_ends(word) }
 }
 
@@ -49,12 +50,12 @@ mod sse2 {
     pub(super) fn string_ends(word: &[u8; TEXT_BYTES]) -> u32 {
         let word = load(word);
         let is = |byte: u8| _mm_cmpeq_epi8(word, _mm_set1_epi8(byte.cast_signed()));
-        // The smaller of a byte and the last control byte is the byte itself only where it is one.
+        // The minimum of a byte and 0x1F equals the byte only if it is a control byte.
         let control = _mm_cmpeq_epi8(_mm_min_epu8(word, _mm_set1_epi8(0x1F)), word);
         mask(_mm_or_si128(control, _mm_or_si128(is(b'"'), is(b'\\'))))
     }
 
-    /// Two numbers instead of a load, which wants a pointer. The compiler makes a load of them.
+    /// Builds the vector from two integers, because a load needs a raw pointer. The compiler turns this into a load.
     #[target_feature(enable = "sse2")]
     #[inline]
     fn load(word: &[u8; 16]) -> __m128i {
@@ -69,7 +70,7 @@ mod sse2 {
     }
 }
 
-/// The same on any processor.
+/// The same masks in portable code.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
     use super::{TEXT_BYTES, WORD_BYTES};
@@ -82,8 +83,8 @@ mod portable {
         mask(&word.map(|byte| byte < 0x20 || byte == b'"' || byte == b'\\'))
     }
 
-    /// Eight bytes of 0 or 1: the product gathers the flag of byte k in bit 56 + k, and no two of its other terms
-    /// meet, so nothing carries into these bits.
+    /// Takes eight bytes of 0 or 1 at a time: the product gathers the flag of byte k in bit 56 + k. No two of its other
+    /// terms meet, so nothing carries into these bits.
     fn mask(flags: &[bool]) -> u32 {
         let eighths = flags.as_chunks::<8>().0.iter().enumerate();
         let gathered = |flags: &[bool; 8]| {

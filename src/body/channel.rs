@@ -1,20 +1,20 @@
-//! Vendor channels, and which forms of a picture's address each takes.
+//! The phone makers' channels, and the forms of picture URLs that each accepts.
 //!
-//! Source: `docs/vendor.md`, V46.
+//! Source: the table "Support and requirements for each channel" on the Image API v3 page of 2024-08-13.
 
-/// What a picture is for.
+/// Use of a picture in a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageType {
-    /// 1: a big picture.
+    /// A big picture (`1`).
     Big,
-    /// 2: a large icon.
+    /// A large icon (`2`).
     Icon,
-    /// 3: a small icon.
+    /// A small icon (`3`).
     SmallIcon,
 }
 
 impl ImageType {
-    /// Reads `1`, `2` or `3`.
+    /// Parses `1`, `2` or `3`; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "1" => Some(Self::Big),
@@ -25,20 +25,20 @@ impl ImageType {
     }
 }
 
-/// The channels that take pictures as files.
+/// Channels that accept pictures as files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadChannel {
-    /// Judged by its own dimensions and weights, too.
+    /// OPPO. It has rules of its own for dimensions and file size.
     Oppo,
-    /// Format and size only: it ended dynamic pictures in 2023-08.
+    /// Xiaomi. Only format and size are checked: it ended dynamic pictures in 2023-08.
     Xiaomi,
 }
 
 impl UploadChannel {
-    /// Every channel.
+    /// All channels that accept files.
     pub const ALL: [Self; 2] = [Self::Oppo, Self::Xiaomi];
 
-    /// Name of the form's part.
+    /// Name of the channel's part in a form.
     pub const fn part(self) -> &'static str {
         match self {
             Self::Oppo => "oppo_file",
@@ -46,7 +46,7 @@ impl UploadChannel {
         }
     }
 
-    /// Reads the name on a command line.
+    /// Parses the name on the command line, `oppo` or `xiaomi`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "oppo" => Some(Self::Oppo),
@@ -56,14 +56,14 @@ impl UploadChannel {
     }
 }
 
-/// A form an address can have.
+/// A form that a picture URL can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UrlForm {
     Http,
     Https,
-    /// A path on the device's card, with its suffix: anything but an address of another scheme.
+    /// A path on the device's memory card, with a file suffix: anything but a URL of another scheme.
     Card,
-    /// The path of a drawable, without a suffix: nearly anything, as the full name of one has a colon.
+    /// The path of a drawable resource, without a file suffix. Nearly any text fits, because its full name has a colon.
     Drawable,
     /// A path that starts with `/raw/`.
     Raw,
@@ -80,7 +80,7 @@ impl UrlForm {
         }
     }
 
-    /// How a refusal names it.
+    /// Description in refusal messages.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http://",
@@ -92,13 +92,13 @@ impl UrlForm {
     }
 }
 
-/// A scheme in any case, and something behind it.
+/// Whether the URL has this scheme, in any case, and something after it.
 fn has_scheme(url: &str, scheme: &str) -> bool {
     url.len() > scheme.len()
         && url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
-/// Whether an address begins with the name of a scheme and a colon (RFC 3986, 3.1). No path on a card does.
+/// Whether a text begins with a scheme's name and a colon (RFC 3986, 3.1). No path on a memory card does.
 fn has_any_scheme(url: &str) -> bool {
     let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     url.split_once(':').is_some_and(|(scheme, _)| {
@@ -106,8 +106,8 @@ fn has_any_scheme(url: &str) -> bool {
     })
 }
 
-/// The forms that the channel of a field takes for a picture type: none where the page has a dash. `None`: the channel
-/// is not on the page, or the field is the default that others inherit.
+/// The forms that a field's channel accepts for a picture type; empty where the page has a dash. `None` if the page
+/// does not have the channel, or if the field is the default that other channels inherit.
 pub(super) fn forms(field: &str, kind: ImageType) -> Option<&'static [UrlForm]> {
     use ImageType::{Big, Icon, SmallIcon};
     use UrlForm::{Card, Drawable, Http, Https, Raw};

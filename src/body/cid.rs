@@ -1,26 +1,26 @@
-//! Cids: the vendor's names for single pushes, by which it knows a repeated one and does not send it again.
+//! Cids: the vendor's ids of single pushes, by which it recognises a repeated push and does not send it again.
 
 use serde::Deserialize;
 
 use super::media_id::is_uuid;
 
-/// A cid of one application: `{app key}-{uuid}` (`docs/vendor.md`, V24). It can stand in a JSON text as it is.
+/// A cid of one application: `{app key}-{uuid}` (S3). It needs no escaping in a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cid(Box<str>);
 
-/// Whether a text has the form of an application's cids.
+/// Whether a text has the form of this application's cids.
 pub(super) fn is_cid(text: &str, app_key: &str) -> bool {
     text.strip_prefix(app_key).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_uuid)
 }
 
 impl Cid {
-    /// Takes a cid of this application.
+    /// Parses a cid of this application; `None` for any other text.
     pub fn parse(text: &str, app_key: &str) -> Option<Self> {
         let plain = !text.contains(['"', '\\']);
         (plain && is_cid(text, app_key)).then(|| Self(text.into()))
     }
 
-    /// The good ones in an answer of `GET /v3/push/cid`; none if it is no such answer.
+    /// The valid cids in an answer of `GET /v3/push/cid`; empty if the answer is not of that form.
     pub fn read_list(answer: &[u8], app_key: &str) -> Vec<Self> {
         #[derive(Deserialize)]
         struct List {
@@ -30,19 +30,19 @@ impl Cid {
         list.iter().filter_map(|cid| Self::parse(cid, app_key)).collect()
     }
 
-    /// Whether this application's pushes can go under it.
+    /// Whether the cid belongs to this application.
     pub fn is_of(&self, app_key: &str) -> bool {
         is_cid(&self.0, app_key)
     }
 
-    /// The cid.
+    /// The cid as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A JSON object with this cid written in front of its first entry; every other byte stays as it is.
+    /// Writes the cid into a JSON object, before its first entry. Every other byte stays as it is.
     ///
-    /// `None` if there is no brace, which no checked push is.
+    /// `None` if there is no brace; no checked push is without one.
     pub fn write_into(&self, push: &[u8]) -> Option<Vec<u8>> {
         let entries = memchr::memchr(b'{', push)? + 1;
         let (start, rest) = push.split_at(entries);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the push, it says the same as before, and its cid.
+        /// A push with a cid written in says what it said before, and the cid.
         #[test]
         fn nothing_else_changes(keys in prop::collection::btree_map("[a-b\"\\\\ {}é]{0,5}", ".{0,8}", 0..5), blanks in "[ \\t\\r\\n]{0,3}") {
             let push = format!("{blanks}{}{blanks}", serde_json::to_string(&keys).expect("a map"));

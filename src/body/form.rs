@@ -1,11 +1,12 @@
-//! Multipart forms as real clients write them, read in place.
+//! Reads multipart forms in place, as real clients write them.
 //!
-//! Written by hand because the streaming parsers refuse what is seen on the wire (`docs/vendor.md`, V65): one SDK
-//! starts with CRLF, another never sends the closing boundary, so the end of the body ends the last part. Parts come
-//! in any order and need no type of their own; names are raw UTF-8. Bounded in parts and in the bytes of their heads.
+//! Written by hand because the streaming parsers refuse forms that are seen on the wire (`vendor-protocol`, 8): one SDK
+//! starts with CRLF; another never sends the closing boundary, so the end of the body ends the last part. Parts come in
+//! any order and need no `Content-Type`; names are raw UTF-8. The number of parts and the bytes of their heads are
+//! limited.
 //!
-//! Parsers disagree about nearly everything that is not written plainly, and a file that only the vendor's finds would
-//! slip past its budget. So the boundary may stand nowhere but in a line of its own that all of them take for one.
+//! Parsers disagree about nearly everything that is not written plainly, and a file that only the vendor's parser finds
+//! would escape its budget. So the boundary may occur only in a line of its own that all parsers recognise.
 
 use std::borrow::Cow;
 
@@ -15,21 +16,21 @@ use super::parameters::split;
 use super::part_head::PartHead;
 use super::{BodyFault, Prescan, Rule};
 
-/// A form of the vendor's has three parts at most.
+/// Upper bound of parts. The vendor's forms have three at most.
 const PARTS_MAX: usize = 32;
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const BOUNDARY_BYTES_MAX: usize = 256;
-/// Boundaries remembered: more than a form may have.
+/// Upper bound of boundary positions that are remembered, more than an accepted form can have.
 const FOUND_MAX: usize = 2 * PARTS_MAX;
 
 /// One part of a form.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FormPart<'a> {
-    /// What it says of itself.
+    /// Field name and file name.
     pub(super) head: PartHead,
-    /// The bytes between the head and the next boundary.
+    /// Bytes between the head and the next boundary.
     pub(super) content: &'a [u8],
-    /// Where in the body they start.
+    /// Position of the content in the body.
     pub(super) start: usize,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct FormPart<'a> {
 pub(super) struct Form<'a>(Vec<FormPart<'a>>);
 
 impl<'a> Form<'a> {
-    /// Splits a body at the boundary its `Content-Type` tells.
+    /// Splits a body at the boundary that its `Content-Type` names. `prescan` may already know the boundaries.
     pub(super) fn parse(
         content_type: Option<&[u8]>,
         body: &'a [u8],
@@ -52,11 +53,11 @@ impl<'a> Form<'a> {
         let mut boundaries = Boundaries { body, delimiters: known, from: 0 };
         let mut next = boundaries.next()?.ok_or_else(|| bad("the boundary of Content-Type is not in it"))?;
         let mut parts = Vec::new();
-        while let Some(start) = next.behind {
+        while let Some(start) = next.next_part {
             if parts.len() == PARTS_MAX {
                 return Err(BodyFault::new(Rule::Form, format!("the form has over {PARTS_MAX} parts")));
             }
-            let end = Boundary { end: body.len(), behind: None };
+            let end = Boundary { end: body.len(), next_part: None };
             next = boundaries.next()?.unwrap_or(end);
             parts.push(FormPart::parse(body, start, next.end)?);
         }
@@ -66,7 +67,8 @@ impl<'a> Form<'a> {
         Ok(Self(parts))
     }
 
-    /// The part of this name; a second one makes it unknown which of them counts.
+    /// The part of this name, if there is one. Two parts of one name are a fault: which of them the vendor reads is
+    /// unknown.
     pub(super) fn part(&self, name: &str) -> Result<Option<&FormPart<'a>>, BodyFault> {
         let mut named = self.0.iter().filter(|part| part.head.name == name.as_bytes());
         let first = named.next();
@@ -79,7 +81,7 @@ impl<'a> Form<'a> {
         Ok(first)
     }
 
-    /// Whether a part of this name holds anything.
+    /// Whether a part of this name has content.
     pub(super) fn fills(&self, name: &str) -> bool {
         self.0.iter().any(|part| part.head.name == name.as_bytes() && !part.content.is_empty())
     }
@@ -93,7 +95,7 @@ fn bad(what: &str) -> BodyFault {
 }
 
 impl<'a> FormPart<'a> {
-    /// Reads a part: its head, an empty line, its content.
+    /// Reads a part: head, empty line, content.
     fn parse(body: &'a [u8], start: usize, end: usize) -> Result<Self, BodyFault> {
         let bytes = body.get(start..end).unwrap_or_default();
         let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
@@ -105,15 +107,15 @@ impl<'a> FormPart<'a> {
     }
 }
 
-/// A boundary line.
+/// A boundary line in a body.
 struct Boundary {
-    /// Where the part in front of it ends.
+    /// End of the part before the line.
     end: usize,
-    /// Where the part behind it starts; `None`: there is none.
-    behind: Option<usize>,
+    /// Start of the part after the line; `None` for the closing boundary.
+    next_part: Option<usize>,
 }
 
-/// Finds the boundary lines of a body in order.
+/// Iterates over the boundary lines of a body.
 struct Boundaries<'a, 'd> {
     body: &'a [u8],
     delimiters: &'d Delimiters,
@@ -124,17 +126,17 @@ impl Boundaries<'_, '_> {
     fn next(&mut self) -> Result<Option<Boundary>, BodyFault> {
         let Some(at) = self.delimiters.find(self.body, self.from) else { return Ok(None) };
         self.from = at + self.delimiters.finder.needle().len();
-        let behind = behind(&self.body[self.from..]).map_err(bad)?;
+        let next_part = bytes_to_part(&self.body[self.from..]).map_err(bad)?;
         let end = at.saturating_sub(2);
         if at != 0 && self.body[end..at] != *b"\r\n" {
             return Err(bad("the boundary stands in the middle of a line"));
         }
-        Ok(Some(Boundary { end, behind: behind.map(|bytes| self.from + bytes) }))
+        Ok(Some(Boundary { end, next_part: next_part.map(|bytes| self.from + bytes) }))
     }
 }
 
-/// How many bytes there are from a boundary to the part behind it; `None`: it is the last one.
-fn behind(rest: &[u8]) -> Result<Option<usize>, &'static str> {
+/// Bytes from a boundary to the part after it; `None` for the closing boundary.
+fn bytes_to_part(rest: &[u8]) -> Result<Option<usize>, &'static str> {
     let Some(line) = rest.strip_prefix(b"--") else {
         return match rest {
             [] => Ok(None),
@@ -148,23 +150,23 @@ fn behind(rest: &[u8]) -> Result<Option<usize>, &'static str> {
     }
 }
 
-/// Where a delimiter, which is two dashes and the boundary, stands in a body.
+/// Positions of the delimiter, two dashes and the boundary, in a body.
 pub(super) struct Delimiters {
     finder: Finder<'static>,
-    /// The first of them, in order: all that start in front of `searched`.
+    /// The first positions, in order: all that are below `searched`.
     found: Vec<usize>,
     searched: usize,
 }
 
 impl Delimiters {
-    /// Those of the boundary that a `Content-Type` tells; nothing is searched yet.
+    /// Takes the boundary from a `Content-Type`; nothing is searched yet.
     pub(super) fn of(content_type: Option<&[u8]>) -> Result<Self, &'static str> {
         let boundary = content_type.ok_or("Content-Type is absent or stands twice").and_then(boundary)?;
         let delimiter = [b"--", &*boundary].concat();
         Ok(Self { finder: Finder::new(&delimiter).into_owned(), found: Vec::new(), searched: 0 })
     }
 
-    /// Searches what was added to the beginning of a body that was searched before.
+    /// Searches the bytes that were added since the last call. `beginning` is the body so far.
     pub(super) fn search(&mut self, beginning: &[u8]) {
         while self.found.len() < FOUND_MAX {
             let Some(at) = self.finder.find(&beginning[self.searched..]) else {
@@ -177,7 +179,7 @@ impl Delimiters {
         }
     }
 
-    /// The first one in a body at or behind a position.
+    /// The first position in a body at or after `from`.
     fn find(&self, body: &[u8], from: usize) -> Option<usize> {
         let known = self.found.iter().copied().find(|&at| at >= from);
         known.or_else(|| {
@@ -187,13 +189,13 @@ impl Delimiters {
     }
 }
 
-/// The boundary that a `Content-Type` of a multipart body tells.
+/// The boundary in a multipart `Content-Type`. An error if parsers may read different ones.
 fn boundary(content_type: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
     const WANTED: &str =
         "Content-Type does not tell one boundary plainly; send multipart/form-data; boundary=…";
     let (kind, parameters) = split(content_type);
     let is_multipart = kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"));
-    // Some readers split at commas if one comes first; a backslash may hide what is behind it.
+    // Some parsers split at commas if one comes first, and a backslash may hide what follows it.
     if !is_multipart || kind.contains(&b',') || content_type.contains(&b'\\') {
         return Err(WANTED);
     }
@@ -201,7 +203,7 @@ fn boundary(content_type: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
     for parameter in parameters {
         let (name, value) = parameter.map_err(|_| WANTED)?;
         let is_boundary = name.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"boundary"));
-        // `boundary*` is the same in another encoding.
+        // `boundary*` is the same parameter in another encoding.
         if is_boundary && (name.len() > 8 || found.replace(value).is_some()) {
             return Err(WANTED);
         }
@@ -209,7 +211,7 @@ fn boundary(content_type: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
     found.filter(|boundary| is_plain(boundary)).ok_or(WANTED)
 }
 
-/// Whether readers that trim a boundary, decode it or end it early find the same.
+/// Whether a boundary is the same for parsers that trim it, decode it or end it early.
 fn is_plain(boundary: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\');
     matches!(boundary.len(), 1..=BOUNDARY_BYTES_MAX)

@@ -1,4 +1,5 @@
-//! Uploads of pictures. By file the vendor checks and refuses, and never rescales (`docs/vendor.md`, V43).
+//! Checks uploads of pictures. Source: the vendor's image API (S0): `byfiles` checks and refuses pictures, it never
+//! rescales them.
 
 use crate::operation::Verb;
 
@@ -6,7 +7,7 @@ use super::channel::{ImageType, UploadChannel};
 use super::form::{Form, FormPart};
 use super::{BodyFault, Facts, Prescan, Rule, Subject, Verdict, check_picture, media_id, query};
 
-/// Judges the pictures of a new or updated resource. An update has its type in the media id.
+/// Checks the pictures of a new resource or of an update. The picture type of an update is in its media id.
 pub(super) fn check(
     subject: &Subject<'_>,
     body: &[u8],
@@ -21,7 +22,7 @@ pub(super) fn check(
     } else {
         sent.clone().ok().flatten().flatten()
     };
-    tell(&form, known, facts);
+    record(&form, known, facts);
     match sent? {
         None if !update => {
             let what = "the form has no part named image_type; send 1, 2 or 3";
@@ -33,13 +34,14 @@ pub(super) fn check(
     if !update
         && query::values(subject.query, "image_type").any(|value| ImageType::parse(value.trim()) != known)
     {
-        // Java's `getParameter` finds it in front of the form's, and the day budget hangs on it.
+        // Java's `getParameter` finds the query's value before the form's, and the type decides which daily budget is
+        // used.
         let what = "the query has another image_type than the form; send it in the form alone";
         return Err(BodyFault::new(Rule::ImageType, what));
     }
     let mut found = false;
     for channel in UploadChannel::ALL {
-        // A browser sends an empty part for a file that was not chosen.
+        // Browsers send an empty part for a file input without a file.
         if let Some(file) = form.part(channel.part())?.filter(|file| !file.content.is_empty()) {
             found = true;
             let reported = check_picture(file.content, channel, known, subject.images)?;
@@ -53,8 +55,9 @@ pub(super) fn check(
     Err(BodyFault::new(Rule::PictureMissing, what))
 }
 
-/// OPPO counts big pictures and icons a day. A type that is not known may be either, so it counts as both.
-fn tell(form: &Form<'_>, known: Option<ImageType>, facts: &mut Facts) {
+/// Records uploads for OPPO, which counts big pictures and icons per day. An unknown type may be either, so it counts
+/// as both.
+fn record(form: &Form<'_>, known: Option<ImageType>, facts: &mut Facts) {
     if form.fills(UploadChannel::Oppo.part()) {
         facts.oppo_big = matches!(known, None | Some(ImageType::Big));
         facts.oppo_icon = matches!(known, None | Some(ImageType::Icon));

@@ -1,4 +1,4 @@
-//! Addresses of pictures: the `JPush` form with a field a channel, and the `EngageLab` form for OPPO.
+//! Checks picture URLs: the `JPush` form with one field per channel, and the `EngageLab` form for OPPO.
 
 use std::borrow::Cow;
 
@@ -10,20 +10,20 @@ use super::media_id;
 use super::push::note;
 use super::{BodyFault, Facts, Rule, Subject, Verdict};
 
-/// One address, in bytes of UTF-8. Longer ones pass no web server on the way.
+/// Upper bound of a picture URL, in bytes of UTF-8. Web servers refuse longer ones.
 const URL_BYTES_MAX: usize = 2048;
 
-/// Judges the addresses of a new picture, or of an update, whose type its media id tells.
+/// Checks the picture URLs of a new resource or of an update, whose media id gives the picture type.
 ///
-/// A field is a channel's, known or new, if its name ends in `image_url`. An empty one inherits `image_url` like an
-/// absent one: the page's sample has `"huawei_image_url": ""` answered with the address of `image_url`.
+/// A field belongs to a channel, known or new, if its name ends in `image_url`. An empty one inherits `image_url` like
+/// an absent one: in the page's sample, `"huawei_image_url": ""` is answered with the URL of `image_url`.
 pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
     let mut fields = PictureFields::default();
     let parsed = json::object(body, |key, value| fields.take(key, value));
     if subject.method == Verb::Put {
         fields.types = subject.value.and_then(media_id::image_type).into_iter().collect();
     }
-    fields.tell(facts);
+    fields.record(facts);
     parsed?;
     fields.check_types(subject.method)?;
     if let Some(fault) = fields.fault {
@@ -33,18 +33,18 @@ pub(super) fn check(subject: &Subject<'_>, body: &[u8], facts: &mut Facts) -> Ve
         return Err(BodyFault::new(Rule::ImageUrlMissing, "no …_image_url is given; send at least one"));
     }
     fields.urls.iter().try_for_each(|(field, url)| check_url(field, url, &fields.types))?;
-    // An update keeps what a channel had that takes no such picture: it can do nothing, but it does not fail.
+    // In an update, a channel without such pictures keeps what it had. The call has no effect but succeeds.
     if subject.method == Verb::Post { fields.check_channels() } else { Ok(()) }
 }
 
-/// What a body says of pictures.
+/// The picture fields of a body.
 #[derive(Default)]
 struct PictureFields<'a> {
-    /// Each `image_type` that could be read.
+    /// Every `image_type` that could be parsed.
     types: Vec<ImageType>,
-    /// One `image_type` could not.
+    /// An `image_type` could not be parsed.
     type_bad: bool,
-    /// The addresses that are not empty.
+    /// URLs that are not empty, with their fields.
     urls: Vec<(String, Cow<'a, str>)>,
     fault: Option<BodyFault>,
 }
@@ -82,8 +82,8 @@ impl<'a> PictureFields<'a> {
         Ok(())
     }
 
-    /// OPPO counts pictures a day: its own, or the one it inherits.
-    fn tell(&self, facts: &mut Facts) {
+    /// Records pictures for OPPO, which counts them per day: by its own URL, or by the one it inherits.
+    fn record(&self, facts: &mut Facts) {
         let oppo =
             self.urls.iter().any(|(field, _)| matches!(field.as_str(), "oppo_image_url" | "image_url"));
         facts.oppo_big |= oppo && self.types.contains(&ImageType::Big);
@@ -105,7 +105,7 @@ impl<'a> PictureFields<'a> {
         Ok(())
     }
 
-    /// Refuses a new picture for channels alone that take none of its type: "the result is all of invalid".
+    /// Refuses a new picture if none of the given channels accepts its type: "the result is all of invalid".
     fn check_channels(&self) -> Verdict {
         let takes = |field: &str, kind| channel::forms(field, kind).is_none_or(|forms| !forms.is_empty());
         let useless = |kind: &ImageType| !self.urls.iter().any(|(field, _)| takes(field, *kind));
@@ -130,12 +130,12 @@ fn check_url(field: &str, url: &str, types: &[ImageType]) -> Verdict {
     Ok(())
 }
 
-/// A field as a refusal names it: long names are not quoted.
+/// A field's name for a message; long names are not quoted.
 fn name(field: &str) -> &str {
     if field.len() <= 32 { field } else { "an …_image_url" }
 }
 
-/// Judges the `EngageLab` form: a big picture, a small one, or both (`docs/vendor.md`, V51).
+/// Checks the `EngageLab` form: a big picture, a small one, or both (S2).
 pub(super) fn check_v4(body: &[u8], facts: &mut Facts) -> Verdict {
     let mut fault = None;
     let parsed = json::object(body, |key, value| {

@@ -1,19 +1,19 @@
-//! Reading JSON without building it: one level at a time, each value handed on as the text it is.
+//! Reads JSON without building a tree: one level at a time, each value passed on as the text it is.
 //!
-//! Values are skipped without recursion, so a body nested a hundred thousand levels deep costs no stack
-//! and needs no depth limit: the rules descend a fixed few levels and never look further down. Keys are compared
-//! decoded (`"\u0061udience"` is `audience`). A key that stands twice is handed on twice: which one the vendor
-//! reads is unknown, so each must pass, and a fact holds if any of them says so.
+//! Values are skipped without recursion, so a body nested a hundred thousand levels deep costs no stack and needs no
+//! depth limit: the rules descend a fixed few levels and never look further down. Keys are compared decoded
+//! (`"\u0061udience"` is `audience`). A key that occurs twice is passed on twice: which one the vendor reads is
+//! unknown, so each must pass the rules, and a fact holds if either of them says so.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::json_scan::{NotJson, Skim};
+use super::json_scan::{JsonScanner, NotJson};
 use super::{BodyFault, Rule, Verdict};
 
-/// A JSON value as it stands in the body, without blanks around it.
+/// A JSON value as the body spells it, without blanks around it.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a>(&'a str);
 
@@ -30,7 +30,7 @@ impl<'a> Value<'a> {
         self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit())
     }
 
-    /// Length of its text.
+    /// Length of its text in bytes.
     pub(super) fn bytes(self) -> usize {
         self.0.len()
     }
@@ -43,7 +43,8 @@ impl<'a> Value<'a> {
         self.0.starts_with('[')
     }
 
-    /// The decoded string. Half of a surrogate pair, which no UTF-8 text can hold, becomes U+FFFD.
+    /// The decoded string; `None` if this is no string. Half of a surrogate pair, which UTF-8 cannot hold, becomes
+    /// U+FFFD.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
         if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
@@ -52,7 +53,7 @@ impl<'a> Value<'a> {
         Text.deserialize(&mut serde_json::Deserializer::from_str(self.0)).ok()
     }
 
-    /// A whole number as it is spelled, also inside a string or with `.0`: JSON libraries coerce either.
+    /// A whole number as it is spelled, also inside a string or with `.0`: JSON libraries accept either. Not validated.
     pub(super) fn whole_number(self) -> Cow<'a, str> {
         let spelled = self.text().unwrap_or(Cow::Borrowed(self.0));
         match spelled.strip_suffix(".0") {
@@ -61,15 +62,15 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Calls `each` for every entry; anything but an object has none.
+    /// Calls `each` for every entry of an object; other values have none.
     pub(super) fn each_entry(self, each: impl FnMut(&str, Self)) {
         if self.is_object() {
-            let walk = entries(self.0, each);
-            debug_assert!(walk.is_ok(), "the text was scanned as part of the body");
+            let scanned = entries(self.0, each);
+            debug_assert!(scanned.is_ok(), "the text was scanned as part of the body");
         }
     }
 
-    /// Calls `each` for every item that is not `null`; anything but an array has none.
+    /// Calls `each` for every item of an array that is not `null`; other values have none.
     pub(super) fn each_item(self, mut each: impl FnMut(Self)) {
         self.any_item(|item| {
             each(item);
@@ -77,21 +78,21 @@ impl<'a> Value<'a> {
         });
     }
 
-    /// Whether an item that is not `null` fits, looked for from the first one; anything but an array has none.
+    /// Whether an item of an array that is not `null` fits; stops at the first one. Other values have no items.
     pub(super) fn any_item(self, mut fits: impl FnMut(Self) -> bool) -> bool {
         if !self.is_array() {
             return false;
         }
-        let walk = items(self.0, |item| !item.is_null() && fits(item));
-        debug_assert!(walk.is_ok(), "the text was scanned as part of the body");
-        walk.unwrap_or(false)
+        let scanned = items(self.0, |item| !item.is_null() && fits(item));
+        debug_assert!(scanned.is_ok(), "the text was scanned as part of the body");
+        scanned.unwrap_or(false)
     }
 }
 
-/// Reads a body that must be one JSON object and calls `each` for every top-level entry.
+/// Reads a body that must be one JSON object, and calls `each` for every top-level entry.
 ///
-/// A leading byte order mark passes: it is legal to ignore it (RFC 8259, 8.1), and common parsers do. Entries in
-/// front of a syntax error are handed on, too: what they say of a broadcast is safer known than not.
+/// A leading byte order mark is skipped: ignoring it is allowed (RFC 8259, 8.1), and common parsers do. Entries before
+/// a syntax error are passed on, too, so that a broadcast in them is noticed.
 pub(super) fn object<'a>(body: &'a [u8], each: impl FnMut(&str, Value<'a>)) -> Verdict {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let text = simdutf8::basic::from_utf8(body).map_err(|_| {
@@ -108,52 +109,53 @@ pub(super) fn object<'a>(body: &'a [u8], each: impl FnMut(&str, Value<'a>)) -> V
     })
 }
 
-/// Calls `each` for every member of a JSON object, whose value is handed on as it is spelled.
+/// Calls `each` for every member of a JSON object, with the value as it is spelled. An error if the text is not one
+/// object.
 pub fn members<'a>(body: &'a [u8], mut each: impl FnMut(&str, &'a str)) -> Result<(), NotJson> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| NotJson)?;
     entries(text, |key, value| each(key, value.0))
 }
 
 fn entries<'a>(text: &'a str, mut each: impl FnMut(&str, Value<'a>)) -> Result<(), NotJson> {
-    let mut skim = Skim::new(text);
-    skim.pass(b'{')?;
-    if skim.peek() != Some(b'}') {
+    let mut scanner = JsonScanner::new(text);
+    scanner.pass(b'{')?;
+    if scanner.peek() != Some(b'}') {
         loop {
-            let key = Value(skim.string()?);
-            skim.pass(b':')?;
-            let value = Value(skim.value()?);
+            let key = Value(scanner.string()?);
+            scanner.pass(b':')?;
+            let value = Value(scanner.value()?);
             each(&key.text().unwrap_or_default(), value);
-            if skim.peek() != Some(b',') {
+            if scanner.peek() != Some(b',') {
                 break;
             }
-            skim.pass(b',')?;
+            scanner.pass(b',')?;
         }
     }
-    skim.pass(b'}')?;
-    if skim.peek().is_none() { Ok(()) } else { Err(NotJson) }
+    scanner.pass(b'}')?;
+    if scanner.peek().is_none() { Ok(()) } else { Err(NotJson) }
 }
 
-/// Walks along the items until one fits.
+/// Calls `fits` for the items of an array until it returns `true`.
 fn items<'a>(text: &'a str, mut fits: impl FnMut(Value<'a>) -> bool) -> Result<bool, NotJson> {
-    let mut skim = Skim::new(text);
-    skim.pass(b'[')?;
-    while skim.peek() != Some(b']') {
-        if fits(Value(skim.value()?)) {
+    let mut scanner = JsonScanner::new(text);
+    scanner.pass(b'[')?;
+    while scanner.peek() != Some(b']') {
+        if fits(Value(scanner.value()?)) {
             return Ok(true);
         }
-        if skim.peek() == Some(b',') {
-            skim.pass(b',')?;
+        if scanner.peek() == Some(b',') {
+            scanner.pass(b',')?;
         }
     }
     Ok(false)
 }
 
-/// Where a text stops being one JSON object: line and column.
+/// Line and column, counted from 1, at which a text stops being one JSON object.
 fn place_of_fault(text: &str) -> (usize, usize) {
     serde_json::from_str::<Object>(text).err().map_or((1, 1), |error| (error.line(), error.column()))
 }
 
-/// Any object, to see where a text stops being one.
+/// Parses any JSON object, to find where a text stops being one.
 struct Object;
 
 impl<'de> Deserialize<'de> for Object {
@@ -177,7 +179,7 @@ impl<'de> Visitor<'de> for Object {
     }
 }
 
-/// A string that may hold half a surrogate pair: `serde_json` refuses these as `str` and takes them as bytes.
+/// Parses a string that may hold half a surrogate pair, which `serde_json` refuses as `str` and accepts as bytes.
 struct Text;
 
 impl<'de> DeserializeSeed<'de> for Text {
@@ -196,7 +198,7 @@ impl<'de> Visitor<'de> for Text {
     }
 
     fn visit_borrowed_bytes<E: serde::de::Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        // The text around was checked as a whole, so only the error path of a caller's mistake ends here.
+        // The whole text is known to be UTF-8, so this error cannot occur.
         std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| E::custom("not UTF-8"))
     }
 

@@ -1,28 +1,28 @@
-//! Where a JSON value ends, found without building anything (RFC 8259).
+//! Finds where JSON values end, without building them (RFC 8259).
 //!
-//! Every push passes here, and most of its bytes are text nobody asks about: strings are skipped sixteen bytes at
-//! a time, and nesting costs a bit a level instead of stack. `serde_json` needs twice as long for a push of 600 bytes
-//! (`cargo bench --bench bodies`). It still decodes strings, and finds the words for what is not JSON.
+//! Every push is scanned here, and most of its bytes are text that no rule looks at. So strings are skipped sixteen
+//! bytes at a time, and nesting costs one bit per level and no stack. `serde_json` needs twice as long for a push of
+//! 600 bytes (`cargo bench --bench bodies`). It still decodes strings, and writes the messages about malformed JSON.
 
 use super::byte_mask::{TEXT_BYTES, string_ends};
 
-/// The text is no JSON at this place, or ends there.
+/// The text is not JSON, or it ends too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotJson;
 
-/// A reader at a place in a text.
+/// A scanner at a position in a text.
 #[derive(Clone, Copy)]
-pub(super) struct Skim<'a> {
+pub(super) struct JsonScanner<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Skim<'a> {
+impl<'a> JsonScanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// The next byte that is no blank, without passing it.
+    /// The next byte that is no blank, without passing it. Blanks before it are passed.
     pub(super) fn peek(&mut self) -> Option<u8> {
         while let Some(byte) = self.byte() {
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -33,7 +33,7 @@ impl<'a> Skim<'a> {
         None
     }
 
-    /// Passes one byte, which must be the next that is no blank.
+    /// Passes the next byte that is no blank, which must be `expected`.
     pub(super) fn pass(&mut self, expected: u8) -> Result<(), NotJson> {
         if self.peek() == Some(expected) {
             self.at += 1;
@@ -55,7 +55,7 @@ impl<'a> Skim<'a> {
     pub(super) fn value(&mut self) -> Result<&'a str, NotJson> {
         self.peek();
         let start = self.at;
-        let mut open = Open::default();
+        let mut open = OpenLevels::default();
         loop {
             match self.peek().ok_or(NotJson)? {
                 b'{' => {
@@ -87,7 +87,7 @@ impl<'a> Skim<'a> {
                 b'n' => self.word("null")?,
                 _ => return Err(NotJson),
             }
-            // A value has ended: so may have what it stands in.
+            // A value has ended; arrays and objects around it may end, too.
             loop {
                 let Some(in_object) = open.last() else { return Ok(&self.text[start..self.at]) };
                 let next = self.peek().ok_or(NotJson)?;
@@ -122,7 +122,7 @@ impl<'a> Skim<'a> {
         if is_there { Ok(()) } else { Err(NotJson) }
     }
 
-    /// Passes a string behind its first quote.
+    /// Passes the rest of a string, after its opening quote.
     fn rest_of_string(&mut self) -> Result<(), NotJson> {
         loop {
             self.at += plain_bytes(&self.text.as_bytes()[self.at..]);
@@ -132,7 +132,7 @@ impl<'a> Skim<'a> {
                     return Ok(());
                 }
                 Some(b'\\') => self.escape()?,
-                // A control byte, or the end.
+                // A control byte, or the end of the text.
                 _ => return Err(NotJson),
             }
         }
@@ -167,11 +167,11 @@ impl<'a> Skim<'a> {
             }
             self.digits()?;
         }
-        // A digit here would be one behind a leading zero.
+        // A digit here follows a leading zero.
         if self.byte().is_some_and(|byte| byte.is_ascii_digit()) { Err(NotJson) } else { Ok(()) }
     }
 
-    /// At least one.
+    /// Passes digits, at least one.
     fn digits(&mut self) -> Result<(), NotJson> {
         let rest = &self.text.as_bytes()[self.at..];
         let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -180,7 +180,7 @@ impl<'a> Skim<'a> {
     }
 }
 
-/// How many bytes in front are neither a quote, a backslash nor a control byte.
+/// The number of leading bytes that are neither a quote, a backslash nor a control byte.
 #[inline]
 fn plain_bytes(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks();
@@ -194,17 +194,17 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     words.len() * TEXT_BYTES + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
-/// What is open around a value, a bit a level: whether it is an object.
+/// The arrays and objects that are open around a value, one bit each: set for an object.
 #[derive(Default)]
-struct Open {
-    /// The innermost 64 levels at most, the last one lowest.
+struct OpenLevels {
+    /// The innermost levels, at most 64; the last one is the lowest bit.
     inner: u64,
     levels: u32,
-    /// The levels around them, 64 at a time.
+    /// The levels around those, 64 in each number.
     outer: Vec<u64>,
 }
 
-impl Open {
+impl OpenLevels {
     fn push(&mut self, is_object: bool) {
         if self.levels == u64::BITS {
             self.outer.push(self.inner);
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     fn is_json(text: &str) -> bool {
-        let mut skim = Skim::new(text);
+        let mut skim = JsonScanner::new(text);
         skim.value().is_ok() && skim.peek().is_none()
     }
 
@@ -245,7 +245,7 @@ mod tests {
         serde_json::from_str::<IgnoredAny>(text).is_ok()
     }
 
-    /// Text that is nearly JSON: its tokens in any order, whole values among them.
+    /// Text that is nearly JSON: tokens in any order, with whole values among them.
     fn nearly_json() -> impl Strategy<Value = String> {
         let tokens = prop_oneof![
             prop::sample::select(vec![

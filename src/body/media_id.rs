@@ -1,16 +1,16 @@
-//! Media ids, `jgmedia-{type}-{uuid}` (`docs/vendor.md`, V44), and the uuids in them and in cids.
+//! Parses media ids, `jgmedia-{type}-{uuid}` (S0's samples), and the UUIDs in them and in cids.
 
 use super::channel::ImageType;
 use super::query::decode;
 
-/// The picture type a media id of the path tells; `None` if it is no media id.
+/// The picture type in a media id from a path; `None` if the id is malformed.
 pub(super) fn image_type(value: &str) -> Option<ImageType> {
     let id = decode(value);
     let (kind, uuid) = id.strip_prefix("jgmedia-")?.split_once('-')?;
     ImageType::parse(kind).filter(|_| is_uuid(uuid))
 }
 
-/// 8-4-4-4-12 hexadecimal digits.
+/// Whether a text is 8-4-4-4-12 hexadecimal digits.
 pub(super) fn is_uuid(text: &str) -> bool {
     let mut groups = text.split('-');
     let hex =

@@ -1,7 +1,7 @@
-//! What a body must look like to be worth a call.
+//! Checks request bodies against the rules of their operation, before the call costs a slot.
 //!
-//! Pure functions over a whole body: bytes in, [`Facts`] or a [`Defect`] out. The gateway refuses only what the
-//! vendor certainly refuses; everything else passes untouched, and nothing is ever re-serialised.
+//! Pure functions over a whole body: bytes in, [`Facts`] or a [`Defect`] out. The gateway refuses only what the vendor
+//! certainly refuses. Every other body is sent unchanged; none is serialised again.
 
 mod audience;
 mod byte_mask;
@@ -32,7 +32,7 @@ mod tests;
 use crate::config::{Files, Images, Limits};
 use crate::operation::{BodyRule, Family, Verb};
 
-use audience::Takes;
+use audience::AllowedAudience;
 
 pub use audience::Reach;
 pub use channel::{ImageType, UploadChannel};
@@ -46,72 +46,75 @@ pub use rule::{BodyFault, Rule};
 pub use target_list::check_name;
 pub use target_scan::{BadLine, BrokenText, TargetScan, TargetSummary};
 
-/// What is known about a request besides its body.
+/// Properties of a request, besides its body, that rules depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The request's method: an update is judged by what it contains only.
+    /// Method of the request. For `PUT`, an update, only what the body contains is checked.
     pub method: Verb,
-    /// Error codes differ by family.
+    /// Family of the operation, which decides the error codes.
     pub family: Family,
-    /// The query, as sent, without `?`.
+    /// Query as sent, without `?`.
     pub query: Option<&'a str>,
-    /// The last `{…}` of the path, as sent: an upload's type, a picture's media id.
+    /// Value of the path's last `{…}`, as sent: the type of an upload, or the media id of a picture.
     pub value: Option<&'a str>,
-    /// `Content-Type`, if it was sent once; tells a form's boundary and nothing else. Bytes: a header may hold any but
-    /// control ones.
+    /// `Content-Type`, if exactly one was sent. Only a form's boundary is read from it. Bytes, because a header may
+    /// hold any but control characters.
     pub content_type: Option<&'a [u8]>,
-    /// The body is an encrypted push: nothing is refused, and only what stands outside the payload is known.
+    /// Whether the body is an encrypted push. Such a body is never refused, and only what stands beside the payload is
+    /// known.
     pub encrypted: bool,
-    /// The tenant's app key, which every cid starts with.
+    /// App key of the tenant, which prefixes its cids.
     pub app_key: &'a str,
-    /// Rules for target lists.
+    /// Configured rules for target lists.
     pub files: &'a Files,
-    /// Rules for pictures.
+    /// Configured rules for pictures.
     pub images: &'a Images,
 }
 
-/// What a checked body says about the call it asks for.
+/// Facts about a call, read from its body, that decide rights and budgets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each asked for by name")]
 pub struct Facts {
-    /// How far its pushes reach.
+    /// Widest audience of its pushes.
     pub reach: Reach,
-    /// A push goes to a target list, where the operation does not say so already: takes the right and a slot of files.
+    /// Whether a push goes to a target list in an operation that does not imply one. This takes the scope and a slot of
+    /// `file`.
     pub audience_file: bool,
-    /// Uploads a big OPPO picture.
+    /// Whether it uploads a big OPPO picture.
     pub oppo_big: bool,
-    /// Uploads an OPPO icon.
+    /// Whether it uploads an OPPO icon.
     pub oppo_icon: bool,
-    /// The push carries a cid of its own, in every reading of the body.
+    /// Whether the push carries a valid cid in every reading of the body.
     pub has_cid: bool,
-    /// The push has a top-level `cid` key, whatever it holds: one written in front of it would lose or clash.
+    /// Whether the push has a top-level key `cid`, whatever its value. Another cid written in front of it would clash
+    /// with it.
     pub names_cid: bool,
-    /// It is an encrypted push: what is inside the payload is not known.
+    /// Whether the push is encrypted, so that its payload is not known.
     pub encrypted: bool,
-    /// A rule in `report` mode would have refused the body.
+    /// The rule in `report` mode that the body breaks, if there is one.
     pub reported: Option<Rule>,
 }
 
-/// What was wrong with a body: why it would have been a wasted call.
+/// A defect for which the vendor would refuse the body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Defect {
-    /// The rule that was broken.
+    /// The rule that is broken.
     pub rule: Rule,
-    /// The vendor's code for it.
+    /// Error code that the vendor documents for it.
     pub code: u32,
-    /// What was wrong, where, and what would pass. Quotes no more of the body than a short key or a number.
+    /// Says what is wrong, where, and what would be accepted. Quotes no more of the body than a short key or a number.
     pub message: String,
 }
 
-/// Judges a whole body by its operation's rule.
+/// Checks a whole body by its operation's rule.
 ///
-/// An encrypted push is never refused, but what can be read of it counts: an `audience` beside the payload.
+/// An encrypted push is never refused. Facts that can be read count all the same: an `audience` beside the payload.
 pub fn check(rule: BodyRule, subject: &Subject<'_>, body: &[u8]) -> Result<Facts, Defect> {
     check_rest(rule, subject, body, None)
 }
 
-/// Judges a whole body of which some was looked at while it arrived. The verdict is that of [`check`].
+/// Checks a whole body, a part of which was scanned while it arrived. The verdict is that of [`check`].
 pub fn check_rest(
     rule: BodyRule,
     subject: &Subject<'_>,
@@ -130,16 +133,16 @@ pub fn check_rest(
         BodyRule::Json => json::object(body, |_, _| {}),
         BodyRule::Batch => push::check_batch(body, &mut facts),
         BodyRule::Push => {
-            push::check(push::PushKind { takes: Takes::Devices, cid_of: own }, body, &mut facts)
+            push::check(push::PushKind { allowed: AllowedAudience::Devices, cid_of: own }, body, &mut facts)
         }
         BodyRule::GroupPush => {
-            push::check(push::PushKind { takes: Takes::Devices, cid_of: None }, body, &mut facts)
+            push::check(push::PushKind { allowed: AllowedAudience::Devices, cid_of: None }, body, &mut facts)
         }
         BodyRule::FilePush => {
-            push::check(push::PushKind { takes: Takes::File, cid_of: own }, body, &mut facts)
+            push::check(push::PushKind { allowed: AllowedAudience::File, cid_of: own }, body, &mut facts)
         }
         BodyRule::GroupFilePush => {
-            push::check(push::PushKind { takes: Takes::File, cid_of: None }, body, &mut facts)
+            push::check(push::PushKind { allowed: AllowedAudience::File, cid_of: None }, body, &mut facts)
         }
         BodyRule::TemplatePush => template::check(body, &mut facts),
         BodyRule::Schedule => schedule::check(subject.method, body, &mut facts),
@@ -151,7 +154,7 @@ pub fn check_rest(
     verdict.map(|()| facts).map_err(|fault| fault.worded_for(subject.family))
 }
 
-/// How many bytes a body may have before it is not even read. Forms get 64 KiB beyond their files.
+/// Upper bound of a body's length in bytes; longer ones are not read. Forms may have 64 KiB more than their files.
 pub fn limit_bytes(rule: BodyRule, limits: &Limits, files: &Files, images: &Images) -> usize {
     const SLACK_BYTES: usize = 64 * 1024;
     match rule {
@@ -171,5 +174,5 @@ pub fn limit_bytes(rule: BodyRule, limits: &Limits, files: &Files, images: &Imag
     }
 }
 
-/// What a rule says of a body.
+/// The verdict of a rule on a body.
 type Verdict = Result<(), BodyFault>;

@@ -1,17 +1,17 @@
-//! Where the newlines of a text are, 32 bytes at a time.
+//! Finds newlines in a text, 32 bytes at a time.
 
 use super::byte_mask::{WORD_BYTES, newlines};
 
-/// Where the text behind the last newline starts, if neither a line nor that text has over `max` bytes.
+/// The start of the text after the last newline, if neither a line nor that text is longer than `max` bytes.
 ///
-/// `None` says that each line has to be looked at: also if `max` is below 32, because a line within one word of the
-/// text is not measured. Lines of any mix of lengths cost the same: there is no branch a line.
+/// `None` means that each line has to be looked at. That is always so if `max` is below 32, because a line within one
+/// word is not measured. The cost does not depend on the mix of line lengths: there is no branch per line.
 pub(super) fn short_lines(text: &[u8], max: usize) -> Option<usize> {
     if max < WORD_BYTES {
         return None;
     }
     let (words, tail) = text.as_chunks::<WORD_BYTES>();
-    // A line that is longer than a word crosses into the next one: there, `open` bytes of it were read before.
+    // A line longer than a word crosses into the next word; `open` bytes of it were in the words before.
     let (mut widest, mut open) = (0, 0);
     for word in words {
         let mask = newlines(word);

@@ -1,31 +1,31 @@
-//! The `; name=value` behind a header's first word, read only where every reader sees the same.
+//! Reads the `; name=value` parameters of a header, if every parser reads the same ones.
 //!
-//! Readers differ in what a stray quote, a blank or a backslash means, and so in which parameters there are. A header
-//! that is written plainly has one reading; any other is refused by whoever asks.
+//! Parsers differ in what a stray quote, a blank or a backslash means, and so in which parameters they find. A header
+//! that is written plainly has one reading; callers refuse any other.
 
 use std::borrow::Cow;
 
-/// A header that readers may read in more than one way.
+/// A header that parsers may read in more than one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unclear;
 
-/// A parameter: its name as it stands, and its value without quotes.
+/// A parameter: its name as spelled, and its value without quotes.
 pub(super) type Parameter<'a> = (&'a [u8], Cow<'a, [u8]>);
 
-/// What stands in front of the first semicolon, and the parameters behind it.
+/// The text before the first semicolon, and the parameters after it.
 pub(super) fn split(header: &[u8]) -> (&[u8], Parameters<'_>) {
     let (word, rest) = split_at_byte(header, b';').unwrap_or((header, b""));
     (word.trim_ascii(), Parameters(rest))
 }
 
-/// Parameters of a header, in order. Empty ones are passed over.
+/// Iterates over the parameters of a header, skipping empty ones.
 pub(super) struct Parameters<'a>(&'a [u8]);
 
 impl<'a> Iterator for Parameters<'a> {
     type Item = Result<Parameter<'a>, Unclear>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A semicolon at the end, or two, are harmless.
+        // Parsers agree that a semicolon at the end, or two in a row, mean nothing.
         while let [b';', rest @ ..] = self.0.trim_ascii_start() {
             self.0 = rest;
         }
@@ -38,7 +38,7 @@ impl<'a> Iterator for Parameters<'a> {
     }
 }
 
-/// The first parameter, and what is behind its semicolon; `None`: it can be read in more than one way.
+/// The first parameter, and the text after its semicolon; `None` if it can be read in more than one way.
 fn parameter(text: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
     let (name, value) = split_at_byte(text, b'=')?;
     let name = name.trim_ascii();
@@ -46,8 +46,8 @@ fn parameter(text: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
     is_token(name).then_some(((name, value), behind))
 }
 
-/// A value, and what is behind its semicolon; `None`: there are quotes or blanks that are not around it. In quotes only
-/// `\"` is an escape: names of files come with single backslashes.
+/// A value, and the text after its semicolon; `None` if quotes or blanks occur inside it. In quotes only `\"` is an
+/// escape: file names come with single backslashes.
 fn value_of(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let (value, behind) = split_at_byte(text, b';').unwrap_or((text, b""));
@@ -68,13 +68,13 @@ fn without_escapes(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(value.iter().enumerate().filter_map(escape).collect())
 }
 
-/// Whether it is a token (RFC 9110, 5.6.2).
+/// Whether a text is a token (RFC 9110, 5.6.2).
 pub(super) fn is_token(text: &[u8]) -> bool {
     let is_mark = |byte| b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
-/// Whether no reader ends it early.
+/// Whether no parser ends an unquoted value early.
 fn is_word(text: &[u8]) -> bool {
     !text.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'"'))
 }

@@ -1,7 +1,7 @@
-//! The head of a form's part: which field it is, and whether its file is called `.txt`.
+//! Reads the head of a form's part: the field it is for, and whether its file name ends in `.txt`.
 //!
-//! Which parser the vendor has is not known. So a head passes only if all of them find the same field in it: otherwise
-//! a file could stand in a form where no rule and no budget sees it.
+//! The vendor's parser is not known. So a head is accepted only if all parsers find the same field in it; otherwise a
+//! form could carry a file that no rule and no budget sees.
 
 use std::borrow::Cow;
 
@@ -12,17 +12,17 @@ use memchr::memmem;
 use super::parameters::{Unclear, is_token, split, split_at_byte};
 use super::query::unescape;
 
-/// What a part's head says.
+/// The facts in a part's head.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PartHead {
-    /// The field's name; empty if the part has none.
+    /// Name of the field; empty if the part has none.
     pub(super) name: Vec<u8>,
-    /// Its file's name ends in `.txt`, in any case, or is written so that it cannot be told.
+    /// Whether its file name ends in `.txt`, in any case, or is encoded so that this cannot be told.
     pub(super) names_txt: bool,
 }
 
 impl PartHead {
-    /// Reads a head with the CRLF of its last line. An error says what can be read in more than one way.
+    /// Parses a head, including the CRLF of its last line. The error says what can be read in more than one way.
     pub(super) fn parse(head: &[u8]) -> Result<Self, &'static str> {
         const LINES: &str = "a line of a part's head is not NAME: VALUE and CRLF";
         let mut found = None;
@@ -67,7 +67,7 @@ impl PartHead {
     }
 }
 
-/// The lines of a head, folded ones joined by a blank. `None`: some do not end in CRLF, the first is the rest of none,
+/// The lines of a head, folded ones joined by a blank. `None` if one does not end in CRLF, the first is a continuation,
 /// or there are control characters.
 fn lines(head: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     let mut lines: Vec<Cow<'_, [u8]>> = Vec::new();
@@ -91,8 +91,8 @@ fn is_multipart(content_type: &[u8]) -> bool {
     content_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
 }
 
-/// How often a text looks like the name of a part. Readers find different parameters behind a backslash in quotes, and
-/// some do not care about quotes at all; but none finds a name where there is no such text.
+/// Counts the places that look like the name of a part. Parsers find different parameters after a backslash in quotes,
+/// and some ignore quotes altogether; but none finds a name where there is no such text.
 fn count_names(disposition: &[u8]) -> usize {
     let text = disposition.to_ascii_lowercase();
     let looks_like_one = |&at: &usize| {
@@ -102,18 +102,18 @@ fn count_names(disposition: &[u8]) -> usize {
     memmem::find_iter(&text, b"name").filter(looks_like_one).count()
 }
 
-/// Whether a name is the same for readers that trim it and for those that undo some encoding.
+/// Whether a name is the same for parsers that trim it and for those that decode it.
 fn is_plain(name: &[u8]) -> bool {
     name.trim_ascii() == name
         && memmem::find(name, b"=?").is_none()
         && !name.iter().any(|byte| matches!(byte, b'"' | b'%' | b'\\'))
 }
 
-/// What a file is called, as far as it was read.
+/// The file name of a part, collected from its parameters.
 #[derive(Default)]
 struct FileName {
     is_txt: bool,
-    /// Of a name that is cut in pieces (RFC 2231), decoded.
+    /// Decoded pieces of a name that is split (RFC 2231).
     pieces: Vec<u8>,
 }
 
@@ -121,7 +121,7 @@ impl FileName {
     fn take(&mut self, key: &[u8], value: &[u8]) {
         match key.strip_prefix(b"filename") {
             Some(b"") => self.is_txt |= ends_in_txt(value) || words_end_in_txt(value),
-            // RFC 5987, as older clients send names beyond ASCII: percent-encoded.
+            // RFC 5987: older clients send names beyond ASCII so, percent-encoded.
             Some(b"*") => self.is_txt |= ends_in_txt(&unescape(value, b'%', b' ')),
             Some([b'*', .., b'*']) => self.pieces.extend(unescape(value, b'%', b' ')),
             Some([b'*', ..]) => self.pieces.extend_from_slice(value),
@@ -134,14 +134,14 @@ impl FileName {
     }
 }
 
-/// Whether a file's name ends in `.txt`, in any case.
+/// Whether a file name ends in `.txt`, in any case.
 pub(super) fn ends_in_txt(name: &[u8]) -> bool {
     let name = name.trim_ascii_end();
     name.len().checked_sub(4).is_some_and(|stem| name[stem..].eq_ignore_ascii_case(b".txt"))
 }
 
-/// The same of a name in encoded words (RFC 2047), as Spring's `RestTemplate` and Python's email write it. One that
-/// cannot be read may be good.
+/// The same for a name in encoded words (RFC 2047), as Spring's `RestTemplate` and Python's email write it. A word that
+/// cannot be decoded counts as good.
 fn words_end_in_txt(name: &[u8]) -> bool {
     let mut text = Vec::new();
     for word in name.split(u8::is_ascii_whitespace) {
@@ -154,7 +154,7 @@ fn words_end_in_txt(name: &[u8]) -> bool {
     ends_in_txt(&text)
 }
 
-/// The bytes of a word without its `=?`; in charsets that write ASCII as it is.
+/// Decodes a word whose `=?` is cut off. `None` for charsets that do not write ASCII as it is.
 fn decode_word(word: &[u8]) -> Option<Vec<u8>> {
     let mut fields = word.strip_suffix(b"?=")?.splitn(3, |&byte| byte == b'?');
     let charset = fields.next()?.to_ascii_lowercase();

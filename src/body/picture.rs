@@ -1,25 +1,27 @@
-//! One picture, judged by its first bytes, its dimensions and its weight; pixels are never decoded.
+//! Checks one picture by its first bytes, its dimensions and its file size; pixels are never decoded.
 
 use crate::config::{ImageRule, Images, Mode};
 
 use super::channel::{ImageType, UploadChannel};
 use super::{BodyFault, Rule, Verdict, jpeg};
 
-/// What JPEG can say at most; a PNG that says more is no picture for a notification, and exhausts who decodes it.
+/// Upper bound of a side, in pixels: the most that a JPEG can have. A larger PNG is no picture for a notification and
+/// could exhaust a decoder's memory.
 const SIDE_PIXELS_MAX: usize = 65_535;
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-/// The length and the name of the chunk that must come first.
+/// Length and name of the chunk that must come first.
 const PNG_FIRST_CHUNK: &[u8] = b"\0\0\0\x0dIHDR";
-/// Signature, and the first chunk with its checksum.
+/// Bytes of the signature and of the first chunk with its checksum.
 const PNG_HEADER_BYTES: usize = 33;
-/// The start of a picture. Most have the next marker behind it, but libjpeg passes over what stands between.
+/// The start-of-image marker. Most files have the next marker right after it, but libjpeg skips bytes between them.
 const JPEG_SIGNATURE: &[u8] = b"\xFF\xD8";
 
-/// `Ok` with the fault that a rule in `report` mode found, or the fault that refuses the picture.
+/// Verdict on a picture: an error refuses it; `Ok` holds the fault that a rule in `report` mode found, if any.
 pub type PictureVerdict = Result<Option<BodyFault>, BodyFault>;
 
-/// Judges a picture for a channel. A type of `None` is not known: only what holds for all types is judged.
+/// Checks a picture for a channel. If `kind` is `None`, the type is unknown and only what holds for all types is
+/// checked.
 pub fn check_picture(
     file: &[u8],
     channel: UploadChannel,
@@ -56,7 +58,7 @@ fn check_size(file: &[u8], part: &str, bytes_max: usize) -> Verdict {
     Ok(())
 }
 
-/// Width and height, both sensible.
+/// Width and height in pixels, each within 1 to [`SIDE_PIXELS_MAX`].
 fn dimensions(file: &[u8], part: &str) -> Result<(usize, usize), BodyFault> {
     let png = file.starts_with(PNG_SIGNATURE);
     if !png && !file.starts_with(JPEG_SIGNATURE) {
@@ -76,7 +78,7 @@ fn dimensions(file: &[u8], part: &str) -> Result<(usize, usize), BodyFault> {
     Ok((width, height))
 }
 
-/// Width and height in the first chunk, which must be whole.
+/// Width and height in the first chunk, which must be complete.
 fn png_dimensions(file: &[u8]) -> Option<(usize, usize)> {
     let header = file.get(..PNG_HEADER_BYTES)?.strip_prefix(PNG_SIGNATURE)?.strip_prefix(PNG_FIRST_CHUNK)?;
     let (width, rest) = header.split_first_chunk()?;

@@ -1,7 +1,7 @@
-//! What can be found out about an upload while it arrives and is still in the processor's cache.
+//! Scans an upload while it arrives and is still in the processor's cache.
 //!
-//! A pass over 10 MB that left the cache costs as much as copying them. All of this only ever saves a second look:
-//! the verdict on a body is the same with and without it.
+//! Another pass over 10 MB that have left the cache costs as much as copying them. A prescan only saves work: the
+//! verdict on a body is the same with and without it.
 
 use std::ops::Range;
 
@@ -11,10 +11,10 @@ use super::Subject;
 use super::form::Delimiters;
 use super::newlines::short_lines;
 
-/// So much is looked at in one go.
+/// Bytes that are scanned at once, so that they stay in the first-level cache.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Found out about the beginning of one body.
+/// Findings about the beginning of one body.
 pub struct Prescan {
     seen: usize,
     delimiters: Option<Delimiters>,
@@ -22,7 +22,7 @@ pub struct Prescan {
 }
 
 impl Prescan {
-    /// Nothing yet, about a body that will be judged by this rule.
+    /// Starts a scan of a body that will be checked by this rule.
     pub fn new(rule: BodyRule, subject: &Subject<'_>) -> Self {
         let is_list = rule == BodyRule::TargetList;
         let is_form = is_list || rule == BodyRule::ImageFiles;
@@ -37,8 +37,8 @@ impl Prescan {
         }
     }
 
-    /// Looks at what was added to the body since the last time.
-    pub fn look(&mut self, beginning: &[u8]) {
+    /// Scans the bytes that were added since the last call. `beginning` is the body so far.
+    pub fn scan(&mut self, beginning: &[u8]) {
         while self.seen < beginning.len() {
             self.seen = beginning.len().min(self.seen + PIECE_BYTES);
             let beginning = &beginning[..self.seen];
@@ -55,12 +55,12 @@ impl Prescan {
         self.delimiters.as_ref()
     }
 
-    /// Of the content that starts at `start`: lines, each whole, UTF-8 and not too long as it stands.
+    /// A range of the content that starts at `start`: whole lines that are UTF-8 and not too long as they are.
     pub(super) fn good_lines(&self, content: &[u8], start: usize) -> Option<Range<usize>> {
         let good = &self.lines.as_ref()?.good;
         let first = good.start.saturating_sub(start);
         let behind = good.end.saturating_sub(start);
-        // The last line of the content may end in the middle of one that was read.
+        // The content may end in the middle of the last line that was scanned.
         let last = if behind <= content.len() { behind } else { memchr::memrchr(b'\n', content)? + 1 };
         (first < last).then_some(first..last)
     }
@@ -69,14 +69,14 @@ impl Prescan {
 /// The first run of lines that are UTF-8 and short.
 struct TextLines {
     bytes_max: usize,
-    /// Empty while none was found: the next one may start there.
+    /// Empty until such a line is found; its position is then the start of the next line.
     good: Range<usize>,
-    /// What comes next is not part of the run.
+    /// The run has ended.
     over: bool,
 }
 
 impl TextLines {
-    /// Part heads come first: their lines are long, so that a run starts behind them.
+    /// Reads whole lines. The heads of parts come first and have long lines, so a run starts after them.
     fn read(&mut self, beginning: &[u8]) {
         let new = &beginning[self.good.end..];
         if self.over {
@@ -116,7 +116,7 @@ mod tests {
                 .concat();
         let mut prescan = Prescan { seen: 0, delimiters: None, lines: Some(lines(40)) };
         body.chunks(300_000).fold(0, |start, chunk| {
-            prescan.look(&body[..start + chunk.len()]);
+            prescan.scan(&body[..start + chunk.len()]);
             start + chunk.len()
         });
         let start = body.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;

@@ -1,74 +1,74 @@
-//! Pushes: to an audience, on behalf of a group, to the devices of a target list, and many in one body.
+//! Checks pushes: to an audience, on behalf of a group, to a target list, and many in one body.
 //!
-//! Values of other kinds than the documented ones pass where no rule names them: the schema grows every few weeks.
+//! Values of undocumented types pass where no rule names them: the vendor extends its schema every few weeks.
 
-use super::audience::{self, Reach, Takes};
+use super::audience::{self, AllowedAudience, Reach};
 use super::cid::is_cid;
 use super::json::{self, Value};
 use super::{BodyFault, Facts, Rule, Verdict};
 
-/// Which rule a push is judged by.
+/// Variant of the rule for pushes.
 #[derive(Clone, Copy)]
 pub(super) struct PushKind<'a> {
-    pub(super) takes: Takes,
-    /// The application whose cids it takes. `None`: its cid is not checked, as those of groups and of pushes inside
+    pub(super) allowed: AllowedAudience,
+    /// The app key whose cids are accepted. `None` if cids are not checked, as in group pushes and in pushes inside
     /// schedules.
     pub(super) cid_of: Option<&'a str>,
 }
 
-/// Judges a body that is a push.
+/// Checks a body that is a push.
 pub(super) fn check(kind: PushKind<'_>, body: &[u8], facts: &mut Facts) -> Verdict {
     let mut reading = PushReading::new(kind);
     let parsed = json::object(body, |key, value| reading.take(key, value, facts));
     facts.names_cid = reading.cids > 0;
     facts.has_cid = reading.cids > 0 && reading.cids == reading.cids_good;
     parsed?;
-    reading.verdict(Absent::Refused)
+    reading.verdict(AbsentField::Refused)
 }
 
-/// Reads what stands beside an encrypted payload, and refuses nothing.
+/// Reads the entries beside an encrypted payload. Refuses nothing.
 ///
-/// The vendor's SDKs write the audience there in the clear. Without one that can be read, whether for want of it or
-/// because the body is no JSON to us, the push may be for everybody. Its cid, if any, is inside the payload.
+/// The vendor's SDKs write the audience there unencrypted. If none can be read, because it is absent or the body is not
+/// JSON, the push may reach everybody. Its cid, if it has one, is inside the payload.
 pub(super) fn read_encrypted(body: &[u8], facts: &mut Facts) {
     let mut audience = false;
-    let parsed = json::object(body, |key, value| audience |= tell_audience(key, value, facts));
+    let parsed = json::object(body, |key, value| audience |= record_audience(key, value, facts));
     facts.encrypted = true;
     if parsed.is_err() || !audience {
         facts.reach = Reach::Everybody;
     }
 }
 
-/// Judges a batch, each push of which names one alias or device.
+/// Checks a batch, each push of which names one alias or device.
 pub(super) fn check_batch(body: &[u8], facts: &mut Facts) -> Verdict {
     facts.reach = Reach::Named;
     json::object(body, |key, value| {
         if key.eq_ignore_ascii_case("pushlist") {
-            value.each_entry(|_, push| tell_audiences(push, facts));
+            value.each_entry(|_, push| record_audiences(push, facts));
         }
     })
 }
 
-/// Tells whom a push reaches whose audience is not documented to be read, or stands where some parser finds it.
-pub(super) fn tell_audiences(push: Value<'_>, facts: &mut Facts) {
+/// Records every audience of a push in which the vendor documents none, or whose key some parser may accept.
+pub(super) fn record_audiences(push: Value<'_>, facts: &mut Facts) {
     push.each_entry(|key, value| {
-        tell_audience(key, value, facts);
+        record_audience(key, value, facts);
     });
 }
 
-/// Tells whom an entry reaches, if some parser takes it for the audience; whether it does.
-pub(super) fn tell_audience(key: &str, value: Value<'_>, facts: &mut Facts) -> bool {
+/// Records the reach of an entry if some parser may take it for the audience. Returns whether it is one.
+pub(super) fn record_audience(key: &str, value: Value<'_>, facts: &mut Facts) -> bool {
     let is_audience = key.eq_ignore_ascii_case("audience") && !value.is_null();
     if is_audience {
-        audience::tell(value, facts);
+        audience::record(value, facts);
     }
     is_audience
 }
 
-/// The cid that a push carries, the last one if there are several; of any form and length.
+/// The cid that a push carries, of any form and length; the last one if there are several.
 pub fn cid(body: &[u8]) -> Option<Box<str>> {
     let mut cid = None;
-    // What is not JSON any more behind it does not take it back.
+    // A syntax error after the cid does not matter here.
     let _ = json::object(body, |key, value| {
         if key == "cid" && !value.is_null() {
             cid = value.text().map(Box::from);
@@ -77,16 +77,16 @@ pub fn cid(body: &[u8]) -> Option<Box<str>> {
     cid
 }
 
-/// What to make of a field that is not there.
+/// Treatment of a field that is absent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Absent {
-    /// It is required.
+pub(super) enum AbsentField {
+    /// The field is required.
     Refused,
-    /// It keeps its old value.
+    /// The field keeps its old value, as in an update.
     Kept,
 }
 
-/// A push, entry by entry.
+/// A push that is read entry by entry.
 pub(super) struct PushReading<'k> {
     kind: PushKind<'k>,
     platform: bool,
@@ -101,7 +101,7 @@ impl<'k> PushReading<'k> {
         Self { kind, platform: false, audience: false, cids: 0, cids_good: 0, fault: None }
     }
 
-    /// Takes one entry of the push.
+    /// Checks one entry of the push.
     pub(super) fn take(&mut self, key: &str, value: Value<'_>, facts: &mut Facts) {
         let verdict = match key {
             "platform" => {
@@ -110,29 +110,29 @@ impl<'k> PushReading<'k> {
             }
             "audience" if !value.is_null() => {
                 self.audience = true;
-                audience::check(self.kind.takes, value, facts)
+                audience::check(self.kind.allowed, value, facts)
             }
             "cid" => self.take_cid(value),
             _ => {
-                tell_audience(key, value, facts);
+                record_audience(key, value, facts);
                 Ok(())
             }
         };
         note(&mut self.fault, verdict);
     }
 
-    /// The first thing that was wrong.
-    pub(super) fn verdict(self, absent: Absent) -> Verdict {
+    /// The verdict after all entries: the first fault, or a missing field.
+    pub(super) fn verdict(self, absent: AbsentField) -> Verdict {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        if !self.platform && absent == Absent::Refused {
+        if !self.platform && absent == AbsentField::Refused {
             return Err(BodyFault::new(
                 Rule::PlatformMissing,
                 "the push has no platform; send \"all\" or a list of platforms",
             ));
         }
-        if !self.audience && absent == Absent::Refused {
+        if !self.audience && absent == AbsentField::Refused {
             return Err(BodyFault::new(Rule::AudienceMissing, "the push has no audience"));
         }
         Ok(())
@@ -156,7 +156,7 @@ impl<'k> PushReading<'k> {
     }
 }
 
-/// Keeps the first fault.
+/// Keeps the first fault of several verdicts.
 pub(super) fn note(fault: &mut Option<BodyFault>, verdict: Verdict) {
     if let Err(found) = verdict {
         fault.get_or_insert(found);

@@ -1,13 +1,13 @@
-//! The query of a call for cids: how many, and what for.
+//! Checks the query of a call that fetches cids: their number and their use.
 
 use std::borrow::Cow;
 
 use super::{BodyFault, Rule, Verdict};
 
-/// Up to this many cids are handed out at once (`docs/vendor.md`, V25).
+/// Upper bound of cids in one call (S3).
 const COUNT_MAX: u32 = 1000;
 
-/// A parameter that stands twice must pass each time.
+/// Checks every occurrence of a parameter, because which one the vendor reads is unknown.
 pub(super) fn check(query: &str) -> Verdict {
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -20,7 +20,7 @@ pub(super) fn check(query: &str) -> Verdict {
     Ok(())
 }
 
-/// The values of a parameter of a query.
+/// All values of one parameter in a query, decoded.
 pub(super) fn values<'q>(query: Option<&'q str>, name: &str) -> impl Iterator<Item = Cow<'q, str>> {
     let pairs = query.into_iter().flat_map(|query| query.split('&'));
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -42,7 +42,7 @@ fn check_type(value: &str) -> Verdict {
     }
 }
 
-/// Undoes percent-encoding. What does not decode to UTF-8 holds U+FFFD, which equals nothing that is compared.
+/// Decodes percent-encoding. Bytes that are not UTF-8 become U+FFFD, which equals nothing that it is compared with.
 pub(super) fn decode(value: &str) -> Cow<'_, str> {
     if memchr::memchr2(b'%', b'+', value.as_bytes()).is_none() {
         return Cow::Borrowed(value);
@@ -50,8 +50,8 @@ pub(super) fn decode(value: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&unescape(value.as_bytes(), b'%', b'+')).into_owned())
 }
 
-/// Undoes an encoding of bytes as an escape and two hexadecimal digits, in which something stands for the space. What is
-/// no encoding stays.
+/// Decodes bytes written as an escape and two hexadecimal digits, with a character that stands for the space. Anything
+/// else stays as it is.
 pub(super) fn unescape(value: &[u8], escape: u8, space: u8) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value;

@@ -1,75 +1,75 @@
-//! The reasons a body can be refused for, and the vendor's codes for them.
+//! The rules that a body can break, and the vendor's error codes for them.
 
 use crate::operation::Family;
 
 use super::Defect;
 
-/// A broken rule, before it is known whose error codes apply.
+/// A broken rule, before the family of error codes is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BodyFault {
-    /// The rule that was broken.
+    /// The rule that is broken.
     pub rule: Rule,
-    /// What was wrong, where, and what would pass.
+    /// Says what is wrong, where, and what would be accepted.
     pub message: String,
 }
 
 impl BodyFault {
-    /// Names a broken rule.
+    /// A fault with the message for the caller.
     pub fn new(rule: Rule, message: impl Into<String>) -> Self {
         Self { rule, message: message.into() }
     }
 
-    /// The refusal, with the code the vendor's family of calls uses.
+    /// Turns the fault into a defect with the error code of this family.
     pub(super) fn worded_for(self, family: Family) -> Defect {
-        Defect { rule: self.rule, code: code(family, self.rule.lack()), message: self.message }
+        Defect { rule: self.rule, code: code(family, self.rule.kind()), message: self.message }
     }
 }
 
-/// Whether something is not there or not right: most families have a code for each.
+/// Kind of a fault: most families have one code for missing values and one for bad ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// Absent or `null`.
+pub enum DefectKind {
+    /// The value is absent or `null`.
     Missing,
-    /// Present and wrong, empty, or not of the form at all.
+    /// The value is present and wrong, empty, or not of the right form at all.
     Bad,
 }
 
-/// Codes of the vendor's documentation (`docs/vendor.md`, V54).
-const fn code(family: Family, lack: Lack) -> u32 {
-    match (family, lack) {
-        (Family::Push, Lack::Missing) => 1002,
-        (Family::Push, Lack::Bad) => 1003,
-        (Family::File | Family::Image, Lack::Missing) => 1102,
-        (Family::File | Family::Image, Lack::Bad) => 1103,
+/// The vendor's documented codes (`vendor-protocol`, 3).
+const fn code(family: Family, kind: DefectKind) -> u32 {
+    match (family, kind) {
+        (Family::Push, DefectKind::Missing) => 1002,
+        (Family::Push, DefectKind::Bad) => 1003,
+        (Family::File | Family::Image, DefectKind::Missing) => 1102,
+        (Family::File | Family::Image, DefectKind::Bad) => 1103,
         (Family::Schedule, _) => 8100,
         (Family::Device, _) => 7002,
-        (Family::V4, Lack::Missing) => 23002,
-        (Family::V4, Lack::Bad) => 21003,
+        (Family::V4, DefectKind::Missing) => 23002,
+        (Family::V4, DefectKind::Bad) => 21003,
     }
 }
 
 macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $rule:ident = $lack:ident $name:literal,)+) => {
-        /// Names of the body rules, for metrics.
+    ($($(#[doc = $doc:literal])+ $rule:ident = $kind:ident $name:literal,)+) => {
+        /// The body rules, by names that metrics and logs use.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Rule { $($(#[doc = $doc])+ $rule,)+ }
 
         impl Rule {
-            /// Every rule.
+            /// All rules, in the order of the list below.
             pub const ALL: &'static [Self] = &[$(Self::$rule,)+];
 
-            /// Stable name.
+            /// Stable name in metrics and logs.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$rule => $name,)+ }
             }
 
-            /// Whether breaking it means that something is missing or bad.
-            pub const fn lack(self) -> Lack {
-                match self { $(Self::$rule => Lack::$lack,)+ }
+            /// Whether a body that breaks the rule has something missing or something bad.
+            pub const fn kind(self) -> DefectKind {
+                match self { $(Self::$rule => DefectKind::$kind,)+ }
             }
 
-            /// Whether it is about the query, which stands in the request's head.
+            /// Whether the rule is about the query, so that it can be checked before the body arrives.
             pub const fn is_of_query(self) -> bool {
                 matches!(self, Self::CidCount | Self::CidType)
             }
@@ -78,102 +78,102 @@ macro_rules! rules {
 }
 
 rules! {
-    /// `count` of a cid query.
+    /// `count` of a cid query is not a whole number from 1 to 1,000.
     CidCount = Bad "cid_count",
-    /// `type` of a cid query.
+    /// `type` of a cid query is neither `push` nor `schedule`.
     CidType = Bad "cid_type",
-    /// Not UTF-8.
+    /// The body is not UTF-8.
     JsonEncoding = Bad "json_encoding",
-    /// Not one JSON object.
+    /// The body is not one JSON object.
     Json = Bad "json",
-    /// A push without platform.
+    /// A push has no platform.
     PlatformMissing = Missing "platform_missing",
-    /// A push without audience.
+    /// A push has no audience.
     AudienceMissing = Missing "audience_missing",
-    /// More values than a kind of audience takes.
+    /// A kind of audience has more values than it may have.
     AudienceCount = Bad "audience_count",
-    /// A tag or an alias over its bytes.
+    /// A tag or an alias is too long.
     AudienceValueLength = Bad "audience_value_length",
-    /// A target list where none is taken.
+    /// An audience has a target list where none is accepted.
     AudienceFile = Bad "audience_file",
-    /// A cid that is not this application's.
+    /// A cid does not belong to this application.
     Cid = Bad "cid",
-    /// A file push without `audience.file`.
+    /// A file push has no `audience.file`.
     FileMissing = Missing "file_missing",
-    /// A file push without `audience.file.file_id`.
+    /// A file push has no `audience.file.file_id`.
     FileIdMissing = Missing "file_id_missing",
-    /// A file push whose file or file id is no such thing.
+    /// The file of a file push is no object, or its id is empty or no string.
     FileId = Bad "file_id",
-    /// A file push with another kind of audience.
+    /// A file push has another kind of audience.
     FileAudience = Bad "file_audience",
-    /// A template's parameters that are no list of objects.
+    /// The parameters of a template are no list of objects.
     TemplateParams = Bad "template_params",
-    /// A schedule without name.
+    /// A schedule has no name.
     ScheduleNameMissing = Missing "schedule_name_missing",
-    /// A schedule's name over its bytes.
+    /// The name of a schedule is too long.
     ScheduleName = Bad "schedule_name",
-    /// A schedule without trigger.
+    /// A schedule has no trigger.
     ScheduleTriggerMissing = Missing "schedule_trigger_missing",
-    /// A trigger that is not exactly one of the kinds.
+    /// A trigger is not exactly one of `single` and `periodical`.
     ScheduleTrigger = Bad "schedule_trigger",
-    /// A time that is not of its form.
+    /// A time does not have the documented form.
     ScheduleTime = Bad "schedule_time",
-    /// A schedule without push.
+    /// A schedule has no push.
     SchedulePushMissing = Missing "schedule_push_missing",
-    /// A schedule's push that is no object.
+    /// The push of a schedule is no object.
     SchedulePush = Bad "schedule_push",
-    /// Not a multipart form.
+    /// The body is not a multipart form that can be read in only one way.
     Form = Bad "form",
-    /// A part that stands twice: which one counts is unknown.
+    /// A form has two parts of one name; which of them the vendor reads is unknown.
     FormPartTwice = Bad "form_part_twice",
-    /// A target list that is neither of aliases nor of registration ids.
+    /// A target list is neither of aliases nor of registration ids.
     ListType = Bad "list_type",
-    /// No target list in the form.
+    /// A form has no target list.
     ListMissing = Missing "list_missing",
-    /// A target list of no bytes.
+    /// A target list has no bytes.
     ListEmpty = Bad "list_empty",
-    /// A target list over its bytes.
+    /// A target list is too long.
     ListSize = Bad "list_size",
-    /// A file name without `.txt`.
+    /// The file name of a target list does not end in `.txt`.
     ListName = Bad "list_name",
-    /// A target list that is not UTF-8.
+    /// A target list is not UTF-8.
     ListEncoding = Bad "list_encoding",
-    /// A line over its bytes.
+    /// A line of a target list is too long.
     ListLine = Bad "list_line",
-    /// A target list of blank lines only.
+    /// A target list has blank lines only.
     ListBlank = Bad "list_blank",
-    /// How long a target list is kept.
+    /// `ttl` of a target list is not a whole number of hours from 1 to 720.
     Ttl = Bad "ttl",
-    /// No picture type.
+    /// The picture type is missing.
     ImageTypeMissing = Missing "image_type_missing",
-    /// A picture type that is not known.
+    /// The picture type is unknown.
     ImageType = Bad "image_type",
-    /// No address of a picture.
+    /// A body has no picture URL.
     ImageUrlMissing = Missing "image_url_missing",
-    /// An address over its bytes.
+    /// A picture URL is too long.
     ImageUrlLength = Bad "image_url_length",
-    /// An address of a form that its channel does not take.
+    /// A picture URL has a form that its channel does not accept.
     ImageUrlForm = Bad "image_url_form",
-    /// No channel that is named takes pictures of the type.
+    /// None of the given channels accepts pictures of this type.
     ImageUrlChannel = Bad "image_url_channel",
-    /// A media id that is none.
+    /// A media id is malformed.
     MediaId = Bad "media_id",
-    /// No picture in the form.
+    /// A form has no picture.
     PictureMissing = Missing "picture_missing",
-    /// A picture of no bytes.
+    /// A picture has no bytes.
     PictureEmpty = Bad "picture_empty",
-    /// A picture over its bytes.
+    /// A picture is larger than `images.max`.
     PictureSize = Bad "picture_size",
-    /// Neither PNG nor JPEG.
+    /// A picture is neither PNG nor JPEG.
     PictureFormat = Bad "picture_format",
-    /// A picture whose header breaks off or makes no sense.
+    /// The header of a picture is cut or malformed.
     PictureHeader = Bad "picture_header",
-    /// A picture of no or absurd dimensions.
+    /// A side of a picture has no pixels or absurdly many.
     PictureDimensions = Bad "picture_dimensions",
-    /// A small icon for OPPO, which has none.
+    /// A small icon is sent for OPPO, which has none.
     OppoType = Bad "oppo_type",
-    /// Dimensions that OPPO does not take.
+    /// A picture's dimensions are not accepted by OPPO.
     OppoDimensions = Bad "oppo_dimensions",
-    /// More bytes than OPPO takes.
+    /// A picture is larger than OPPO accepts for its type.
     OppoSize = Bad "oppo_size",
 }

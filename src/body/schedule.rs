@@ -1,30 +1,31 @@
-//! Schedules: a push, and when it goes out. Source: `docs/vendor.md`, V37.
+//! Checks schedules: a push and the times at which it is sent. Source: the vendor's schedule documentation
+//! (`D/rest_api_push_schedule`).
 
 use crate::operation::Verb;
 
-use super::audience::Takes;
+use super::audience::AllowedAudience;
 use super::json::{self, Value};
-use super::push::{Absent, PushKind, PushReading, note, tell_audiences};
+use super::push::{AbsentField, PushKind, PushReading, note, record_audiences};
 use super::{BodyFault, Facts, Rule, Verdict};
 
-/// A schedule's name, in bytes of UTF-8.
+/// Upper bound of a schedule's name, in bytes of UTF-8.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The forms of times; `9` stands for a digit. Calendars are the vendor's business.
+/// Forms of times; `9` stands for a digit. Whether the day exists is left to the vendor.
 const DATE_TIME: &[u8] = b"9999-99-99 99:99:99";
 const TIME: &[u8] = b"99:99:99";
 
-/// Judges a schedule; an update is judged by what it contains only.
+/// Checks a schedule. In an update, only what it contains is checked.
 pub(super) fn check(method: Verb, body: &[u8], facts: &mut Facts) -> Verdict {
-    let absent = if method == Verb::Put { Absent::Kept } else { Absent::Refused };
+    let absent = if method == Verb::Put { AbsentField::Kept } else { AbsentField::Refused };
     let mut schedule = ScheduleBody { absent, name: false, trigger: false, push: false, fault: None };
     json::object(body, |key, value| schedule.take(key, value, facts))?;
     schedule.verdict()
 }
 
-/// A schedule, entry by entry.
+/// A schedule that is read entry by entry.
 struct ScheduleBody {
-    absent: Absent,
+    absent: AbsentField,
     name: bool,
     trigger: bool,
     push: bool,
@@ -50,7 +51,7 @@ impl ScheduleBody {
                 check_push(self.absent, value, facts)
             }
             _ if key.eq_ignore_ascii_case("push") => {
-                tell_audiences(value, facts);
+                record_audiences(value, facts);
                 Ok(())
             }
             _ => Ok(()),
@@ -68,17 +69,17 @@ impl ScheduleBody {
             (self.push, Rule::SchedulePushMissing, "the schedule has no push"),
         ];
         match required.into_iter().find(|(present, ..)| !present) {
-            Some((_, rule, what)) if self.absent == Absent::Refused => Err(BodyFault::new(rule, what)),
+            Some((_, rule, what)) if self.absent == AbsentField::Refused => Err(BodyFault::new(rule, what)),
             _ => Ok(()),
         }
     }
 }
 
-fn check_push(absent: Absent, push: Value<'_>, facts: &mut Facts) -> Verdict {
+fn check_push(absent: AbsentField, push: Value<'_>, facts: &mut Facts) -> Verdict {
     if !push.is_object() {
         return Err(BodyFault::new(Rule::SchedulePush, "the schedule's push is not an object"));
     }
-    let mut reading = PushReading::new(PushKind { takes: Takes::DevicesOrFile, cid_of: None });
+    let mut reading = PushReading::new(PushKind { allowed: AllowedAudience::DevicesOrFile, cid_of: None });
     push.each_entry(|key, value| reading.take(key, value, facts));
     reading.verdict(absent)
 }
@@ -92,7 +93,7 @@ fn check_name(name: Value<'_>) -> Verdict {
     Err(BodyFault::new(Rule::ScheduleName, what))
 }
 
-fn check_trigger(absent: Absent, trigger: Value<'_>) -> Verdict {
+fn check_trigger(absent: AbsentField, trigger: Value<'_>) -> Verdict {
     let (mut single, mut periodical, mut fault) = (false, false, None);
     trigger.each_entry(|key, value| match key {
         _ if value.is_null() => {}
@@ -116,8 +117,8 @@ fn check_trigger(absent: Absent, trigger: Value<'_>) -> Verdict {
     fault.map_or(Ok(()), Err)
 }
 
-/// Judges the times of one kind of trigger: names and forms.
-fn check_times(absent: Absent, kind: &str, trigger: Value<'_>, times: &[(&str, &[u8])]) -> Verdict {
+/// Checks the times of one kind of trigger: each `(name, form)` must be there and have its form.
+fn check_times(absent: AbsentField, kind: &str, trigger: Value<'_>, times: &[(&str, &[u8])]) -> Verdict {
     for &(name, form) in times {
         let (mut found, mut good) = (false, true);
         trigger.each_entry(|key, value| {
@@ -126,7 +127,7 @@ fn check_times(absent: Absent, kind: &str, trigger: Value<'_>, times: &[(&str, &
                 good &= value.text().is_some_and(|time| has_form(time.as_bytes(), form));
             }
         });
-        let kept = !found && absent == Absent::Kept && trigger.is_object();
+        let kept = !found && absent == AbsentField::Kept && trigger.is_object();
         if !(kept || found && good) {
             let shape = if form == TIME { "HH:MM:SS" } else { "YYYY-MM-DD HH:MM:SS" };
             let what = format!("trigger.{kind}.{name} is not of the form {shape}");

@@ -1,4 +1,4 @@
-//! Uploads of target lists. Source: `docs/vendor.md`, V38.
+//! Checks uploads of target lists. Source: the vendor's file API (S4).
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use super::form::Form;
 use super::part_head::ends_in_txt;
 use super::{BodyFault, Facts, Prescan, Rule, Subject, TargetScan, Verdict};
 
-/// How long a list can be kept, in hours.
+/// Upper bound of the time that the vendor keeps a list, in hours.
 const TTL_HOURS_MAX: u32 = 720;
 
-/// Judges an upload.
+/// Checks an upload: the type in the path, the form, `ttl`, the file name and the lines.
 pub(super) fn check(
     subject: &Subject<'_>,
     body: &[u8],
@@ -44,16 +44,16 @@ pub(super) fn check(
     scan.finish().verdict(subject.files)
 }
 
-/// Whether a list is good of which some lines are known to be.
+/// Whether a list is good, given a range of lines that the prescan found good.
 fn rest_is_good(files: &Files, list: &[u8], good: Range<usize>) -> bool {
     let mut scan = TargetScan::new(files);
     scan.push(&list[..good.start]);
-    scan.pass(&list[good.clone()]);
+    scan.skip_good(&list[good.clone()]);
     scan.push(&list[good.end..]);
     scan.finish().verdict(files).is_ok()
 }
 
-/// Judges the name of a file as an upload would send it.
+/// Checks a file name as an upload would send it: it must end in `.txt`.
 pub fn check_name(name: &[u8]) -> Result<(), BodyFault> {
     check_ending(ends_in_txt(name))
 }

@@ -1,69 +1,69 @@
-//! The lines of a target list, judged piece by piece: the verdict does not depend on how the list is cut.
+//! Checks the lines of a target list piece by piece. The verdict does not depend on where the list is cut.
 //!
-//! The vendor takes one value a line with blanks around it ignored, and no line over 40 bytes (`docs/vendor.md`, V38).
-//! A lone CR ends a line for some readers and not for others, so a line is too long only if it is for both.
+//! Source: S4, "one value a line, surrounding blanks ignored, UTF-8, a line over 40 bytes is refused". A lone CR ends a
+//! line for some parsers and not for others, so a line is too long only if it is for both.
 
 use crate::config::Files;
 
 use super::newlines::{each_newline, short_lines};
 use super::{BodyFault, Rule, Verdict};
 
-/// So many bad lines are kept by number; the others are counted.
+/// Upper bound of bad lines that are reported by number; the rest are only counted.
 const BAD_LINES_KEPT: usize = 20;
 
-/// A piece that is checked for UTF-8 and for lines while it is in the nearest cache.
+/// Bytes of a piece that is checked for UTF-8 and for lines while it is in the first-level cache.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// A list being read.
+/// A scan of one target list.
 #[derive(Debug)]
 pub struct TargetScan {
     line_bytes_max: usize,
-    /// The beginning of a character that the next bytes complete; at most three bytes.
+    /// Start of a character whose other bytes are still to come; at most three bytes.
     cut: Vec<u8>,
-    /// The line that the last piece did not end.
+    /// The line that was still open at the end of the last piece.
     open: OpenLine,
-    /// Nothing of the text was read yet: a byte order mark may come.
+    /// Nothing was read yet, so a byte order mark may come.
     at_start: bool,
     seen: TargetSummary,
 }
 
-/// What a list looks like.
+/// Properties of a whole target list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetSummary {
-    /// The whole list, in bytes.
+    /// Length of the list in bytes.
     pub bytes: u64,
-    /// Lines ended by a newline or by the end of the list, blank ones included.
+    /// Number of lines, ended by a newline or by the end of the list; blank ones included.
     pub lines: u64,
-    /// The first lines that are too long.
+    /// The first lines that are too long, at most 20.
     pub bad: Vec<BadLine>,
-    /// How many lines are too long.
+    /// Number of lines that are too long.
     pub bad_lines: u64,
-    /// Where the list stops to be UTF-8; nothing behind it is judged.
+    /// The place at which the list stops being UTF-8. Nothing after it is checked.
     pub broken: Option<BrokenText>,
-    /// Some line is not blank.
+    /// Whether a line is not blank.
     pub has_values: bool,
 }
 
 /// A line that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadLine {
-    /// Counted from 1.
+    /// Line number, counted from 1.
     pub number: u64,
-    /// Trimmed.
+    /// Length in bytes, without blanks around the line.
     pub bytes: u64,
 }
 
-/// Where a text stops to be UTF-8.
+/// The place at which a text stops being UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenText {
-    /// Line, counted from 1.
+    /// Line number, counted from 1.
     pub line: u64,
-    /// Byte of the list, counted from 0.
+    /// Byte position in the list, counted from 0.
     pub offset: u64,
 }
 
 impl TargetScan {
-    /// Starts a list whose trimmed lines may have so many bytes.
+    /// Starts the scan of a list under these rules.
     pub fn new(files: &Files) -> Self {
         Self {
             line_bytes_max: files.line_bytes,
@@ -74,7 +74,7 @@ impl TargetScan {
         }
     }
 
-    /// Takes the next bytes of the list.
+    /// Scans the next bytes of the list.
     pub fn push(&mut self, mut bytes: &[u8]) {
         let start = self.seen.bytes;
         self.seen.bytes += bytes.len() as u64;
@@ -93,9 +93,9 @@ impl TargetScan {
         }
     }
 
-    /// Takes the next lines of the list, each whole and known to be UTF-8 and short as it stands, without counting
-    /// them: where faults are from here on is not told right.
-    pub(super) fn pass(&mut self, lines: &[u8]) {
+    /// Skips lines that are known to be whole, UTF-8 and short. They are not counted, so line numbers of later faults
+    /// are wrong; a caller that finds a fault has to scan again.
+    pub(super) fn skip_good(&mut self, lines: &[u8]) {
         self.seen.bytes += lines.len() as u64;
         let bom = if self.at_start { "\u{feff}" } else { "" };
         let text = lines.strip_prefix(bom.as_bytes()).unwrap_or(lines);
@@ -103,7 +103,7 @@ impl TargetScan {
         self.seen.has_values |= text.iter().any(|&byte| byte > b' ');
     }
 
-    /// Ends the list.
+    /// Ends the list and returns what was found.
     pub fn finish(mut self) -> TargetSummary {
         if !self.cut.is_empty() {
             self.break_at(self.seen.bytes - self.cut.len() as u64);
@@ -115,7 +115,7 @@ impl TargetScan {
         self.seen
     }
 
-    /// Reads whole characters, up to one that is cut or broken.
+    /// Reads whole characters, up to one that is cut or malformed.
     fn read(&mut self, piece: &[u8], offset: u64) {
         if let Ok(text) = simdutf8::basic::from_utf8(piece) {
             return self.read_text(text);
@@ -131,7 +131,7 @@ impl TargetScan {
         }
     }
 
-    /// Adds one byte to a cut character.
+    /// Adds one byte to a character that was cut.
     fn complete(&mut self, byte: u8, offset: u64) {
         let start = offset - self.cut.len() as u64;
         self.cut.push(byte);
@@ -171,7 +171,7 @@ impl TargetScan {
         self.open.extend(&rest[start..]);
     }
 
-    /// Judges line by line and says where the last, open one starts.
+    /// Checks line by line. Returns the start of the last line, which is still open.
     fn read_lines(&mut self, text: &str) -> usize {
         let (mut start, mut lines) = (0, self.seen.lines);
         each_newline(text.as_bytes(), |end| {
@@ -185,7 +185,7 @@ impl TargetScan {
         start
     }
 
-    /// A line that is too long as it stands may still be short enough without its blanks.
+    /// Measures a line again without its blanks, with which it was too long.
     fn judge_long(&mut self, line: &str, number: u64) {
         if line.trim_ascii().len() > self.line_bytes_max {
             let mut open = OpenLine::default();
@@ -210,7 +210,7 @@ impl TargetScan {
     }
 }
 
-/// Where to cut the next piece: in front of a character if there is one to see.
+/// The position to cut the next piece at: the start of a character, if one is near.
 fn piece_end(bytes: &[u8]) -> usize {
     if bytes.len() <= PIECE_BYTES {
         return bytes.len();
@@ -222,13 +222,13 @@ fn piece_end(bytes: &[u8]) -> usize {
 /// A line as far as it was read.
 #[derive(Debug, Default)]
 struct OpenLine {
-    /// Has bytes at all.
+    /// The line has at least one byte.
     any: bool,
-    /// The widest value a CR ended.
+    /// Length in bytes of the longest value that a CR ended.
     widest: u64,
-    /// From the first byte that is not blank to the last one.
+    /// Length in bytes from the first byte that is not blank to the last one.
     value: u64,
-    /// Blanks behind it: they count once something follows.
+    /// Length in bytes of the blanks after that; they count once more text follows.
     blanks: u64,
 }
 
@@ -256,18 +256,18 @@ impl OpenLine {
     }
 }
 
-/// What any of the usual trims takes away: of Java, up to the space; of Unicode, white space.
+/// Whether a usual trim function removes the character: Java's, everything up to the space; Unicode's, white space.
 fn is_blank(character: char) -> bool {
     character <= ' ' || character.is_whitespace()
 }
 
 impl TargetSummary {
-    /// Judges the list by all rules but the one for its name.
+    /// The first fault by all rules but the one for the file name.
     pub fn verdict(&self, files: &Files) -> Verdict {
         self.faults(files).into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Everything that is wrong with the list, its name aside.
+    /// All faults of the list, without that of its file name.
     pub fn faults(&self, files: &Files) -> Vec<BodyFault> {
         let faults = [self.size(files), self.encoding(), self.lengths(files), self.content()];
         faults.into_iter().filter_map(Result::err).collect()

@@ -1,15 +1,15 @@
-//! Pushes made from a template: the template's id, and whom each push is for. Source:
-//! `docs/vendor.md`, V40.
+//! Checks pushes made from a template: the parameters, with an audience for each push. Source: the vendor's page of
+//! push templates (2025-03-06).
 
-use super::audience::{self, Reach, Takes};
+use super::audience::{self, AllowedAudience, Reach};
 use super::json::{self, Value};
-use super::push::{note, tell_audience, tell_audiences};
+use super::push::{note, record_audience, record_audiences};
 use super::{BodyFault, Facts, Rule, Verdict};
 
-/// Judges a body with the parameters of a template.
+/// Checks a body with the parameters of a template.
 ///
-/// The page requires an audience for each push. Where one is absent the template may have its own, which nobody sees
-/// here: everybody is possible.
+/// The page requires an audience for each push. Where one is absent, the template itself may have one that is not known
+/// here, so the push may reach everybody.
 pub(super) fn check(body: &[u8], facts: &mut Facts) -> Verdict {
     let (mut fault, mut pushes, mut unseen) = (None, false, false);
     json::object(body, |key, value| match key {
@@ -21,7 +21,7 @@ pub(super) fn check(body: &[u8], facts: &mut Facts) -> Verdict {
         "params" => {
             note(&mut fault, Err(BodyFault::new(Rule::TemplateParams, "params is not a list of objects")));
         }
-        _ if key.eq_ignore_ascii_case("params") => value.each_item(|push| tell_audiences(push, facts)),
+        _ if key.eq_ignore_ascii_case("params") => value.each_item(|push| record_audiences(push, facts)),
         _ => {}
     })?;
     if unseen || !pushes {
@@ -30,7 +30,7 @@ pub(super) fn check(body: &[u8], facts: &mut Facts) -> Verdict {
     fault.map_or(Ok(()), Err)
 }
 
-/// Judges one push of a template; whether it has an audience in every reading.
+/// Checks one push of a template. Returns whether it has an audience in every reading.
 fn has_audience(push: Value<'_>, fault: &mut Option<BodyFault>, facts: &mut Facts) -> bool {
     if !push.is_object() {
         note(fault, Err(BodyFault::new(Rule::TemplateParams, "params holds what is not an object")));
@@ -40,10 +40,10 @@ fn has_audience(push: Value<'_>, fault: &mut Option<BodyFault>, facts: &mut Fact
         "audience" if value.is_null() => absent = true,
         "audience" => {
             found = true;
-            note(fault, audience::check(Takes::DevicesOrFile, value, facts));
+            note(fault, audience::check(AllowedAudience::DevicesOrFile, value, facts));
         }
         _ => {
-            tell_audience(key, value, facts);
+            record_audience(key, value, facts);
         }
     });
     found && !absent

@@ -53,7 +53,7 @@ impl Worker {
         let mut prescan = None;
         let look = |beginning: &[u8]| {
             let new = || Box::new(Prescan::new(operation.body, subject));
-            prescan.get_or_insert_with(new).look(beginning);
+            prescan.get_or_insert_with(new).scan(beginning);
         };
         let allowance = self.active.allowance(operation);
         let bytes = body_reader::read(source, allowance, reservation, &self.spare, look).await?;

@@ -8,7 +8,7 @@ fn upload() -> Request {
     Request::new(BodyRule::TargetList)
 }
 
-/// A list whose `Content-Disposition` is written like this.
+/// A form with a target list and this `Content-Disposition`.
 fn disposed(disposition: &str) -> Vec<u8> {
     format!("--xyz\r\nContent-Disposition: {disposition}\r\n\r\na\r\n--xyz--\r\n").into_bytes()
 }
@@ -24,10 +24,10 @@ fn forms_as_clients_write_them() {
         format!("{TTL}{}", LIST.trim_end()),
         format!("{LIST}{}", TTL.trim_end()),
         format!("{LIST}--xyz"),
-        // What is in front of the first boundary and behind the last is no part.
+        // Bytes before the first boundary and after the last are no part.
         format!("preamble\r\n{LIST}--xyz--\r\nepilogue\r\n"),
         format!("{LIST}--xyz\r\nX-Nothing: 1\r\n\r\nunnamed\r\n--xyz-- \t\r\n"),
-        // As Python's email writes heads.
+        // Heads as Python's email package writes them.
         LIST.replace("; filename", ";\r\n filename") + "--xyz--\n",
     ];
     for body in bodies {
@@ -88,7 +88,7 @@ fn dispositions_as_clients_write_them() {
         "form-data; name=\"filename\"; filename*=utf-8''%E5%90%8D%2Etxt",
         "form-data; name=\"filename\"; filename=\"x\"; filename*=UTF-8''l.txt",
         "form-data; name=\"filename\"; filename=\"l.txt \";",
-        // As Spring's RestTemplate 4 and Python's email write names beyond ASCII.
+        // Names beyond ASCII as Spring's RestTemplate 4 and Python's email package write them.
         "form-data; name=\"filename\"; filename=\"=?UTF-8?Q?=E5=90=8D=2Etxt?=\"",
         "form-data; name=\"filename\"; filename=\"=?utf-8?b?5ZCN?=\r\n =?utf-8?b?LnRYVA==?=\"",
         "form-data; name=\"filename\"; filename=\"=?UTF-8?Q?no_word\"",

@@ -8,7 +8,7 @@ macro_rules! corpus {
     };
 }
 
-/// Pictures by several tools; see the folder's README.
+/// Pictures made by several tools; see the folder's README.
 const CORPUS: &[(&str, &[u8], (u32, u32))] = corpus![
     "cjpeg-arithmetic-stray.jpg" 40 x 24,
     "cjpeg-arithmetic.jpg" 40 x 24,
@@ -56,7 +56,7 @@ fn picture(name: &str) -> Vec<u8> {
     CORPUS.iter().find(|(known, ..)| *known == name).map(|(_, bytes, _)| bytes.to_vec()).unwrap()
 }
 
-/// A PNG header of these dimensions.
+/// A PNG header with these dimensions.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let mut file = picture("oppo-icon.png");
     file[16..20].copy_from_slice(&width.to_be_bytes());
@@ -85,7 +85,7 @@ fn create() -> Request {
     Request::new(BodyRule::ImageFiles)
 }
 
-/// Judged by format alone, with dimensions from a rule that they must meet.
+/// Checks the format only, with a rule for these dimensions.
 fn dimensions_are(file: &[u8], size: (u32, u32)) -> PictureVerdict {
     let mut images = images();
     images.oppo_big.sizes = vec![size];
@@ -106,7 +106,7 @@ fn real_encodings_have_their_dimensions() {
 #[test]
 fn truncated_headers_are_refused() {
     for (name, file, size) in CORPUS {
-        // The shortest beginning that passes has everything up to its dimensions; all shorter ones are refused.
+        // The shortest accepted beginning ends after the dimensions; all shorter ones are refused.
         let whole =
             (1..=file.len()).find(|&bytes| dimensions_are(&file[..bytes], *size) == Ok(None)).unwrap();
         assert!(if name.ends_with("png") { whole == 33 } else { whole > 20 }, "{name} {whole}");
@@ -117,7 +117,7 @@ fn truncated_headers_are_refused() {
     }
 }
 
-/// The first bytes of a JPEG, its segments up to the pixels, and the rest.
+/// Splits a JPEG into its first bytes, its segments up to the pixels, and the rest.
 fn segments(file: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let (mut segments, mut rest) = (vec![&file[..2]], &file[2..]);
     while rest[1] != 0xDA {
@@ -128,7 +128,7 @@ fn segments(file: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     (segments, rest)
 }
 
-/// What standard decoders pass over between segments.
+/// Bytes that standard decoders skip between segments.
 fn fillers() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         (0..20_usize).prop_map(|count| vec![0xFF; count]),
@@ -136,7 +136,7 @@ fn fillers() -> impl Strategy<Value = Vec<u8>> {
         Just(vec![0xFF, 0x00]),
         (0xD0..=0xD7_u8).prop_map(|marker| vec![0xFF, marker]),
     ];
-    // Stray bytes come first: behind a fill byte they are a marker.
+    // Stray bytes come first, because after a fill byte they would be a marker.
     let stray = proptest::collection::vec(0..0xFF_u8, 0..20);
     (stray, proptest::collection::vec(piece, 0..4))
         .prop_map(|(stray, pieces)| [stray, pieces.concat()].concat())
@@ -162,7 +162,7 @@ proptest! {
     }
 }
 
-/// By an encoder, without anything put in.
+/// JPEGs straight from an encoder.
 fn is_plain_jpeg(name: &str) -> bool {
     let filled = ["-fill", "-stray", "-tem.", "-exif-restart", "-stuffed"];
     name.contains(".jpg") && !filled.iter().any(|part| name.contains(part))
@@ -183,18 +183,18 @@ fn jpegs_that_no_decoder_reads_are_refused() {
     let frame = b"\xFF\xC0\0\x0B\x08\0\x18\0\x28\x01\x01\x11\0";
     let file = |pieces: &[&[u8]]| [&[&b"\xFF\xD8"[..]], pieces].concat().concat();
     assert_eq!(jpeg::dimensions(&file(&[frame])), Some((40, 24)));
-    // A segment that says it is shorter than its length is skipped as libjpeg does.
+    // A segment shorter than its own length field is skipped as libjpeg does.
     assert_eq!(jpeg::dimensions(&file(&[b"\xFF\xE0\0\0", frame])), Some((40, 24)));
     assert_eq!(jpeg::dimensions(&file(&[b"\xFF\xE0\0\x09\xFF\xC0\0\x0B\x08\0\0", frame])), Some((40, 24)));
     let bad: [&[&[u8]]; 7] = [
         &[],
         &[b"\xFF\xFF\xFF"],
         &[&frame[..12]],
-        // Pixels in front of the frame.
+        // Pixel data before the frame header.
         &[b"\xFF\xDA\0\x02", frame],
-        // Another segment swallows it.
+        // Another segment includes the frame header.
         &[b"\xFF\xE0\xFF\xFF", frame],
-        // Tables are no frame.
+        // Tables are not frame headers.
         &[b"\xFF\xC4\0\x08\0\0\0\0\0\0"],
         &[b"\xFF\xC0\0\x06\0\0\0\0\0\0"],
     ];

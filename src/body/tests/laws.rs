@@ -1,4 +1,4 @@
-//! What holds for every body.
+//! Property tests: laws that hold for every body.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ const RULES: [BodyRule; 13] = [
     BodyRule::Batch,
 ];
 
-/// Bytes with the tokens that matter in them.
+/// Random bytes mixed with tokens that matter to the parsers.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let tokens: [&[u8]; 14] = [
         b"\r\n--xyz",
@@ -43,7 +43,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
-/// A list with long lines, blanks, CRs, characters of every width and broken ones.
+/// A target list with long lines, blanks, CRs, characters of every width and malformed ones.
 fn lists() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => "[a-z ]{0,45}".prop_map(String::into_bytes),
@@ -68,7 +68,7 @@ fn scan(chunks: &[&[u8]]) -> TargetSummary {
     scan.finish()
 }
 
-/// The same, read plainly.
+/// A simple reader of target lists to compare with.
 fn plain(list: &[u8]) -> (Option<usize>, Vec<u64>) {
     let (text, broken) = match std::str::from_utf8(list) {
         Ok(text) => (text, None),
@@ -81,7 +81,7 @@ fn plain(list: &[u8]) -> (Option<usize>, Vec<u64>) {
     (broken, numbered.filter(|(_, line)| long(line)).map(|(number, _)| number).collect())
 }
 
-/// How a client writes a form.
+/// A client's way of writing a form.
 #[derive(Clone, Copy, Debug)]
 struct Style {
     list_first: bool,
@@ -89,7 +89,7 @@ struct Style {
     leading_crlf: bool,
 }
 
-/// A form of good parts.
+/// A form of well-formed parts.
 fn form_of(list: &str, ttl: u32, name: &str, style: Style) -> Vec<u8> {
     let list = format!(
         "--xyz\r\nContent-Disposition: form-data; name=\"filename\"; filename=\"{name}.txt\"\r\n\r\n{list}\r\n"
@@ -110,7 +110,7 @@ fn push_of(tags: &[String], aliases: &[String]) -> serde_json::Value {
     })
 }
 
-/// Where a body is cut, in order.
+/// Positions at which a body is cut, in order.
 fn cuts_of(body: &[u8], cuts: &[prop::sample::Index]) -> Vec<usize> {
     let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
     ends.sort_unstable();
@@ -154,7 +154,7 @@ proptest! {
         broken in prop_oneof![Just(None), any::<prop::sample::Index>().prop_map(Some)],
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 1..8),
     ) {
-        // Long enough for several pieces.
+        // The body is long enough for several pieces.
         let list: String = lines.iter().map(|&bytes| "x".repeat(bytes) + "\n").collect();
         let style = Style { list_first: true, closing_boundary: true, leading_crlf: false };
         let mut body = form_of(&list, 1, "l", style);
@@ -203,7 +203,7 @@ proptest! {
 
     #[test]
     fn long_lists_are_judged_like_their_lines(lines in proptest::collection::vec(0..42_usize, 1..4000)) {
-        // Long enough for several pieces.
+        // The body is long enough for several pieces.
         let list: String = lines.iter().map(|&bytes| "x".repeat(bytes) + "\n").collect();
         let summary = scan(&[list.as_bytes()]);
         prop_assert_eq!(summary.lines, lines.len() as u64);

@@ -127,7 +127,7 @@ fn only_the_first_bad_lines_are_kept() {
 #[test]
 fn a_mark_alone_is_blank_also_where_its_line_was_looked_at_before() {
     let mut upload = Request::new(BodyRule::TargetList);
-    // Room for the part's head, so that the good lines start in front of the list.
+    // Leaves room for the part's head, so that the good lines start before the list.
     upload.files.line_bytes = 200;
     let body = |list: &str| {
         format!(

@@ -1,4 +1,4 @@
-//! Rules by table, on both sides of each limit; then laws by property.
+//! Tests of rules by table, on both sides of each limit, and of laws by property.
 
 mod forms;
 mod images;
@@ -30,7 +30,7 @@ fn images() -> Images {
     }
 }
 
-/// A request of a rule, as the table has it.
+/// A request to which a rule of the table applies.
 #[derive(Clone)]
 struct Request {
     rule: BodyRule,
@@ -69,7 +69,7 @@ impl Request {
         self.check_arriving(body.as_ref(), &[])
     }
 
-    /// Looks at the body each time it has grown to one of these lengths, and then judges the whole.
+    /// Prescans the body at each of these lengths, and then checks the whole.
     fn check_arriving(&self, body: &[u8], lengths: &[usize]) -> Result<Facts, Defect> {
         let row = OPERATIONS.iter().find(|row| row.body == self.rule && row.method == self.method);
         let subject = Subject {
@@ -88,7 +88,7 @@ impl Request {
         }
         let mut prescan = Prescan::new(self.rule, &subject);
         for &length in lengths {
-            prescan.look(&body[..length]);
+            prescan.scan(&body[..length]);
         }
         check_rest(self.rule, &subject, body, Some(&prescan))
     }
@@ -174,7 +174,7 @@ fn cid_queries() {
         check(BodyRule::CidQuery, &subject, b"null").map(|_| ()).map_err(|defect| (defect.rule, defect.code))
     };
     let ask = |query| ask_as(false, query);
-    // A query is in the clear whatever the body is.
+    // A query is never encrypted, whatever the body is.
     assert_eq!(ask_as(true, Some("count=0")), Err((Rule::CidCount, 1003)));
     let good = [
         "",

@@ -71,7 +71,7 @@ fn platform_and_audience() {
     request.refuses(r#"{"platform":null,"audience":"all"}"#, Rule::PlatformMissing, 1002);
     request.refuses(r#"{"platform":"all"}"#, Rule::AudienceMissing, 1002);
     request.refuses(r#"{"platform":"all","audience":null}"#, Rule::AudienceMissing, 1002);
-    // Twice, once as null: some reading has it.
+    // The key occurs twice, once as `null`: some parsers find it.
     request.passes(r#"{"platform":"all","audience":null,"audience":{"tag":["a"]},"platform":null}"#);
 }
 
@@ -98,7 +98,7 @@ fn lists_on_both_sides_of_their_limits() {
     request.passes(list("registration_id", 1, &"a".repeat(41)));
     request.passes(list("tag_new", 21, &"a".repeat(41)));
     request.passes(with_audience(&format!(r#"{{"tag":[{}"a"]}}"#, "null,".repeat(30))));
-    // Either reading must pass.
+    // Both readings must pass.
     let twice = format!(r#"{{"tag":["a"],"tag":["{}"]}}"#, "a".repeat(41));
     request.refuses(with_audience(&twice), Rule::AudienceValueLength, 1003);
     let message = request.refuses(list("alias", 1, &"secret ".repeat(9)), Rule::AudienceValueLength, 1003);
@@ -113,7 +113,7 @@ fn files_belong_on_file_pushes() {
         push(rule).passes(with_audience(r#"{"file":null,"tag":["a"]}"#));
     }
     for request in [push(BodyRule::FilePush), push(BodyRule::GroupFilePush)] {
-        // Right and slot of files are the operation's own.
+        // The operation itself takes the scope and a slot of `file`.
         let named = Facts { reach: Reach::Named, ..Facts::default() };
         assert_eq!(request.passes(with_audience(file)), named);
         request.passes(with_audience(r#"{"tag":null,"file":{"file_id":"x","y":1}}"#));

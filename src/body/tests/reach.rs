@@ -1,4 +1,4 @@
-//! How far pushes reach, and which of them go to a target list.
+//! Tests of the reach of pushes, and of pushes to a target list.
 
 use crate::operation::Audience;
 
@@ -28,7 +28,7 @@ fn of_audience(audience: &str) -> Reach {
     reach(BodyRule::Push, format!(r#"{{"platform":"all","audience":{audience}}}"#))
 }
 
-/// The column and the rule of a row agree: what the one promises, the other reads.
+/// The audience column and the body rule of each row agree: the rule reads the audience that the column names.
 #[test]
 fn every_row_reads_the_audience_where_it_says_that_it_stands() {
     for row in OPERATIONS.iter().filter(|row| row.audience != Audience::Nobody) {
@@ -120,7 +120,7 @@ fn what_stands_beside_an_encrypted_payload_counts_and_is_never_refused() {
         assert_eq!(beside(java), (Reach::Open, false));
         assert_eq!(beside(r#"{"all":false,"file":true,"targets":[]}"#), (Reach::Open, true));
         assert_eq!(beside(FILE), (Reach::Named, true));
-        // Nobody can see whom these are for.
+        // The recipients of these cannot be read.
         let named = r#"{"audience":{"tag":["a"]},"payload":"AAAA"}"#;
         let utf16: Vec<u8> = named.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let bad_byte = [named.as_bytes(), b"\xFF"].concat();
@@ -160,7 +160,7 @@ fn templates_are_judged_push_by_push() {
         (r#"[{"audience":{"tag":["a"]}},{"audience":"all"}]"#, Reach::Everybody),
         (r#"[{"audience":{"tag":["a"]}},{"audience":{"tag_not":["a"]}}]"#, Reach::Open),
         (r#"[{"audience":{"tag":["a"]}}],"Params":[{"audience":"all"}]"#, Reach::Everybody),
-        // Without an audience of its own in every reading: the template may have one.
+        // A push without an audience in every reading: the template may have one.
         (r#"[{"audience":{"tag":["a"]}},{"trace_id":"1"}]"#, Reach::Everybody),
         (r#"[{"audience":{"tag":["a"]},"audience":null}]"#, Reach::Everybody),
         (r#"[{"audience":{"tag":["a"]}}],"params":null"#, Reach::Everybody),
@@ -189,7 +189,7 @@ fn templates_are_judged_push_by_push() {
 }
 
 proptest::proptest! {
-    /// However an audience is spelled, a push that names everybody somewhere in it never passes as a narrow one.
+    /// However an audience is spelled, a push that names everybody somewhere in it never counts as a narrow one.
     #[test]
     fn no_spelling_hides_everybody(
         kinds in proptest::collection::vec("(tag|tag_not|alias|new|File|all|Tag)", 0..4),
@@ -204,7 +204,7 @@ proptest::proptest! {
         proptest::prop_assert_eq!(facts.reach, Reach::Everybody, "{}", audience);
     }
 
-    /// The law of policy: what passes as narrow is so for a parser that keeps the first of two equal keys, and for one that
+    /// A push that counts as narrow is narrow for a parser that keeps the first of two equal keys, and for one that
     /// keeps the last.
     #[test]
     fn what_passes_as_narrow_is_narrow_for_any_parser(
@@ -214,7 +214,7 @@ proptest::proptest! {
         let entries: Vec<_> =
             kinds.iter().zip(&values).map(|(kind, value)| format!(r#""{kind}":{value}"#)).collect();
         let audience = format!("{{{}}}", entries.join(","));
-        // Encrypted: a list that is too long would be refused before anybody asks.
+        // Without encryption, a list that is too long would be refused before its reach matters.
         let facts = Request::encrypted(BodyRule::Push).passes(format!(r#"{{"audience":{audience}}}"#));
         if facts.reach == Reach::Named {
             for entries in [entries.clone(), entries.into_iter().rev().collect()] {
@@ -225,7 +225,7 @@ proptest::proptest! {
     }
 }
 
-/// By a parser of its own.
+/// Reads the audience with another parser.
 fn is_narrow(audience: &serde_json::Value) -> bool {
     let names = |value: &serde_json::Value| {
         value.is_number() || value.as_str().is_some_and(|text| !text.trim().is_empty())

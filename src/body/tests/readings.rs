@@ -1,4 +1,4 @@
-//! What other parsers read in forms, recorded; see the README of `tests/data/forms`.
+//! Compares the form reader with recorded readings of other parsers; see the README of `tests/data/forms`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,17 +11,17 @@ use super::*;
 
 const READINGS: &str = include_str!("../../../tests/data/forms/readings.jsonl");
 
-/// The parts that the vendor looks at.
+/// Parts that the vendor reads.
 const FIELDS: [&str; 5] = ["filename", "ttl", "oppo_file", "xiaomi_file", "image_type"];
 
-/// Names and contents of parts; each character is a byte.
+/// Names and contents of parts; each character stands for a byte.
 type Parts = Vec<(String, String)>;
 
-/// A form, and what each parser read in it; `None`: it refused the form.
+/// A form, and the parts that each parser read in it; `None` if it refused the form.
 #[derive(serde::Deserialize)]
 struct Case {
     name: String,
-    /// As real clients write forms.
+    /// Forms as real clients write them.
     lawful: bool,
     content_type: String,
     body: String,
@@ -40,7 +40,7 @@ fn text(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// What we read; `None`: we refuse it.
+/// The parts that this reader finds; `None` if it refuses the form.
 fn ours(content_type: &str, body: &[u8]) -> Option<Parts> {
     let form = form::Form::parse(Some(&bytes(content_type)), body, None).ok()?;
     let mut parts = Vec::new();
@@ -53,7 +53,7 @@ fn ours(content_type: &str, body: &[u8]) -> Option<Parts> {
     Some(parts)
 }
 
-/// What `multer` reads.
+/// The parts that `multer` finds.
 fn multers(content_type: &str, body: &[u8]) -> Option<Parts> {
     let boundary = multer::parse_boundary(content_type).ok()?;
     let stream = stream::once(ready(Ok::<_, Infallible>(::bytes::Bytes::copy_from_slice(body))));
@@ -70,7 +70,7 @@ fn multers(content_type: &str, body: &[u8]) -> Option<Parts> {
     Some(parts)
 }
 
-/// A change to a form: where, how many bytes are taken out, and what is put in.
+/// A change to a form: its position, the bytes that are removed, and the bytes that are inserted.
 type Edit = (prop::sample::Index, usize, &'static [u8]);
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {

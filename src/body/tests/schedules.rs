@@ -104,7 +104,7 @@ fn the_push_inside_is_judged() {
         Facts { reach: Reach::Named, audience_file: true, ..Facts::default() }
     );
     assert!(update().passes(format!(r#"{{"push":{file}}}"#)).audience_file);
-    // The cid inside is ignored by the vendor, and so is not checked.
+    // The vendor ignores a cid inside the push, so it is not checked.
     create().passes(schedule("\"n\"", SINGLE, &PUSH.replace("{\"platform\"", "{\"cid\":\"x\",\"platform\"")));
     create().refuses(schedule("\"n\"", SINGLE, r#"{"audience":{}}"#), Rule::PlatformMissing, 8100);
     create().refuses(schedule("\"n\"", SINGLE, r#"{"platform":"all"}"#), Rule::AudienceMissing, 8100);

@@ -42,8 +42,8 @@ fn lengths_on_both_sides() {
     }
 }
 
-/// The vendor's table of 2024-08-13, channel by channel: what each form of address comes to for types 1, 2, 3; `?` where
-/// the page has a dash: a new picture for that channel alone is refused, an update keeps what was there.
+/// The vendor's table of 2024-08-13, channel by channel: the outcome of each form of URL for types 1, 2 and 3. `?`
+/// where the page has a dash: a new picture for that channel alone is refused, and an update keeps what was there.
 #[test]
 fn forms_by_channel() {
     let forms = [
@@ -90,7 +90,7 @@ fn forms_by_channel() {
                     "{field} {form} {}",
                     kind + 1
                 );
-                // Beside one that takes it, a channel that does not is left out.
+                // Beside a channel that accepts the type, one that does not is left out.
                 let beside = body.replacen('{', r#"{"jiguang_image_url":"http://x","#, 1);
                 assert_eq!(refused(&create(), &beside), kept, "{field} {form} {}", kind + 1);
             }
@@ -107,9 +107,9 @@ fn forms_by_channel() {
     );
     create().refuses(urls("2", r#""oppo_image_url":7"#), Rule::ImageUrlForm, 1103);
     create().refuses(urls("2", r#""oppo_image_url":"https://""#), Rule::ImageUrlForm, 1103);
-    // The inherited address is judged by length alone, though Huawei takes no http.
+    // The inherited URL is checked for its length only, although Huawei accepts no http.
     create().passes(urls("2", r#""image_url":"http://x/y","huawei_image_url":"""#));
-    // The type may come last, and every reading must pass.
+    // The type may come last, and both readings must pass.
     create().refuses(r#"{"huawei_image_url":"http://x","image_type":2}"#, Rule::ImageUrlForm, 1103);
     let twice = r#""huawei_image_url":"https://x","huawei_image_url":"http://x""#;
     create().refuses(urls("2", twice), Rule::ImageUrlForm, 1103);
@@ -127,7 +127,7 @@ fn media_ids_of_updates() {
     {
         id(value).refuses(body, Rule::MediaId, 1103);
     }
-    // image_type is the media id's alone.
+    // In an update, the media id alone gives the type.
     id(ICON).passes(r#"{"image_type":9,"jiguang_image_url":"http://x"}"#);
 }
 
