@@ -1,4 +1,4 @@
-//! Who may call the simulated vendor, and with what.
+//! The simulator's accounts, and the check of a call's credentials.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::config::{BudgetLimits, CredentialConfig, TenantConfig, VendorKey};
 use crate::operation::CredentialRule;
 use crate::secret::Secret;
 
-/// What the simulator knows and how it counts.
+/// Settings of a simulator.
 pub struct Settings {
-    /// Every key that can authenticate; no key twice with one kind.
+    /// Accounts that can authenticate; no key occurs twice with the same kind.
     pub accounts: Vec<Account>,
-    /// Length of every minute budget's window, in place of the configured one. A day stays a day.
+    /// Length of all windows but the daily ones, in place of the configured lengths.
     pub window: Option<Duration>,
-    /// How windows lie.
+    /// The way in which calls are counted over time.
     pub windows: Windows,
 }
 
 impl Settings {
-    /// The accounts of a gateway's tenants. A key that tenants share is one account.
+    /// Takes the tenants of a gateway's configuration as accounts. A key that several tenants share is one account.
     pub fn from_config(tenants: &[TenantConfig], window: Option<Duration>, windows: Windows) -> Self {
         let mut accounts: Vec<Account> = Vec::new();
         for tenant in tenants {
@@ -52,24 +52,24 @@ impl Settings {
     }
 }
 
-/// A key of the vendor's with what belongs to it.
+/// A vendor key with its secret, kind and limits.
 pub struct Account {
-    /// As the vendor counts it: a group key carries its `group-`.
+    /// The key under which calls are counted: a group key with its `group-`.
     pub key: VendorKey,
-    /// The other half of the Basic credentials.
+    /// Secret, the password of the Basic credentials.
     pub secret: Secret,
-    /// What the key is good for.
+    /// Kind of the key.
     pub kind: AccountKind,
-    /// What the vendor was paid for.
+    /// Tier that the customer pays for.
     pub tier: Tier,
-    /// Calls a window.
+    /// Limits of calls per window.
     pub limits: BudgetLimits,
-    /// A group's applications: whom a group push reaches.
+    /// App keys of a group, whose devices a group push reaches; empty for other kinds.
     pub members: Vec<VendorKey>,
 }
 
 impl Account {
-    /// A free account without members. `None` if the secret is empty.
+    /// An account in the free tier, without members. `None` if the secret is empty.
     fn new(credential: &CredentialConfig, kind: AccountKind, limits: BudgetLimits) -> Option<Self> {
         let secret = Secret::new(credential.secret.expose().to_owned())?;
         Some(Self {
@@ -83,28 +83,28 @@ impl Account {
     }
 }
 
-/// What a key is good for.
+/// Kind of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountKind {
-    /// One application.
+    /// Key of one application.
     App,
-    /// A developer, for target lists of group pushes.
+    /// Developer key, for the target lists of group pushes.
     Dev,
-    /// A group of applications.
+    /// Key of a group of applications.
     Group,
 }
 
-/// What the vendor was paid for.
+/// Tier of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
-    /// Nothing.
+    /// The free tier.
     Free,
-    /// Larger pools.
+    /// The paid tier, with larger pools.
     Vip,
 }
 
 impl Tier {
-    /// Cids given out at once; more are silently not given.
+    /// Upper bound of cids in one answer; the vendor silently gives no more.
     pub(super) const fn cids_max(self) -> usize {
         match self {
             Self::Free => 10,
@@ -112,7 +112,7 @@ impl Tier {
         }
     }
 
-    /// Schedules that may exist at once.
+    /// Upper bound of schedules that exist at once.
     pub(super) const fn schedules_max(self) -> usize {
         match self {
             Self::Free => 100,
@@ -121,45 +121,45 @@ impl Tier {
     }
 }
 
-/// Why credentials are refused.
+/// The reason why credentials are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stranger {
-    /// No `Authorization`.
+pub(super) enum CredentialFault {
+    /// The request has no `Authorization`.
     Missing,
-    /// Nobody has this key.
+    /// No account has this key.
     UnknownKey,
-    /// Not Basic, a wrong secret, or a key of the wrong kind.
+    /// The scheme is not Basic, the secret is wrong, or the key is of the wrong kind.
     Wrong,
 }
 
-/// Finds the account that a request's Basic credentials prove, among those an operation takes.
+/// Finds the account of a request's Basic credentials, if it is of a kind that the operation accepts.
 pub(super) fn authenticate<'a>(
     accounts: &'a [Account],
     rule: CredentialRule,
     headers: &HeaderMap,
-) -> Result<&'a Account, Stranger> {
+) -> Result<&'a Account, CredentialFault> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Stranger::Missing)?;
+    let value = values.next().ok_or(CredentialFault::Missing)?;
     if values.next().is_some() {
-        return Err(Stranger::Wrong);
+        return Err(CredentialFault::Wrong);
     }
     let (scheme, encoded) =
-        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Stranger::Wrong)?;
-    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| Stranger::Wrong)?;
-    let pair = String::from_utf8(decoded).map_err(|_| Stranger::Wrong)?;
-    let (key, secret) = pair.split_once(':').ok_or(Stranger::Wrong)?;
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(CredentialFault::Wrong)?;
+    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| CredentialFault::Wrong)?;
+    let pair = String::from_utf8(decoded).map_err(|_| CredentialFault::Wrong)?;
+    let (key, secret) = pair.split_once(':').ok_or(CredentialFault::Wrong)?;
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(Stranger::Wrong);
+        return Err(CredentialFault::Wrong);
     }
     if !accounts.iter().any(|account| account.key.as_str() == key) {
-        return Err(Stranger::UnknownKey);
+        return Err(CredentialFault::UnknownKey);
     }
     accounts
         .iter()
         .find(|account| {
             account.key.as_str() == key && fits(rule, account.kind) && account.secret.expose() == secret
         })
-        .ok_or(Stranger::Wrong)
+        .ok_or(CredentialFault::Wrong)
 }
 
 const fn fits(rule: CredentialRule, kind: AccountKind) -> bool {

@@ -1,4 +1,4 @@
-//! What the vendor says: good answers, errors, and the codes of each of its APIs.
+//! The vendor's answers: successes, errors, and the error codes of each API.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use http::header::{CONTENT_TYPE, SERVER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::accounts::Stranger;
+use super::accounts::CredentialFault;
 use super::window::RateStatus;
 use crate::operation::{Envelope, Family, Host, Operation};
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// An answer before it has its headers.
+/// An answer without its headers.
 #[derive(Debug)]
 pub(super) struct BareAnswer {
     pub(super) status: StatusCode,
@@ -23,22 +23,22 @@ pub(super) struct BareAnswer {
 }
 
 impl BareAnswer {
-    /// A status with a JSON body.
+    /// An answer with a status and a JSON body.
     pub(super) fn json(status: StatusCode, value: &Value) -> Self {
         Self { status, content_type: JSON, body: Bytes::from(value.to_string()) }
     }
 
-    /// 200 with a JSON body.
+    /// An answer of 200 with a JSON body.
     pub(super) fn good(value: &Value) -> Self {
         Self::json(StatusCode::OK, value)
     }
 
-    /// 200 without a body: how the vendor confirms changes.
+    /// An answer of 200 without a body, with which the vendor confirms changes.
     pub(super) fn empty() -> Self {
         Self { status: StatusCode::OK, content_type: JSON, body: Bytes::new() }
     }
 
-    /// A page of the proxy in front of the vendor.
+    /// An HTML error page, as the proxy in front of the vendor sends it.
     pub(super) fn page(status: StatusCode) -> Self {
         let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
         let page = format!(
@@ -48,7 +48,7 @@ impl BareAnswer {
         Self { status, content_type: "text/html", body: Bytes::from(page) }
     }
 
-    /// Adds the headers. `rate_status`: of the budget the call drew on.
+    /// Adds the headers. `rate_status` is that of the budget that the call drew on, for the rate headers.
     pub(super) fn into_response(self, rate_status: Option<RateStatus>) -> Response<Bytes> {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
@@ -64,12 +64,12 @@ impl BareAnswer {
     }
 }
 
-/// A started second counts as one: the first call of a minute shows 60.
+/// Rounds up to whole seconds: the first call of a minute shows 60.
 fn whole_seconds(left: Duration) -> u64 {
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
-/// An error before it has its envelope.
+/// An error without its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VendorError {
     pub(super) status: StatusCode,
@@ -78,17 +78,17 @@ pub(super) struct VendorError {
 }
 
 impl VendorError {
-    /// An error with a status.
+    /// An error with a status, a code and a message.
     pub(super) fn new(status: StatusCode, code: u32, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into() }
     }
 
-    /// 400 with a code.
+    /// An error with status 400.
     pub(super) fn bad(code: u32, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// Words the error as this envelope has it.
+    /// Writes the error in this envelope.
     pub(super) fn into_answer(self, envelope: Envelope) -> BareAnswer {
         let inner = json!({ "code": self.code, "message": self.message });
         let body = match envelope {
@@ -100,7 +100,7 @@ impl VendorError {
     }
 }
 
-/// The codes of one of the vendor's APIs.
+/// The error codes of one of the vendor's APIs.
 #[derive(Debug)]
 pub(super) struct Codes {
     no_credentials: (StatusCode, u32),
@@ -173,7 +173,7 @@ const V4: Codes = Codes {
 };
 
 impl Codes {
-    /// The codes of the API an operation belongs to.
+    /// The codes of the API that an operation belongs to.
     pub(super) fn of(operation: &Operation) -> &'static Self {
         match (operation.host, operation.family()) {
             (Host::Report, _) => &REPORT,
@@ -186,39 +186,39 @@ impl Codes {
         }
     }
 
-    /// A required parameter is not there.
+    /// The error for a required parameter that is absent.
     pub(super) fn missing(&self, what: impl Into<Cow<'static, str>>) -> VendorError {
         VendorError::bad(self.missing, what)
     }
 
-    /// A parameter is there and wrong.
+    /// The error for a parameter that is present and wrong.
     pub(super) fn bad(&self, what: impl Into<Cow<'static, str>>) -> VendorError {
         VendorError::bad(self.bad, what)
     }
 
-    /// The path is known with other methods only.
+    /// The error for a known path with the wrong method.
     pub(super) fn wrong_method(&self) -> VendorError {
         let (status, code) = self.wrong_method;
         VendorError::new(status, code, "The method is not supported")
     }
 
-    /// Credentials were refused.
-    pub(super) fn stranger(&self, stranger: Stranger, operation: &Operation) -> VendorError {
-        let ((status, code), message) = match stranger {
+    /// The error for refused credentials.
+    pub(super) fn credential_error(&self, fault: CredentialFault, operation: &Operation) -> VendorError {
+        let ((status, code), message) = match fault {
             // The sample of the quota API answers an unknown key with 400.
-            Stranger::UnknownKey if operation.name == "push-quota" => {
+            CredentialFault::UnknownKey if operation.name == "push-quota" => {
                 ((BAD_REQUEST, 1004), "app_key does not exist")
             }
-            Stranger::Missing if operation.family() == Family::Image => {
+            CredentialFault::Missing if operation.family() == Family::Image => {
                 (self.no_credentials, "Missing authen info.")
             }
-            Stranger::Missing => (self.no_credentials, "Authen failed"),
-            Stranger::UnknownKey | Stranger::Wrong => (self.wrong_credentials, "Authen failed"),
+            CredentialFault::Missing => (self.no_credentials, "Authen failed"),
+            CredentialFault::UnknownKey | CredentialFault::Wrong => (self.wrong_credentials, "Authen failed"),
         };
         VendorError::new(status, code, message)
     }
 
-    /// What this API says beside a status it did not choose.
+    /// The code that this API sends with a status that a fault order chose.
     pub(super) fn for_status(&self, status: StatusCode) -> u32 {
         match status.as_u16() {
             401 => self.wrong_credentials.1,

@@ -1,4 +1,4 @@
-//! Which pushes the vendor takes.
+//! Checks pushes and their audiences as the vendor does.
 
 use serde_json::{Map, Value};
 
@@ -7,16 +7,16 @@ use super::call::{AuthenticCall, member, text};
 use super::files;
 use super::memory::SandboxMemory;
 
-/// How a push says whom it is for.
+/// The way in which a push names its recipients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PushTarget {
-    /// Everybody, or by tags, aliases and ids.
+    /// Everybody, or by tags, aliases and registration ids.
     Devices,
     /// By target list.
     File,
 }
 
-/// Lists of an audience: name, most entries, and whether entries are limited to 40 bytes.
+/// Lists of an audience: name, upper bound of entries, and upper bound of an entry's bytes.
 const LISTS: &[(&str, usize, Option<usize>)] = &[
     ("tag", 20, Some(40)),
     ("tag_and", 20, Some(40)),
@@ -27,10 +27,10 @@ const LISTS: &[(&str, usize, Option<usize>)] = &[
     ("abtest", 1, None),
 ];
 
-/// Options with a range.
+/// Numeric options with their least and greatest value.
 const RANGES: &[(&str, i64, i64)] = &[("time_to_live", 0, 864_000), ("big_push_duration", 1, 1400)];
 
-/// Checks what the vendor's documentation fixes, and no more: the schema grows every few weeks.
+/// Checks what the vendor's documentation fixes, and no more: the vendor extends its schema every few weeks.
 pub(super) fn check(
     call: &AuthenticCall<'_>,
     memory: &SandboxMemory,
@@ -39,7 +39,7 @@ pub(super) fn check(
 ) -> Result<(), VendorError> {
     let codes = call.codes();
     if call.encrypted {
-        // What SDKs write beside the payload is of several forms; the audience that counts is inside.
+        // SDKs write different things beside the payload; the audience that counts is inside it.
         return text(push, "payload").map(|_| ()).ok_or_else(|| codes.missing("Missing parameter: payload"));
     }
     check_platform(codes, push)?;
@@ -51,7 +51,7 @@ pub(super) fn check(
     }
 }
 
-/// Checks an audience that may be a target list or not.
+/// Checks an audience that may be a target list or anything else.
 pub(super) fn check_either(
     call: &AuthenticCall<'_>,
     memory: &SandboxMemory,

@@ -1,4 +1,4 @@
-//! One authenticated call as the handlers see it.
+//! The view of one authenticated call that handlers get.
 
 use std::time::{Instant, SystemTime};
 
@@ -14,22 +14,22 @@ use super::json;
 use super::route::Route;
 use crate::operation::{Audience, BodyRule, BudgetName, OperationId};
 
-/// When a request had been received completely. Tests move it.
+/// Time at which a request was completely received. Tests set it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    /// For windows.
+pub(super) struct ReceivedAt {
+    /// Monotonic time, for counting windows.
     pub(super) instant: Instant,
-    /// For dates in answers.
+    /// Wall-clock time, for dates in answers.
     pub(super) wall: SystemTime,
 }
 
-impl Moment {
+impl ReceivedAt {
     pub(super) fn now() -> Self {
         Self { instant: Instant::now(), wall: SystemTime::now() }
     }
 }
 
-/// A body, read as its operation has it. `None`: it could not be read that way.
+/// A body parsed as its operation expects. `None` inside means that it could not be parsed.
 #[derive(Debug)]
 pub(super) enum ParsedBody {
     Dropped,
@@ -49,7 +49,7 @@ impl ParsedBody {
         }
     }
 
-    /// A member of a JSON body.
+    /// A member of a JSON body that is not `null`.
     pub(super) fn member(&self, name: &str) -> Option<&Value> {
         match self {
             Self::Json(Some(object)) => member(object, name),
@@ -57,12 +57,12 @@ impl ParsedBody {
         }
     }
 
-    /// A file of a form that is there: a browser sends an empty part for one that was not chosen.
+    /// A file of a form that is not empty: browsers send an empty part for a file input without a file.
     pub(super) fn file(&self, name: &str) -> Option<&ReceivedPart> {
         self.part(name).filter(|part| !part.data.is_empty())
     }
 
-    /// A part of a form.
+    /// The first part of a form with this name.
     pub(super) fn part(&self, name: &str) -> Option<&ReceivedPart> {
         match self {
             Self::Form(Some(parts)) => parts.iter().find(|part| part.name == name),
@@ -71,28 +71,28 @@ impl ParsedBody {
     }
 }
 
-/// A member that is there: `null` counts as absent.
+/// A member of an object; `null` counts as absent.
 pub(super) fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     object.get(name).filter(|value| !value.is_null())
 }
 
-/// A text that is there and says something.
+/// A member that is a text and not empty.
 pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     member(object, name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// One authenticated call.
+/// One authenticated call with its parsed body.
 pub(super) struct AuthenticCall<'a> {
     pub(super) operation: OperationId,
     pub(super) account: &'a Account,
-    /// Everybody the vendor knows.
+    /// All accounts of the vendor.
     pub(super) accounts: &'a [Account],
     pub(super) segments: &'a [String],
     pub(super) query: &'a str,
-    pub(super) payload: &'a ParsedBody,
-    /// The payload is encrypted: only what stands beside it can be looked at.
+    pub(super) payload: &'a ReadBody,
+    /// Whether the payload is encrypted, so that only what stands beside it can be checked.
     pub(super) encrypted: bool,
-    pub(super) now: Moment,
+    pub(super) now: ReceivedAt,
 }
 
 impl<'a> AuthenticCall<'a> {
@@ -100,7 +100,7 @@ impl<'a> AuthenticCall<'a> {
         (route, payload): (&'a Route, &'a ParsedBody),
         (account, accounts): (&'a Account, &'a [Account]),
         request: &'a http::Request<Bytes>,
-        now: Moment,
+        now: ReceivedAt,
     ) -> Self {
         Self {
             operation: route.operation,
@@ -115,7 +115,7 @@ impl<'a> AuthenticCall<'a> {
         }
     }
 
-    /// The codes of the API this call belongs to.
+    /// The error codes of the API that this call belongs to.
     pub(super) fn codes(&self) -> &'static Codes {
         Codes::of(&self.operation)
     }
@@ -125,12 +125,12 @@ impl<'a> AuthenticCall<'a> {
         self.segments.get(position).map_or("", String::as_str)
     }
 
-    /// The key as text.
+    /// The account's key as text.
     pub(super) fn key(&self) -> &'a str {
         self.account.key.as_str()
     }
 
-    /// The body, which must be a JSON object.
+    /// The body, or an error if it is not a JSON object.
     pub(super) fn object(&self) -> Result<&'a Map<String, Value>, VendorError> {
         match self.payload {
             ParsedBody::Json(Some(object)) => Ok(object),
@@ -138,7 +138,7 @@ impl<'a> AuthenticCall<'a> {
         }
     }
 
-    /// The parts of the body, which must be a multipart form.
+    /// The parts of the body, or an error if it is not a multipart form.
     pub(super) fn parts(&self) -> Result<&'a [ReceivedPart], VendorError> {
         match self.payload {
             ParsedBody::Form(Some(parts)) => Ok(parts),
@@ -146,7 +146,7 @@ impl<'a> AuthenticCall<'a> {
         }
     }
 
-    /// A parameter of the query, decoded; empty counts as absent.
+    /// A parameter of the query, decoded; an empty one counts as absent.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         self.query
             .split('&')
@@ -157,8 +157,8 @@ impl<'a> AuthenticCall<'a> {
     }
 }
 
-/// Budgets a call draws on: those of a minute, its own first, and those of a day.
-pub(super) fn demands(route: &Route, payload: &ParsedBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
+/// Budgets that a call draws on: those by the minute, the operation's own first, and the daily ones.
+pub(super) fn demands(route: &Route, payload: &ReadBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
     let operation = route.operation;
     let (mut minute, mut day) = (vec![operation.budget], Vec::new());
     let audiences = audiences(operation.audience, payload);
@@ -176,8 +176,8 @@ pub(super) fn demands(route: &Route, payload: &ParsedBody) -> (Vec<BudgetName>, 
     (minute, day)
 }
 
-/// The audiences of a call's pushes; none where each goes to one device.
-fn audiences(place: Audience, payload: &ParsedBody) -> Vec<&Value> {
+/// The audiences of a call's pushes; empty for batches, where each push goes to one device.
+fn audiences(place: Audience, payload: &ReadBody) -> Vec<&Value> {
     let found: Vec<Option<&Value>> = match place {
         Audience::Nobody | Audience::Targets => Vec::new(),
         Audience::Body => vec![payload.member("audience")],
@@ -190,7 +190,7 @@ fn audiences(place: Audience, payload: &ParsedBody) -> Vec<&Value> {
     found.into_iter().flatten().filter(|audience| !audience.is_null()).collect()
 }
 
-/// Undoes percent-encoding; what is no encoding stays.
+/// Decodes percent-encoding; anything else stays as it is.
 pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

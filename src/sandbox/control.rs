@@ -1,4 +1,4 @@
-//! `/_sandbox`: what a test asks of the simulator itself, without credentials.
+//! Handles `/_sandbox`: requests of tests to the simulator itself, without credentials.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use super::SandboxState;
 use super::answer::{BareAnswer, VendorError};
 use crate::operation::Envelope;
 
-/// Whether a path is one of the simulator's own.
+/// Whether a path is the simulator's own.
 pub(super) fn is_own(path: &str) -> bool {
     path.strip_prefix("/_sandbox").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Does what is asked.
+/// Answers a request to `/_sandbox`.
 pub(super) fn answer(state: &mut SandboxState, request: &Request<Bytes>) -> BareAnswer {
     let path = request.uri().path().trim_end_matches('/');
     match (request.method(), path) {
@@ -46,14 +46,14 @@ fn refused(status: StatusCode, message: String) -> BareAnswer {
     VendorError::new(status, 1003, message).into_answer(Envelope::Nested)
 }
 
-/// What each budget has seen, by key and name.
+/// Counts of calls by key and budget.
 fn counts(state: &SandboxState) -> Value {
     let mut counts = json!({});
-    for (key, name, ledger) in state.ledgers.iter() {
+    for (key, name, counter) in state.counters.iter() {
         counts[key.as_str()][name.as_str()] = json!({
-            "max_in_any_window": ledger.most_in_any_window,
-            "total": ledger.total,
-            "refused": ledger.refused,
+            "max_in_any_window": counter.most_in_any_window,
+            "total": counter.total,
+            "refused": counter.refused,
         });
     }
     counts

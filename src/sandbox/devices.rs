@@ -1,4 +1,4 @@
-//! Devices with their tags, aliases and phone numbers; and the devices of the test mode.
+//! Handles calls about devices: tags, aliases, phone numbers, and devices of the test mode.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::answer::{BareAnswer, VendorError};
 use super::call::{AuthenticCall, member, text};
 use super::memory::{SandboxMemory, local_date};
 
-/// What was said about a device. Every registration id exists.
+/// Stored properties of a device. Every registration id counts as existing.
 #[derive(Debug, Default)]
 pub(super) struct Device {
     tags: BTreeSet<String>,
@@ -16,11 +16,11 @@ pub(super) struct Device {
     mobile: Option<String>,
 }
 
-/// Tags one device keeps.
+/// Upper bound of a device's tags.
 const TAGS_MAX: usize = 100;
-/// Devices that may share an alias.
+/// Upper bound of devices with one alias.
 const ALIAS_DEVICES_MAX: usize = 10;
-/// Ids in one body.
+/// Upper bound of ids in one body.
 const IDS_MAX: usize = 1000;
 
 fn device<'m>(call: &AuthenticCall<'_>, memory: &'m mut SandboxMemory, id: &str) -> Option<&'m mut Device> {
@@ -31,13 +31,13 @@ fn device<'m>(call: &AuthenticCall<'_>, memory: &'m mut SandboxMemory, id: &str)
     memory.devices.get_mut(&key)
 }
 
-/// Ids of the caller's devices for which `is` holds.
+/// Ids of the account's devices for which `is` holds.
 fn ids(call: &AuthenticCall<'_>, memory: &SandboxMemory, is: impl Fn(&Device) -> bool) -> Vec<String> {
     let own = memory.devices.iter().filter(|((key, _), device)| *key == call.account.key && is(device));
     own.map(|((_, id), _)| id.clone()).collect()
 }
 
-/// The texts of a list such as `registration_ids.add`; none if it is not there.
+/// The texts of a list such as `registration_ids.add`; empty if there is no list.
 fn texts(call: &AuthenticCall<'_>, from: Option<&Value>, most: usize) -> Result<Vec<String>, VendorError> {
     let bad = || call.codes().bad("A list is no list of texts or too long");
     let Some(list) = from.filter(|list| !list.is_null()) else { return Ok(Vec::new()) };
@@ -45,7 +45,7 @@ fn texts(call: &AuthenticCall<'_>, from: Option<&Value>, most: usize) -> Result<
     list.iter().map(|entry| entry.as_str().map(str::to_owned).ok_or_else(bad)).collect()
 }
 
-/// `GET /v3/devices/{rid}`
+/// Shows a device (`GET /v3/devices/{rid}`).
 pub(super) fn show(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let known = memory.devices.get(&(call.account.key.clone(), call.segment(2).to_owned()));
     let tags = known.map(|device| &device.tags).filter(|tags| !tags.is_empty());
@@ -54,7 +54,7 @@ pub(super) fn show(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Bare
     BareAnswer::good(&json!({ "tags": tags, "alias": alias, "mobile": mobile }))
 }
 
-/// `POST /v3/devices/{rid}`
+/// Changes a device's tags, alias and phone number (`POST /v3/devices/{rid}`).
 pub(super) fn update(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -87,7 +87,7 @@ pub(super) fn update(
     Ok(BareAnswer::empty())
 }
 
-/// `POST /v3/devices/status`
+/// Shows whether devices are online: all are (`POST /v3/devices/status`).
 pub(super) fn show_status(
     call: &AuthenticCall<'_>,
     _: &mut SandboxMemory,
@@ -101,13 +101,13 @@ pub(super) fn show_status(
     Ok(BareAnswer::good(&Value::Object(status.collect())))
 }
 
-/// `GET /v3/aliases/{alias}`
+/// Lists the devices of an alias (`GET /v3/aliases/{alias}`).
 pub(super) fn show_alias(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let ids = ids(call, memory, |device| device.alias.as_deref() == Some(call.segment(2)));
     BareAnswer::good(&json!({ "registration_ids": ids }))
 }
 
-/// `POST /v3/aliases/{alias}`: takes the alias from devices.
+/// Takes an alias from devices (`POST /v3/aliases/{alias}`).
 pub(super) fn update_alias(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -122,7 +122,7 @@ pub(super) fn update_alias(
     Ok(BareAnswer::empty())
 }
 
-/// `DELETE /v3/aliases/{alias}`
+/// Deletes an alias from all devices (`DELETE /v3/aliases/{alias}`).
 pub(super) fn delete_alias(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     for id in ids(call, memory, |device| device.alias.as_deref() == Some(call.segment(2))) {
         if let Some(device) = device(call, memory, &id) {
@@ -132,14 +132,14 @@ pub(super) fn delete_alias(call: &AuthenticCall<'_>, memory: &mut SandboxMemory)
     BareAnswer::empty()
 }
 
-/// `GET /v3/tags`
+/// Lists the tags in use (`GET /v3/tags`).
 pub(super) fn list_tags(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let own = memory.devices.iter().filter(|((key, _), _)| *key == call.account.key);
     let tags: BTreeSet<&String> = own.flat_map(|(_, device)| &device.tags).collect();
     BareAnswer::good(&json!({ "tags": tags }))
 }
 
-/// `POST /v3/tags/{tag}`
+/// Adds a tag to devices and removes it from others (`POST /v3/tags/{tag}`).
 pub(super) fn update_tag(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -160,7 +160,7 @@ pub(super) fn update_tag(
     Ok(BareAnswer::empty())
 }
 
-/// `DELETE /v3/tags/{tag}`
+/// Deletes a tag from all devices (`DELETE /v3/tags/{tag}`).
 pub(super) fn delete_tag(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     for id in ids(call, memory, |device| device.tags.contains(call.segment(2))) {
         if let Some(device) = device(call, memory, &id) {
@@ -170,14 +170,14 @@ pub(super) fn delete_tag(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -
     BareAnswer::empty()
 }
 
-/// `GET /v3/tags/{tag}/registration_ids/{rid}`
+/// Tells whether a device has a tag (`GET /v3/tags/{tag}/registration_ids/{rid}`).
 pub(super) fn check_tag(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let known = memory.devices.get(&(call.account.key.clone(), call.segment(4).to_owned()));
     let result = known.is_some_and(|device| device.tags.contains(call.segment(2)));
     BareAnswer::good(&json!({ "result": result }))
 }
 
-/// `POST /v3/test/model/add` and `PUT /v3/test/model/update`
+/// Adds or replaces a test device (`POST /v3/test/model/add`, `PUT /v3/test/model/update`).
 pub(super) fn put_test_device(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -195,14 +195,14 @@ pub(super) fn put_test_device(
     Ok(BareAnswer::empty())
 }
 
-/// `GET /v3/test/model/list`
+/// Lists test devices (`GET /v3/test/model/list`).
 pub(super) fn list_test_devices(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let own = memory.test_devices.iter().filter(|((key, _), _)| *key == call.account.key);
     let detail: Vec<&Value> = own.map(|(_, device)| device).collect();
     BareAnswer::good(&json!({ "total": detail.len(), "page": 1, "page_size": 200, "detail": detail }))
 }
 
-/// `DELETE /v3/test/model/delete/{rid}`
+/// Deletes a test device (`DELETE /v3/test/model/delete/{rid}`).
 pub(super) fn delete_test_device(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     memory.test_devices.remove(&(call.account.key.clone(), call.segment(4).to_owned()));
     BareAnswer::empty()

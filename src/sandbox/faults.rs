@@ -1,4 +1,4 @@
-//! Faults ordered by a test: the next calls of an operation go wrong in a certain way.
+//! Injects faults that a test ordered: the next calls of an operation fail in a given way.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -11,37 +11,37 @@ use serde_json::Value;
 use super::answer::{BareAnswer, Codes, VendorError};
 use crate::operation::OperationId;
 
-/// Orders that wait at once.
+/// Upper bound of orders that wait at once.
 const ORDERS_MAX: usize = 1000;
-/// The longest wait that can be ordered.
+/// Upper bound of a delay that can be ordered.
 const DELAY_MAX: Duration = Duration::from_hours(1);
 
-/// How a call goes wrong.
+/// The way in which a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FaultKind {
-    /// It is answered as ever, late.
+    /// The call succeeds, and its answer is delayed.
     Delay,
-    /// It has no effect, and the answer is an error of the vendor's.
+    /// The call has no effect; the answer is an error of the vendor.
     Status(StatusCode, Option<u32>),
-    /// It has its effect, and the connection is reset without an answer.
+    /// The call has its effect; the connection is reset without an answer.
     Reset,
-    /// It has its effect, and the connection ends in the middle of the answer.
+    /// The call has its effect; the connection is closed in the middle of the answer.
     Cut,
-    /// It has no effect, and the answer is a page of the proxy in front of the vendor.
+    /// The call has no effect; the answer is an HTML page of the proxy in front of the vendor.
     Html(StatusCode),
 }
 
-/// What to do to the next calls.
+/// A fault for the next calls.
 #[derive(Clone, Debug)]
 pub(super) struct InjectedFault {
-    /// `None`: any.
+    /// Operation that fails; `None` means any.
     operation: Option<OperationId>,
     times: u32,
     pub(super) kind: FaultKind,
     pub(super) delay: Duration,
 }
 
-/// An order as it is written.
+/// An order as the test writes it in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FaultOrder {
@@ -64,9 +64,9 @@ enum OrderKind {
 }
 
 impl InjectedFault {
-    /// Reads an order; the error says what is wrong with it.
+    /// Parses an order; the error says what is wrong with it.
     fn parse(body: &[u8]) -> Result<Self, String> {
-        // By way of a map: an array of the fields' values is no order.
+        // Parsed as a map first, because serde would also accept an array of the fields' values.
         let order: FaultOrder = serde_json::from_slice(body)
             .and_then(|order| serde_json::from_value(Value::Object(order)))
             .map_err(|error| error.to_string())?;
@@ -99,7 +99,7 @@ impl InjectedFault {
         Ok(Self { operation, times: order.times.map_or(1, NonZeroU32::get), kind, delay })
     }
 
-    /// The answer, where the fault decides it.
+    /// The answer, if the fault replaces it.
     pub(super) fn answer(&self, operation: OperationId) -> Option<BareAnswer> {
         match self.kind {
             FaultKind::Html(status) => Some(BareAnswer::page(status)),
@@ -130,12 +130,12 @@ impl FaultOrder {
     }
 }
 
-/// Orders not yet carried out, in the order they came.
+/// Orders that have not been used up, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct InjectedFaults(VecDeque<InjectedFault>);
 
 impl InjectedFaults {
-    /// Takes an order; gives the number of orders that wait.
+    /// Adds an order. Returns the number of orders that wait.
     pub(super) fn order(&mut self, body: &[u8]) -> Result<usize, String> {
         let fault = InjectedFault::parse(body)?;
         if self.0.len() >= ORDERS_MAX {
@@ -145,7 +145,7 @@ impl InjectedFaults {
         Ok(self.0.len())
     }
 
-    /// The fault for a call of this operation, if one waits.
+    /// Uses one fault for a call of this operation, if one waits.
     pub(super) fn take(&mut self, operation: OperationId) -> Option<InjectedFault> {
         let position =
             self.0.iter().position(|fault| fault.operation.is_none_or(|only| only == operation))?;

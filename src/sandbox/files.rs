@@ -1,4 +1,4 @@
-//! Target lists: upload, list, look at, delete.
+//! Handles calls about target lists: upload, list, show, delete.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +12,14 @@ use super::call::AuthenticCall;
 use super::form::ReceivedPart;
 use super::memory::{SandboxMemory, local_date};
 
-/// A target list without its lines: nobody asks for them back.
+/// A stored target list. Its lines are not kept: no call returns them.
 #[derive(Debug)]
 pub(super) struct StoredFile {
     kind: String,
     name: String,
     created: SystemTime,
     expires: SystemTime,
-    /// The upload said how long it is kept: only then the vendor tells when that ends.
+    /// The upload had a `ttl`. Only then the vendor shows when the list expires.
     has_ttl: bool,
 }
 
@@ -28,7 +28,7 @@ const LINE_BYTES_MAX: usize = 40;
 const LIVE_MAX: usize = 20;
 const HOURS_MAX: u64 = 720;
 
-/// `POST /v3/files/{type}`
+/// Stores a target list (`POST /v3/files/{type}`).
 pub(super) fn upload(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -85,7 +85,7 @@ fn check_list(codes: &Codes, part: &ReceivedPart) -> Result<(), VendorError> {
     Ok(())
 }
 
-/// The caller's files that have not expired, oldest first.
+/// The account's files that have not expired, oldest first.
 fn live<'m>(
     call: &AuthenticCall<'_>,
     memory: &'m SandboxMemory,
@@ -94,7 +94,7 @@ fn live<'m>(
     memory.files.iter().filter(move |(id, file)| owner(id) == Some(&key) && file.expires > now)
 }
 
-/// The key a file id or cid starts with; `None` if it is not `{key}-{uuid}`.
+/// The key that a file id starts with; `None` if it is not `{key}-{uuid}`.
 fn owner(id: &str) -> Option<&str> {
     let split = id.len().checked_sub(36)?;
     let (owner, uuid) = (id.get(..split)?.strip_suffix('-')?, id.get(split..)?);
@@ -102,8 +102,8 @@ fn owner(id: &str) -> Option<&str> {
     (!owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_graphic())).then_some(owner)
 }
 
-/// Whether a push may name this file: one of a key the caller answers for must be live, any other well-formed id
-/// passes, as in the vendor's samples.
+/// Checks the file id of a push. An id of the account itself must exist; any other well-formed id is accepted, as in
+/// the vendor's samples. For a group, ids of dev keys must exist.
 pub(super) fn check_id(
     call: &AuthenticCall<'_>,
     memory: &SandboxMemory,
@@ -138,20 +138,20 @@ fn description(id: &str, file: &StoredFile) -> Value {
     description
 }
 
-/// `GET /v3/files`
+/// Lists target lists (`GET /v3/files`).
 pub(super) fn list(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let files: Vec<Value> = live(call, memory).map(|(id, file)| description(id, file)).collect();
     BareAnswer::good(&json!({ "total_count": files.len(), "files": files }))
 }
 
-/// `GET /v3/files/{file_id}`
+/// Shows a target list (`GET /v3/files/{file_id}`).
 pub(super) fn show(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
     let id = call.segment(2);
     let (id, file) = live(call, memory).find(|(known, _)| *known == id).ok_or_else(absent)?;
     Ok(BareAnswer::good(&description(id, file)))
 }
 
-/// `DELETE /v3/files/{file_id}`: an unknown file counts as deleted.
+/// Deletes a target list (`DELETE /v3/files/{file_id}`). An unknown one counts as deleted.
 pub(super) fn delete(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let id = call.segment(2);
     if owner(id) == Some(call.key()) {

@@ -1,7 +1,7 @@
-//! Multipart forms, read as Commons `FileUpload` reads them: a vendor in Java has it or one of its descendants.
+//! Reads multipart forms as Commons `FileUpload` does: a vendor in Java uses it or a descendant of it.
 //!
-//! Where it is particular to itself so are we, so that a form which the gateway reads otherwise shows; but the end of
-//! the body ends the last part, because one SDK never sends the closing boundary.
+//! Its peculiarities are copied, so that a form which the gateway reads otherwise shows up. One is not: the end of the
+//! body ends the last part, because one SDK never sends the closing boundary.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,11 +10,11 @@ use memchr::memmem;
 
 use super::call::decoded;
 
-/// More parts than any documented form has.
+/// Upper bound of parts, more than any documented form has.
 const PARTS_MAX: usize = 32;
 const HEAD_BYTES_MAX: usize = 10 * 1024;
 
-/// One part of a form.
+/// One part of a form with its content.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReceivedPart {
     pub(super) name: String,
@@ -22,14 +22,14 @@ pub(super) struct ReceivedPart {
     pub(super) data: Bytes,
 }
 
-/// Reads a whole form; `None` if it is not one. Parts without a name are left out.
+/// Parses a whole form; `None` if it is not one. Parts without a name are left out.
 pub(super) fn read(content_type: &str, body: &Bytes) -> Option<Vec<ReceivedPart>> {
     if !content_type.to_ascii_lowercase().starts_with("multipart/") {
         return None;
     }
     let delimiter = format!("\r\n--{}", parameter(content_type, "boundary")?);
     let (mut parts, mut count) = (Vec::new(), 0);
-    // The first boundary need not be behind a line end.
+    // The first boundary need not follow a line break.
     let mut at = memmem::find(body, &delimiter.as_bytes()[2..])? + delimiter.len() - 2;
     while let Some(start) = part_start(&body[at..]) {
         count += 1;
@@ -46,7 +46,7 @@ pub(super) fn read(content_type: &str, body: &Bytes) -> Option<Vec<ReceivedPart>
     Some(parts)
 }
 
-/// Where the part behind a boundary starts. `None`: it was the last, or none.
+/// Bytes from a boundary to the part after it. `None` for the closing boundary and for a malformed one.
 fn part_start(behind: &[u8]) -> Option<usize> {
     match behind {
         [b'\r', b'\n', ..] => Some(2),
@@ -89,7 +89,7 @@ fn parameter(header: &str, name: &str) -> Option<String> {
     Some(words(bare.unwrap_or(value)))
 }
 
-/// Undoes encoded words (RFC 2047). What cannot be decoded stays.
+/// Decodes encoded words (RFC 2047). A word that cannot be decoded stays as it is.
 fn words(text: &str) -> String {
     if !text.contains("=?") {
         return text.to_owned();
@@ -172,7 +172,7 @@ mod tests {
             let ours: Vec<_> = parts
                 .map(|part| (part.name.clone(), String::from_utf8_lossy(&part.data).into_owned()))
                 .collect();
-            // Forms inside of forms are not read.
+            // This reader does not read forms inside of forms.
             let differ = ours != theirs && !case.name.starts_with("nested form");
             assert!(!differ, "{}: {ours:?}, {theirs:?}", case.name);
         }

@@ -1,4 +1,4 @@
-//! Which function plays which operation.
+//! Maps each operation to the function that simulates it.
 
 use super::answer::{BareAnswer, VendorError};
 use super::call::AuthenticCall;
@@ -7,7 +7,7 @@ use super::{devices, files, images, plans, pushes, reports, schedules};
 
 type Handler = fn(&AuthenticCall<'_>, &mut SandboxMemory) -> Result<BareAnswer, VendorError>;
 
-/// By the operation's name.
+/// Handlers by the operation's name.
 const HANDLERS: &[(&str, Handler)] = &[
     ("push", pushes::send),
     ("push-validate", pushes::validate),
@@ -63,7 +63,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("report-group-users", |call, memory| Ok(reports::show_users(call, memory))),
 ];
 
-/// Plays the operation. A row of the table that nobody plays is the simulator's fault: 500.
+/// Runs the operation's handler. A row of the table without one is an error of the simulator: 500.
 pub(super) fn handle(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,

@@ -1,4 +1,4 @@
-//! Pictures: adapted for phone makers' channels and known by a media id afterwards.
+//! Handles calls about pictures: they are adapted for phone makers' channels and have a media id afterwards.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::picture;
 use super::route::Route;
 use crate::operation::BudgetName;
 
-/// What a picture is for.
+/// Use of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PictureKind {
     Big,
@@ -33,7 +33,7 @@ impl PictureKind {
         self as usize + 1
     }
 
-    /// The budget of a day that an OPPO picture of this kind draws on.
+    /// The daily budget that an OPPO picture of this kind draws on.
     const fn oppo_budget(self) -> Option<BudgetName> {
         match self {
             Self::Big => Some(BudgetName::OppoBig),
@@ -43,16 +43,16 @@ impl PictureKind {
     }
 }
 
-/// Which addresses a channel takes.
+/// The URLs that a channel accepts for a kind of picture.
 #[derive(Clone, Copy, Debug)]
 enum AddressForm {
-    /// The channel has no pictures of this kind: it gets none, and nothing is wrong.
+    /// The channel has no pictures of this kind: it is left out without an error.
     Never,
-    /// http, https or a path in the app; or the documentation does not say.
+    /// http, https or a path in the app; also where the documentation is silent.
     Any,
-    /// http or https.
+    /// URLs of http or https.
     Web,
-    /// https.
+    /// URLs of https.
     Https,
     /// A path that starts with `/raw/`.
     Raw,
@@ -70,7 +70,7 @@ impl AddressForm {
     }
 }
 
-/// Channels and what they take of each kind.
+/// Fields of the channels, with the form they accept for each kind of picture.
 const CHANNELS: &[(&str, [AddressForm; 3])] = &[
     ("jiguang_image_url", [AddressForm::Any; 3]),
     ("xiaomi_image_url", [AddressForm::Never; 3]),
@@ -81,15 +81,15 @@ const CHANNELS: &[(&str, [AddressForm; 3])] = &[
     ("hmos_image_url", [AddressForm::Any; 3]),
 ];
 
-/// What OPPO takes of a kind.
+/// OPPO's requirements for one kind of picture.
 struct OppoRule {
     kind: PictureKind,
-    /// Width and height in pixels; any one of them.
+    /// Accepted widths and heights in pixels.
     sizes: &'static [(usize, usize)],
     bytes_max: usize,
 }
 
-/// Its present sizes, and the big one it had before.
+/// The present sizes, and the earlier one of big pictures.
 const OPPO: &[OppoRule] = &[
     OppoRule { kind: PictureKind::Big, sizes: &[(984, 369), (876, 324)], bytes_max: 1024 * 1024 },
     OppoRule { kind: PictureKind::LargeIcon, sizes: &[(144, 144)], bytes_max: 50 * 1024 },
@@ -98,10 +98,10 @@ const OPPO: &[OppoRule] = &[
 const PICTURE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const ADDRESS_BYTES_MAX: usize = 2048;
 
-/// Budgets of a day that a call draws on by uploading to OPPO.
-pub(super) fn demands(route: &Route, payload: &ParsedBody) -> Vec<BudgetName> {
+/// Daily budgets that a call draws on because it uploads to OPPO.
+pub(super) fn demands(route: &Route, payload: &ReadBody) -> Vec<BudgetName> {
     let address = |name: &str| payload.member(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    // A channel without an address of its own takes the common one.
+    // A channel without a URL of its own inherits the common one.
     let oppo_address = || address("oppo_image_url").or_else(|| address("image_url")).is_some();
     let media_kind = || route.segments.get(3).and_then(|id| media_kind(id));
     let (kind, uploads) = match route.operation.name {
@@ -148,7 +148,7 @@ fn media_kind(id: &str) -> Option<PictureKind> {
     PictureKind::parse(kind)
 }
 
-/// `POST /v3/images/byurls`
+/// Creates a picture from URLs (`POST /v3/images/byurls`).
 pub(super) fn create_by_urls(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -165,19 +165,19 @@ pub(super) fn create_by_urls(
     Ok(keep(call, memory, id, Map::new(), adapted))
 }
 
-/// `PUT /v3/images/byurls/{media_id}`
+/// Updates a picture from URLs (`PUT /v3/images/byurls/{media_id}`).
 pub(super) fn update_by_urls(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
 ) -> Result<BareAnswer, VendorError> {
     let (id, kind, kept) = known(call, memory)?;
     let mut adapted = adapt(call.codes(), call.object()?, kind, memory)?;
-    // A channel that is not named, or has no pictures of this kind, keeps what it had.
+    // A channel that is not given, or has no pictures of this kind, keeps what it had.
     adapted.retain(|name, value| !value.is_null() || !kept.contains_key(name));
     Ok(keep(call, memory, id, kept, adapted))
 }
 
-/// The answer's fields for the addresses of a body; `null` where a channel was given none that it takes.
+/// The answer's fields for the URLs of a body; `null` for a channel that got none it accepts.
 fn adapt(
     codes: &Codes,
     body: &Map<String, Value>,
@@ -209,7 +209,7 @@ fn adapt(
     Ok(adapted)
 }
 
-/// `POST /v3/images/byfiles`
+/// Creates a picture from files (`POST /v3/images/byfiles`).
 pub(super) fn create_by_files(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -226,7 +226,7 @@ pub(super) fn create_by_files(
     Ok(keep(call, memory, id, Map::from_iter(empty), adapted))
 }
 
-/// `PUT /v3/images/byfiles/{media_id}`
+/// Updates a picture from files (`PUT /v3/images/byfiles/{media_id}`).
 pub(super) fn update_by_files(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -279,8 +279,8 @@ fn oppo_id(memory: &mut SandboxMemory) -> String {
     format!("3653918_5f92b573{:016x}", memory.serial())
 }
 
-/// The picture of an update: its id, kind and what is known of it. A well-formed id that nobody was given passes: the
-/// vendor's samples have such.
+/// The picture of an update: its id, kind and stored fields. A well-formed id that was never given out is accepted, as
+/// in the vendor's samples.
 fn known(
     call: &AuthenticCall<'_>,
     memory: &SandboxMemory,
@@ -306,7 +306,7 @@ fn keep(
     BareAnswer::good(&answer)
 }
 
-/// `POST /v4/image/oppo`
+/// Uploads pictures to OPPO (`POST /v4/image/oppo`).
 pub(super) fn upload_to_oppo(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,

@@ -1,4 +1,4 @@
-//! What came in, for whoever checks the client.
+//! Records received requests, for tests that check the client.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -9,35 +9,36 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use serde::Serialize;
 
-/// Requests that are kept; the oldest go first.
+/// Upper bound of requests that are kept; the oldest are dropped first.
 const ENTRIES_MAX: usize = 10_000;
-/// Bytes of a header's value that are kept.
+/// Characters of a header's value that are kept.
 const VALUE_BYTES_MAX: usize = 2048;
-/// Headers that are secrets themselves.
-const LEFT_OUT: &[&str] = &["authorization"];
-/// Headers that no client of the vendor should send and whose values may be secrets: that they came is shown.
-const BLOTTED_OUT: &[&str] = &["cookie", "proxy-authorization", "x-api-key"];
+/// Headers that are secrets and left out.
+const OMITTED: &[&str] = &["authorization"];
+/// Headers that no client of the vendor should send and whose values may be secrets: they are listed without their
+/// values.
+const REDACTED: &[&str] = &["cookie", "proxy-authorization", "x-api-key"];
 
 /// One request that was received completely.
 #[derive(Debug, Serialize)]
 pub(super) struct JournalEntry {
-    /// Empty until it is recorded.
+    /// Time of recording; empty before that.
     time: String,
     method: String,
     path: String,
     query: Option<String>,
-    /// `None`: no row of the table.
+    /// Name of the operation; `None` if no row of the table matches.
     pub(super) operation: Option<&'static str>,
-    /// Whose credentials it carried; `None` if they were refused.
+    /// Key of its credentials; `None` if they were refused.
     pub(super) key: Option<String>,
     headers: BTreeMap<String, String>,
     body_sha256: String,
-    /// It was counted on a budget.
+    /// Whether it was counted on a budget.
     pub(super) counted: bool,
 }
 
 impl JournalEntry {
-    /// Describes a request of which nothing is known yet.
+    /// An entry for a request that has not been matched or counted yet.
     pub(super) fn new(request: &Request<Bytes>) -> Self {
         Self {
             time: String::new(),
@@ -55,8 +56,8 @@ impl JournalEntry {
 
 fn shown(headers: &HeaderMap) -> BTreeMap<String, String> {
     let mut shown = BTreeMap::new();
-    for name in headers.keys().filter(|name| !LEFT_OUT.contains(&name.as_str())) {
-        let value = if BLOTTED_OUT.contains(&name.as_str()) {
+    for name in headers.keys().filter(|name| !OMITTED.contains(&name.as_str())) {
+        let value = if REDACTED.contains(&name.as_str()) {
             "(not shown)".to_owned()
         } else {
             let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -79,7 +80,7 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) struct Journal(VecDeque<JournalEntry>);
 
 impl Journal {
-    /// Takes an entry at the time it was received.
+    /// Records an entry with the time at which the request was received.
     pub(super) fn record(&mut self, entry: JournalEntry, wall: SystemTime) {
         if self.0.len() == ENTRIES_MAX {
             self.0.pop_front();

@@ -1,15 +1,15 @@
-//! JSON objects as the vendor's readers take them, which are Java's: a byte order mark passes, and so does half of a
-//! surrogate pair, which an emoji cut in the middle leaves behind.
+//! Reads JSON objects as the vendor's Java parsers do: a byte order mark is skipped, and half of a surrogate pair, left
+//! over from an emoji that was cut, is accepted.
 
 use serde_json::{Map, Value};
 
-/// Reads an object; `None` if it is none.
+/// Parses an object; `None` if the body is none.
 pub(super) fn object(body: &[u8]) -> Option<Map<String, Value>> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&without_halves(body))).ok()
 }
 
-/// Puts U+FFFD where half of a surrogate pair is escaped.
+/// Replaces escaped halves of surrogate pairs by U+FFFD.
 fn without_halves(body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(body.len());
     let mut rest = body;
@@ -17,7 +17,7 @@ fn without_halves(body: &[u8]) -> Vec<u8> {
         let (piece, length): (&[u8], _) = match (escape(rest), rest.get(6..).and_then(escape)) {
             (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (&rest[..12], 12),
             (Some(0xD800..=0xDFFF), _) => (br"\ufffd", 6),
-            // What is escaped starts no escape itself.
+            // An escaped character starts no escape itself.
             _ if byte == b'\\' && !behind.is_empty() => (&rest[..2], 2),
             _ => (&rest[..1], 1),
         };
@@ -27,7 +27,7 @@ fn without_halves(body: &[u8]) -> Vec<u8> {
     whole
 }
 
-/// The number in `\u` and four digits.
+/// The number in `\u` and four digits; `None` for anything else.
 fn escape(text: &[u8]) -> Option<u32> {
     let digits = text.strip_prefix(br"\u")?.get(..4)?;
     let digits = digits.iter().all(u8::is_ascii_hexdigit).then(|| str::from_utf8(digits).ok())??;

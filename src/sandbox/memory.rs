@@ -1,4 +1,4 @@
-//! What the simulated vendor remembers. Everything has a limit; the oldest goes first.
+//! State that the simulated vendor keeps between calls. Everything has a limit; the oldest entry is dropped first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -12,7 +12,7 @@ use super::pushes::PoolCid;
 use super::schedules::StoredSchedule;
 use crate::config::VendorKey;
 
-/// What the vendor keeps between calls.
+/// State that the vendor keeps between calls.
 #[derive(Debug)]
 pub(super) struct SandboxMemory {
     serial: u64,
@@ -23,13 +23,13 @@ pub(super) struct SandboxMemory {
     /// Target lists by file id, which starts with the key.
     pub(super) files: NewestMap<String, StoredFile>,
     pub(super) schedules: NewestMap<(VendorKey, String), StoredSchedule>,
-    /// Pictures by key and media id: the last answer given for each.
+    /// The last answer given for each picture, by key and media id.
     pub(super) images: NewestMap<(VendorKey, String), Value>,
     pub(super) devices: NewestMap<(VendorKey, String), Device>,
     pub(super) test_devices: NewestMap<(VendorKey, String), Value>,
     /// Push plans by key and name.
     pub(super) plans: NewestMap<(VendorKey, String), Value>,
-    /// Pushes that had an effect, by key.
+    /// Number of pushes that had an effect, by key.
     pub(super) delivered: BTreeMap<VendorKey, u64>,
 }
 
@@ -51,19 +51,19 @@ impl Default for SandboxMemory {
 }
 
 impl SandboxMemory {
-    /// A number no other answer has.
+    /// A number that no other answer has.
     pub(super) fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
-    /// Forgets everything but the numbers it has given out.
+    /// Forgets everything but the serial number, so that ids are not reused.
     pub(super) fn clear(&mut self) {
         *self = Self { serial: self.serial, ..Self::default() };
     }
 }
 
-/// A map that keeps its newest entries.
+/// A map of limited size that drops the oldest entry.
 #[derive(Debug)]
 pub(super) struct NewestMap<K, V> {
     entries_max: usize,
@@ -103,13 +103,13 @@ impl<K: Clone + Eq + Hash, V> NewestMap<K, V> {
         Some(value)
     }
 
-    /// Oldest first.
+    /// Iterates over the entries, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.order.values().filter_map(|key| Some((key, self.get(key)?)))
     }
 }
 
-/// A date as the vendor writes it: Beijing time, without a zone.
+/// A date in the vendor's form: Beijing time, without a zone.
 pub(super) fn local_date(wall: SystemTime) -> String {
     let beijing = wall + Duration::from_hours(8);
     humantime::format_rfc3339_seconds(beijing).to_string().replace('T', " ").replace('Z', "")

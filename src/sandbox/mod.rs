@@ -1,10 +1,11 @@
-//! A simulator of the vendor, good enough to develop against and to judge the gateway by.
+//! A simulator of the vendor, good enough to develop against and to test the gateway with.
 //!
-//! It answers as the vendor's documentation says, counts calls as the vendor does, and goes wrong on demand. It shares
-//! nothing with the gateway but the operation table and plain values: an error in one cannot hide behind the same
+//! It answers as the vendor's documentation says, counts calls as the vendor does, and fails on request. It shares
+//! nothing with the gateway but the operation table and plain values, so that an error in one cannot hide the same
 //! error in the other. [`Sandbox::answer`] is the whole simulator without sockets; [`Sandbox::serve`] adds them.
 //!
-//! Where the vendor is silent, the choice is the stricter one for whoever counts, and the laxer for bodies.
+//! Where the vendor's documentation is silent, the simulator counts more calls rather than fewer, and accepts more
+//! bodies rather than fewer.
 
 mod accounts;
 mod answer;
@@ -43,23 +44,23 @@ pub use window::Windows;
 use crate::operation::{BudgetName, Envelope};
 use accounts::authenticate;
 use answer::{BareAnswer, Codes, VendorError};
-use call::{AuthenticCall, Moment, ParsedBody, demands};
+use call::{AuthenticCall, ReadBody, ReceivedAt, demands};
 use faults::{FaultKind, InjectedFaults};
 use journal::{Journal, JournalEntry};
 use memory::SandboxMemory;
 use route::Route;
-use window::{Ledgers, RateStatus};
+use window::{CallCounters, RateStatus};
 
-/// The simulated vendor.
+/// The simulated vendor: its accounts and its state.
 pub struct Sandbox {
     accounts: Vec<Account>,
     state: Mutex<SandboxState>,
 }
 
-/// Everything that changes.
+/// State that requests change, behind one lock.
 #[derive(Debug)]
 struct SandboxState {
-    ledgers: Ledgers,
+    counters: CallCounters,
     journal: Journal,
     faults: InjectedFaults,
     memory: SandboxMemory,
@@ -67,21 +68,21 @@ struct SandboxState {
 
 impl SandboxState {
     fn clear(&mut self) {
-        self.ledgers.clear();
+        self.counters.clear();
         self.memory.clear();
         self.journal = Journal::default();
         self.faults = InjectedFaults::default();
     }
 }
 
-/// An answer, and what becomes of it on the wire.
+/// An answer, and how it is sent.
 #[derive(Debug)]
 pub struct SandboxReply {
-    /// The answer as it should be.
+    /// The complete answer.
     pub response: Response<Bytes>,
-    /// How long it is held back.
+    /// Time to wait before it is sent.
     pub delay: Duration,
-    /// How much of it arrives.
+    /// Part of it that is sent.
     pub ending: AnswerEnding,
 }
 
@@ -91,22 +92,22 @@ impl SandboxReply {
     }
 }
 
-/// How an answer ends.
+/// Part of an answer that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerEnding {
-    /// It arrives.
+    /// The whole answer is sent.
     Whole,
-    /// Half of the body arrives, then the connection closes.
+    /// Half of the body is sent, then the connection is closed.
     Cut,
-    /// Nothing arrives, and the connection is reset.
+    /// Nothing is sent, and the connection is reset.
     Reset,
 }
 
 impl Sandbox {
-    /// A vendor that has seen no call.
+    /// A vendor that has received no calls yet.
     pub fn new(settings: Settings) -> Arc<Self> {
         let state = SandboxState {
-            ledgers: Ledgers::new(settings.window, settings.windows),
+            counters: CallCounters::new(settings.window, settings.windows),
             journal: Journal::default(),
             faults: InjectedFaults::default(),
             memory: SandboxMemory::default(),
@@ -114,21 +115,27 @@ impl Sandbox {
         Arc::new(Self { accounts: settings.accounts, state: Mutex::new(state) })
     }
 
-    /// Answers a request that was received completely just now.
+    /// Answers a request that has just been received completely.
     pub fn answer(&self, request: &Request<Bytes>) -> SandboxReply {
         let arrival = ReceivedRequest::read(request);
         let mut state = self.lock();
-        // Read under the lock: calls are counted in the order of their times.
-        let now = Moment::now();
+        // The clock is read under the lock, so that calls are counted in the order of their times.
+        let now = ReceivedAt::now();
         self.answer_at(&mut state, arrival, now)
     }
 
-    /// A panic in a handler leaves nothing half changed that a later answer would trip over.
+    /// Locks the state. A poisoned lock is ignored: a handler that panics leaves no half-made change that later answers
+    /// would depend on.
     fn lock(&self) -> MutexGuard<'_, SandboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer_at(&self, state: &mut SandboxState, arrival: ReceivedRequest<'_>, now: Moment) -> SandboxReply {
+    fn answer_at(
+        &self,
+        state: &mut SandboxState,
+        arrival: ReceivedRequest<'_>,
+        now: ReceivedAt,
+    ) -> SandboxReply {
         let ReceivedRequest { request, route, payload, mut entry } = arrival;
         if control::is_own(request.uri().path()) {
             return SandboxReply::whole(control::answer(state, request).into_response(None));
@@ -141,26 +148,26 @@ impl Sandbox {
         reply
     }
 
-    /// Credentials, then budgets, then what is asked.
+    /// Checks credentials, then budgets, then handles the call.
     fn admit(
         &self,
         state: &mut SandboxState,
         (request, route, payload): (&Request<Bytes>, &Route, &ParsedBody),
         entry: &mut JournalEntry,
-        now: Moment,
+        now: ReceivedAt,
     ) -> SandboxReply {
         let operation = route.operation;
         entry.operation = Some(operation.name);
         let account = match authenticate(&self.accounts, operation.credential, request.headers()) {
             Ok(account) => account,
-            Err(stranger) => {
-                let error = Codes::of(&operation).stranger(stranger, &operation);
+            Err(fault) => {
+                let error = Codes::of(&operation).credential_error(fault, &operation);
                 return SandboxReply::whole(error.into_answer(operation.envelope).into_response(None));
             }
         };
         entry.key = Some(account.key.as_str().to_owned());
         let (minute, day) = demands(route, payload);
-        let charge = state.ledgers.charge(account, &minute, &day, now.instant);
+        let charge = state.counters.charge(account, &minute, &day, now.instant);
         entry.counted = charge.counted;
         if let Some(budget) = charge.refused_by {
             return SandboxReply::whole(
@@ -172,8 +179,8 @@ impl Sandbox {
     }
 }
 
-/// A request with all that can be said of it without looking at the state: a large body is read outside the lock, so
-/// that no other call's time waits for it.
+/// A request with everything that does not depend on the state. A large body is read outside the lock, so that it does
+/// not delay the arrival times of other calls.
 struct ReceivedRequest<'a> {
     request: &'a Request<Bytes>,
     route: Result<Route, BareAnswer>,
@@ -192,7 +199,7 @@ impl<'a> ReceivedRequest<'a> {
     }
 }
 
-/// Handles a call that was counted, or lets it go wrong as ordered.
+/// Handles a call that was counted, or lets it fail as ordered.
 fn carry_out(
     state: &mut SandboxState,
     call: &AuthenticCall<'_>,
@@ -202,7 +209,7 @@ fn carry_out(
     if let Some(fault) = &fault
         && let Some(answer) = fault.answer(call.operation)
     {
-        // Made by whatever stands in front of the counter, so without its headers.
+        // This answer comes from the proxy in front of the vendor, so it has no rate headers.
         return SandboxReply { delay: fault.delay, ..SandboxReply::whole(answer.into_response(None)) };
     }
     let answer: BareAnswer = handlers::handle(call, &mut state.memory)
@@ -219,7 +226,7 @@ fn carry_out(
     reply
 }
 
-/// How a call over a budget is refused.
+/// The error for a call over its budget.
 fn exhausted(budget: BudgetName) -> VendorError {
     match budget {
         BudgetName::Broadcast => {

@@ -1,6 +1,7 @@
-//! How large a picture is, by its header. The gateway has a reader of its own: an error in one shows in the other.
+//! Reads a picture's size from its header. The gateway has a reader of its own, so that an error in one shows in the
+//! other.
 
-/// Width and height of a PNG or JPEG; `None`: it has no header that says so.
+/// Width and height of a PNG or JPEG in pixels; `None` if its header does not have them.
 pub(super) fn size(file: &[u8]) -> Option<(usize, usize)> {
     match file {
         [0x89, b'P', b'N', b'G', ..] => Some((number(file, 16, 4)?, number(file, 20, 4)?)),
@@ -9,12 +10,12 @@ pub(super) fn size(file: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// Whether a file begins as the formats do that the vendor takes.
+/// Whether a file starts like PNG or JPEG, the formats that the vendor accepts.
 pub(super) fn is_known(file: &[u8]) -> bool {
     file.starts_with(b"\x89PNG\r\n\x1a\n") || file.starts_with(b"\xFF\xD8")
 }
 
-/// Looks for markers as libjpeg does, past fill bytes and whatever else stands between segments.
+/// Looks for markers as libjpeg does, skipping fill bytes and stray bytes between segments.
 fn jpeg_size(file: &[u8]) -> Option<(usize, usize)> {
     let mut at = 2;
     loop {

@@ -1,4 +1,4 @@
-//! Calls with the flat envelope: quotas of phone makers, templates and push plans.
+//! Handles calls with the flat envelope: quotas of phone makers, templates and push plans.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::call::{AuthenticCall, member, text};
 use super::memory::{SandboxMemory, local_date};
 use super::pushes::message_id;
 
-/// Code 0 is how this envelope says yes.
+/// An answer of success, which has code 0 in this envelope.
 fn good(data: Option<Value>) -> BareAnswer {
     let mut body = json!({ "code": 0, "message": "success" });
     if let Some(data) = data {
@@ -17,7 +17,7 @@ fn good(data: Option<Value>) -> BareAnswer {
     BareAnswer::good(&body)
 }
 
-/// `GET /v3/push/quota`
+/// Shows invented quotas of phone makers (`GET /v3/push/quota`).
 pub(super) fn show_quota(_: &AuthenticCall<'_>, _: &mut SandboxMemory) -> BareAnswer {
     let part = json!({ "total": 100, "used": 20 });
     good(Some(json!({
@@ -27,7 +27,7 @@ pub(super) fn show_quota(_: &AuthenticCall<'_>, _: &mut SandboxMemory) -> BareAn
     })))
 }
 
-/// `POST /v3/push/template`
+/// Sends pushes made from a template (`POST /v3/push/template`).
 pub(super) fn send_template(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -35,7 +35,7 @@ pub(super) fn send_template(
     send(call, memory, |call, memory| Value::from(message_id(memory, &call.account.key)), "message_id")
 }
 
-/// `POST /v3/push/template/schedule`
+/// Schedules pushes made from a template (`POST /v3/push/template/schedule`).
 pub(super) fn schedule_template(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -73,7 +73,7 @@ fn send(
     Ok(good(Some(json!({ "push_list": list }))))
 }
 
-/// `POST /v3/push_plan/create` and `PUT /v3/push_plan/update`
+/// Creates or replaces a push plan (`POST /v3/push_plan/create`, `PUT /v3/push_plan/update`).
 pub(super) fn put_plan(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -91,7 +91,7 @@ pub(super) fn put_plan(
     Ok(good(None))
 }
 
-/// `GET /v3/push_plan/list`
+/// Lists push plans, page by page (`GET /v3/push_plan/list`).
 pub(super) fn list_plans(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> BareAnswer {
     let number = |name: &str, default: usize| {
         call.parameter(name)

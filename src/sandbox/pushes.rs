@@ -1,4 +1,4 @@
-//! Pushes that go out at once, and the cids that keep a repeated one from going out twice.
+//! Handles pushes that are sent at once, and cids, by which a repeated push is not sent again.
 
 use std::time::{Duration, Instant};
 
@@ -12,29 +12,29 @@ use super::call::{AuthenticCall, member};
 use super::memory::SandboxMemory;
 use crate::config::VendorKey;
 
-/// What a cid was given out for.
+/// The use that a cid was given out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CidKind {
     Push,
     Schedule,
 }
 
-/// A cid of a pool.
+/// A cid that was given out.
 #[derive(Debug)]
 pub(super) struct PoolCid {
     kind: CidKind,
     given: Instant,
-    /// What the first call with it was answered.
+    /// The answer to the first call with it.
     first: Option<Value>,
 }
 
-/// How long the vendor remembers a cid.
+/// Time for which the vendor remembers a cid.
 const CID_LIFE: Duration = Duration::from_hours(24);
 
-/// Pushes of one batch.
+/// Upper bound of pushes in one batch.
 const BATCH_MAX: usize = 1000;
 
-/// `GET /v3/push/cid`
+/// Gives out cids (`GET /v3/push/cid`).
 pub(super) fn give_cids(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -63,7 +63,7 @@ pub(super) fn give_cids(
     Ok(BareAnswer::good(&json!({ "cidlist": cids })))
 }
 
-/// Does something once for a cid: a repeat gets the first answer, and nothing is done.
+/// Runs `act` once for a cid. A repeated call gets the first answer and has no effect.
 pub(super) fn once(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -76,7 +76,7 @@ pub(super) fn once(
     let cid = (call.account.key.clone(), cid.to_owned());
     let usable = memory.cids.get(&cid).is_some_and(|known| is_usable(call, known, kind));
     if !usable && call.account.kind == AccountKind::Group {
-        // A group has no pool of its own to fetch from; it may use any cid.
+        // A group cannot fetch cids, so it may use any.
         memory.cids.insert(cid.clone(), PoolCid { kind, given: call.now.instant, first: None });
     } else if !usable {
         return Err(unknown());
@@ -95,12 +95,12 @@ fn is_usable(call: &AuthenticCall<'_>, cid: &PoolCid, kind: CidKind) -> bool {
     cid.kind == kind && call.now.instant.saturating_duration_since(cid.given) < CID_LIFE
 }
 
-/// `POST /v3/push`
+/// Sends a push to devices (`POST /v3/push`).
 pub(super) fn send(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
     deliver(call, memory, PushTarget::Devices)
 }
 
-/// `POST /v3/push/file`
+/// Sends a push to a target list (`POST /v3/push/file`).
 pub(super) fn send_to_file(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -120,21 +120,21 @@ fn deliver(
         .map(|answer| BareAnswer::good(&answer))
 }
 
-/// Sends to one app's devices: a message id that can be withdrawn.
+/// Counts a push as delivered, and answers with a message id that can be withdrawn.
 fn result(call: &AuthenticCall<'_>, memory: &mut SandboxMemory, push: &Map<String, Value>) -> Value {
     *memory.delivered.entry(call.account.key.clone()).or_default() += 1;
     let msg_id = message_id(memory, &call.account.key);
     json!({ "sendno": send_number(push), "msg_id": msg_id })
 }
 
-/// A message id of 18 digits, which an app can withdraw.
+/// A new message id of 18 digits, which the app can withdraw.
 pub(super) fn message_id(memory: &mut SandboxMemory, app_key: &VendorKey) -> String {
     let msg_id = format!("{:018}", 181_002_870_085_000_000 + memory.serial());
     memory.messages.insert((app_key.clone(), msg_id.clone()), ());
     msg_id
 }
 
-/// `options.sendno` comes back as text.
+/// The answer's `sendno`: the push's `options.sendno` as text.
 fn send_number(push: &Map<String, Value>) -> String {
     match member(push, "options").and_then(|options| options.get("sendno")) {
         Some(Value::Number(number)) => number.to_string(),
@@ -143,7 +143,7 @@ fn send_number(push: &Map<String, Value>) -> String {
     }
 }
 
-/// `POST /v3/push/validate`: everything but the effect.
+/// Checks a push without sending it (`POST /v3/push/validate`).
 pub(super) fn validate(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -161,7 +161,7 @@ pub(super) fn validate(
     Ok(BareAnswer::good(&json!({ "sendno": send_number(push), "msg_id": msg_id })))
 }
 
-/// `DELETE /v3/push/{msg_id}`
+/// Withdraws a push (`DELETE /v3/push/{msg_id}`).
 pub(super) fn withdraw(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -173,7 +173,7 @@ pub(super) fn withdraw(
     }
 }
 
-/// `POST /v3/push/batch/…/single`: up to 1,000 pushes, each with a cid and an answer of its own.
+/// Sends up to 1,000 pushes, each with a cid and an answer of its own (`POST /v3/push/batch/…/single`).
 pub(super) fn send_batch(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -214,7 +214,7 @@ fn send_one(
     })
 }
 
-/// `POST /v3/grouppush`
+/// Sends a push to the apps of a group (`POST /v3/grouppush`).
 pub(super) fn send_to_group(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -222,7 +222,7 @@ pub(super) fn send_to_group(
     deliver_to_group(call, memory, PushTarget::Devices)
 }
 
-/// `POST /v3/grouppush/file`
+/// Sends a push to a target list of a group (`POST /v3/grouppush/file`).
 pub(super) fn send_file_to_group(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,

@@ -1,4 +1,4 @@
-//! Statistics: canned figures for whatever ids are asked for.
+//! Handles calls for statistics: the figures are the same for any ids.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::answer::{BareAnswer, VendorError};
 use super::call::{AuthenticCall, member};
 use super::memory::SandboxMemory;
 
-/// The ids of a query, `1,2` or `1%2C2`.
+/// The ids of a query, written `1,2` or `1%2C2`; at most `most` of them.
 fn ids(call: &AuthenticCall<'_>, name: &str, most: usize) -> Result<Vec<String>, VendorError> {
     let codes = call.codes();
     let list = call.parameter(name).ok_or_else(|| codes.missing(format!("Missing parameter: {name}")))?;
@@ -18,8 +18,8 @@ fn ids(call: &AuthenticCall<'_>, name: &str, most: usize) -> Result<Vec<String>,
     Ok(ids)
 }
 
-/// An answer with one entry an id.
-fn each(ids: Vec<String>, id_name: &str, figures: &Value) -> BareAnswer {
+/// An answer with one entry per id.
+fn entry_per_id(ids: Vec<String>, id_name: &str, figures: &Value) -> BareAnswer {
     let entry = |id: String| {
         let mut entry = figures.clone();
         entry[id_name] = Value::from(id);
@@ -28,7 +28,7 @@ fn each(ids: Vec<String>, id_name: &str, figures: &Value) -> BareAnswer {
     BareAnswer::good(&Value::Array(ids.into_iter().map(entry).collect()))
 }
 
-/// `GET /v3/received`
+/// Shows how many devices received messages (`GET /v3/received`).
 pub(super) fn show_received(
     call: &AuthenticCall<'_>,
     _: &mut SandboxMemory,
@@ -36,10 +36,10 @@ pub(super) fn show_received(
     let figures = json!({
         "android_received": 62, "ios_apns_sent": 11, "ios_msg_received": null, "wp_mpns_sent": null,
     });
-    Ok(each(ids(call, "msg_ids", 100)?, "msg_id", &figures))
+    Ok(entry_per_id(ids(call, "msg_ids", 100)?, "msg_id", &figures))
 }
 
-/// `GET /v3/received/detail`
+/// Shows the same by channel (`GET /v3/received/detail`).
 pub(super) fn show_received_detail(
     call: &AuthenticCall<'_>,
     _: &mut SandboxMemory,
@@ -48,28 +48,32 @@ pub(super) fn show_received_detail(
         "jpush_received": 62, "android_pns_sent": 20, "android_pns_received": 18,
         "ios_apns_sent": 11, "ios_apns_received": 10, "ios_msg_received": null, "wp_mpns_sent": null,
     });
-    Ok(each(ids(call, "msg_ids", 100)?, "msg_id", &figures))
+    Ok(entry_per_id(ids(call, "msg_ids", 100)?, "msg_id", &figures))
 }
 
-/// `GET /v3/messages` and `GET /v3/messages/detail`
+/// Shows statistics of messages (`GET /v3/messages`, `GET /v3/messages/detail`).
 pub(super) fn show_messages(
     call: &AuthenticCall<'_>,
     _: &mut SandboxMemory,
 ) -> Result<BareAnswer, VendorError> {
     let notification = json!({ "target": 62, "sent": 60, "received": 55, "display": 50, "click": 5 });
-    Ok(each(ids(call, "msg_ids", 100)?, "msg_id", &json!({ "details": { "notification": notification } })))
+    Ok(entry_per_id(
+        ids(call, "msg_ids", 100)?,
+        "msg_id",
+        &json!({ "details": { "notification": notification } }),
+    ))
 }
 
-/// `GET /v3/group/messages/detail`
+/// Shows statistics of group messages (`GET /v3/group/messages/detail`).
 pub(super) fn show_group_messages(
     call: &AuthenticCall<'_>,
     _: &mut SandboxMemory,
 ) -> Result<BareAnswer, VendorError> {
     let jpush = json!({ "target": 62, "sent": 60, "received": 55, "click": 5 });
-    Ok(each(ids(call, "group_msgids", 10)?, "group_msgid", &json!({ "jpush": jpush })))
+    Ok(entry_per_id(ids(call, "group_msgids", 10)?, "group_msgid", &json!({ "jpush": jpush })))
 }
 
-/// `GET /v3/users` and `GET /v3/group/users`
+/// Shows statistics of users (`GET /v3/users`, `GET /v3/group/users`).
 pub(super) fn show_users(call: &AuthenticCall<'_>, _: &mut SandboxMemory) -> BareAnswer {
     let unit = call.parameter("time_unit").unwrap_or_else(|| "DAY".to_owned());
     let start = call.parameter("start").unwrap_or_else(|| "2026-01-01".to_owned());
@@ -83,7 +87,7 @@ pub(super) fn show_users(call: &AuthenticCall<'_>, _: &mut SandboxMemory) -> Bar
     }))
 }
 
-/// `POST /v3/status/message`
+/// Shows a message's state on devices (`POST /v3/status/message`).
 pub(super) fn show_message_status(
     call: &AuthenticCall<'_>,
     _: &mut SandboxMemory,

@@ -1,19 +1,19 @@
-//! Which operation a request is, by the table the gateway uses too.
+//! Finds a request's operation in the table that the gateway uses, too.
 
 use http::StatusCode;
 
 use super::answer::{BareAnswer, Codes, VendorError};
 use crate::operation::{self, Envelope, NoMatch, OperationId, Path};
 
-/// A request matched to a row.
+/// A request matched to a row of the table.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) operation: OperationId,
-    /// The path's segments, percent-decoded, under the documented prefix.
+    /// Segments of the documented path, percent-decoded.
     pub(super) segments: Vec<String>,
 }
 
-/// The Beijing data centre's prefixes and what they are elsewhere; the longer of two comes first.
+/// Path prefixes of the Beijing data centre, with the documented ones. The longer of two that match comes first.
 const BEIJING: &[(&str, &str)] = &[
     ("/v3/push/schedules", "/v3/schedules"),
     ("/v3/report", "/v3"),
@@ -22,7 +22,7 @@ const BEIJING: &[(&str, &str)] = &[
     ("/v3/device", "/v3/devices"),
 ];
 
-/// Finds the row, or says why there is none.
+/// Finds the row for a request. The error is the vendor's answer to an unknown path or method.
 pub(super) fn find(method: &str, raw: &str) -> Result<Route, BareAnswer> {
     let unknown = |code| {
         VendorError::new(StatusCode::NOT_FOUND, code, "The url is not supported")
@@ -41,7 +41,7 @@ pub(super) fn find(method: &str, raw: &str) -> Result<Route, BareAnswer> {
             Err(unknown(if documented.starts_with("/v4/") { 21001 } else { 1001 }))
         }
         Err(NoMatch::MethodNotAllowed { allow }) => {
-            // The codes are those of a row that has the path.
+            // Uses the error codes of a row that has the path.
             let row = allow.split(", ").find_map(|verb| operation::find(verb, &path).ok());
             let row = row.ok_or_else(|| unknown(1001))?.operation;
             Err(Codes::of(&row).wrong_method().into_answer(row.envelope))
@@ -49,7 +49,7 @@ pub(super) fn find(method: &str, raw: &str) -> Result<Route, BareAnswer> {
     }
 }
 
-/// The path as it is outside Beijing.
+/// The documented path for a path of the Beijing data centre; other paths stay.
 fn documented(path: &str) -> String {
     BEIJING
         .iter()

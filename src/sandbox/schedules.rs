@@ -1,4 +1,4 @@
-//! Pushes in the future. They are kept and never carried out.
+//! Handles schedules. They are stored and never carried out.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use super::memory::SandboxMemory;
 use super::pushes::{CidKind, once};
 use crate::config::VendorKey;
 
-/// A schedule as it was given.
+/// A schedule as the client sent it.
 #[derive(Clone, Debug)]
 pub(super) struct StoredSchedule {
     name: Value,
@@ -23,7 +23,7 @@ pub(super) struct StoredSchedule {
 const NAME_BYTES_MAX: usize = 255;
 const PAGE: usize = 50;
 
-/// `POST /v3/schedules`
+/// Creates a schedule (`POST /v3/schedules`).
 pub(super) fn create(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -55,7 +55,7 @@ pub(super) fn create(
     Ok(BareAnswer::good(&answer))
 }
 
-/// `PUT /v3/schedules/{id}`
+/// Changes the given fields of a schedule (`PUT /v3/schedules/{id}`).
 pub(super) fn update(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -87,7 +87,7 @@ fn kind(trigger: &Value) -> Option<&str> {
     ["single", "periodical"].into_iter().find(|kind| trigger.get(kind).is_some_and(|value| !value.is_null()))
 }
 
-/// Checks what is there.
+/// Checks the fields that are present.
 fn check(
     call: &AuthenticCall<'_>,
     memory: &SandboxMemory,
@@ -124,7 +124,7 @@ fn check_trigger(codes: &Codes, trigger: &Value) -> Result<(), VendorError> {
     if fits { Ok(()) } else { Err(bad()) }
 }
 
-/// Whether digits stand where the form has zeros, and its other characters where it has them.
+/// Whether a time has digits where the form has zeros, and the form's other characters elsewhere.
 fn has_form(time: &str, form: &str) -> bool {
     time.len() == form.len()
         && time
@@ -164,7 +164,7 @@ fn description(id: &str, schedule: &StoredSchedule) -> Value {
     })
 }
 
-/// `GET /v3/schedules`
+/// Lists schedules, page by page (`GET /v3/schedules`).
 pub(super) fn list(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
     let page = match call.parameter("page") {
         None => 1,
@@ -189,14 +189,14 @@ pub(super) fn list(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Resu
     })))
 }
 
-/// `GET /v3/schedules/{id}`
+/// Shows a schedule (`GET /v3/schedules/{id}`).
 pub(super) fn show(call: &AuthenticCall<'_>, memory: &mut SandboxMemory) -> Result<BareAnswer, VendorError> {
     let id = known(call, memory)?;
     let schedule = memory.schedules.get(&id).ok_or_else(unknown)?;
     Ok(BareAnswer::good(&description(&id.1, schedule)))
 }
 
-/// `DELETE /v3/schedules/{id}`
+/// Deletes a schedule (`DELETE /v3/schedules/{id}`).
 pub(super) fn delete(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,
@@ -206,7 +206,7 @@ pub(super) fn delete(
     Ok(BareAnswer::empty())
 }
 
-/// `GET /v3/schedules/{id}/msg_ids`: no schedule has fired.
+/// Lists the messages that a schedule has sent: always none (`GET /v3/schedules/{id}/msg_ids`).
 pub(super) fn list_message_ids(
     call: &AuthenticCall<'_>,
     memory: &mut SandboxMemory,

@@ -1,4 +1,4 @@
-//! The simulator on a socket: HTTP/1.1, and the faults that are about the connection.
+//! Serves the simulator on a socket: HTTP/1.1, and the faults that concern the connection.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -29,16 +29,17 @@ use crate::operation::Envelope;
 
 const CONNECTIONS_MAX: usize = 10_000;
 const BODY_BYTES_MAX: usize = 12 * 1024 * 1024;
-/// Read and dropped beyond the limit, so that the client gets to read why it was refused.
+/// Bytes of a body beyond its limit that are still read and dropped, so that the client reads the error instead of a
+/// reset.
 const DROPPED_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_mins(2);
-/// After an `accept` that failed, most often for want of file descriptors.
+/// Pause after an `accept` that failed, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between the half of a cut answer and the end of its connection, so that the half is on the wire.
+/// Pause between half of a cut answer and the end of its connection, so that the half is sent.
 const CUT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Sandbox {
-    /// Serves connections until `stop`; those still open are dropped then.
+    /// Serves connections until `stop` resolves; those still open are dropped then.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
         let mut connections = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
@@ -49,7 +50,7 @@ impl Sandbox {
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok((stream, _)) => {
-                        // Without it small answers wait for the acknowledgement of the former.
+                        // Otherwise Nagle's algorithm holds small answers back until the previous one is acknowledged.
                         let _ = stream.set_nodelay(true);
                         let sandbox = Arc::clone(&self);
                         connections.spawn(async move {
@@ -65,8 +66,8 @@ impl Sandbox {
         }
     }
 
-    /// Serves one connection, of whatever transport, to its end. The transport comes back so that a reset can be
-    /// made of closing it: [`AnswerEnding::Reset`] says that one was ordered.
+    /// Serves one connection, of any transport, to its end. Returns the transport, so that the caller can turn its
+    /// close into a reset when [`AnswerEnding::Reset`] says that one was ordered.
     pub async fn serve_connection<I>(self: Arc<Self>, io: I) -> (I, AnswerEnding)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -87,7 +88,7 @@ impl Sandbox {
         if reset {
             return (io, AnswerEnding::Reset);
         }
-        // A peer that has gone already makes no difference to anyone.
+        // A peer that is gone already makes no difference.
         let _ = io.shutdown().await;
         (io, AnswerEnding::Whole)
     }
@@ -95,7 +96,7 @@ impl Sandbox {
     async fn respond(
         &self,
         request: Request<Incoming>,
-    ) -> Result<Response<Either<Full<Bytes>, Half>>, ConnectionStop> {
+    ) -> Result<Response<Either<Full<Bytes>, HalfBody>>, ConnectionStop> {
         let (head, body) = request.into_parts();
         let body = timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| ConnectionStop::Broken)?;
         let Some(body) = body? else {
@@ -113,7 +114,7 @@ impl Sandbox {
     }
 }
 
-/// Reads a body; `None` if it is too large.
+/// Reads a body; `None` if it is longer than [`BODY_BYTES_MAX`].
 async fn collect(mut body: Incoming) -> Result<Option<Bytes>, ConnectionStop> {
     let mut kept = BytesMut::new();
     let mut length = 0_usize;
@@ -137,24 +138,24 @@ fn too_large() -> Response<Bytes> {
     response
 }
 
-/// Promises the whole body and sends half of it.
-fn cut<L>(response: Response<Bytes>) -> Response<Either<L, Half>> {
+/// Announces the whole body and sends half of it.
+fn cut<L>(response: Response<Bytes>) -> Response<Either<L, HalfBody>> {
     let (mut head, body) = response.into_parts();
-    // An empty answer cannot be halved; it is promised to have a byte.
+    // An empty answer cannot be halved, so it is announced to have one byte.
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len().max(1)));
     let half = body.slice(..body.len() / 2);
     let pause = Box::pin(sleep(CUT_PAUSE));
-    Response::from_parts(head, Either::Right(Half { half: Some(half), pause }))
+    Response::from_parts(head, Either::Right(HalfBody { half: Some(half), pause }))
 }
 
-/// The first half of a body, then a failure.
+/// A body that yields its first half and then an error.
 #[derive(Debug)]
-struct Half {
+struct HalfBody {
     half: Option<Bytes>,
     pause: Pin<Box<Sleep>>,
 }
 
-impl Body for Half {
+impl Body for HalfBody {
     type Data = Bytes;
     type Error = ConnectionStop;
 
@@ -170,12 +171,12 @@ impl Body for Half {
     }
 }
 
-/// Why a connection ends without a whole answer.
+/// The reason why a connection ends without a whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectionStop {
-    /// As ordered.
+    /// A test ordered the reset.
     Reset,
-    /// In the middle of something.
+    /// The request was cut, or the answer is cut as ordered.
     Broken,
 }
 

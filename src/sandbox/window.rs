@@ -1,6 +1,6 @@
-//! How the vendor counts calls: per key and budget, in windows that start with a call or that slide.
+//! Counts calls as the vendor does: per key and budget, in windows that start with a call or that slide.
 //!
-//! Besides deciding, a ledger keeps the figures a judge needs: the most calls it counted in any window at all.
+//! Besides deciding, a counter keeps a figure that tests check: the most calls it counted in any window at all.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use super::accounts::Account;
 use crate::config::VendorKey;
 use crate::operation::BudgetName;
 
-/// How the vendor's windows lie. It documents their length only.
+/// Kind of the vendor's windows. Its documentation gives their length only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Windows {
-    /// A window starts with the first call after the former one ended.
+    /// A window starts with the first call after the previous one ended.
     Fixed,
-    /// Every call counts for one window from its own arrival.
+    /// Every call counts for one window's length from its arrival.
     Sliding,
 }
 
-/// What the rate headers say.
+/// Values of the rate headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RateStatus {
     pub(super) limit: u32,
@@ -26,20 +26,20 @@ pub(super) struct RateStatus {
     pub(super) reset: Duration,
 }
 
-/// Calls of one key on one budget.
+/// Counted calls of one key on one budget.
 #[derive(Debug)]
 pub(super) struct CallCounts {
     limit: u32,
     window: Duration,
     windows: Windows,
-    /// First call of the current fixed window.
+    /// Time of the first call in the current fixed window.
     start: Option<Instant>,
     /// Calls counted in the current fixed window.
     used: u32,
-    /// Arrivals counted less than a window ago, oldest first; at most two limits of them.
+    /// Arrival times of calls counted less than a window ago, oldest first; at most twice the limit.
     recent: VecDeque<Instant>,
     latest: Option<Instant>,
-    /// Most calls counted in any half-open window, wherever it starts.
+    /// The most calls counted in any half-open window, wherever it starts.
     pub(super) most_in_any_window: usize,
     pub(super) total: u64,
     pub(super) refused: u64,
@@ -61,7 +61,7 @@ impl CallCounts {
         }
     }
 
-    /// Moves to `now`. A clock reading from before the latest call is taken for that call's time.
+    /// Moves to `now`. A time before the latest call is taken for that call's time.
     fn advance(&mut self, now: Instant) -> Instant {
         let now = self.latest.map_or(now, |latest| latest.max(now));
         while self.recent.front().is_some_and(|&front| now.duration_since(front) >= self.window) {
@@ -74,12 +74,12 @@ impl CallCounts {
         now
     }
 
-    /// Whether the vendor would take one more call.
+    /// Whether the vendor would accept one more call.
     pub(super) fn has_room(&mut self, now: Instant) -> bool {
         self.rate_status(now).remaining > 0
     }
 
-    /// Counts a call that arrived `now`.
+    /// Counts a call that arrived at `now`.
     pub(super) fn count(&mut self, now: Instant) {
         let now = self.advance(now);
         self.start.get_or_insert(now);
@@ -90,7 +90,7 @@ impl CallCounts {
         self.total += 1;
     }
 
-    /// The figures for the rate headers.
+    /// Values of the rate headers at `now`.
     pub(super) fn rate_status(&mut self, now: Instant) -> RateStatus {
         let now = self.advance(now);
         let (used, since) = match self.windows {
@@ -108,33 +108,33 @@ impl CallCounts {
     }
 }
 
-/// What became of a call at the counter.
+/// Outcome of counting a call.
 #[derive(Debug)]
 pub(super) struct Charge {
-    /// The call was counted on a budget.
+    /// Whether the call was counted on a budget.
     pub(super) counted: bool,
-    /// The budget that had no room.
+    /// The budget that was used up, if one was.
     pub(super) refused_by: Option<BudgetName>,
-    /// For the rate headers: of the budget without room, else of the call's own.
+    /// Values of the rate headers: of the budget that was used up, or else of the call's own.
     pub(super) rate_status: Option<RateStatus>,
 }
 
-/// Every ledger, made when first used; as many as there are accounts times budgets at most.
+/// All counters, created when first used; at most accounts times budgets.
 #[derive(Debug)]
-pub(super) struct Ledgers {
-    /// Overrides the length of every window but a day's.
+pub(super) struct CallCounters {
+    /// Length of all windows but the daily ones, in place of the configured lengths.
     window: Option<Duration>,
     windows: Windows,
     by_budget: HashMap<(VendorKey, BudgetName), CallCounts>,
 }
 
-impl Ledgers {
+impl CallCounters {
     pub(super) fn new(window: Option<Duration>, windows: Windows) -> Self {
         Self { window, windows, by_budget: HashMap::new() }
     }
 
-    /// Counts a call on all of `minute` or on none. Day budgets come after: a call the vendor refuses for a day's
-    /// limit has used up its place in the minute.
+    /// Counts a call on all of `minute` or on none. Daily budgets come after that: a call that the vendor refuses for a
+    /// daily limit has used up its place in the minute.
     pub(super) fn charge(
         &mut self,
         account: &Account,
@@ -161,16 +161,16 @@ impl Ledgers {
         name: Option<BudgetName>,
         now: Instant,
     ) -> Option<RateStatus> {
-        Some(self.ledger(account, name?)?.rate_status(now))
+        Some(self.counter(account, name?)?.rate_status(now))
     }
 
     fn refuse(&mut self, account: &Account, names: &[BudgetName], now: Instant) -> Option<BudgetName> {
         let full = names
             .iter()
             .copied()
-            .find(|&name| self.ledger(account, name).is_some_and(|ledger| !ledger.has_room(now)))?;
-        if let Some(ledger) = self.ledger(account, full) {
-            ledger.refused += 1;
+            .find(|&name| self.counter(account, name).is_some_and(|counter| !counter.has_room(now)))?;
+        if let Some(counter) = self.counter(account, full) {
+            counter.refused += 1;
         }
         Some(full)
     }
@@ -178,15 +178,15 @@ impl Ledgers {
     fn count(&mut self, account: &Account, names: &[BudgetName], now: Instant) -> bool {
         let mut counted = false;
         for &name in names {
-            if let Some(ledger) = self.ledger(account, name) {
-                ledger.count(now);
+            if let Some(counter) = self.counter(account, name) {
+                counter.count(now);
                 counted = true;
             }
         }
         counted
     }
 
-    fn ledger(&mut self, account: &Account, name: BudgetName) -> Option<&mut CallCounts> {
+    fn counter(&mut self, account: &Account, name: BudgetName) -> Option<&mut CallCounts> {
         let size = account.limits.of(name)?;
         let (override_, windows) = (self.window, self.windows);
         Some(self.by_budget.entry((account.key.clone(), name)).or_insert_with(|| {
@@ -195,12 +195,12 @@ impl Ledgers {
         }))
     }
 
-    /// Every ledger in use.
+    /// All counters in use.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&VendorKey, BudgetName, &CallCounts)> {
-        self.by_budget.iter().map(|((key, name), ledger)| (key, *name, ledger))
+        self.by_budget.iter().map(|((key, name), counter)| (key, *name, counter))
     }
 
-    /// Forgets every call.
+    /// Forgets all calls.
     pub(super) fn clear(&mut self) {
         self.by_budget.clear();
     }
@@ -216,19 +216,19 @@ mod tests {
 
     use super::*;
 
-    /// Calls at these milliseconds, limit 2 in 100 ms: which are counted, and the most in any window.
+    /// Checks which calls at these milliseconds are counted, and the most in any window; the limit is 2 in 100 ms.
     fn check(windows: Windows, calls: &[(u64, bool)], most: usize) {
         let start = Instant::now();
-        let mut ledger = CallCounts::new(2, Duration::from_millis(100), windows);
+        let mut counter = CallCounts::new(2, Duration::from_millis(100), windows);
         for &(at, expected) in calls {
             let now = start + Duration::from_millis(at);
-            let room = ledger.has_room(now);
+            let room = counter.has_room(now);
             assert_eq!(room, expected, "{windows:?}: call at {at} of {calls:?}");
             if room {
-                ledger.count(now);
+                counter.count(now);
             }
         }
-        assert_eq!(ledger.most_in_any_window, most, "{windows:?}: {calls:?}");
+        assert_eq!(counter.most_in_any_window, most, "{windows:?}: {calls:?}");
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
             &[(0, true), (99, true), (250, true), (300, true), (349, false), (350, true)],
             2,
         );
-        // Calls older than the latest are taken for it: the clock of another thread may lag.
+        // Calls earlier than the latest one count as simultaneous with it: the clock of another thread may lag.
         check(Windows::Fixed, &[(50, true), (0, true), (149, false), (150, true)], 2);
     }
 
@@ -258,22 +258,22 @@ mod tests {
     fn the_headers_count_down() {
         let start = Instant::now();
         for windows in [Windows::Fixed, Windows::Sliding] {
-            let mut ledger = CallCounts::new(2, Duration::from_mins(1), windows);
+            let mut counter = CallCounts::new(2, Duration::from_mins(1), windows);
             let at = |seconds| start + Duration::from_secs(seconds);
-            let seen = |ledger: &mut CallCounts, seconds| {
-                let rate_status = ledger.rate_status(at(seconds));
+            let seen = |counter: &mut CallCounts, seconds| {
+                let rate_status = counter.rate_status(at(seconds));
                 (rate_status.limit, rate_status.remaining, rate_status.reset.as_secs())
             };
-            assert_eq!(seen(&mut ledger, 5), (2, 2, 60));
-            ledger.count(at(10));
-            assert_eq!(seen(&mut ledger, 10), (2, 1, 60));
-            assert_eq!(seen(&mut ledger, 55), (2, 1, 15));
-            assert_eq!(seen(&mut ledger, 70), (2, 2, 60));
+            assert_eq!(seen(&mut counter, 5), (2, 2, 60));
+            counter.count(at(10));
+            assert_eq!(seen(&mut counter, 10), (2, 1, 60));
+            assert_eq!(seen(&mut counter, 55), (2, 1, 15));
+            assert_eq!(seen(&mut counter, 70), (2, 2, 60));
         }
     }
 
     proptest! {
-        /// The judge's figure is that of the definition, and no sliding window is ever over its limit.
+        /// The figure equals its definition, and no sliding window is ever over its limit.
         #[test]
         fn the_most_in_any_window_is_exact(
             mut calls in prop::collection::vec(0_u64..1000, 0..80),
@@ -283,21 +283,21 @@ mod tests {
             calls.sort_unstable();
             let windows = if sliding { Windows::Sliding } else { Windows::Fixed };
             let start = Instant::now();
-            let mut ledger = CallCounts::new(limit, Duration::from_millis(100), windows);
+            let mut counter = CallCounts::new(limit, Duration::from_millis(100), windows);
             let counted: Vec<u64> = calls
                 .into_iter()
                 .filter(|&at| {
                     let now = start + Duration::from_millis(at);
-                    let room = ledger.has_room(now);
+                    let room = counter.has_room(now);
                     if room {
-                        ledger.count(now);
+                        counter.count(now);
                     }
                     room
                 })
                 .collect();
             let from = |first: u64| counted.iter().filter(|&&at| (first..first + 100).contains(&at)).count();
             let most = counted.iter().map(|&first| from(first)).max().unwrap_or(0);
-            prop_assert_eq!(ledger.most_in_any_window, most);
+            prop_assert_eq!(counter.most_in_any_window, most);
             let bound = limit as usize * if sliding { 1 } else { 2 };
             prop_assert!(most <= bound, "{} of {}", most, bound);
         }

@@ -52,7 +52,7 @@ fn a_budget_ends_and_comes_back() {
     let body = push(&json!({}));
     assert_eq!(bench.post("/v3/push", &body).rate(), Some([2, 1, 60]));
     bench.pass(Duration::from_millis(10_500));
-    // A refused push costs a call too.
+    // A push that the vendor refuses also costs a call.
     let refused = bench.post("/v3/push", &json!({}));
     assert_eq!((refused.code(), refused.rate()), (Some(1002), Some([2, 0, 50])));
     for _ in 0..3 {
@@ -85,7 +85,8 @@ fn windows_can_be_short_and_sliding() {
         seen.push(reply.code());
         bench.pass(Duration::from_millis(100));
     }
-    // 0 and 100 fill the minute, 300 and 400 come after it; the day ends with the third broadcast.
+    // The calls at 0 and 100 fill the minute, those at 300 and 400 come after it; the day ends with the third
+    // broadcast.
     assert_eq!(seen, [None, None, Some(2002), None, Some(2008), Some(2002)]);
     bench.pass(Duration::from_hours(1));
     let seen = bench.post("/v3/push", &push(&json!({})));
@@ -254,7 +255,7 @@ fn tenants_that_share_keys_share_accounts() {
     assert_eq!(seen, [(APP, 0), (DEV, 0), (GROUP, 2), ("other", 0)]);
 }
 
-/// The judge must not share code with the judged.
+/// The simulator must not use the code that it is there to check.
 #[test]
 fn the_sandbox_knows_nothing_of_the_gateway() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/sandbox");

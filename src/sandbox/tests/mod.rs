@@ -1,4 +1,4 @@
-//! The simulator without sockets: requests in, replies out, at times the test chooses.
+//! Tests of the simulator without sockets: requests in, replies out, at times that the test sets.
 
 mod budgets;
 mod operations;
@@ -22,7 +22,7 @@ pub(super) const DEV: &str = "2e2023ade697b989087dcc53";
 pub(super) const GROUP: &str = "group-e4c938578ee598be517a2243";
 pub(super) const SECRET: &str = "5e987ac6d2e04d95a9d8f0d1";
 
-/// Limits of 600 a minute but for those given, which hold for a second and a day.
+/// Limits of 600 a minute, except those given, which hold for a second or a day.
 pub(super) fn limits(given: &[(BudgetName, u32)]) -> BudgetLimits {
     BudgetLimits::from_fn(|name| {
         let daily = matches!(name, BudgetName::Broadcast | BudgetName::OppoBig | BudgetName::OppoIcon);
@@ -51,7 +51,7 @@ pub(super) fn settings(given: &[(BudgetName, u32)]) -> Settings {
     Settings { accounts: accounts.into(), window: None, windows: Windows::Fixed }
 }
 
-/// A push to everybody with some members replaced.
+/// A push to everybody, with some members replaced.
 pub(super) fn push(with: &Value) -> Value {
     let mut push = json!({ "platform": "all", "audience": "all", "notification": { "alert": "Hi" } });
     for (name, value) in with.as_object().into_iter().flatten() {
@@ -60,7 +60,7 @@ pub(super) fn push(with: &Value) -> Value {
     push
 }
 
-/// The start of a PNG of this size: as much as anyone looks at.
+/// The start of a PNG of this size, as far as it is read.
 pub(super) fn png(width: u32, height: u32) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     png.extend_from_slice(&width.to_be_bytes());
@@ -69,7 +69,7 @@ pub(super) fn png(width: u32, height: u32) -> Vec<u8> {
     png
 }
 
-/// A schedule of one push.
+/// A schedule of a single push.
 pub(super) fn schedule() -> Value {
     json!({
         "name": "n", "enabled": true, "trigger": { "single": { "time": "2030-01-01 00:00:00" } },
@@ -84,7 +84,7 @@ pub(super) fn basic(key: &str, secret: &str) -> String {
 /// Parts of a form: name, file name, content.
 pub(super) type Parts<'a> = &'a [(&'a str, Option<&'a str>, &'a [u8])];
 
-/// What came back.
+/// The reply to a request.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) status: u16,
@@ -110,10 +110,10 @@ impl Seen {
     }
 }
 
-/// A simulator with a clock.
+/// A simulator with a clock that the test sets.
 pub(super) struct Bench {
     sandbox: Arc<Sandbox>,
-    now: Cell<Moment>,
+    now: Cell<ReceivedAt>,
 }
 
 impl Bench {
@@ -122,12 +122,12 @@ impl Bench {
     }
 
     pub(super) fn with(settings: Settings) -> Self {
-        Self { sandbox: Sandbox::new(settings), now: Cell::new(Moment::now()) }
+        Self { sandbox: Sandbox::new(settings), now: Cell::new(ReceivedAt::now()) }
     }
 
     pub(super) fn pass(&self, time: Duration) {
         let now = self.now.get();
-        self.now.set(Moment { instant: now.instant + time, wall: now.wall + time });
+        self.now.set(ReceivedAt { instant: now.instant + time, wall: now.wall + time });
     }
 
     pub(super) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Seen {
@@ -148,7 +148,7 @@ impl Bench {
         }
     }
 
-    /// With the credentials the path asks for.
+    /// Sends a request with the credentials that its path needs.
     pub(super) fn call(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Seen {
         let key = if path.starts_with("/v3/group") { GROUP } else { APP };
         let headers = [("authorization", &*basic(key, SECRET)), ("content-type", content_type)];

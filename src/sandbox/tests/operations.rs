@@ -1,4 +1,4 @@
-//! Every operation's documented success, and its answer to nonsense.
+//! Tests of every operation: its documented success, and its answer to nonsense.
 
 use proptest::prelude::*;
 
@@ -7,10 +7,10 @@ use crate::operation::OperationId;
 
 const UUID: &str = "14b23451-0001-41ce-89d9-987b465122da";
 
-/// An operation, its answer, and members that the answer must have.
+/// An operation, its answer, and the members that the answer must have.
 type Success = (&'static str, Seen, &'static [&'static str]);
 
-/// A text of an answer.
+/// A text in an answer.
 fn text(seen: &Seen, pointer: &str) -> String {
     let json = seen.json();
     json.pointer(pointer)
@@ -191,7 +191,7 @@ fn every_operation_succeeds_as_documented() {
     assert_eq!(seen.len(), OperationId::all().count());
 }
 
-/// JSON that looks like what the API takes and is not.
+/// JSON that resembles the API's schema and does not fit it.
 fn odd_json() -> impl Strategy<Value = Value> {
     let names = [
         "platform", "audience", "all", "file", "file_id", "cid", "push", "trigger", "single", "time", "tags",
@@ -227,7 +227,7 @@ fn odd_json() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever comes in, every operation has an answer.
+    /// Every operation has an answer, whatever is sent.
     #[test]
     fn nothing_brings_it_down(
         value in "[A-Za-z0-9_.~-]{1,40}",

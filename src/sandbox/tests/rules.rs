@@ -1,4 +1,4 @@
-//! What each API remembers and refuses.
+//! Tests of each API's state and rules.
 
 use super::*;
 
@@ -177,7 +177,7 @@ fn pictures_are_judged_as_documented() {
     );
     assert_eq!(bench.put("/v3/images/byurls/x", &json!({ "fcm_image_url": url })).code(), Some(1103));
     assert_eq!(bench.put(&path, &json!({})).code(), Some(1102));
-    // A new picture for channels without such pictures is none; an update leaves what was there.
+    // A new picture only for channels without such pictures fails; an update leaves what was there.
     for (kind, field) in [(1, "huawei"), (1, "honor"), (3, "oppo"), (3, "fcm"), (2, "xiaomi")] {
         let body = json!({ "image_type": kind, format!("{field}_image_url"): url });
         assert_eq!(bench.post("/v3/images/byurls", &body).code(), Some(1103), "{body}");
@@ -212,7 +212,7 @@ fn of_an_encrypted_push_only_the_payload_is_asked_for() {
     let headers = [("authorization", &*authorization), ("x-encrypt-type", "SM2")];
     for (body, status) in [
         (json!({ "audience": "all", "payload": "b64" }), 200),
-        // As the Java SDK writes them.
+        // These are written as the Java SDK writes them.
         (json!({ "audience": { "all": true, "file": false }, "payload": "b64" }), 200),
         (json!({ "audience": { "all": false, "file": false, "tag": [] }, "payload": "b64" }), 200),
         (json!({ "payload": "b64" }), 200),
@@ -222,7 +222,7 @@ fn of_an_encrypted_push_only_the_payload_is_asked_for() {
         let seen = bench.send("POST", "/v3/push", &headers, body.to_string().as_bytes());
         assert_eq!(seen.status, status, "{body}");
     }
-    // Elsewhere the header says nothing.
+    // In other operations the header is ignored.
     let body = json!({ "audience": { "file": { "file_id": format!("{APP}-{UUID}") } }, "payload": "b64" });
     for path in ["/v3/push/validate", "/v3/push/file", "/v3/schedules"] {
         assert_eq!(bench.send("POST", path, &headers, body.to_string().as_bytes()).status, 400, "{path}");

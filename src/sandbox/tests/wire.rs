@@ -1,12 +1,12 @@
-//! The simulator on real sockets.
+//! Tests of the simulator on real sockets.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-/// Sends bytes to a fresh simulator after a fault was ordered; what comes back until the end of the connection, and
-/// how that ended.
+/// Sends bytes to a new simulator after ordering a fault. Returns the bytes received until the end of the connection,
+/// and how it ended.
 fn exchange(fault: Option<&Value>, request: &[u8]) -> (String, std::io::Result<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
