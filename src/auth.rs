@@ -8,7 +8,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use crate::request::{Field, RequestHead};
-use crate::tenant::{Directory, CertificateOwner, Principal};
+use crate::tenant::{CertificateOwner, Directory, Principal};
 
 /// Credentials longer than this are no caller's: an app key and a token have 24 characters each.
 const CREDENTIALS_BYTES_MAX: usize = 1024;
@@ -72,12 +72,18 @@ pub fn identify<'d>(
         head.first(Field::Authorization).map(|header| by_credentials(directory, &header)).transpose()?;
     let owner = certificate.map_or(CertificateOwner::Nobody, |certificate| certificate.owner(directory));
     match (credentials, owner) {
-        (None, CertificateOwner::Nobody) if certificate.is_some_and(|certificate| certificate.0.is_none()) => {
+        (None, CertificateOwner::Nobody)
+            if certificate.is_some_and(|certificate| certificate.0.is_none()) =>
+        {
             Err(Unidentified::Ended)
         }
         (None, CertificateOwner::Nobody) => Err(Unidentified::Missing),
-        (Some(principal), CertificateOwner::Nobody) | (None, CertificateOwner::One(principal)) => Ok(principal),
-        (Some(principal), CertificateOwner::One(owner)) if owner.caller() == principal.caller() => Ok(principal),
+        (Some(principal), CertificateOwner::Nobody) | (None, CertificateOwner::One(principal)) => {
+            Ok(principal)
+        }
+        (Some(principal), CertificateOwner::One(owner)) if owner.caller() == principal.caller() => {
+            Ok(principal)
+        }
         (_, CertificateOwner::One(_) | CertificateOwner::Several) => Err(Unidentified::OtherCaller),
     }
 }

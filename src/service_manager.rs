@@ -27,7 +27,9 @@ pub fn notify(state: ServiceState<'_>) {
         // The timestamp tells the service manager which of its reload requests this belongs to.
         ServiceState::Reloading => NotifyState::monotonic_usec_now()
             .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now])),
-        ServiceState::Stopping => sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("draining")]),
+        ServiceState::Stopping => {
+            sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("draining")])
+        }
         ServiceState::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
     };
     if let Err(error) = sent {

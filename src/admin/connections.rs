@@ -33,7 +33,8 @@ impl AdminConnections {
         self.connections.retain(|connection| connection.strong_count() > 0);
         if self.connections.len() >= CONNECTIONS_MAX {
             let silent = self.connections.iter().enumerate().filter_map(|(at, connection)| {
-                let connection = connection.upgrade().filter(|connection| connection.busy.load(Ordering::Relaxed) == 0)?;
+                let connection =
+                    connection.upgrade().filter(|connection| connection.busy.load(Ordering::Relaxed) == 0)?;
                 Some((connection.since.load(Ordering::Relaxed), at))
             });
             let (_, at) = silent.min()?;

@@ -140,7 +140,8 @@ fn resolve_caller(caller: &config::CallerConfig, tenants: &[Tenant]) -> Caller {
         (0..tenants.len()).filter(|&tenant| caller.tenants.contains(&tenants[tenant].name)).collect();
     let mut users: HashMap<String, Vec<NamedTenant>> = HashMap::new();
     for &tenant in &granted {
-        let mut named = |user: String, as_dev| users.entry(user).or_default().push(NamedTenant { tenant, as_dev });
+        let mut named =
+            |user: String, as_dev| users.entry(user).or_default().push(NamedTenant { tenant, as_dev });
         named(tenants[tenant].name.clone(), false);
         named(format!("group-{}", tenants[tenant].name), false);
         for kind in CredentialKind::ALL {
