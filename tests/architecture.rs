@@ -1,12 +1,12 @@
-//! Rules of the architecture, checked on the text of the sources: which module may name what.
+//! Checks rules of the architecture on the text of the sources: which module may use which names.
 //!
-//! Test code is not judged: files called `tests.rs`, folders called `tests`, and items under `#[cfg(test)]`.
+//! Test code is not checked: files called `tests.rs`, folders called `tests`, and items under `#[cfg(test)]`.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules in the order of their dependencies: a line may use lines above it, and nothing beside or below.
+/// Modules in the order of their dependencies: a line may use the lines above it, and none beside or below.
 const ORDER: &[&[&str]] = &[
     &[
         "causes",
@@ -42,7 +42,7 @@ const ORDER: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// Modules that decide and never act: what comes in is a value, and so is what goes out.
+/// Pure modules: values in, values out.
 const PURE: &[&str] = &[
     "operation",
     "tenant",
@@ -62,7 +62,7 @@ const PURE: &[&str] = &[
     "target",
 ];
 
-/// What a pure module never names.
+/// Names that a pure module may not use.
 const IMPURE_NAMES: &[&str] = &[
     "tokio",
     "hyper",
@@ -76,10 +76,10 @@ const IMPURE_NAMES: &[&str] = &[
     "SystemTime",
 ];
 
-/// Pure modules lean on pure ones. `config` and `secret` lend their values.
+/// Modules that pure modules may use for their values, beside other pure ones.
 const LENT: &[&str] = &["config", "secret"];
 
-/// Where a rule does not hold, and why it may stay so. An entry that is no longer needed fails too.
+/// Exceptions from the rules, each with its reason. An exception that is no longer needed fails the test.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("budget", "Instant::now", "Clock, which gives the time to everybody who passes it in"),
     ("outbound", "crate::upstream", "Message, which it writes"),
@@ -88,35 +88,35 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("refusal", "crate::upstream", "CircuitOpen, which tells when a host is tried again"),
 ];
 
-/// How an item begins that other files can name.
+/// Beginnings of an item that other files can name.
 const VISIBLE: &[&str] = &["pub ", "pub(super) ", "pub(crate) "];
 
-/// How a type begins.
+/// Keywords that begin a type.
 const TYPES: &[&str] = &["struct ", "enum ", "trait ", "type "];
 
-/// Longest file without its tests, in lines.
+/// Upper bound of a file's lines without its tests.
 const LINES_MAX: usize = 400;
 
-/// Files that are still longer, with the length they may not pass.
+/// Files that are still longer, with the length that they may not exceed.
 const STILL_LONG: &[(&str, usize)] = &[];
 
-/// One file of the sources: its module, and its code without comments and tests.
+/// A source file: its module, and its code without comments and tests.
 struct Source {
-    /// From `src/` on.
+    /// Path relative to `src/`.
     path: PathBuf,
-    /// Lines that are no test, comments included.
+    /// Number of lines without tests, comments included.
     lines: usize,
     code: String,
 }
 
 impl Source {
-    /// The module directly under the crate's root that the file belongs to.
+    /// The top-level module that the file belongs to.
     fn module(&self) -> String {
         let first = self.path.components().next().expect("a path of a file has a component");
         first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
     }
 
-    /// How many `super::` lead from this file to the crate's root.
+    /// Number of `super::` from this file to the crate's root.
     fn depth(&self) -> usize {
         let folders = self.path.components().count() - 1;
         if self.path.ends_with("mod.rs") { folders } else { folders + 1 }
@@ -154,7 +154,7 @@ fn first_word(text: &str) -> String {
     text.trim_start().chars().take_while(|letter| is_word(*letter)).collect()
 }
 
-/// The branches of `{a, b::{c, d}}` up to its closing brace, the opening one taken off.
+/// The branches of `{a, b::{c, d}}`, given the text after the opening brace.
 fn branches(group: &str) -> Vec<&str> {
     let (mut depth, mut start, mut branches) = (0, 0, Vec::new());
     for (at, letter) in group.char_indices() {
@@ -204,7 +204,7 @@ fn read(path: PathBuf, text: &str) -> Source {
     Source { path, lines: lines.len(), code }
 }
 
-/// Leaves out every item after `#[cfg(test)]`: rustfmt puts its end at the indent of its start.
+/// The lines without items under `#[cfg(test)]`. rustfmt puts the end of an item at the indent of its start.
 fn without_tests(text: &str) -> Vec<&str> {
     let mut kept = Vec::new();
     let mut lines = text.lines();
@@ -235,7 +235,7 @@ fn rank(module: &str) -> Option<usize> {
     ORDER.iter().position(|modules| modules.contains(&module))
 }
 
-/// Whether a file may break the rule about a name.
+/// Whether a module is excepted from the rule about a name.
 fn is_excepted(module: &str, name: &str) -> bool {
     EXCEPTIONS.iter().any(|(excepted, what, _)| (*excepted, *what) == (module, name))
 }
@@ -297,7 +297,7 @@ fn pure_modules_do_not_act() {
     report(&faults);
 }
 
-/// Otherwise what the sandbox finds out about the gateway would be the gateway's own opinion of itself.
+/// The sandbox must not share code with the gateway, or it could not find the gateway's errors.
 #[test]
 fn the_sandbox_shares_nothing_but_the_table_and_values() {
     let shared = ["sandbox", "operation", "config", "secret"];
@@ -310,7 +310,7 @@ fn the_sandbox_shares_nothing_but_the_table_and_values() {
     report(&faults.collect::<Vec<_>>());
 }
 
-/// Otherwise a reader has to know which of them a file imports.
+/// A reader must not have to look up which of two types of one name a file imports.
 #[test]
 fn no_two_types_share_a_name() {
     let mut seen = HashMap::new();

@@ -1,8 +1,8 @@
-//! Who calls, for which tenant, and every way to be turned away.
+//! Tests of authentication and authorization: callers, tenants, and every reason to refuse.
 
 use crate::support::{Answer, Config, Gateway, Keys, PUSH, Request, Simulator, Tokens, basic};
 
-/// A gateway in front of the simulator.
+/// A gateway whose vendor is the simulator.
 fn start() -> (Gateway, Simulator) {
     let vendor = Simulator::start();
     (Gateway::start(&Config::new(&vendor.url())), vendor)
@@ -12,7 +12,7 @@ fn push() -> Request {
     Request::post("/v3/push", PUSH)
 }
 
-/// The key the vendor saw last.
+/// The key of the last call that the vendor received.
 fn last_key(vendor: &Simulator) -> String {
     vendor.journal().last().expect("a call")["key"].as_str().expect("a key").to_owned()
 }
@@ -71,12 +71,12 @@ fn files_take_the_dev_key_on_request() {
     let as_app = gateway.call(&list().basic(Keys::SHOP_APP, Tokens::ORDERS));
     assert_eq!((as_app.status, last_key(&vendor).as_str()), (200, Keys::SHOP_APP));
     let calls = vendor.journal().len();
-    // The dev key reaches every app of the account: it takes the scope group as well.
+    // The dev key reaches every app of the account, so it needs the scope `group` as well.
     let no_group = gateway.call(&list().basic(Keys::SHOP_DEV, Tokens::FILER));
     no_group.assert_refused(403, "forbidden", 1105);
     let no_group = gateway.call(&list().basic("shop", Tokens::FILER).header(wish.0, wish.1));
     no_group.assert_refused(403, "forbidden", 1105);
-    // A tenant without one.
+    // A tenant that has no dev credential.
     let none = gateway.call(&list().basic("market", Tokens::BOTH).header(wish.0, wish.1));
     none.assert_refused(403, "forbidden", 1105);
     assert_eq!(vendor.journal().len(), calls, "refusals are never sent");
@@ -156,7 +156,7 @@ fn what_is_not_granted_is_refused_alike() {
 fn several_tenants_and_none_named() {
     let (gateway, vendor) = start();
     gateway.call(&push().bearer(Tokens::BOTH)).assert_refused(400, "tenant-required", 1002);
-    // Two that fit: the header decides.
+    // Two tenants fit, and the header selects one.
     let decided = push().basic("", Tokens::BOTH).header("X-JPush-Tenant", "shop");
     let answer = gateway.call(&decided);
     assert_eq!((answer.status, last_key(&vendor).as_str()), (200, Keys::SHOP_APP), "{}", answer.text());

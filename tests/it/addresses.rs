@@ -1,4 +1,4 @@
-//! A vendor of several addresses, not all of which do; and a resolver that does not answer.
+//! Tests of a vendor with several addresses, not all of which work, and of a resolver that does not answer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Instant;
@@ -12,22 +12,22 @@ fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
 }
 
-/// An address of this machine's that no other test listens on at this port.
+/// A loopback address on which no other test listens at this port.
 fn loopback(last: u8) -> IpAddr {
     IpAddr::from([127, 83, 0, last])
 }
 
-/// A vendor at an address.
+/// A vendor that listens at this address.
 fn vendor_at(address: SocketAddr, talk: impl Fn(&mut Talk) + Send + Sync + 'static) -> Stub {
     Stub::on(TcpListener::bind(address).expect("a free port of an address of its own"), talk)
 }
 
-/// Calls over connections that cannot be kept.
+/// Makes four calls over connections that cannot be reused.
 fn call_often(gateway: &Gateway) -> Vec<Answer> {
     (0..4).map(|_| gateway.call(&push())).collect()
 }
 
-/// Answers and closes, so that every call opens a connection.
+/// Answers one request and closes, so that every call opens a new connection.
 fn once(talk: &mut Talk) {
     if talk.read_request().is_some() {
         talk.write(GOOD.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
@@ -60,7 +60,7 @@ fn a_silent_ipv6_address_costs_no_call() {
 
 #[test]
 fn a_silent_address_of_two_of_one_family_costs_no_call() {
-    // Whichever of them the resolver names first.
+    // The order in which the resolver gives the two addresses is not known, so both are tried.
     for (silent, good, addresses) in [(1, 2, [1, 2]), (3, 4, [4, 3])] {
         let silent = SilentPort::at(loopback(silent)).expect("IPv4");
         let port = silent.address.port();
@@ -101,8 +101,8 @@ fn a_silent_address_of_a_proxy_costs_no_call() {
     assert!(!failures(&gateway), "no attempt failed");
 }
 
-/// It accepts connections and is another's, or says nothing: the call fails over to the other address, and the next
-/// ones begin there.
+/// A bad address accepts connections and shows another certificate, or sends nothing. The call fails over to the other
+/// address, and later calls start there.
 #[test]
 fn an_address_that_shows_another_certificate_is_tried_last() {
     let authority = Authority::new();
@@ -113,7 +113,7 @@ fn an_address_that_shows_another_certificate_is_tried_last() {
     });
     let good = TcpListener::bind((loopback(7), bad.address.port())).expect("an address of its own");
     let good = tls_vendor_on(good, &certificate, &key);
-    // The resolver prefers the address that is next to our own.
+    // The resolver prefers the address that is closest to the gateway's own.
     let Some(names) = Names::of("vendor.test", &[Ipv4Addr::LOCALHOST.into(), loopback(7)]) else { return };
     let folder = Folder::new();
     folder.write("ca.pem", authority.pem());
@@ -121,7 +121,7 @@ fn an_address_that_shows_another_certificate_is_tried_last() {
     config.vendor = "ca: ca.pem".into();
     let (gateway, _folder) = names.start(folder, config);
     for _ in 0..4 {
-        // A GET is one segment, which the vendor here reads at once.
+        // A GET fits one TCP segment, so the vendor here reads it in one piece.
         let answer = gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS));
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
@@ -155,6 +155,6 @@ fn an_end_does_not_wait_for_a_resolver_that_hangs() {
     let start = Instant::now();
     gateway.program.signal("TERM");
     assert_eq!(gateway.program.wait().code(), Some(0), "{}", gateway.program.err());
-    // The system's resolver gives up after 20 s here.
+    // The system's resolver gives up after 20 s in this setup.
     assert!(start.elapsed() < crate::support::PATIENCE);
 }

@@ -1,4 +1,4 @@
-//! The admin listener and the access lines: what operators see, and what nobody may see.
+//! Tests of the admin listener and the access lines: what operators see, and what must stay hidden.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::support::{
     wait_until,
 };
 
-/// A vendor with a bit of everything: good answers, a code of its own, and connections that die.
+/// A vendor that answers some calls well, some with an error code, and some by closing the connection.
 fn vendor() -> Stub {
     Stub::start(|talk| {
         while let Some(request) = talk.read_request() {
@@ -29,7 +29,7 @@ fn vendor() -> Stub {
     })
 }
 
-/// A gateway before such a vendor, with a region of `/v4` where nobody listens.
+/// A gateway with such a vendor, and with a `/v4` region at which nobody listens.
 fn start(vendor: &Stub, log: &'static str) -> (Gateway, Config) {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let mut config = Config::new(&vendor.url());
@@ -38,7 +38,7 @@ fn start(vendor: &Stub, log: &'static str) -> (Gateway, Config) {
     (Gateway::start(&config), config)
 }
 
-/// Some of everything, good and bad.
+/// Calls of many kinds, good and bad.
 fn traffic(gateway: &Gateway) {
     let requests = [
         Request::post("/v3/push", PUSH).basic(Keys::SHOP_APP, Tokens::ORDERS).header("X-Request-Id", "good"),
@@ -74,12 +74,12 @@ fn pages_and_methods() {
     let mut connection = Connection::open(gateway.admin);
     assert_eq!(connection.call(&Request::post("/livez", "")).status, 405);
     assert_eq!(connection.call(&Request::new("HEAD", "/livez")).status, 200);
-    // The admin pages are not on the callers' listener, nor the calls on this one.
+    // Admin pages are not served on the callers' listener, nor calls on the admin listener.
     assert_eq!(gateway.call(&Request::get("/metrics")).status, 401);
     assert_eq!(connection.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 404);
 }
 
-/// The metrics of the contract with the names of their labels, `le` of histograms left out.
+/// The documented metrics with the names of their labels; `le` of histograms is left out.
 const METRICS: [(&str, &[&str]); 24] = [
     ("requests_total", &["caller", "operation", "status", "tenant"]),
     ("request_duration_seconds_bucket", &["operation"]),
@@ -107,7 +107,7 @@ const METRICS: [(&str, &[&str]); 24] = [
     ("vendor_duration_seconds_sum", &["operation"]),
 ];
 
-/// Names of series with the sets of label names they come with.
+/// Names of series, each with the sets of label names it occurs with.
 fn series(page: &str) -> BTreeMap<&str, BTreeSet<Vec<&str>>> {
     let mut series: BTreeMap<&str, BTreeSet<Vec<&str>>> = BTreeMap::new();
     for line in page.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
@@ -156,7 +156,7 @@ fn every_metric_has_its_name_and_labels() {
     check_with_promtool(&page);
 }
 
-/// Where the tool is at hand, it has the last word.
+/// Checks the page with promtool, if it is installed.
 fn check_with_promtool(page: &str) {
     let tool = Command::new("promtool")
         .args(["check", "metrics"])

@@ -1,4 +1,4 @@
-//! Answers of every length and kind on their way to the app.
+//! Tests of how answers of every length and kind reach the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ fn answering(talk: impl Fn(&mut Talk) + Send + Sync + 'static) -> (Gateway, Stub
     (Gateway::start(&Config::new(&vendor.url())), vendor)
 }
 
-/// Bytes without a pattern that a mistake could repeat.
+/// Pseudo-random bytes, so that a misplaced piece is noticed.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_u32;
     let mut next = || {
@@ -52,7 +52,7 @@ fn every_length_arrives_byte_for_byte() {
         let body = noise(length);
         for bytes in [with_length(&body), chunked(&body, 1_000), chunked(&body, 70_000)] {
             let (gateway, _vendor) = answering(move |talk| talk.write(&bytes));
-            // Twice on one connection: it is kept, and so is the vendor's.
+            // Two calls on one connection: it is kept open, and so is the vendor's.
             let mut connection = gateway.connect();
             for _ in 0..2 {
                 let answer = connection.call(&push());
@@ -121,7 +121,7 @@ fn a_long_answer_that_is_cut_is_seen_as_cut() {
     }
 }
 
-/// Where only the end of the connection tells the end of the answer, a cut must not look like one.
+/// In HTTP/1.0 the end of the connection is the end of the answer, so a cut answer must end differently.
 #[test]
 fn an_older_client_sees_a_long_answer_cut_by_a_reset() {
     let push = String::from_utf8(push().bytes()).expect("ASCII").replace("HTTP/1.1", "HTTP/1.0");
@@ -204,7 +204,7 @@ fn a_credential_the_vendor_rejects_is_not_the_callers_fault() {
         r#"jpush_gateway_vendor_answers_total{code="1004",operation="push",status="401",tenant="shop"}"#;
     assert!((gateway.metric(answered) - 1.0).abs() < 0.1);
     wait_until("the line in the log", || gateway.program.err().contains("ERROR"));
-    // The file API says the same with 400 and 1101.
+    // The file API reports a bad credential with 400 and 1101.
     let body = r#"{"error":{"code":1101,"message":"auth failed"}}"#;
     let bytes = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -214,7 +214,7 @@ fn a_credential_the_vendor_rejects_is_not_the_callers_fault() {
     let files = gateway.call(&Request::get("/v3/files").bearer(Tokens::ORDERS));
     files.assert_refused(502, "vendor-rejected-credential", 1000);
     assert_eq!(gateway.call(&push()).status, 400, "the code means this in the file API only");
-    // The quota API has 400 and a flat 1004 for a key it does not know, as its like may.
+    // The quota API answers an unknown key with 400 and a flat 1004.
     let body = r#"{"code":1004,"message":"app_key does not exist"}"#;
     let bytes = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

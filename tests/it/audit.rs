@@ -1,4 +1,4 @@
-//! The audit log: a line for every call that had an effect at the vendor, whatever became of it, on a sink of its own.
+//! Tests of the audit log: it has one line for every call that had an effect at the vendor, whatever its outcome.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
 }
 
-/// A vendor that gives everything a message id.
+/// A vendor that answers every call with a message id.
 fn vendor() -> Stub {
     Stub::answering(json_answer("200 OK", r#"{"sendno":"0","msg_id":"18100287008546343"}"#))
 }
@@ -37,7 +37,7 @@ fn lines(gateway: &Gateway, file: &str) -> Vec<Value> {
     text(gateway, file).lines().map(parse).collect()
 }
 
-/// The line of a request, once it is written.
+/// The audit line of a request; waits until it is written.
 fn line(gateway: &Gateway, request_id: &str) -> Value {
     let find = || lines(gateway, "audit.log").into_iter().find(|line| line["request_id"] == request_id);
     wait_for("the audit line", find)
@@ -50,7 +50,7 @@ fn a_call_with_an_effect_is_one_line_and_nothing_else_is() {
     let own = format!("{}-{UUID}", Keys::SHOP_APP);
     let with_cid = |cid: &str| PUSH.replacen('{', &format!(r#"{{"cid":"{cid}","#), 1);
     let id = |request: Request, id: &str| request.header("X-Request-Id", id);
-    // Nothing but these has an effect.
+    // Calls that change nothing have no line.
     let silent = [
         Request::post("/v3/push/validate", PUSH).bearer(Tokens::ORDERS),
         Request::post("/v3/devices/status", "{}").bearer(Tokens::ORDERS),
@@ -105,7 +105,7 @@ fn a_call_with_an_effect_is_one_line_and_nothing_else_is() {
         assert!(entries.remove("duration_ms").is_some_and(|duration| duration.is_u64()));
         assert_eq!(*entries, expected);
     }
-    // A sink of its own, without names that may be people's.
+    // Audit lines go to their own file, and values that may be people's names are not in them.
     assert!(!gateway.program.err().contains("alias-delete") && !gateway.program.out().contains("outcome"));
     assert!(!text(&gateway, "audit.log").contains("anna"));
     let mode = fs::metadata(gateway.folder.path().join("audit.log")).expect("a file").permissions().mode();
@@ -127,7 +127,7 @@ fn what_callers_send_cannot_break_a_line() {
         &"long".repeat(5_000),
     ];
     for (number, cid) in hostile.into_iter().enumerate() {
-        // Written as JSON where it is none yet.
+        // Escaped as JSON, unless it is escaped already.
         let cid = if cid.contains("\\u") || cid.contains("\\n") {
             cid.to_owned()
         } else {
@@ -172,7 +172,7 @@ fn calls_whose_outcome_is_unknown_are_written_as_such() {
     let mut config = config(&vendor);
     config.vendor = "response_timeout: 1s".into();
     config.drain = "{ delay: 0s, deadline: 1s }";
-    // The same push follows one whose caller left.
+    // The same push follows one whose caller has disconnected.
     config.shop = "resend_guard: 0s".into();
     let mut gateway = Gateway::start(&config);
     let named = |id: &str| push().header("X-Request-Id", id);
@@ -195,7 +195,7 @@ fn calls_whose_outcome_is_unknown_are_written_as_such() {
         let line = line_of(id);
         assert_eq!((&line["outcome"], &line["vendor_status"]), (&outcome.into(), &vendor_status), "{line}");
     }
-    // Cut off by the end of a drain; its line is there when the process is not any more.
+    // This call is cut off by the end of a drain. Its line is written before the process ends.
     let mut cut = gateway.connect();
     let waiting = named("silent").header("X-More", "1");
     let before = vendor.requests().len();
@@ -231,7 +231,7 @@ fn everything_is_written_when_the_process_ends() {
     assert_eq!(gateway.program.wait().code(), Some(0));
     let ids: Vec<_> = lines(&gateway, "audit.log").iter().map(|line| line["request_id"].clone()).collect();
     assert_eq!(ids, (0..50).map(|number| Value::from(number.to_string())).collect::<Vec<_>>());
-    // The next process goes on behind them.
+    // The next process appends to the file.
     let folder = std::mem::replace(&mut gateway.folder, Folder::new());
     let next = Gateway::start_in(folder, &config(&vendor));
     assert_eq!(next.call(&push().header("X-Request-Id", "next")).status, 200);
@@ -254,7 +254,7 @@ fn the_file_can_be_rotated() {
     line(&gateway, "second");
     let ids = |name| lines(&gateway, name).iter().map(|line| line["request_id"].clone()).collect::<Vec<_>>();
     assert_eq!((ids("audit.log.1"), ids("audit.log")), (vec!["first".into()], vec!["second".into()]));
-    // A file that cannot be opened any more: nothing of the reload happens, and the log goes on where it was.
+    // If the file cannot be opened again, the reload changes nothing, and the log stays on the old file.
     fs::rename(path("audit.log"), path("audit.log.2")).expect("moved away");
     fs::create_dir(path("audit.log")).expect("a folder in its place");
     let answer = gateway.reload();
@@ -264,12 +264,12 @@ fn the_file_can_be_rotated() {
     wait_until("the line is there", || ids("audit.log.2") == ["second", "third"]);
 }
 
-/// A file that takes no more, as on a full disk: calls go on, lines wait, and none is lost or torn once there is room.
+/// With a full disk, calls go on and lines wait; none is lost or torn once there is room again.
 #[test]
 fn a_full_disk_keeps_lines_waiting() {
     let vendor = vendor();
     let mut config = config(&vendor);
-    // No file of the process's may grow over 4 blocks, and no signal tells it so.
+    // The process's files may not exceed 4 blocks, and it gets no signal when they would.
     config.shell = "trap '' XFSZ; ulimit -f 4";
     let mut gateway = Gateway::start(&config);
     let mut connection = gateway.connect();
@@ -279,7 +279,7 @@ fn a_full_disk_keeps_lines_waiting() {
     }
     wait_until("the fault is logged", || gateway.program.err().contains("audit lines cannot be written"));
     let path = |name: &str| gateway.folder.path().join(name);
-    // Each file takes a few; the last of a file may be torn there and stands whole in the next.
+    // Each file holds a few lines. The last line of a file may be torn there, and is complete in the next file.
     let mut files = 0;
     let whole = |files: usize| {
         let names = (0..files).map(|number| format!("audit.log.{number}")).chain(["audit.log".to_owned()]);
@@ -290,7 +290,7 @@ fn a_full_disk_keeps_lines_waiting() {
     };
     wait_until("everything is written", || {
         if whole(files).len() < count {
-            // Counted first: what is written at once after the reload is all that its file takes.
+            // Lines are counted first, because the lines written right after the reload may fill the new file.
             let before = whole(files).len();
             fs::rename(path("audit.log"), path(&format!("audit.log.{files}"))).expect("moved away");
             files += 1;
@@ -304,7 +304,7 @@ fn a_full_disk_keeps_lines_waiting() {
     assert!(files > 1, "the files were too large to be full");
     assert!(gateway.metric("jpush_gateway_audit_lost_total") < 0.5);
     wait_until("it is told", || gateway.program.err().contains("audit lines are written again"));
-    // What is still waiting at the end is lost, and that is told.
+    // Lines that still wait at the end are lost, and their number is logged.
     for number in 0..count {
         assert_eq!(connection.call(&push().header("X-Request-Id", &number.to_string())).status, 200);
     }

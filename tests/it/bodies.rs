@@ -1,12 +1,13 @@
-//! Body rules through the whole program: what breaks one is answered here, costs nothing and never reaches the vendor.
+//! Tests of body rules in the running gateway: a body that breaks a rule is refused, costs no slot and never reaches
+//! the vendor.
 
 use crate::support::{Answer, Config, Gateway, Keys, PUSH, Request, Simulator, Stub, Tokens};
 
-/// A call and what its rule says of bodies.
+/// A call with bodies that its rule accepts and refuses.
 struct Case {
     request: Request,
     good: Vec<String>,
-    /// Body, code, and what the message names.
+    /// Body, error code, and a word of the message.
     bad: Vec<(String, u64, &'static str)>,
 }
 
@@ -26,7 +27,7 @@ fn file_push() -> String {
     PUSH.replace(r#"{"alias":["anna"]}"#, FILE_AUDIENCE)
 }
 
-/// With a cid that the vendor gave out.
+/// Pushes; `own` is a cid that the vendor gave out.
 fn pushes(own: &str) -> Vec<Case> {
     let tags = |count: usize| {
         let tags = vec![r#""t""#; count].join(",");
@@ -214,7 +215,7 @@ fn broadcasts_need_the_right_and_have_a_budget_of_their_own() {
         (0, 0, 0)
     );
     assert_eq!(push("/v3/push", Tokens::BOTH).status, 200);
-    // Validation reaches nobody.
+    // A validation reaches nobody, so it costs no slot of `broadcast`.
     assert_eq!(push("/v3/push/validate", Tokens::BOTH).status, 200);
     assert_eq!(gateway.call(&schedule(Tokens::BOTH)).status, 200);
     let refused = push("/v3/push", Tokens::BOTH);
@@ -223,7 +224,7 @@ fn broadcasts_need_the_right_and_have_a_budget_of_their_own() {
     gateway.call(&schedule(Tokens::BOTH)).assert_refused(429, "budget-exhausted", 2008);
     assert_eq!((gateway.used("app", "push"), gateway.used("app", "schedule")), (2, 1));
     assert_eq!(vendor.journal().len(), 3);
-    // The rest goes on, and a group key has a budget of its own.
+    // Other pushes are not affected, and a group key has a budget of its own.
     assert_eq!(gateway.call(&Request::post("/v3/push", PUSH).basic("shop", Tokens::BOTH)).status, 200);
     assert_eq!(push("/v3/grouppush", Tokens::BOTH).status, 200);
 }
@@ -245,7 +246,7 @@ fn a_scheduled_file_push_draws_on_two_budgets_or_none() {
     assert_eq!(used(), (2, 2));
     gateway.call(&create).assert_refused(429, "budget-exhausted", 2002);
     assert_eq!(used(), (2, 2));
-    // Without a list in it, a schedule takes a schedule's slot alone.
+    // A schedule without a target list takes a slot of `schedule` only.
     assert_eq!(gateway.call(&update.body(r#"{"name":"n"}"#)).status, 200);
     assert_eq!((used(), vendor.requests().len()), ((3, 2), 3));
 }

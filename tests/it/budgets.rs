@@ -1,4 +1,4 @@
-//! Budgets through the whole program, with the simulator of the vendor as the judge.
+//! Tests of budgets in the running gateway; the vendor's simulator checks that no window is overrun.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn assert_exhausted(answer: &Answer, reason: &str) -> u64 {
 /// Many callers at once over several windows: the vendor never refuses, and never counts one call too many.
 fn storm(windows: Windows) {
     let (gateway, vendor) = start("device: { limit: 5, window: 1s }", windows);
-    // Answers that take their time make the vendor count early, and us know late.
+    // With slow answers, the vendor counts a call long before the gateway knows it.
     vendor.fault(r#"{"operation":"tag-list","times":3,"kind":"delay","delay":"300ms"}"#);
     vendor.fault(r#"{"operation":"device-get","times":2,"kind":"delay","delay":"150ms"}"#);
     let (good, refused) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -70,7 +70,7 @@ fn the_vendor_with_sliding_windows_never_refuses() {
     storm(Windows::Sliding);
 }
 
-/// Uses a window up, waits as it is told, and must be served.
+/// Uses up a window, waits as `Retry-After` says, and must then be served.
 fn wait_as_told(windows: Windows) {
     let (gateway, vendor) = start("device: { limit: 2, window: 1s }", windows);
     let mut connection = gateway.connect();
@@ -108,7 +108,7 @@ fn a_budget_is_one_for_all_its_operations_and_callers_and_for_its_key_alone() {
         let wait = assert_exhausted(&answer, "budget-exhausted");
         assert!((3_000..=3_601).contains(&wait), "{wait}");
     }
-    // Another budget, another credential, another tenant.
+    // Another budget, another credential and another tenant still have slots.
     assert_eq!(call(Request::get("/v3/tags"), "shop", Tokens::ORDERS).status, 200);
     assert_eq!(call(Request::post("/v3/grouppush", PUSH), "shop", Tokens::ORDERS).status, 200);
     assert_eq!(call(Request::post("/v3/push", PUSH), "market", Tokens::BOTH).status, 200);
@@ -195,7 +195,7 @@ fn rate_headers_are_on_every_answer_of_a_budgeted_call() {
         let standing = answer.header("Ratelimit").expect("RateLimit");
         assert!(standing.starts_with(&format!("\"device\";r={remaining};t=")), "{standing}");
     }
-    // Not where nothing is budgeted, or nobody knows what is called.
+    // No rate headers if nothing is budgeted or the operation is unknown.
     for request in
         [Request::get("/"), Request::get("/v3/tags"), Request::get("/v3/no").bearer(Tokens::ORDERS)]
     {
@@ -240,7 +240,7 @@ fn a_call_on_its_way_holds_its_slot() {
     first.send(tags().bytes());
     vendor.wait_for_requests(1);
     let wait = assert_exhausted(&gateway.call(&tags()), "budget-exhausted");
-    // As if the call took its full time: connect, response, guard and a window.
+    // Computed as if the call took its full time: connect, response, guard and a window.
     assert!((38..=45).contains(&wait), "{wait}");
     assert_eq!(gateway.used("app", "device"), 1);
     drop::<Connection>(first);
@@ -279,7 +279,7 @@ fn a_refusal_says_when_it_is_the_vendor_who_allows_less() {
         refused.assert_refused(429, "budget-exhausted", 2002);
         assert!(refused.text().contains(why), "{}", refused.text());
     }
-    // And when it is not.
+    // Without rate headers from the vendor, the message names the gateway's own budget.
     let vendor = Stub::good();
     let mut config = Config::new(&vendor.url());
     config.budgets = "push: { limit: 1, window: 60s }".into();

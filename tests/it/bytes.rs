@@ -1,6 +1,7 @@
-//! Any bytes on a connection: no panic, no call that nobody in them may make, and an answer for each call.
+//! Tests with random bytes on a connection: no panic, no call that no token in the bytes allows, and an answer for each
+//! call.
 //!
-//! The long form of this is the fuzz target `request_path`.
+//! The fuzz target `request_path` does the same for longer.
 
 use std::cell::Cell;
 
@@ -39,7 +40,7 @@ const TARGETS: [&str; 26] = [
     "/v3/tags?q=安",
 ];
 
-/// Calls that are good if their caller may make them.
+/// Calls that succeed if their caller has the right.
 const CALLS: [(&str, &str, &str); 8] = [
     ("POST", "/v3/push", PUSH),
     ("POST", "/v3/grouppush", PUSH),
@@ -74,7 +75,7 @@ const HEADERS: [&str; 20] = [
     "X-Forwarded-For: 127.0.0.1",
 ];
 
-/// How one request is written: line, headers, body and its framing.
+/// Strategy for one request: line, headers, body and its framing.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let method = prop::sample::select(&["GET", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "get"][..]);
     let target = prop::sample::select(&TARGETS[..]);
@@ -110,7 +111,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// One byte, or a few, put somewhere in place of others.
+/// Strategy for an edit: a few bytes replaced by others.
 fn edit() -> impl Strategy<Value = (prop::sample::Index, usize, Vec<u8>)> {
     let piece = prop_oneof![
         any::<u8>().prop_map(|byte| vec![byte]),
@@ -141,7 +142,7 @@ fn edit() -> impl Strategy<Value = (prop::sample::Index, usize, Vec<u8>)> {
     (any::<prop::sample::Index>(), 0..3_usize, piece)
 }
 
-/// Runs random cases against one gateway, as connections of one process share it; gives the number of calls made.
+/// Runs random cases against one gateway, so that they share its state. Returns the number of calls made.
 fn run<S: Strategy>(strategy: &S, pieces: impl Fn(S::Value) -> (Vec<u8>, usize)) -> usize {
     let (world, calls) = (World::start(), Cell::new(0));
     let config = ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() };

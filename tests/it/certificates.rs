@@ -1,4 +1,4 @@
-//! Callers that are known by their client certificates: which certificates are good, and whose they are.
+//! Tests of callers that authenticate by client certificate: which certificates are accepted, and whose they are.
 
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, SanType};
@@ -10,13 +10,13 @@ use crate::support::{
     sha256_hex, tls_connect,
 };
 
-/// A gateway that asks for client certificates, and who signs for whom.
+/// A gateway that asks for client certificates, with the two authorities.
 struct World {
     gateway: Gateway,
     config: Config,
     /// Signs the gateway's certificate.
     servers: Authority,
-    /// Signs those of clients.
+    /// Signs client certificates.
     clients: Authority,
     vendor: Stub,
 }
@@ -48,7 +48,7 @@ impl World {
         [self.config.yaml(), more].concat()
     }
 
-    /// With the callers news (a certificate alone) and guest (a token alone) as well.
+    /// Adds the callers `news`, which has a certificate only, and `guest`, which has a token only.
     fn with_more_callers(self) -> Self {
         self.gateway.write_config(&self.yaml());
         let answer = self.gateway.reload();
@@ -56,11 +56,11 @@ impl World {
         self
     }
 
-    /// One call over a connection with this certificate; how the handshake failed, if it did.
+    /// Makes one call over a connection with this certificate. The error says why the handshake failed.
     fn call(&self, identity: Option<&Identity>, request: &Request) -> Result<Answer, String> {
         let client = self.servers.client_as(identity, &[], ALL_VERSIONS);
         let mut tls = tls_connect(&client, self.gateway.address(), "localhost").map_err(|e| e.to_string())?;
-        // In TLS 1.3 a client learns after its own part of the handshake that it was not good enough.
+        // In TLS 1.3, a client's certificate is refused only after the client has finished its part of the handshake.
         let answer = tls.connection.try_send(request.bytes()).and_then(|()| tls.connection.try_read_answer());
         answer.map_err(|error| error.to_string())
     }
@@ -104,11 +104,11 @@ fn a_listed_name_says_who_calls() {
     assert_eq!(world.gateway.line("by-certificate")["caller"], "orders");
     let status = &world.gateway.status()["callers"]["orders"]["certificates"];
     assert!(status["spiffe://corp/orders"]["last_use"].is_string(), "{status}");
-    // Its own credentials do not travel on; the vendor's do.
+    // The caller's credential is not sent on; the vendor's is.
     let received = world.vendor.requests().pop().expect("a call");
     let expected = crate::support::basic(Keys::SHOP_APP, Keys::SHOP_APP_SECRET);
     assert_eq!(received.header("Authorization"), Some(&*expected));
-    // The tenant as for Bearer.
+    // The tenant is selected as for Bearer.
     let news = world.sign(&[dns("news.corp")]);
     let call = |request: Request| world.call(Some(&news), &request).expect("a handshake");
     call(push()).assert_refused(400, "tenant-required", 1002);
@@ -128,7 +128,7 @@ fn other_names_say_nothing() {
         dns("ORDERS.CORP"),
         uri("spiffe://corp/orders/"),
         uri("SPIFFE://corp/orders"),
-        // Of the wrong kind.
+        // The name stands in a field of the wrong kind.
         uri("orders.corp"),
         SanType::Rfc822Name(Ia5String::try_from("orders.corp").expect("ASCII")),
     ];
@@ -157,10 +157,10 @@ fn a_token_decides_and_a_certificate_of_another_caller_is_refused() {
     };
     refused(call(&orders, push().bearer(Tokens::PUSHER)), 1004);
     refused(call(&orders, push().bearer("guestTokenForTests202611")), 1004);
-    // A bad header is not made good by a good certificate.
+    // A good certificate does not make up for a bad header.
     refused(call(&orders, push().bearer("wrong")), 1004);
     refused(call(&orders, push().header("Authorization", "Digest x")), 1002);
-    // Names of two callers do not tell who calls.
+    // A certificate with names of two callers identifies none.
     refused(call(&both, push()), 1004);
     refused(call(&both, push().bearer(Tokens::ORDERS)), 1004);
     assert_eq!(world.vendor.requests().len(), 2);
@@ -200,7 +200,7 @@ fn a_certificate_that_is_not_good_ends_the_handshake() {
     assert_eq!(world.call(Some(&for_clients), &push()).expect("a handshake").status, 200);
 }
 
-/// A resumed session is the same client's, and nobody else's; both versions resume in ways of their own.
+/// A resumed session belongs to the same client and to nobody else. TLS 1.2 and 1.3 resume in different ways.
 #[test]
 fn a_session_resumes_with_its_certificate() {
     let world = World::start(false);
@@ -212,7 +212,7 @@ fn a_session_resumes_with_its_certificate() {
             for (client, status) in [(&known, 200), (&unknown, 401)] {
                 let mut tls = tls_connect(client, world.gateway.address(), "localhost").expect("a handshake");
                 assert_eq!(tls.connection.call(&push()).status, status, "{version:?} {round}");
-                // A connection keeps its certificate for all of its requests.
+                // The certificate holds for all requests on a connection.
                 assert_eq!(tls.connection.call(&push()).status, status, "{version:?} {round}");
                 let expected = if round == 0 { HandshakeKind::Full } else { HandshakeKind::Resumed };
                 assert_eq!(tls.handshake_kind(), Some(expected), "{version:?} {round}");
@@ -246,7 +246,7 @@ fn a_reload_takes_effect_on_open_connections_and_on_the_next_handshake() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["changed"].clone()
     };
-    // The name goes to another caller, and away.
+    // The name is given to another caller, and then removed.
     let yaml = world.config.yaml().replace(", \"orders.corp\"", "");
     assert_eq!(reload(&yaml)[0], "caller orders changed: certificates");
     tls.connection.call(&push()).assert_refused(401, "unauthenticated", 1002);
@@ -255,14 +255,14 @@ fn a_reload_takes_effect_on_open_connections_and_on_the_next_handshake() {
     ));
     assert_eq!(tls.connection.call(&push().header("X-Request-Id", "heir")).status, 200);
     assert_eq!(world.gateway.line("heir")["caller"], "heir");
-    // Another authority: old certificates are strangers' now, and no session of theirs is resumed.
+    // After a change of the authority, old certificates are refused, and none of their sessions is resumed.
     let others = Authority::new();
     world.gateway.folder.write("clients.pem", others.pem());
     assert_eq!(reload(&world.config.yaml())[0], "listeners changed");
     assert!(world.call(Some(&identity), &push()).is_err());
     let renewed = others.sign_client(&with_names(&[dns("orders.corp")]));
     assert_eq!(world.call(Some(&renewed), &push()).expect("a handshake").status, 200);
-    // A bad file changes nothing.
+    // A file that cannot be read changes nothing.
     world.gateway.folder.write("clients.pem", "no certificate");
     let answer = world.gateway.reload();
     assert_eq!(answer.status, 422, "{}", answer.text());

@@ -1,4 +1,4 @@
-//! A vendor host that cannot be reached: five failures, and no more than one call at a time tries it again.
+//! Tests of the circuit breaker: it opens after five failures, and then only one call at a time probes the host.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ fn circuit(gateway: &Gateway, host: SocketAddr) -> String {
     word.as_str().unwrap_or_else(|| panic!("no {host} in {status}")).to_owned()
 }
 
-/// Whether the metric says that the circuit is open.
+/// Whether the metric shows an open circuit.
 fn is_open(gateway: &Gateway, host: SocketAddr) -> bool {
     let page = gateway.page("/metrics").text();
     let series = format!("jpush_gateway_vendor_circuit_open{{host=\"{host}\"}} ");
@@ -30,7 +30,7 @@ fn is_open(gateway: &Gateway, host: SocketAddr) -> bool {
     }
 }
 
-/// Calls until the circuit refuses; gives how many calls failed before that, and what it said.
+/// Makes calls until the circuit refuses one. Returns the number of calls that failed before, and the refusal.
 fn open_circuit(connection: &mut Connection) -> (usize, Answer) {
     for failed in 0.. {
         let answer = connection.call(&push());
@@ -47,7 +47,7 @@ fn a_host_that_is_down_is_left_alone_until_a_probe_finds_it_back() {
     let port = ClosedPort::new();
     let (address, other) = (port.address, Stub::good());
     let mut config = Config::new(&format!("http://{address}"));
-    // The connections of the callers fall on both.
+    // Callers' connections are spread over both workers.
     config.workers = 2;
     let device = [format!("device: \"http://{address}\""), format!("device: \"{}\"", other.url())];
     let yaml = config.yaml().replace(&device[0], &device[1]);
@@ -56,7 +56,7 @@ fn a_host_that_is_down_is_left_alone_until_a_probe_finds_it_back() {
     assert_eq!(gateway.reload().status, 200);
     assert!(!is_open(&gateway, address));
 
-    // Two attempts a call: the fifth failure is the first attempt of the third call.
+    // Each call makes two attempts, so the fifth failure is the first attempt of the third call.
     let (failed, refused) = open_circuit(&mut gateway.connect());
     assert_eq!(failed, 3);
     refused.assert_refused(503, "vendor-circuit-open", 1030);
@@ -65,7 +65,7 @@ fn a_host_that_is_down_is_left_alone_until_a_probe_finds_it_back() {
     assert!(is_open(&gateway, address) && circuit(&gateway, address) == "open");
     assert!(gateway.metric(r#"jpush_gateway_retries_total{operation="push"}"#) < 2.5);
 
-    // Other hosts have circuits of their own, and what is known of one survives a reload.
+    // Each host has a circuit of its own, and a reload keeps its state.
     assert_eq!(gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 200);
     assert!(!is_open(&gateway, other.address) && circuit(&gateway, other.address) == "closed");
     gateway.write_config(&yaml.replace("guard: 10s", "guard: 11s"));
@@ -91,11 +91,11 @@ fn a_host_that_is_down_is_left_alone_until_a_probe_finds_it_back() {
 fn one_probe_at_a_time_while_a_host_hangs() {
     let port = ClosedPort::new();
     let address = port.address;
-    // Over TLS, so that a host can accept a connection and still not be reached.
+    // TLS is used, so that a host can accept a connection and still be unreachable.
     let mut config = Config::new(&format!("https://{address}"));
     config.workers = 2;
     config.vendor = "connect_timeout: 25s".into();
-    // The probe holds the only slot: who is refused by the circuit never came to the budget.
+    // The probe holds the only slot. Calls that the circuit refuses never ask the budget for one.
     config.budgets = "push: { limit: 1, window: 60s }".into();
     let gateway = Gateway::start(&config);
     open_circuit(&mut gateway.connect());
@@ -104,7 +104,7 @@ fn one_probe_at_a_time_while_a_host_hangs() {
     let vendor = Stub::on(port.open(), move |_| {
         let _ = tell.lock().expect("no stub panics").recv();
     });
-    // Calls that nobody waits for: the first that is due becomes the probe.
+    // Calls whose answers are not awaited: the first that is due becomes the probe.
     let mut probes = Vec::new();
     wait_until("a probe", || {
         let mut caller = gateway.connect();
@@ -134,10 +134,10 @@ fn calls_over_open_connections_pass_and_close_the_circuit() {
     let gateway = Gateway::start(&config);
     let mut lucky = gateway.connect();
     assert_eq!(lucky.call(&push()).status, 200);
-    // What is open stays open.
+    // Connections that are open stay open.
     drop(vendor);
     wait_until("the vendor listens no more", || TcpStream::connect(address).is_err());
-    // A connection on the other worker, which has none to the vendor.
+    // This caller's connection is on the other worker, which has no connection to the vendor.
     let mut unlucky = wait_for("a caller on the other worker", || {
         let mut caller = gateway.connect();
         (caller.call(&push()).status == 502).then_some(caller)
@@ -146,7 +146,7 @@ fn calls_over_open_connections_pass_and_close_the_circuit() {
     assert!(is_open(&gateway, address));
     assert_eq!(lucky.call(&push()).status, 200);
     assert!(!is_open(&gateway, address));
-    // Closed, so that it takes five failures again.
+    // The circuit is closed again, so it takes five failures to open it.
     let (failed, _) = open_circuit(&mut unlucky);
     assert_eq!(failed, 3);
 }
@@ -156,7 +156,7 @@ fn answers_that_are_late_or_broken_do_not_open_it() {
     let calls = AtomicUsize::new(0);
     let vendor = Stub::start(move |talk| {
         let _ = talk.read_request();
-        // The first calls hear nothing, the later ones that the connection is closed.
+        // The first calls get no answer; for later ones the connection is closed.
         if calls.fetch_add(1, Ordering::SeqCst) < 6 {
             talk.wait_for_end();
         }

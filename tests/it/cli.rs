@@ -1,4 +1,4 @@
-//! The command line: what is printed where, and the exit code.
+//! Tests of the command line: what is printed where, and the exit code.
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -10,7 +10,8 @@ use crate::support::{
     sha256_hex, stderr, stdout, wait_for,
 };
 
-/// Runs with the configuration in a folder of its own and the secret of the tenant shop in the environment.
+/// Runs the program with this configuration in a folder of its own, and with the secret of the tenant shop in the
+/// environment.
 fn run_with(config: &str, arguments: &[&str]) -> Output {
     let folder = Folder::new();
     folder.write("shop-dev", Keys::SHOP_DEV_SECRET);
@@ -51,7 +52,7 @@ fn check_names_every_fault_in_one_run() {
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
     let lines: Vec<_> = said.lines().collect();
-    // `nowhere` is named by two callers.
+    // Two callers name `nowhere`.
     let paths = [
         "budgets.push.limit",
         "guard",
@@ -311,7 +312,7 @@ fn the_sandbox_runs_alone() {
     let address = wait_for("the line that tells where the sandbox is", || {
         sandbox.out().lines().find_map(|line| line.split_once("http://")?.1.trim().parse().ok())
     });
-    // Without a configuration it has the demo's accounts.
+    // Without a configuration, the sandbox has the demo's accounts.
     let request = Request::get("/v3/push/cid?count=2")
         .header("Authorization", &basic(Keys::SHOP_APP, Keys::SHOP_APP_SECRET));
     let answer = Connection::open(address).call(&request);

@@ -1,8 +1,8 @@
-//! A clock that is wrong, ours or the vendor's.
+//! Tests of wrong clocks, the gateway's or the vendor's.
 
 use crate::support::{Config, Gateway, PUSH, Request, Stub, Tokens, wait_until};
 
-/// What the log says about clocks after a few pushes to a vendor whose answers have this date.
+/// The log lines about clocks after a few pushes to a vendor whose answers have this `Date`.
 fn told(date: &'static str) -> Vec<String> {
     let vendor = Stub::start(move |talk| {
         while talk.read_request().is_some() {

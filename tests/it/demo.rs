@@ -1,4 +1,4 @@
-//! The demo, and the curl commands of the vendor's pages sent through it by the real curl.
+//! Tests of the demo, and of the curl commands on the vendor's pages, sent through it by curl itself.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,8 +10,8 @@ use crate::support::{Folder, PROGRAM, Program, wait_for};
 const TOKEN: &str = "demoTokenForLocalUse2026";
 const APP: &str = "7d431e42dfa6a6d693ac2d04";
 
-/// The commands as the vendor's pages have them, and the members their answers are documented to have. What was
-/// changed: hosts and credentials, here by the test; ids, for the vendor's are made up: `{file_id}`, `{msgid}`.
+/// The commands as the vendor's pages have them, and the members that the pages document for their answers. Changed are
+/// only hosts and credentials, by the test, and ids, because the vendor's are made up: `{file_id}`, `{msgid}`.
 const COMMANDS: [(&str, &[&str]); 15] = [
     (
         r#"curl -F "filename=@registration_id.txt" -F "ttl=720" https://api.jpush.cn/v3/files/registration_id -u "115cc609860982ede0e3bdd4:2e2023ade697b989087dcc53""#,
@@ -21,7 +21,7 @@ const COMMANDS: [(&str, &[&str]); 15] = [
         r#"curl -X GET -u "7d431e42dfa6a6d693ac2d04:5e987ac6d2e04d95a9d8f0d1" https://api.jpush.cn/v3/files"#,
         &["total_count", "files"],
     ),
-    // From here on as the app, whose list it is that the other commands name.
+    // From here on the app's credential is used, whose list the other commands name.
     (
         r#"curl -F "filename=@registration_id.txt" -F "ttl=720" https://api.jpush.cn/v3/files/registration_id -u "7d431e42dfa6a6d693ac2d04:5e987ac6d2e04d95a9d8f0d1""#,
         &["file_id"],
@@ -149,14 +149,14 @@ const COMMANDS: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// Runs a line as a shell would, with the real curl.
+/// Runs a command line in a shell, with the installed curl.
 fn shell(folder: &Path, line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).current_dir(folder).output().expect("a shell");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Changes the host and the secret of a command, and nothing else of it but ids and the place of pictures.
+/// Replaces the host and the secret of a command, ids and the folder of pictures, and nothing else.
 fn changed(command: &str, gateway: &str, folder: &Path, file_id: &str, msg_id: &str) -> String {
     let mut line = command
         .replace("https://api.jpush.cn", gateway)
@@ -182,7 +182,7 @@ fn picture() -> Vec<u8> {
     png
 }
 
-/// Starts the demo on ports of its own.
+/// Starts the demo on free ports.
 fn start_demo() -> (Program, String) {
     let open = "127.0.0.1:0";
     let mut demo = Program::start(Command::new(PROGRAM).args([
@@ -215,7 +215,7 @@ fn the_demo_and_the_vendors_own_commands() {
     folder.write("test_file1.jpg", picture());
     folder.write("test_file2.jpg", picture());
 
-    // Every command it prints can be pasted.
+    // Every command that it prints can be pasted.
     let welcome = demo.out();
     let printed: Vec<_> = welcome.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(printed.iter().filter(|line| line.starts_with("curl ")).count() >= 5, "{welcome}");

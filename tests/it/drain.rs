@@ -1,4 +1,4 @@
-//! The end: what is under way is finished, what comes is told, and the exit is clean.
+//! Tests of the drain: requests in work are finished, new ones are refused, and the process exits with 0.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
 }
 
-/// A vendor that answers when it is told to.
+/// A vendor that holds its answers back until the gate is opened.
 fn gated() -> (Stub, Arc<AtomicBool>) {
     let gate = Arc::new(AtomicBool::new(false));
     let open = Arc::clone(&gate);
@@ -61,7 +61,7 @@ fn during_the_delay_requests_are_served_and_connections_are_not_kept() {
     assert_eq!(gateway.page("/readyz").status, 200);
     gateway.program.signal("TERM");
     wait_until("it is not ready any more", || gateway.page("/readyz").status == 503);
-    // Load balancers need a while to notice: nobody is turned away meanwhile.
+    // Load balancers take a while to notice, so requests are still served meanwhile.
     for mut connection in [kept, gateway.connect()] {
         let answer = connection.call(&push());
         assert_eq!((answer.status, answer.header("Connection")), (200, Some("close")), "{}", answer.text());
@@ -96,7 +96,7 @@ fn what_was_not_dispatched_is_told_to_go_elsewhere() {
     let request = push().header("Expect", "100-continue").bytes();
     let (first, last) = request.split_at(request.len() - PUSH.len());
     slow.send(first);
-    // It is let in, and its body is waited for.
+    // The request was accepted, and the gateway waits for its body.
     assert_eq!(slow.read_answer().status, 100);
     gateway.program.signal("TERM");
     let address = gateway.address();

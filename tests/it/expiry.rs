@@ -1,5 +1,5 @@
-//! A client certificate ends with its last second, and with the trust in those who signed it: on connections that are
-//! kept, and in sessions that are resumed.
+//! Tests of expiring client certificates: a certificate is valid until its last second, and while its authority is
+//! trusted. This holds on kept connections and for resumed sessions.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,7 +39,7 @@ impl World {
         Self { gateway: Gateway::start_in(folder, &config), config, servers, clients, _vendor: vendor }
     }
 
-    /// With a last second so far ahead.
+    /// Signs a certificate that ends after this time, and returns its last second.
     fn sign(&self, left: Duration) -> (Identity, SystemTime) {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970") + left;
         let mut params = CertificateParams::new(vec!["orders.corp".to_owned()]).expect("a good name");
@@ -52,8 +52,8 @@ impl World {
         tls_connect(client, self.gateway.address(), "localhost").expect("a handshake")
     }
 
-    /// Does something with a certificate that ends soon, and tells when it is over. On a slow machine it may end before
-    /// that is done; then it is done again with more time.
+    /// Does something with a certificate that ends soon, and returns the result with the certificate's end. On a slow
+    /// machine the certificate may end too early; then the work is repeated with more time.
     fn soon<T>(&self, mut work: impl FnMut(&Identity) -> Option<T>) -> (T, SystemTime) {
         for left in [2, 8, 32] {
             let (identity, over) = self.sign(Duration::from_secs(left));
@@ -66,7 +66,7 @@ impl World {
         panic!("this machine is too slow");
     }
 
-    /// One call over a connection of its own; how the handshake failed, if it did.
+    /// Makes one call over a new connection. The error says why the handshake failed.
     fn call(&self, client: &Arc<ClientConfig>) -> Result<(Answer, Option<HandshakeKind>), String> {
         let mut tls =
             tls_connect(client, self.gateway.address(), "localhost").map_err(|error| error.to_string())?;
@@ -134,7 +134,7 @@ fn a_kept_connection_ends_with_its_certificate() {
                 (tls.connection.try_read_answer().ok()?.status == 200).then_some(tls.connection)
             };
             let (idle, mut busy, mut token) = (open()?, open()?, open()?);
-            // Half a head keeps a connection from being idle.
+            // Half a head makes the connection count as busy.
             busy.try_send(&push().bytes()[..20]).ok()?;
             token.try_send(&push().bearer(Tokens::BOTH).bytes()[..20]).ok()?;
             Some((idle, busy, token))
@@ -147,7 +147,7 @@ fn a_kept_connection_ends_with_its_certificate() {
         assert!(answer.text().contains("expired"), "{}", answer.text());
         assert_eq!(answer.header("Connection"), Some("close"));
         assert!(busy.ends());
-        // A token says who calls without it; the certificate is nobody's any more.
+        // The token alone identifies the caller; the certificate counts no more.
         let request = push().bearer(Tokens::BOTH).header("X-JPush-Tenant", "shop").bytes();
         token.send(&request[20..]);
         let answer = token.read_answer();
@@ -179,7 +179,7 @@ fn a_kept_connection_of_http2_ends_with_its_certificate() {
     });
     wait_for(over);
     runtime.block_on(async {
-        // Sent at once, so that it may be under way when the gateway says that this is the end.
+        // The request is sent at once, so it may be on its way when the gateway closes the connection.
         if let Ok(answer) = sender.send_request(request()).await {
             assert_eq!(answer.status(), 401);
             assert_eq!(answer.headers()["x-jpush-gateway-reason"], "unauthenticated");
@@ -207,7 +207,7 @@ fn a_kept_connection_ends_when_those_who_signed_are_trusted_no_more() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     };
     let others = Authority::new();
-    // Another authority beside the first, as in a rotation: who is trusted stays.
+    // A second authority is added, as in a rotation; clients of the first stay trusted.
     trust(&[&others, &world.clients]);
     assert_eq!(idle.call(&push()).status, 200);
     busy.send(&push().bytes()[..20]);

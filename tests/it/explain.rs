@@ -1,4 +1,4 @@
-//! `explain` says what the gateway does: both are asked, and must agree.
+//! Tests that `explain` and the gateway agree: each call is explained and made.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,19 +22,19 @@ const CALLERS: [(&str, &str); 4] = [
 
 const BOUNDARY: &str = "multipart/form-data; boundary=b";
 
-/// A gateway, and the same configuration for `explain`.
+/// A gateway, and the same configuration as a file for `explain`.
 struct World {
     gateway: Gateway,
     vendor: Stub,
     path: PathBuf,
 }
 
-/// A call as it is asked about and made.
+/// A call that is explained and made.
 #[derive(Clone, Debug)]
 struct Call {
     method: String,
     target: String,
-    /// What its body is, if it has one.
+    /// Content type of the body, if it has one.
     kind: Option<&'static str>,
     body: Vec<u8>,
 }
@@ -44,7 +44,7 @@ impl Call {
         Self { method: method.into(), target: target.into(), kind: None, body: Vec::new() }
     }
 
-    /// One that breaks no rule of its operation.
+    /// A call of this operation that breaks no rule.
     fn of(operation: &Operation) -> Self {
         let segments = operation.path.split('/').map(|segment| match segment {
             "{msg_id}" => "123",
@@ -88,7 +88,7 @@ fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     [&body[..], b"--b--\r\n"].concat()
 }
 
-/// The head of a PNG.
+/// The first bytes of a PNG.
 fn png() -> Vec<u8> {
     [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], &[0, 0, 3, 216, 0, 0, 1, 113, 8, 2, 0, 0, 0, 0, 0, 0, 0]].concat()
 }
@@ -114,7 +114,7 @@ impl World {
         json
     }
 
-    /// Asks both.
+    /// Explains the call and makes it, and compares the two.
     #[track_caller]
     fn agree(&self, call: &Call, (caller, token): (&str, &str), user: Option<&str>) {
         let Call { method, target, kind, body } = call;
@@ -305,7 +305,7 @@ fn explain_and_the_gateway_agree_on_any_target() {
     ]);
     let target = prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/{}", pieces.concat()));
     let method = prop::sample::select(vec!["GET", "HEAD", "DELETE"]);
-    // Each case starts a program.
+    // Few cases, because each starts a process.
     let mut runner = TestRunner::new(Cases { cases: 150, failure_persistence: None, ..Cases::default() });
     let outcome = runner.run(&(method, target), |(method, target)| {
         world.agree(&Call::bare(method, &target), CALLERS[0], None);
@@ -314,7 +314,7 @@ fn explain_and_the_gateway_agree_on_any_target() {
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// The answer to the caller says none of it.
+/// The missing right is shown by `explain`, and not in the answer to the caller.
 #[test]
 fn a_403_is_told_to_operators_by_what_is_missing() {
     let world = World::start("");

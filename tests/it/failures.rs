@@ -1,4 +1,4 @@
-//! A vendor that does not answer, or not as it should: what is told, what is tried again, and what is paid.
+//! Tests of a vendor that fails: the answers to callers, the retries, and the slots used.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn start(vendor: &Stub) -> Gateway {
     Gateway::start(&Config::new(&vendor.url()))
 }
 
-/// With short time-outs: only for vendors that are silent on purpose.
+/// A gateway with a short response timeout, for vendors that stay silent on purpose.
 fn start_hasty(vendor: &Stub) -> Gateway {
     let mut config = Config::new(&vendor.url());
     config.vendor = "response_timeout: 500ms".into();
@@ -31,7 +31,7 @@ fn assert_unreachable(answer: &Answer) {
 #[test]
 fn nobody_listens() {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    // The port is free again here.
+    // Nobody listens at the port any more.
     let gateway = Gateway::start(&Config::new(&format!("http://{port}")));
     assert_unreachable(&gateway.call(&push()));
     assert_eq!(gateway.used("app", "push"), 0);
@@ -68,7 +68,7 @@ fn a_silent_vendor_is_given_up_and_keeps_its_slot() {
     answer.assert_refused(504, "vendor-timeout", 1030);
     assert_eq!(answer.number("X-Rate-Limit-Remaining"), 599);
     assert_eq!((gateway.used("app", "push"), vendor.requests().len(), vendor.connections()), (1, 1, 1));
-    // Held for the guard and a window from then on.
+    // The slot is held for the guard and a window from then on.
     let reset = answer.number("X-Rate-Limit-Reset");
     assert!((68..=71).contains(&reset), "{reset}");
 }
@@ -146,7 +146,7 @@ fn a_call_that_broke_is_never_sent_again() {
     }
 }
 
-/// A vendor that closes what it does not need any more, and a gateway that finds out when it needs it.
+/// The vendor closes idle connections, and the gateway notices only when it uses one.
 #[test]
 fn a_pooled_connection_that_is_dead_is_replaced_without_a_word() {
     for reset in [false, true] {
@@ -156,16 +156,16 @@ fn a_pooled_connection_that_is_dead_is_replaced_without_a_word() {
             if reset {
                 talk.reset();
             }
-            // Closed as soon as it is idle.
+            // The connection is closed as soon as it is idle.
         });
         let gateway = start(&vendor);
         for number in 1..=20 {
             let answer = gateway.call(&push());
             assert_eq!(answer.status, 200, "call {number}: {}", answer.text());
-            // Closed before the next call begins: a call that was half written is rightly not sent again.
+            // Waits until it is closed: a call that is half written by then would not be sent again.
             vendor.wait_for_ends(number);
         }
-        // Each was sent once, each on a connection of its own, each was paid once.
+        // Each call was sent once, on a connection of its own, and took one slot.
         assert_eq!((vendor.requests().len(), vendor.connections()), (20, 20));
         assert_eq!(gateway.used("app", "push"), 20);
     }
@@ -210,7 +210,7 @@ fn an_answer_before_the_body_was_read() {
     let answer = gateway.call(&Request::post("/v3/push", &body).bearer(Tokens::ORDERS));
     assert_eq!((answer.status, answer.text().as_str(), answer.reason()), (413, "{}", None));
     assert_eq!(vendor.connections(), 1);
-    // What is left of the body must not be taken for the next request.
+    // The rest of the body must not be taken for the next request.
     assert_eq!(gateway.call(&push()).status, 413);
     assert_eq!(vendor.connections(), 2);
 }
@@ -219,7 +219,7 @@ fn an_answer_before_the_body_was_read() {
 fn a_caller_that_hangs_up_does_not_undo_its_call() {
     let vendor = Stub::start(|talk| {
         let _ = talk.read_request();
-        // Long enough for the caller's end to be noticed first.
+        // Long enough that the gateway notices the caller's disconnect first.
         std::thread::sleep(Duration::from_millis(300));
         talk.write(json_answer("200 OK", r#"{"msg_id":"4711"}"#));
         let _ = talk.read_request();

@@ -1,10 +1,10 @@
-//! Forms that parsers read in different ways, and forms that clients really write.
+//! Tests of forms that parsers read in different ways, and of forms that real clients write.
 
 use crate::support::{Answer, Config, Gateway, Request, Stub, Tokens};
 
 const FORM: &str = "multipart/form-data; boundary=xyz";
 
-/// A JPEG of 984x369 pixels as far as its frame header goes, with what libjpeg passes over between its segments.
+/// The start of a JPEG of 984x369 pixels up to its frame header, with bytes between its segments that libjpeg skips.
 const BIG: &[u8] =
     b"\xFF\xD8\xFF\xFF\xE0\0\x04ab\xFF\x01stray\xFF\xFF\xFF\xC0\0\x0B\x08\x01\x71\x03\xD8\x01\x01\x11\0";
 
@@ -17,7 +17,7 @@ fn ended(parts: &[Vec<u8>]) -> Vec<u8> {
     [parts.concat(), b"--xyz--\r\n".to_vec()].concat()
 }
 
-/// A form with pictures for both channels; the one for OPPO is written like this.
+/// A form with pictures for both channels; `oppo` is the part for OPPO.
 fn pictures(oppo: Vec<u8>) -> Vec<u8> {
     let xiaomi = part("form-data; name=\"xiaomi_file\"; filename=\"x.jpg\"", BIG);
     ended(&[xiaomi, part("form-data; name=\"image_type\"", b"1"), oppo])
@@ -28,7 +28,7 @@ fn upload(path: &str, content_types: &[&str], body: Vec<u8>) -> Request {
     content_types.iter().fold(request, |request, value| request.header("Content-Type", value)).body(body)
 }
 
-/// A gateway where one big picture for OPPO a day may be sent.
+/// A gateway with a budget of one big OPPO picture per day.
 fn start(vendor: &Stub) -> Gateway {
     let mut config = Config::new(&vendor.url());
     config.budgets = "oppo_big: { limit: 1, window: 24h }".into();
@@ -48,7 +48,7 @@ fn no_picture_hides_from_the_day_budget() {
     let send = |body| gateway.call(&upload("/v3/images/byfiles", &[FORM], body));
     let plain = part("form-data; name=\"oppo_file\"; filename=\"o.jpg\"", BIG);
     let folded = part("form-data;\r\n\tname=\"oppo_file\";\r\n filename=\"o.jpg\"", BIG);
-    // A folded head is lawful, and counts.
+    // A folded header line is allowed, and the picture counts.
     assert_eq!(send(pictures(folded.clone())).status, 200);
     for body in [pictures(folded), pictures(plain.clone())] {
         send(body).assert_refused(429, "budget-exhausted", 2002);
@@ -100,7 +100,7 @@ fn a_form_has_one_boundary() {
         assert_unclear(&answer, content_types[0]);
     }
     assert_eq!((gateway.used("app", "oppo_big"), vendor.requests().len()), (0, 0));
-    // For JSON it never decides.
+    // For JSON bodies, `Content-Type` does not matter.
     let push = Request::post("/v3/push", r#"{"platform":"all","audience":"all"}"#).bearer(Tokens::ORDERS);
     assert_eq!(gateway.call(&push.header("Content-Type", "text/plain")).status, 200);
 }
@@ -110,10 +110,10 @@ fn file_names_pass_as_clients_write_them() {
     let vendor = Stub::good();
     let gateway = start(&vendor);
     for disposition in [
-        // Spring's RestTemplate 4.
+        // Written by Spring's RestTemplate 4.
         "form-data; name=\"filename\"; filename=\"=?UTF-8?Q?=E5=90=8D=E5=8D=95.txt?=\"",
         "form-data; name=\"filename\"; filename=\"=?UTF-8?B?5ZCN5Y2V5ZCN5Y2V?=\r\n =?UTF-8?B?LnR4dA==?=\"",
-        // Python's email.
+        // Written by Python's email package.
         "form-data; name=\"filename\";\r\n filename=\"=?utf-8?b?5ZCN5Y2VLnR4dA==?=\"",
         "form-data; name=\"filename\";\r\n filename*0*=utf-8''%E5%90%8D;\r\n filename*1*=%E5%8D%95.txt",
         "form-data; name=\"filename\"; filename*=utf-8''%E5%90%8D.txt",

@@ -1,8 +1,8 @@
-//! The whole path: the vendor gets exactly the call, the app gets exactly the answer.
+//! Tests of forwarding: the vendor gets exactly the call, and the caller exactly the answer.
 
 use crate::support::{Config, Gateway, Keys, PUSH, Request, Simulator, Stub, Tokens, basic, sha256_hex};
 
-/// What a caller can send that is nobody's business but the gateway's.
+/// Headers from a caller that must not reach the vendor.
 const NOISE: [(&str, &str); 14] = [
     ("Connection", "X-Private, keep-alive"),
     ("X-Private", "1"),
@@ -65,7 +65,7 @@ fn what_was_not_sent_is_not_made_up() {
     let bare = Request::get("/v3/tags").bearer(Tokens::ORDERS);
     assert_eq!(gateway.call(&bare).status, 200);
     let received = vendor.only();
-    // An id is made for every request; a GET has no body and so no length.
+    // Every request gets an id; a GET has no body and so no length.
     assert_eq!(received.names(), ["Authorization", "Host", "User-Agent", "X-Request-Id"]);
 }
 
@@ -161,7 +161,7 @@ fn the_app_gets_exactly_the_answer() {
     assert!(answer.header("Ratelimit").is_some_and(|value| value.starts_with("\"push\";r=599;t=")));
 }
 
-/// What says that the gateway did something is said by the gateway alone.
+/// Only the gateway may send its own headers.
 #[test]
 fn the_vendor_does_not_speak_for_the_gateway() {
     let vendor = Stub::answering(
@@ -240,7 +240,7 @@ fn two_tenants_with_their_own_base_urls() {
     let authorization = |stub: &Stub| stub.only().header("Authorization").map(str::to_owned);
     assert_eq!(authorization(&shop), Some(basic(Keys::SHOP_APP, Keys::SHOP_APP_SECRET)));
     assert_eq!(authorization(&market), Some(basic(Keys::MARKET_APP, Keys::MARKET_APP_SECRET)));
-    // Only one of the hosts was given another address.
+    // Only one of the hosts has another base URL.
     assert_eq!(gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 200);
     assert_eq!((shop.requests().len(), market.requests().len()), (1, 2));
 }

@@ -1,8 +1,9 @@
-//! Requests that two programs could read differently: refused, closed, and never sent.
+//! Tests of requests that two programs could read differently: they are refused, the connection is closed, and nothing
+//! is sent on.
 
 use crate::support::{Config, Gateway, PUSH, Request, Stub, Tokens, basic};
 
-/// Sends bytes that must be refused with `Connection: close`, and looks that nothing came of them.
+/// Sends bytes that must be refused with `Connection: close`, and checks that nothing reached the vendor.
 #[track_caller]
 fn refused(gateway: &Gateway, vendor: &Stub, what: &str, bytes: &[u8]) {
     let (answer, mut connection) = gateway.exchange(bytes);
@@ -18,12 +19,12 @@ fn start() -> (Gateway, Stub) {
     (Gateway::start(&Config::new(&vendor.url())), vendor)
 }
 
-/// A second request, to be smuggled.
+/// A second request, which must not get through.
 fn smuggled() -> String {
     String::from_utf8(Request::get("/v3/tags").bearer(Tokens::ORDERS).bytes()).expect("ASCII")
 }
 
-/// A head with a credential and these lines.
+/// A request head with a credential and these lines.
 fn head(line: &str, more: &str) -> String {
     format!("{line}\r\nHost: gateway\r\nAuthorization: {}\r\n{more}", basic("shop", Tokens::ORDERS))
 }
@@ -47,7 +48,8 @@ fn hosts_authorities_and_authorizations() {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9112, 3.2), and nothing that one program takes for another host than the next.
+/// The grammar is `uri-host [ ":" port ]` (RFC 9112, 3.2); values that two programs could take for different hosts are
+/// refused, too.
 #[test]
 fn values_that_are_no_host() {
     let (gateway, vendor) = start();
@@ -113,7 +115,7 @@ fn lengths_and_codings() {
     }
 }
 
-/// What needs no credentials is judged no less: its body would be read as the next request.
+/// Requests that need no credentials are checked as strictly: otherwise their body would be read as the next request.
 #[test]
 fn probes_that_two_programs_read_differently() {
     let (gateway, vendor) = start();
@@ -138,7 +140,7 @@ fn probes_that_two_programs_read_differently() {
     }
 }
 
-/// Where the parser in front sees only one of the two, the body is framed anew; where it refuses, so much the better.
+/// Where the parser sees only one of the two headers, the body is framed anew. Refusing is fine as well.
 #[test]
 fn a_length_beside_chunks_never_travels() {
     let (gateway, vendor) = start();
@@ -165,7 +167,7 @@ fn a_length_beside_chunks_never_travels() {
     }
 }
 
-/// What the parser itself refuses gets a bare 4xx and a close.
+/// Bytes that the parser refuses get a bare 4xx and a close.
 #[test]
 fn bytes_that_are_no_request() {
     let (gateway, vendor) = start();
@@ -214,7 +216,7 @@ fn the_preface_of_http2_is_refused_on_plain_listeners() {
     assert_eq!((answer.status, answer.header("Connection"), answer.body.len()), (400, Some("close"), 0));
     connection.finish_writing();
     assert!(connection.ends(), "nothing more is answered");
-    // And on one that was used.
+    // The same on a connection that was used before.
     let mut kept = gateway.connect();
     assert_eq!(kept.call(&Request::get("/")).status, 200);
     kept.send(&preface);
@@ -223,7 +225,7 @@ fn the_preface_of_http2_is_refused_on_plain_listeners() {
     assert!(vendor.requests().is_empty());
 }
 
-/// The same length twice says one thing only; it is read as one and sent as one.
+/// A length that is repeated with one value is unambiguous; it is sent on once.
 #[test]
 fn a_length_said_twice_is_sent_once() {
     let (gateway, vendor) = start();
@@ -254,7 +256,7 @@ fn broken_chunks_are_no_body() {
         let bytes = head("POST /v3/push HTTP/1.1", &format!("Transfer-Encoding: chunked\r\n\r\n{chunks}"));
         let mut connection = gateway.connect();
         connection.send(format!("{bytes}{}", smuggled()));
-        // Some are told, some are only closed; none is a call, and nothing after it is answered.
+        // Some get a 400, and for some the connection is only closed. None is a call, and nothing after it is answered.
         if let Ok(answer) = connection.try_read_head() {
             assert_eq!(answer.status, 400, "{chunks:?}: {answer:?}");
             connection.rest().expect("the gateway closes");
@@ -287,7 +289,7 @@ fn the_header_section_has_limits() {
         ("1 MiB", filler(1024 * 1024)),
     ] {
         let mut connection = gateway.connect();
-        // The gateway may close before it has read all of it.
+        // The gateway may close before it has read everything.
         let _ = connection.try_send(head("GET /v3/tags HTTP/1.1", &format!("{rest}\r\n")));
         let answer = connection.try_read_head().unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(answer.status, 431, "{what}");
@@ -308,7 +310,7 @@ fn an_upgrade_is_ignored() {
     assert_eq!(connection.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 200);
 }
 
-/// What the parser takes although it is not as it should be: read in one way, and sent as it should be.
+/// Odd forms that the parser accepts are read in one way, and sent on in the proper form.
 #[test]
 fn odd_forms_are_read_once_and_sent_clean() {
     let (gateway, vendor) = start();

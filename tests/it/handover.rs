@@ -1,4 +1,4 @@
-//! One process takes another's place: who gets the callers, and when.
+//! Tests of handover: a process takes over from another one, and callers are served throughout.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -12,7 +12,7 @@ fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
 }
 
-/// A configuration on addresses that were free a moment ago, with its state in this folder.
+/// A configuration on addresses that were free just now, with its state in this folder.
 fn shared(vendor: &Stub, state: &Folder) -> Config {
     let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let [listener, admin] = held.map(|held| held.local_addr().expect("an address"));
@@ -25,7 +25,7 @@ fn shared(vendor: &Stub, state: &Folder) -> Config {
     config
 }
 
-/// What `/readyz` says when this process answers it.
+/// The answer of `/readyz` from this process, not from the other one on the same port.
 fn readiness(gateway: &Gateway) -> (u16, String) {
     let own = format!("\nprocess {}\n", gateway.program.id());
     wait_for("an answer of this process", || {
@@ -83,7 +83,7 @@ fn the_second_in_line_waits_for_the_first() {
         assert_eq!(Connection::open(address_of(&config)).call(&push()).status, 200);
     }
     assert!(third.lines().is_empty());
-    // Killed, it says nothing before it goes; the next one comes all the same.
+    // A killed process announces nothing; its successor takes over all the same.
     drop(second);
     wait_until("the third has the file", || readiness(&third).0 == 200);
     assert_eq!(Connection::open(address_of(&config)).call(&push()).status, 200);
@@ -104,7 +104,7 @@ fn another_state_file_is_no_reason_to_share_an_address() {
     assert_eq!(first.call(&push()).status, 200);
 }
 
-/// As docs/budgets.md tells it: the next one is started, the former is stopped when the next one stands in line.
+/// Restarts as the documentation says: start the next process, and stop the former one when the next one waits.
 fn restart_under_load(restarts: usize) {
     let (vendor, state) = (Stub::good(), Folder::new());
     let config = shared(&vendor, &state);

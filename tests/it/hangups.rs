@@ -1,7 +1,7 @@
-//! Callers that end: all of their connection, or their side of it alone. Bytes that wait behind a request are nobody
-//! who waits for its answer.
+//! Tests of callers that disconnect: they close the whole connection, or only their sending side. Bytes after a request
+//! do not prove that its caller waits for the answer.
 //!
-//! One worker serves here: it learns of an end before it reads what was sent after that on another connection.
+//! The gateway has one worker, so it notices a disconnect before it reads what another connection sent after that.
 
 use jpush_gateway::sandbox::Windows;
 
@@ -18,7 +18,7 @@ fn tags() -> Request {
     Request::get("/v3/tags").bearer(Tokens::ORDERS)
 }
 
-/// Answers each request late with its number.
+/// A vendor that answers each request late, with its number.
 fn late() -> Stub {
     let number = std::sync::atomic::AtomicUsize::new(0);
     Stub::start(move |talk| {
@@ -34,7 +34,7 @@ fn pushes(vendor: &Stub) -> usize {
     vendor.requests().iter().filter(|request| request.line.starts_with("POST")).count()
 }
 
-/// What can stand behind a whole request when its caller leaves.
+/// Bytes that can follow a whole request when its caller disconnects.
 fn behind() -> Vec<(&'static str, Vec<u8>)> {
     let half = push().bytes();
     vec![
@@ -52,7 +52,7 @@ type End = fn(Connection);
 
 const ENDS: [(&str, End); 2] = [("closes", drop::<Connection>), ("resets", Connection::reset)];
 
-/// Every end behind everything, all at once: each has a gateway of its own.
+/// Runs each way to disconnect after each kind of bytes, all at once, with a gateway for each.
 fn each(case: impl Fn(&str, &[u8], End) + Sync) {
     std::thread::scope(|scope| {
         for (what, behind) in behind() {
@@ -116,7 +116,7 @@ fn a_caller_that_ends_its_side_gets_its_answer() {
         assert!(connection.ends());
     }
     assert_eq!(vendor.requests().len(), 3);
-    // Ours are answered no less.
+    // Requests that the gateway answers itself get their answers, too.
     for (request, status) in [(Request::get("/"), 200), (Request::get("/v3/nothing"), 401)] {
         let mut connection = gateway.connect();
         connection.send(request.bytes());
@@ -125,7 +125,7 @@ fn a_caller_that_ends_its_side_gets_its_answer() {
     }
 }
 
-/// Safe requests can do no harm if their caller is gone; a push behind an end may be under way elsewhere by now.
+/// Safe requests do no harm if their caller is gone; a push after an end of input may have been sent elsewhere by then.
 #[test]
 fn behind_an_end_only_safe_requests_are_begun() {
     let vendor = late();
@@ -158,7 +158,7 @@ fn a_side_is_ended_over_tls_as_well() {
     tls.send(push().bytes());
     tls.end_tls();
     assert_eq!(tls.read_answer().json()["msg_id"], "1");
-    // One that leaves is known when it comes again.
+    // A caller that disconnects is recognised when it sends the push again.
     let again = Request::post("/v3/push", &PUSH.replace("anna", "boris")).bearer(Tokens::ORDERS);
     let mut tls = tls_connect(&client, gateway.listeners[0], "localhost").expect("a handshake").connection;
     tls.send([again.bytes(), b"\r\n".to_vec()].concat());
@@ -169,7 +169,8 @@ fn a_side_is_ended_over_tls_as_well() {
     assert_eq!(pushes(&vendor), 2);
 }
 
-/// It cannot be told from one that left, so it does not wait: it is answered at once.
+/// A caller that only ends its sending side looks like one that has gone, so it is refused at once instead of being
+/// queued.
 #[test]
 fn a_caller_that_waits_and_ends_its_side_is_refused_at_once() {
     let vendor = Simulator::with("device: { limit: 1, window: 20s }", Windows::Sliding);
@@ -186,7 +187,7 @@ fn a_caller_that_waits_and_ends_its_side_is_refused_at_once() {
     assert!(connection.ends());
 }
 
-/// What was sent before an answer could be read tells nothing about whether that arrived.
+/// Bytes sent before an answer was readable do not show that the answer arrived.
 #[test]
 fn a_request_that_was_there_before_the_answer_does_not_confirm_it() {
     let number = std::sync::atomic::AtomicUsize::new(0);

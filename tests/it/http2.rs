@@ -1,4 +1,5 @@
-//! Frames of HTTP/2 that an honest client does not send: each flood ends, and others are served meanwhile.
+//! Tests of HTTP/2 frames that an honest client does not send: each flood is ended, and other clients are served
+//! meanwhile.
 
 mod strangers;
 
@@ -10,7 +11,7 @@ use crate::support::{
     Authority, Config, Connection, Folder, Gateway, PUSH, Stub, Tokens, h2_get, tls_connect,
 };
 
-/// Types of frames.
+/// Frame types (RFC 9113, 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -19,17 +20,17 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
-/// Flags of frames.
+/// Frame flags.
 const NONE: u8 = 0;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// Codes of errors.
+/// Error codes.
 const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Requests at once on one connection.
+/// Concurrent streams that the gateway allows on one connection.
 const STREAMS_MAX: u32 = 128;
 
 struct Scene {
@@ -53,12 +54,12 @@ fn start(limits: &str) -> Scene {
 }
 
 impl Scene {
-    /// A connection on which nothing but preface and settings were sent.
+    /// A connection on which only the preface and the settings were sent.
     fn open(&self) -> Peer {
         self.open_with(&[])
     }
 
-    /// The same with settings of these bytes.
+    /// The same with this payload of the settings frame.
     fn open_with(&self, settings: &[u8]) -> Peer {
         let mut peer = self.open_silent();
         peer.0.send([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, NONE, 0, settings)].concat());
@@ -73,7 +74,7 @@ impl Scene {
         Peer(tls.connection)
     }
 
-    /// One request with these header fields, on a connection of its own.
+    /// Makes one request with these additional header fields, on a new connection.
     fn call(&self, fields: &[(&str, &str)]) -> http::Response<Vec<u8>> {
         let request = http::Request::post("https://localhost/v3/push")
             .header("authorization", format!("Bearer {}", Tokens::ORDERS))
@@ -83,7 +84,7 @@ impl Scene {
         h2_get(&self.authority.client(&["h2"]), self.gateway.listeners[0], request)
     }
 
-    /// What was done to one connection is not felt on another, and no request came of it.
+    /// Checks that other connections are served and that no request reached the vendor.
     #[track_caller]
     fn assert_unharmed(&self) {
         assert!(self.vendor.requests().is_empty());
@@ -92,7 +93,7 @@ impl Scene {
     }
 }
 
-/// The other end of a connection, frame by frame.
+/// A client that sends and reads single frames.
 struct Peer(Connection<StreamOwned<ClientConnection, TcpStream>>);
 
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl Peer {
         Frame { kind: head[3], stream: number(&head[5..]), payload: self.0.read_exactly(length) }
     }
 
-    /// The next frame of a kind on a stream.
+    /// The next frame of this type on this stream.
     fn next_of(&mut self, kind: u8, stream: u32) -> Frame {
         loop {
             let frame = self.next();
@@ -120,7 +121,7 @@ impl Peer {
         }
     }
 
-    /// The code of the `GOAWAY` that is followed by the end of the connection.
+    /// The error code of the `GOAWAY` frame, after which the connection ends.
     #[track_caller]
     fn gone_away(mut self) -> u32 {
         let code = loop {
@@ -143,7 +144,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A literal field that is not indexed, its name being one of the static table.
+/// A literal header field without indexing, whose name is in the static table.
 fn field(name: &[u8], value: &str) -> Vec<u8> {
     [name, &[u8::try_from(value.len()).expect("short")], value.as_bytes()].concat()
 }
@@ -160,17 +161,17 @@ fn push(token: Option<&str>) -> Vec<u8> {
     block
 }
 
-/// The header block of a `DELETE` with a credential, its path written in whatever way.
+/// The header block of a `DELETE` with a credential and this encoded path.
 fn delete(path: &[u8]) -> Vec<u8> {
     let credential = field(&[0x0f, 0x08], &format!("Bearer {}", Tokens::ORDERS));
     [&field(&[0x02], "DELETE"), &[0x87][..], &field(&[0x01], "localhost"), path, &credential].concat()
 }
 
-/// `:status: 400`, and `:status: 200`.
+/// Indexed fields `:status: 400` and `:status: 200`.
 const BAD: u8 = 0x8c;
 const GOOD: u8 = 0x88;
 
-/// The numbers of a client's streams.
+/// Ids of a client's streams.
 fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|index| 2 * index + 1)
 }
@@ -180,7 +181,7 @@ fn requests_that_are_taken_back_at_once() {
     let scene = start("");
     for token in [None, Some(Tokens::ORDERS)] {
         let mut peer = scene.open();
-        // All of it is one record of TLS, and the body of none is ever sent.
+        // All frames are in one TLS record, and no body is ever sent.
         let flood = streams(100).flat_map(|stream| {
             let begun = frame(HEADERS, END_HEADERS, stream, &push(token));
             [begun, frame(RST_STREAM, NONE, stream, &CANCEL.to_be_bytes())].concat()
@@ -203,11 +204,11 @@ fn more_requests_at_once_than_announced() {
     let refused = 2 * STREAMS_MAX + 1;
     assert_eq!(number(&peer.next_of(RST_STREAM, refused).payload), REFUSED_STREAM);
     scene.assert_unharmed();
-    // Those within the limit still are requests.
+    // Streams within the limit still work.
     peer.0.send(frame(DATA, END_STREAM, 1, PUSH.as_bytes()));
     peer.next_of(HEADERS, 1);
     assert_eq!(scene.vendor.requests().len(), 2);
-    // And with one answered there is room for another.
+    // After one answer there is room for another stream.
     peer.0.send([begin(refused + 2), frame(DATA, END_STREAM, refused + 2, PUSH.as_bytes())].concat());
     peer.next_of(HEADERS, refused + 2);
 }
@@ -216,7 +217,7 @@ fn more_requests_at_once_than_announced() {
 fn faults_without_end() {
     let scene = start("");
     let mut peer = scene.open();
-    // The method said twice: each is the fault of its stream alone.
+    // The method occurs twice, which is an error of its stream only.
     let fault = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x82, 0x82]);
     peer.0.send(fault(1));
     peer.next_of(RST_STREAM, 1);
@@ -230,7 +231,7 @@ fn a_head_that_never_ends() {
     let scene = start("");
     let mut peer = scene.open();
     let mut flood = frame(HEADERS, NONE, 1, &push(Some(Tokens::ORDERS)));
-    // Of an indexed field each, so that it is their number that counts.
+    // Each frame holds one indexed field, so that the number of frames is what counts.
     (0..20).for_each(|_| flood.extend(frame(CONTINUATION, NONE, 1, &[0x90])));
     peer.0.send(flood);
     assert_eq!(peer.gone_away(), ENHANCE_YOUR_CALM);
@@ -239,7 +240,7 @@ fn a_head_that_never_ends() {
 
 #[test]
 fn a_body_of_empty_frames() {
-    // Not ended by time.
+    // The timeout is long, so that it does not end the stream.
     let scene = start("body_timeout: 1h");
     let mut peer = scene.open();
     peer.0.send(frame(HEADERS, END_HEADERS, 1, &push(Some(Tokens::ORDERS))));
@@ -254,10 +255,10 @@ fn a_body_that_comes_too_slowly() {
     let mut peer = scene.open();
     peer.0.send(frame(HEADERS, END_HEADERS, 1, &push(Some(Tokens::ORDERS))));
     peer.0.send(frame(DATA, NONE, 1, &[]));
-    // `:status: 408`, in the Huffman code of HPACK.
+    // `:status: 408` in the Huffman code of HPACK.
     let answer = peer.next_of(HEADERS, 1).payload;
     assert!(answer.starts_with(&[0x48, 0x83, 0x68, 0x0f, 0x7f]), "{answer:x?}");
-    // The connection goes on.
+    // The connection stays open.
     peer.0.send(frame(PING, NONE, 0, b"8 bytes."));
     assert_eq!(peer.next_of(PING, 0).payload, b"8 bytes.");
     scene.assert_unharmed();
@@ -269,13 +270,13 @@ fn heads_that_are_too_large() {
     let large = scene.call(&[("x-filler", &"x".repeat(33 * 1024))]);
     assert_eq!(large.status(), 431);
     assert_eq!(large.headers()["x-jpush-gateway-reason"], "header-too-large");
-    // Beyond what the protocol's own limit lets through, the answer is bare.
+    // Beyond the HTTP/2 library's own limit, the answer has no reason header.
     let larger = scene.call(&[("x-filler", &"x".repeat(60 * 1024))]);
     assert_eq!((larger.status().as_u16(), larger.headers().get("x-jpush-gateway-reason")), (431, None));
     scene.assert_unharmed();
 }
 
-/// The parser of HTTP/2 cuts a fragment off before anybody sees the path; another object would be deleted.
+/// The HTTP/2 library cuts a fragment off before the gateway sees the path, so another object would be deleted.
 #[test]
 fn a_fragment_is_never_cut_off() {
     let scene = start("");
@@ -285,10 +286,10 @@ fn a_fragment_is_never_cut_off() {
     let paths = [
         field(&[0x04], "/v3/tags/vip#2"),
         [&[0x04, length][..], &huffman].concat(),
-        // Put into the table of the connection, and taken from there by its number.
+        // The path is put into the dynamic table, and then used by its index.
         field(&[0x44], "/v3/tags/vip#3"),
         vec![0xbe],
-        // Its name written out, and in the table.
+        // The name is spelled out, and the field is put into the table.
         [&[0x40, 5][..], b":path", &[14], b"/v3/tags/vip#4"].concat(),
         field(&[0x0f, 0x2f], "/v3/tags/vip?x#y"),
         field(&[0x04], "/v3/tags/#"),
@@ -296,7 +297,7 @@ fn a_fragment_is_never_cut_off() {
     ];
     let mut peer = scene.open();
     for (path, stream) in paths.iter().zip(streams(100)) {
-        // A block is decoded from its pieces together.
+        // A header block in two frames is decoded as a whole.
         let block = delete(path);
         let (first, rest) = block.split_at(block.len() / 2);
         peer.0.send(
@@ -307,7 +308,7 @@ fn a_fragment_is_never_cut_off() {
         assert_eq!(answer[0], BAD, "{}: {answer:x?}", String::from_utf8_lossy(path));
     }
     assert!(scene.vendor.requests().is_empty());
-    // The connection goes on, and other targets are as good as before.
+    // The connection stays open, and other targets work as before.
     let stream = 2 * u32::try_from(paths.len()).expect("few") + 1;
     let block = delete(&field(&[0x04], "/v3/tags/other"));
     peer.0.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block));

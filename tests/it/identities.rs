@@ -1,4 +1,4 @@
-//! Certificates of listeners: their dates, all that is wrong with them in one run, and handshakes that fail.
+//! Tests of listeners' certificates: their dates, all their faults in one run, and handshakes that fail.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use crate::support::{
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A certificate for `localhost` that ends so many seconds from now; its last second.
+/// Writes a certificate for `localhost` that ends in this many seconds. Returns its last second.
 fn write(folder: &Folder, authority: &Authority, file: &str, seconds: i64) -> u64 {
     let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a good name");
     let shift = Duration::from_secs(seconds.unsigned_abs());
@@ -26,7 +26,7 @@ fn write(folder: &Folder, authority: &Authority, file: &str, seconds: i64) -> u6
 }
 
 fn days(days: u32) -> i64 {
-    // A minute more, which the test may take.
+    // One minute more, for the time that the test takes.
     i64::try_from((DAY * days).as_secs()).expect("few") + 60
 }
 
@@ -37,7 +37,7 @@ fn config(more: &str) -> Config {
     config
 }
 
-/// What `check` says of a configuration, and its exit code.
+/// Runs `check` on a configuration. Returns its exit code and its output.
 fn check(folder: &Folder, config: &Config) -> (Option<i32>, String) {
     folder.write("shop-dev", "2e2023ade697b989087dcc53");
     let yaml = config.yaml().replace("env: SHOP_APP_SECRET", "value: 5e987ac6d2e04d95a9d8f0d1");
@@ -80,7 +80,7 @@ fn the_end_of_a_certificate_is_a_metric_and_told_from_21_days_before() {
         if let Some(told) = told {
             gateway.log_line(&["WARN", "the certificate of localhost", told]);
         } else {
-            // Whatever is told of the start is told by then.
+            // All lines about the start are written by then.
             gateway.reload();
             gateway.log_line(&["the configuration was reloaded"]);
             assert_eq!(gateway.logged(&["the certificate of localhost"]), [""; 0]);
@@ -113,17 +113,17 @@ fn an_expired_certificate_is_served_at_a_start_and_refused_in_a_reload() {
     let gateway = Gateway::start_in(folder, &config(""));
     gateway.log_line(&["ERROR", "the certificate of localhost expired at "]);
     assert!(gateway.metric(&series(&gateway)) > 0.5);
-    // It serves on, whom it can.
+    // The gateway still serves clients that accept the certificate.
     let late = authority.client_of_yesterday();
     let mut tls = tls_connect(&late, gateway.address(), "localhost").expect("a handshake");
     assert_eq!(tls.connection.call(&Request::get("/")).status, 200);
 
-    // Another change does not wait for a new certificate.
+    // Other changes do not wait for a new certificate.
     let mut other = config("");
     other.orders = "weight: 2".into();
     gateway.write_config(&other.yaml());
     assert_eq!(gateway.reload().status, 200);
-    // One that comes new is refused, however often it is tried, and the one in use stays.
+    // A new certificate with bad dates is refused at every reload, and the old one stays in use.
     write(&gateway.folder, &authority, "a", days(100));
     assert_eq!(gateway.reload().status, 200);
     for seconds in [-60, -60, -120] {
@@ -138,7 +138,7 @@ fn an_expired_certificate_is_served_at_a_start_and_refused_in_a_reload() {
     }
 }
 
-/// Files of every kind that is wrong, and a wrong number elsewhere.
+/// A configuration with every kind of bad file, and a wrong number elsewhere.
 fn broken(folder: &Folder) -> (Config, Vec<&'static str>) {
     let authority = Authority::new();
     for file in ["a", "b"] {
@@ -228,7 +228,7 @@ fn handshakes_that_fail_are_counted_by_kind_and_told_once_a_second() {
         wait_until(kind, || count(kind) > times - 0.5);
         assert!(count(kind) < times + 0.5, "{kind}");
     };
-    // 50 times plain HTTP.
+    // Sends plain HTTP 50 times.
     for _ in 0..50 {
         let mut plain = Connection::open(address);
         plain.send(Request::get("/").bytes());
@@ -243,7 +243,7 @@ fn handshakes_that_fail_are_counted_by_kind_and_told_once_a_second() {
     let identity = stranger.sign_client(&CertificateParams::default());
     let as_stranger = servers.client_as(Some(&identity), &[], ALL_VERSIONS);
     if let Ok(mut tls) = tls_connect(&as_stranger, address, "localhost") {
-        // In TLS 1.3 a client learns later that it was not good enough.
+        // In TLS 1.3, a client learns only later that its certificate was refused.
         let answer = tls
             .connection
             .try_send(Request::get("/").bytes())
@@ -272,10 +272,10 @@ fn handshakes_that_fail_are_counted_by_kind_and_told_once_a_second() {
         told[0].contains("WARN") && told[0].contains(&address) && told[0].contains("suppressed=0"),
         "{told:?}"
     );
-    // Why, and from where.
+    // The line has the cause and the peer's address.
     assert!(lines("kind=\"alert\"")[0].contains("received fatal alert"), "{log}");
     assert!(lines("kind=\"client-certificate\"")[0].contains("peer=\"127.0.0.1\""), "{log}");
-    // A balancer's probe is no news.
+    // A load balancer's probe is not logged.
     assert_eq!(lines("kind=\"closed\"").len(), 0, "{log}");
     assert!(serves(&gateway, &servers));
 }

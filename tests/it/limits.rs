@@ -1,10 +1,10 @@
-//! Every limit on what callers can make the gateway hold, and when it is judged.
+//! Tests of every limit on what callers can make the gateway hold, and of when each is checked.
 
 use std::time::Duration;
 
 use crate::support::{Config, Gateway, PUSH, Request, Stub, Tokens, wait_until};
 
-/// Room for any body: the same for every rule, with files at their 64 KiB beyond the limit of the file itself.
+/// The same body limit for every rule; for files it includes the 64 KiB beyond the limit of the file itself.
 const LIMIT: usize = 66 * 1024;
 
 fn with_limits(vendor: &Stub, limits: &str) -> Gateway {
@@ -29,7 +29,7 @@ fn push_of(length: usize) -> String {
     format!("{start}{}{end}", "x".repeat(length - start.len() - end.len()))
 }
 
-/// A vendor that answers only when its caller is gone.
+/// A vendor that answers only after its caller has disconnected.
 fn silent() -> Stub {
     Stub::start(|talk| {
         let _ = talk.read_request();
@@ -43,7 +43,7 @@ fn a_body_announced_as_too_long_is_not_read() {
     let gateway = small(&vendor);
     for (path, status, code) in [("/v3/push", 413, 1005), ("/v3/files/alias", 400, 1103)] {
         let head = Request::new("POST", path).bearer(Tokens::ORDERS).head();
-        // Nothing of the body is ever sent.
+        // No byte of the body is sent.
         let (answer, mut connection) =
             gateway.exchange(format!("{head}Content-Length: {}\r\n\r\n", LIMIT + 1));
         answer.assert_refused(status, "body-too-large", code);
@@ -63,7 +63,7 @@ fn an_unannounced_body_is_refused_as_soon_as_it_is_too_long() {
     let head = push().head();
     let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
     let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
-    // The last chunk never comes.
+    // The last chunk is never sent.
     let (answer, _connection) = gateway.exchange(format!("{head}{}{}", chunk(LIMIT), chunk(1)));
     answer.assert_refused(413, "body-too-large", 1005);
     assert_eq!(answer.header("Connection"), Some("close"));
@@ -115,7 +115,7 @@ fn heads_that_come_too_slowly_and_connections_without_any() {
     let mut half = gateway.connect();
     half.send("POST /v3/push HTTP/1.1\r\nHost: gate");
     assert!(half.ends(), "closed without a word");
-    // One that has answered before is judged the same way.
+    // A connection that was used before is treated the same way.
     let mut kept = gateway.connect();
     assert_eq!(kept.call(&push()).status, 200);
     kept.send("GET");
@@ -141,7 +141,7 @@ fn a_request_under_way_is_not_idle() {
     assert_eq!(gateway.call(&push()).status, 200);
 }
 
-/// A caller that asks and does not read holds its connection no longer than an idle one.
+/// A caller that does not read its answer holds its connection no longer than an idle one.
 #[test]
 fn answers_that_nobody_reads() {
     let vendor = Stub::start(|talk| {
@@ -174,7 +174,7 @@ fn connections_have_a_limit() {
     assert_eq!((answer.status, answer.header("Connection")), (503, Some("close")));
     assert_eq!(answer.number("Retry-After"), 1);
     assert!(third.ends());
-    // The others are served on, and a place that is free is given away.
+    // The other connections are still served, and a place that becomes free is used.
     assert_eq!(open[0].call(&push()).status, 200);
     open.pop();
     wait_until("the place is free", || gateway.metric("jpush_gateway_connections") < 1.5);
@@ -199,7 +199,7 @@ fn requests_at_once_have_a_limit_and_no_caller_holds_more_than_half() {
     third.assert_refused(503, "overloaded", 1030);
     assert_eq!(vendor.requests().len(), 2);
     assert_eq!(gateway.used("app", "device"), 2);
-    // What takes no place is served on.
+    // Requests that take no place are still served.
     assert_eq!(gateway.call(&Request::get("/")).status, 200);
 }
 

@@ -1,4 +1,4 @@
-//! What the logs say, and that they are never on a request's way: whoever reads them can be slow, stuck or gone.
+//! Tests of the logs: their content, and that they never delay a request, even if their reader is slow, stuck or gone.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -17,21 +17,21 @@ fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
 }
 
-/// What becomes of the lines of a log.
+/// The state of a log's reader.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reader {
-    /// A device without room.
+    /// A device without free space.
     Full,
     /// A pipe whose other end is closed.
     Gone,
-    /// A pipe that nobody reads, full from the start.
+    /// A full pipe that nobody reads.
     Stuck,
-    /// The same, whose writes fail in place of waiting.
+    /// A full pipe whose writes fail instead of blocking.
     StuckWithoutBlocking,
 }
 
 impl Reader {
-    /// What the program writes to, and what must stay until its end.
+    /// The output for the program, and the end that must stay open until the program ends.
     fn open(self) -> (Stdio, Option<UnixStream>) {
         if self == Self::Full {
             let full = OpenOptions::new().write(true).open("/dev/full").expect("the device");
@@ -62,7 +62,7 @@ fn whoever_reads_the_logs_keeps_no_push_from_its_answer_and_no_signal_from_its_e
         config.budgets = "push: { limit: 100000, window: 60s }".into();
         config.drain = "{ deadline: 1s }";
         config.more = "audit: stderr".into();
-        // Every call leaves lines in both logs.
+        // Every call writes lines to both logs.
         config.log = "debug";
         let ((out, _read_out), (err, _read_err)) = (reader.open(), reader.open());
         let mut gateway = Gateway::start_into(config, out, err);
@@ -85,7 +85,7 @@ fn whoever_reads_the_logs_keeps_no_push_from_its_answer_and_no_signal_from_its_e
     }
 }
 
-/// Its first word is a drain, which has 35 s for logs that nobody reads.
+/// The first signal starts a drain, which has 35 s for logs that nobody reads.
 #[test]
 fn a_second_signal_waits_for_no_log() {
     let vendor = Stub::good();
@@ -131,7 +131,7 @@ fn the_log_of_the_process_can_be_json_and_a_reload_changes_its_level() {
         assert_eq!(line[key], value, "{key} in {line}");
     }
     assert_eq!(gateway.logged(&["the vendor answered"]).len(), 1, "only while the level was debug");
-    // What says less than the level is silent; the reload that set it already is.
+    // Lines below the level are not written, starting with the line of the reload that set it.
     gateway.log_line(&["the configuration was reloaded"]);
     assert_eq!(with_level("error").status, 200);
     assert_eq!(with_level("loud").status, 422);
@@ -140,7 +140,7 @@ fn the_log_of_the_process_can_be_json_and_a_reload_changes_its_level() {
     for line in gateway.program.err().lines() {
         assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object()), "{line}");
     }
-    // Its form stays until the next start.
+    // The format changes only at the next start.
     gateway.write_config(&config.yaml().replace("log: json", "log: text"));
     assert_eq!(gateway.reload().json()["needs_restart"], json!(["log.format"]));
 }
@@ -158,7 +158,7 @@ fn a_start_that_fails_is_told_in_the_form_of_the_log() {
     assert!(error.contains("cannot listen on") && error.contains("in use"), "{said}");
 }
 
-/// One call to a vendor that cannot be reached, and its line in the log.
+/// Makes one call to an unreachable vendor and returns its log line.
 fn told(folder: Folder, config: &Config) -> String {
     let gateway = Gateway::start_in(folder, config);
     let request = Request::get("/v3/tags").bearer(Tokens::ORDERS).header("X-Request-Id", "lost");
@@ -175,7 +175,7 @@ fn told(folder: Folder, config: &Config) -> String {
 fn a_handshake_that_failed_says_why() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let rows = [
-        // Another authority, which has the same name.
+        // Another authority with the same name.
         (stranger.sign(&["localhost"]), "BadSignature"),
         (authority.sign(&["other.example"]), "not valid for name"),
         (authority.sign_expired("localhost"), "certificate expired"),
@@ -290,7 +290,7 @@ fn many_failures_of_a_kind_are_a_line_a_second_and_a_count() {
         gateway.call(&push()).assert_refused(502, "vendor-interrupted", 1030);
     }
     let seconds = usize::try_from(start.elapsed().as_secs()).expect("few") + 1;
-    // The rest is told although no other failure comes.
+    // The remaining failures are logged although no other failure follows.
     gateway.log_line(&["there were more failures of this kind"]);
     let lines = gateway.logged(&["fail", "suppressed="]);
     let suppressed = |line: &String| -> usize {
@@ -389,7 +389,7 @@ fn a_proxy_before_the_gateway_tells_who_calls() {
         let mut connection = open(0);
         connection.send(&header);
         assert_eq!(connection.call(&push().header("X-Request-Id", id)).status, 200);
-        // Said once, at the beginning.
+        // The header is sent once, at the start of the connection.
         assert_eq!(connection.call(&push().header("X-Request-Id", &format!("{id}-again"))).status, 200);
         assert_eq!(gateway.line(id)["peer"], peer);
         assert_eq!(gateway.line(&format!("{id}-again"))["peer"], peer);
@@ -400,16 +400,16 @@ fn a_proxy_before_the_gateway_tells_who_calls() {
         assert_eq!(tls.connection.call(&push().header("X-Request-Id", &format!("{id}-tls"))).status, 200);
         assert_eq!(gateway.line(&format!("{id}-tls"))["peer"], peer);
     }
-    // The proxy's own checks, which speak for nobody.
+    // The proxy's own checks, which stand for no client.
     let mut connection = open(0);
     let own = connection.local_address().to_string();
     connection.send("PROXY UNKNOWN\r\n");
     assert_eq!(connection.call(&push().header("X-Request-Id", "own")).status, 200);
     assert_eq!(gateway.line("own")["peer"], own);
-    // Without the header there is no connection, and with it none where it is not due.
+    // Without the header the connection is closed, and so it is with a header that is not expected.
     let mut connection = open(0);
     connection.send(push().bytes());
-    // The end or a reset: bytes of it were not read.
+    // Either an end or a reset, because some bytes were not read.
     let _ = connection.rest();
     assert!(connection.take_unread().is_empty());
     wait_until("the count", || {
@@ -447,7 +447,7 @@ fn bytes_that_are_no_request_are_counted_by_kind() {
     connection.finish_writing();
     let _ = connection.rest();
     wait_until("cut", || gateway.metric(r#"jpush_gateway_bad_requests_total{kind="cut"}"#) > 0.5);
-    // Whoever comes and goes without a word did not send anything wrong.
+    // A connection without any bytes counts as no bad request.
     drop(gateway.connect());
     assert_eq!(gateway.connect().call(&Request::get("/")).status, 200);
     assert!(gateway.lines().iter().all(|line| line["status"] == 200), "no request, no access line");

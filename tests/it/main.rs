@@ -1,4 +1,5 @@
-//! The built binary, driven from outside over real sockets: what the gateway promises to those around it.
+//! Tests of the built binary over real sockets: everything that the gateway promises to callers, operators and the
+//! vendor.
 
 mod access;
 mod addresses;

@@ -1,10 +1,10 @@
-//! Every operation of the table through the gateway, answered by the simulator as the vendor documents it.
+//! Tests of every operation through the gateway; the simulator answers as the vendor documents.
 
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Config, Gateway, Keys, PUSH, Request, Simulator, Tokens};
 
-/// The operations of the contract.
+/// The documented operations.
 const OPERATIONS: [&str; 52] = [
     "push",
     "push-validate",
@@ -60,7 +60,7 @@ const OPERATIONS: [&str; 52] = [
     "report-group-users",
 ];
 
-/// An app of the tenant shop.
+/// A caller that uses the tenant shop.
 struct App<'g>(&'g Gateway);
 
 impl App<'_> {
@@ -129,7 +129,7 @@ fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     body
 }
 
-/// The head of a PNG of this size.
+/// The first bytes of a PNG of this size.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     png.extend_from_slice(&width.to_be_bytes());
@@ -256,7 +256,7 @@ fn every_operation_goes_through() {
     let mut expected = OPERATIONS.to_vec();
     expected.sort_unstable();
     assert_eq!(seen, expected);
-    // Each was counted on the budget of its column.
+    // Each call was counted on the budget in its row of the table.
     let used = |credential, budget| gateway.used(credential, budget);
     assert_eq!((used("app", "push"), used("app", "file"), used("app", "schedule")), (17, 5, 6));
     assert_eq!((used("app", "device"), used("app", "report")), (14, 6));

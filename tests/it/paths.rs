@@ -1,4 +1,4 @@
-//! Forms of a path, and the probes that need no credentials.
+//! Tests of the forms of a path, and of probes that need no credentials.
 
 use crate::support::{Config, Gateway, PUSH, Request, Simulator, Stub, Tokens};
 
@@ -20,7 +20,7 @@ fn slashes_collapse_and_what_was_matched_is_sent() {
         ("/v3/aliases/...", "/v3/aliases/..."),
         ("/v3/aliases/a%25b;c=d:e@f", "/v3/aliases/a%25b;c=d:e@f"),
         ("/v3/aliases/...;x", "/v3/aliases/...;x"),
-        // Raw UTF-8, as the old Java SDK and PHP with an old libcurl write it.
+        // Raw UTF-8, as the old Java SDK and PHP with an old libcurl send it.
         ("/v3/aliases/安娜", "/v3/aliases/%E5%AE%89%E5%A8%9C"),
         ("/v3//aliases/ü-😀/?x=安&y=%e5", "/v3/aliases/%C3%BC-%F0%9F%98%80?x=安&y=%e5"),
         ("/v3/tags?标签", "/v3/tags?标签"),
@@ -72,7 +72,7 @@ fn paths_that_can_be_read_in_two_ways_are_refused() {
         let answer = gateway.call(&Request::get(path).bearer(Tokens::ORDERS));
         answer.assert_refused(400, "bad-path", 1003);
     }
-    // Bytes that no request target has: a bare 400 of the parser, or a refusal; in any case no call.
+    // Bytes that are not allowed in a request target: a bare 400 of the parser or a refusal, but never a call.
     for byte in [0x00_u8, 0x01, 0x09, 0x7f, 0x80, 0xff] {
         let mut bytes = b"GET /v3/aliases/a".to_vec();
         bytes.push(byte);
@@ -84,7 +84,7 @@ fn paths_that_can_be_read_in_two_ways_are_refused() {
     assert!(vendor.requests().is_empty());
 }
 
-/// A library that parses targets cuts a fragment off without a word, and acts on another object.
+/// A library that parses targets cuts a fragment off silently, and the call would act on another object.
 #[test]
 fn a_fragment_is_never_cut_off() {
     let vendor = Stub::good();
@@ -96,13 +96,13 @@ fn a_fragment_is_never_cut_off() {
     ] {
         gateway.call(&request.bearer(Tokens::ORDERS)).assert_refused(400, "bad-path", 1003);
     }
-    // Nor is it a probe, and strangers learn nothing.
+    // Such a target is no probe either, and callers without a credential learn nothing.
     gateway.call(&Request::get("/#x").bearer(Tokens::ORDERS)).assert_refused(400, "bad-path", 1003);
     gateway.call(&Request::get("/?x#y")).assert_refused(401, "unauthenticated", 1002);
     assert!(vendor.requests().is_empty());
 }
 
-/// The health check of `HAProxy`, and whoever else still asks as in 1996.
+/// `HAProxy`'s health check, and other clients that still send HTTP/1.0.
 #[test]
 fn probes_of_http_1_0_need_no_host() {
     let vendor = Stub::good();
@@ -140,7 +140,7 @@ fn probes_are_answered_here_without_credentials() {
     assert!(!get.has("X-Jpush-Gateway-Reason"));
     let head = connection.call(&Request::new("HEAD", "/"));
     assert_eq!((head.status, head.body.len()), (200, 0));
-    // With credentials, also wrong ones, it is the same; the connection stays.
+    // The same with credentials, even wrong ones; the connection stays open.
     assert_eq!(connection.call(&Request::get("/").basic("x", "y")).status, 200);
     connection.call(&Request::post("/", "{}")).assert_refused(401, "unauthenticated", 1002);
     let post = connection.call(&Request::post("/", "{}").bearer(Tokens::ORDERS));
@@ -157,10 +157,10 @@ fn a_connection_serves_one_request_after_the_other() {
     for number in 0..5 {
         let request = Request::get("/v3/tags").bearer(Tokens::ORDERS);
         assert_eq!(connection.call(&request.header("X-Request-Id", &number.to_string())).status, 200);
-        // Refusals leave the connection open too.
+        // Refusals leave the connection open, too.
         connection.call(&Request::get("/v3/nothing").bearer(Tokens::ORDERS));
     }
-    // Sent together, answered in their order.
+    // Requests that are sent together are answered in order.
     let piped: Vec<u8> = (0..3)
         .flat_map(|number| {
             let request = Request::get("/v3/tags").bearer(Tokens::ORDERS);

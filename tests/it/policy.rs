@@ -1,5 +1,5 @@
-//! Whom a call reaches: the right to reach everybody or a target list, and what it costs, whatever the call and however
-//! the body is written.
+//! Tests of the reach of calls: the rights to reach everybody or a target list, and the budgets that this takes, for
+//! every operation and every spelling of the body.
 
 use crate::support::{Answer, Config, Gateway, PUSH, Request, Simulator, Stub, Tokens, sha256_hex};
 
@@ -10,7 +10,7 @@ const NOT: &str = r#"{"tag_not":["a"]}"#;
 const SOME: &str = r#"{"tag":["a"]}"#;
 const LIST: &str = r#"{"file":{"file_id":"e61b4d98b57de4ff4a0d3a11-5a2ff3b3-8fb2-4d2a-9c6b-0d2b9ab2fd53"}}"#;
 
-/// `orders` may not broadcast; `planner` has every scope but that of files.
+/// `orders` may not broadcast; `planner` has every scope but `file`.
 fn config(vendor_url: &str) -> Config {
     let mut config = Config::new(vendor_url);
     let planner = sha256_hex(PLANNER.as_bytes());
@@ -20,7 +20,7 @@ fn config(vendor_url: &str) -> Config {
     config
 }
 
-/// A call, and its body around an audience.
+/// A call, and a function that builds its body around an audience.
 struct Call {
     method: &'static str,
     path: &'static str,
@@ -99,7 +99,7 @@ fn everybody_is_out_of_reach_without_the_right_whatever_the_call() {
             answer.text()
         );
     }
-    // A template may have an audience of its own.
+    // The template may have an audience of its own.
     for body in [r#"{"id":"t"}"#, r#"{"id":"t","params":[{"keys":{}}]}"#] {
         let request = Request::post("/v3/push/template", body);
         assert_code(&gateway.call(&request.clone().basic("shop", Tokens::ORDERS)), 403, "forbidden", 2007);
@@ -150,7 +150,7 @@ fn everybody_has_a_budget_whatever_the_call() {
             assert_eq!(gateway.used(credential, "broadcast"), before + drawn, "{} {audience}", call.path);
         }
     }
-    // What is over the limit is told so in the vendor's code, in the envelope of its call.
+    // A call over the limit is refused with the vendor's code and in the envelope of its operation.
     let mut config = Config::new(&vendor.url());
     config.budgets = "broadcast: { limit: 1, window: 24h }".into();
     let gateway = Gateway::start(&config);
@@ -230,7 +230,7 @@ fn an_encrypted_push_takes_the_right_to_reach_everybody() {
             assert_eq!((received.header("X-Encrypt-Type"), &*received.body), (Some("SM2"), body));
         }
     }
-    // A list of targets takes its scope here as well.
+    // A target list needs its scope here as well.
     let list = format!(r#"{{"audience":{LIST},"payload":"AAAA"}}"#);
     assert_code(&gateway.call(&encrypted("/v3/push", list, PLANNER)), 403, "forbidden", 2007);
     let java = r#"{"audience":{"all":false,"file":false,"targets":[]},"payload":"AAAA"}"#;
@@ -282,7 +282,7 @@ fn the_kind_of_encryption_says_nothing_on_any_other_call() {
         ("/v4/image/oppo".into(), "POST", "{}".into()),
         ("/v3/push/cid?count=0".into(), "GET", String::new()),
     ];
-    // And not without a value.
+    // Not with an empty value either.
     for empty in ["", " "] {
         let request = Request::post("/v3/push", "{}").header("X-Encrypt-Type", empty).bearer(Tokens::ORDERS);
         assert_code(&gateway.call(&request), 400, "invalid-body", 1002);

@@ -1,4 +1,4 @@
-//! The vendor through a CONNECT proxy: a tunnel or nothing, and nothing sent without one.
+//! Tests of a CONNECT proxy before the vendor: without a tunnel, nothing is sent.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ fn tags() -> Request {
     Request::get("/v3/tags").bearer(Tokens::ORDERS)
 }
 
-/// A proxy that tunnels to `vendor`, whatever it is asked for.
+/// A proxy that tunnels to `vendor`, whatever host it is asked for.
 fn proxy_to(vendor: SocketAddr) -> Stub {
     Stub::start(move |talk| {
         if talk.read_request().is_some() {
@@ -48,7 +48,7 @@ fn tls_goes_through_the_tunnel_to_the_vendor_and_nobody_else() {
         let answer = gateway.call(&tags());
         assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
     }
-    // One connection, and all the proxy is told.
+    // The proxy got one connection and nothing but this head.
     let asked = proxy.only();
     assert_eq!(asked.line, "CONNECT vendor.example:443 HTTP/1.1");
     assert_eq!(asked.names(), ["Host", "User-Agent"]);
@@ -143,7 +143,7 @@ fn a_user_and_a_password_open_the_tunnel_and_are_never_shown() {
     let gateway = Gateway::start_in(folder, &config);
     assert_eq!(gateway.call(&tags()).status, 200);
     assert_eq!(vendor.only().header("Proxy-Authorization"), None);
-    // Without them, and with others, there is no tunnel.
+    // Without credentials, and with wrong ones, there is no tunnel.
     let reload = |config: &Config| {
         gateway.write_config(&config.yaml());
         let answer = gateway.reload();
@@ -155,7 +155,7 @@ fn a_user_and_a_password_open_the_tunnel_and_are_never_shown() {
     with(&mut config, ", user: gateway, password: { value: other }");
     reload(&config);
     gateway.call(&tags()).assert_refused(502, "vendor-unreachable", 1030);
-    // A rotated password is read again, and is used.
+    // A rotated password is read again and used.
     with(&mut config, ", user: gateway, password: { file: proxy-password }");
     reload(&config);
     assert_eq!(gateway.call(&tags()).status, 200);
@@ -195,7 +195,7 @@ fn a_proxy_that_is_down_opens_the_circuit_and_another_one_is_another_way() {
     }
     gateway.call(&tags()).assert_refused(503, "vendor-circuit-open", 1030);
     assert_eq!(failures(&gateway, "proxy").to_string(), "5");
-    // What is known of one way says nothing of another.
+    // The state of one route says nothing about another.
     let mut reload = |proxy: &Stub| {
         config.vendor = format!("allow_plaintext: true, proxy: \"http://{}\"", proxy.address);
         gateway.write_config(&config.yaml());

@@ -1,4 +1,5 @@
-//! Another configuration while the gateway serves: all of it or nothing, and nobody notices but those it names.
+//! Tests of reloads under load: all of a new configuration is applied or nothing, and only those whom it concerns
+//! notice.
 
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
@@ -23,7 +24,7 @@ fn start() -> (Gateway, Stub, Config) {
     (Gateway::start(&config), vendor, config)
 }
 
-/// Reloads, and gives what changed.
+/// Reloads with this configuration and returns the changes.
 #[track_caller]
 fn reload(gateway: &Gateway, yaml: &str) -> Value {
     gateway.write_config(yaml);
@@ -46,7 +47,7 @@ fn tokens_come_and_go_with_sighup_and_open_connections_see_it() {
     wait_until("the reload", || gateway.status()["config"]["digest"] == sha256_hex(yaml.as_bytes()));
     assert_eq!(connection.call(&push(fresh)).status, 200);
     connection.call(&push(Tokens::PUSHER)).assert_refused(401, "unauthenticated", 1004);
-    // The vendor's connection was as good as before.
+    // The connection to the vendor was kept.
     assert_eq!(vendor.connections(), 1);
     wait_until("the line", || gateway.program.err().contains("the configuration was reloaded"));
     let log = gateway.program.err();
@@ -129,7 +130,7 @@ fn a_bad_file_changes_nothing_and_names_every_fault() {
     assert_eq!(gateway.page("/reload").status, 405);
 }
 
-/// What is found only after the file was read must not have resized a budget either.
+/// A fault that is found only after the file was read must not leave a resized budget behind.
 #[test]
 fn unreadable_trust_roots_and_certificates_change_nothing() {
     let (gateway, _vendor, mut config) = start();
@@ -147,7 +148,7 @@ fn unreadable_trust_roots_and_certificates_change_nothing() {
     assert_eq!(gateway.call(&push(Tokens::ORDERS)).number("X-Rate-Limit-Limit"), 600);
 }
 
-/// As Kubernetes changes a mounted secret: the file is a link through a link that is turned.
+/// A mounted secret changes as in Kubernetes: the file is a link through a link that is replaced.
 #[test]
 fn a_secret_that_changes_behind_its_link_is_taken_up_unasked() {
     let vendor = Stub::good();
@@ -165,7 +166,7 @@ fn a_secret_that_changes_behind_its_link_is_taken_up_unasked() {
     symlink("data/market", folder.path().join("market")).expect("a link");
     let config = Config::new(&vendor.url());
     let inline = format!("{{ value: {} }}", Keys::MARKET_APP_SECRET);
-    // The support writes the configuration; this one takes the place of it.
+    // The test support writes a configuration; this one replaces it.
     let gateway = Gateway::start(&config);
     let path = folder.path().join("market");
     let yaml = config.yaml().replace(&inline, &format!("{{ file: \"{}\" }}", path.display()));
@@ -180,7 +181,7 @@ fn a_secret_that_changes_behind_its_link_is_taken_up_unasked() {
     turn("v2");
     wait_until("the reload", || gateway.program.err().contains("tenant market changed: app"));
     assert_eq!(authorization(), basic(Keys::MARKET_APP, other));
-    // An empty one is no credential: the one before stays.
+    // An empty secret is refused, and the one before stays in use.
     turn("v3");
     wait_until("the failure", || gateway.program.err().contains("the secret is empty"));
     assert_eq!(authorization(), basic(Keys::MARKET_APP, other));
@@ -203,7 +204,7 @@ fn a_call_under_way_ends_as_it_began() {
     let mut connection = gateway.connect();
     connection.send(push(Tokens::PUSHER).bytes());
     vendor.wait_for_requests(1);
-    // The caller and its vendor are gone while it waits.
+    // The caller and its vendor are removed while its call waits.
     let yaml = config.yaml().replace(&vendor.url(), "http://127.0.0.1:9");
     let yaml: String =
         yaml.lines().filter(|line| !line.starts_with("  pusher:")).flat_map(|line| [line, "\n"]).collect();
@@ -214,7 +215,7 @@ fn a_call_under_way_ends_as_it_began() {
     let line = gateway.line(answer.header("X-Request-Id").expect("an id"));
     assert_eq!(line["caller"], "pusher");
     connection.call(&push(Tokens::PUSHER)).assert_refused(401, "unauthenticated", 1004);
-    // Its slot is still the caller's in the books, although it is in no file.
+    // Its slot still counts for the caller, although the caller is in no file.
     let status = gateway.status();
     let callers = &status["tenants"]["shop"]["app"]["budgets"]["push"]["callers"];
     assert_eq!(callers["pusher"]["window"], 1);
@@ -244,7 +245,7 @@ fn a_listener_shows_the_new_certificate() {
     assert_eq!(old.leaf.as_ref(), Some(&first));
     let (certificate, key, second) = sign();
     gateway.folder.write("a.crt", certificate);
-    // A key of another certificate: neither is used.
+    // The key belongs to another certificate, so neither file is used.
     assert_eq!(gateway.reload().status, 422);
     assert_eq!(connect().leaf.as_ref(), Some(&first));
     gateway.folder.write("a.key", key);
@@ -264,11 +265,11 @@ fn what_takes_a_restart_is_told_and_the_rest_holds() {
     assert_eq!(result["needs_restart"], json!(["listeners", "workers", "limits.idle_timeout"]));
     assert_eq!(result["changed"], json!(["listeners changed", "workers changed", "limits changed"]));
     wait_until("the line", || gateway.program.err().contains("workers: the new value needs a restart"));
-    // Limits on everything at once hold at once.
+    // Limits that concern all connections apply at once.
     wait_until("the connections of before", || gateway.status()["connections"] == 0);
     let mut only = gateway.connect();
     assert_eq!(only.call(&push(Tokens::ORDERS)).status, 200);
     assert_eq!(gateway.connect().read_answer().status, 503);
-    // Told again as long as it is so.
+    // The notice is repeated as long as it holds.
     assert_eq!(reload(&gateway, &config.yaml())["needs_restart"], result["needs_restart"]);
 }

@@ -1,5 +1,5 @@
-//! Three gateways that share their budgets in one Redis, and the simulator of the vendor as the judge of it: whatever
-//! becomes of the store, of the way to it, or of a replica, the vendor never counts one call too many, and nobody hangs.
+//! Tests of three gateways that share their budgets in one Redis. Whatever happens to the store, to the connection to
+//! it or to a replica, the vendor's simulator never counts one call too many, and no call hangs.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,10 +14,10 @@ use crate::support::{
     Config, Connection, Gateway, Keys, PATIENCE, Redis, Request, Simulator, Tokens, Wire, wait_until,
 };
 
-/// Of it two for each replica alone, and 24 for all of them.
+/// Of 30 slots, each replica owns two, and 24 are shared.
 const BUDGETS: &str = "device: { limit: 30, window: 2s }";
 const OWN: u64 = 2;
-/// A lost store gives nothing for 500 ms + 2 s + 500 ms + 2 s.
+/// A lost store gives no slots for 500 ms + 2 s + 500 ms + 2 s.
 const HOLD: Duration = Duration::from_secs(5);
 const CALLERS: usize = 3;
 
@@ -39,12 +39,12 @@ fn state(gateway: &Gateway) -> String {
     gateway.status()["store"].as_str().expect("a store").to_owned()
 }
 
-/// A replica and those who call it.
+/// A replica and the counts of its callers.
 struct Replica {
     gateway: Gateway,
     good: AtomicU64,
     answers: AtomicU64,
-    /// It is about to be killed: calls may end without an answer.
+    /// Set before the replica is killed: calls may then end without an answer.
     doomed: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ impl Replica {
         Self { gateway, good: AtomicU64::new(0), answers: AtomicU64::new(0), doomed: AtomicBool::new(false) }
     }
 
-    /// Calls until it is told to stop; every call is answered, and in time.
+    /// Makes calls until `stop` is set. Every call is answered in time.
     fn hammer(&self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             match self.call() {
@@ -77,13 +77,13 @@ impl Replica {
         Ok(connection.try_read_head()?.status)
     }
 
-    /// Waits for calls that began after now and were answered.
+    /// Waits for answers to calls that begin after now.
     fn answers_more(&self) {
         let before = self.answers.load(Ordering::Relaxed);
         wait_until("answers", || self.answers.load(Ordering::Relaxed) > before + 2 * CALLERS as u64);
     }
 
-    /// Waits for calls that were let through after now.
+    /// Waits for a call that succeeds after now.
     fn serves_more(&self) {
         let before = self.good.load(Ordering::Relaxed);
         wait_until("a call that passes", || self.good.load(Ordering::Relaxed) > before);
@@ -94,7 +94,7 @@ impl Replica {
     }
 }
 
-/// Three replicas under load, while `trouble` does what it does.
+/// Three replicas under load, while a test causes trouble.
 struct Fleet {
     redis: Redis,
     wire: Wire,
@@ -109,11 +109,11 @@ fn with_fleet(windows: Windows, trouble: impl FnOnce(&mut Redis, &Wire, &[Replic
     let urls = [wire.url(), redis.url(), redis.url()];
     let replicas = urls.iter().map(|url| Replica::start(&config(&vendor, url, sharing))).collect();
     let mut fleet = Fleet { redis, wire, vendor, replicas };
-    // Answers that take their time make the vendor count early, and the gateway know late.
+    // With slow answers, the vendor counts a call long before the gateway knows it.
     fleet.vendor.fault(r#"{"operation":"tag-list","times":40,"kind":"delay","delay":"200ms"}"#);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Also when something fails here: the scope waits for the callers.
+        // Stops the callers also if an assertion fails, because the scope waits for them.
         let _stopping = Stopping(&stop);
         for replica in fleet.replicas.iter().flat_map(|replica| [replica; CALLERS]) {
             scope.spawn(|| replica.hammer(&stop));
@@ -141,14 +141,14 @@ impl Drop for Stopping<'_> {
     }
 }
 
-/// More calls in a window than the replicas have for themselves.
+/// Waits until the vendor counts more calls in a window than the replicas own.
 fn shares(vendor: &Simulator) {
     wait_until("calls out of the shared part", || {
         vendor.counts(Keys::SHOP_APP, "device")["max_in_any_window"].as_u64() > Some(3 * OWN)
     });
 }
 
-/// Time for a window to be overrun in.
+/// Gives a window time to be overrun.
 fn go_on_for(span: Duration) {
     std::thread::sleep(span);
 }
@@ -195,7 +195,7 @@ fn a_store_that_stalls_is_gone_and_comes_back() {
             }
             replicas.iter().for_each(Replica::serves_more);
             redis.go_on();
-            // It is the same run: nothing was lost, and nothing is held back.
+            // The store kept its run id: nothing was lost, and nothing is held back.
             all_are(replicas, "up");
             go_on_for(HOLD / 2);
         }
@@ -231,7 +231,7 @@ fn a_store_that_starts_again_empty_gives_nothing_until_what_it_forgot_is_over() 
         all_are(replicas, "holding back");
         all_are(replicas, "up");
         go_on_for(HOLD / 2);
-        // Emptied while it runs: the same.
+        // The same if it is emptied while it runs.
         redis.command(&["FLUSHALL"]);
         all_are(replicas, "holding back");
         for replica in replicas {
@@ -291,7 +291,7 @@ fn a_lone_caller_that_waits_as_told_is_admitted() {
 
 #[test]
 fn who_waits_is_served_when_the_store_has_room_again() {
-    // Nothing of its own: whoever is served was served by the store.
+    // The replica owns no slots, so every call that succeeds got its slot from the store.
     let (redis, vendor) =
         (Redis::start(), Simulator::with("device: { limit: 3, window: 1s }", Windows::Sliding));
     let mut config = config(&vendor, &redis.url(), "local_share: 0%, replicas: 2");
@@ -390,19 +390,19 @@ fn the_password_of_the_store_is_never_shown() {
     }
 }
 
-/// The scripts as the store runs them, with a clock that the test sets: seconds and microseconds come last.
+/// The scripts that the store runs. Their last arguments are a clock that the test sets: seconds and microseconds.
 const TAKE: &str = include_str!("../../src/store/take.lua");
 const RENEW: &str = include_str!("../../src/store/renew.lua");
 const RELEASE: &str = include_str!("../../src/store/release.lua");
 
-/// The store's window with a clock of the test's.
+/// One window in the store, with a clock that the test sets.
 struct Scripts<'r> {
     redis: &'r Redis,
     key: String,
 }
 
 impl Scripts<'_> {
-    /// Whether a slot was still held.
+    /// Renews a slot, and returns whether it was still held.
     fn renew(&self, slot: usize, hold: Duration, now: Duration) -> bool {
         self.run(RENEW, &[slot.to_string(), hold.as_micros().to_string()], now) == [1]
     }
@@ -417,7 +417,7 @@ impl Scripts<'_> {
         answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect()
     }
 
-    /// Whether a slot was taken, how many are left, and until one more is.
+    /// Takes a slot. Returns whether it was taken, how many are left, and the time until one more is free.
     fn take(&self, slot: usize, limit: u32, now: Duration) -> (bool, i64, i64) {
         let numbers = [limit.into(), 0, WINDOW.as_micros(), (ATTEMPT + GUARD + WINDOW).as_micros(), 0];
         let mut arguments = vec![slot.to_string(), "run".to_owned()];
@@ -426,7 +426,7 @@ impl Scripts<'_> {
         (answer[0] == 1, answer[1], answer[2])
     }
 
-    /// `None`: not at all.
+    /// Releases a slot after `keep`; `None` releases it at once, as for a call that was not sent.
     fn release(&self, slot: usize, keep: Option<Duration>, now: Duration) {
         let keep = keep.map_or("-1".to_owned(), |keep| keep.as_micros().to_string());
         self.run(RELEASE, &[slot.to_string(), keep], now);
@@ -437,7 +437,7 @@ const WINDOW: Duration = Duration::from_mins(1);
 const GUARD: Duration = Duration::from_secs(10);
 const ATTEMPT: Duration = Duration::from_secs(28);
 
-/// What the window promises, written down once more: the end of every slot that is held.
+/// A model of the window's promise: the end of every slot that is held.
 #[derive(Default)]
 struct Model {
     ends: BTreeMap<usize, Duration>,
@@ -450,7 +450,7 @@ impl Model {
     }
 }
 
-/// Takes, answers, refunds, attempts given up, renewals and crashes, in any order.
+/// Random sequences of takes, answers, refunds, given-up attempts, renewals and crashes.
 #[test]
 fn the_store_counts_as_the_window_does() {
     let redis = Redis::start();
@@ -465,7 +465,7 @@ fn the_store_counts_as_the_window_does() {
     runner.run(&steps, law).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Each step: microseconds that pass, what is done then, and to which call in flight.
+/// Follows the steps: microseconds that pass, the action, and the call in flight that it concerns.
 fn follow(scripts: &Scripts<'_>, steps: &[(u64, usize, usize)]) {
     const LIMIT: u32 = 5;
     let hold = ATTEMPT + GUARD + WINDOW;
@@ -501,7 +501,7 @@ fn follow(scripts: &Scripts<'_>, steps: &[(u64, usize, usize)]) {
             in_flight.push(slot);
         }
         assert_eq!(usize::try_from(free).expect("not negative"), LIMIT as usize - model.used(now));
-        // Whoever waits for so long finds one more, and nobody does before.
+        // Exactly after this wait one more slot is free, and not before.
         let next = *model.ends.values().min().expect("a slot was taken now or before");
         assert_eq!(u128::try_from(wait).expect("not held back"), next.abs_diff(now).as_micros() + 1);
     }

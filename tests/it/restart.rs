@@ -1,5 +1,5 @@
-//! Budgets over restarts: a process that is killed, one that gives its state away, and files that are not as they
-//! were. The simulator of the vendor is the judge.
+//! Tests of budgets over restarts: a killed process, one that hands its state over, and damaged files. The vendor's
+//! simulator checks that no window is overrun.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
@@ -31,7 +31,7 @@ fn with_state(vendor_url: &str, budgets: &str, state: &Folder) -> Config {
     config
 }
 
-/// One exchange on a connection that may end at any time; the status, if there was an answer.
+/// One exchange on a connection that may end at any time. Returns the status if there was an answer.
 fn try_call(connection: &mut Option<Connection>, address: SocketAddr, request: &Request) -> Option<u16> {
     let open = || {
         let stream = TcpStream::connect(address).ok()?;
@@ -49,7 +49,7 @@ fn try_call(connection: &mut Option<Connection>, address: SocketAddr, request: &
     Some(head.status)
 }
 
-/// Kill -9 in the middle of everything, and a new start at once, again and again.
+/// Kills the process under load and starts it again at once, several times.
 fn killed_under_load(windows: Windows) {
     const BUDGETS: &str = "device: { limit: 8, window: 2s }";
     let vendor = Simulator::with(BUDGETS, windows);
@@ -83,7 +83,7 @@ fn killed_under_load(windows: Windows) {
     assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 8), "{counts}");
 }
 
-/// Kills a gateway as kill -9 does and starts another.
+/// Kills a gateway as kill -9 does, and starts another.
 fn restart(gateway: Gateway, config: &Config) -> Gateway {
     drop(gateway);
     Gateway::start(config)
@@ -156,7 +156,7 @@ fn without_the_file_requests_are_told_to_come_again() {
     answer.assert_refused(503, "draining", 1030);
     assert_eq!(answer.number("Retry-After"), 1);
     assert_eq!(first.call(&tags()).status, 200, "the owner goes on");
-    // One that waits still ends when it is told to.
+    // A process that still waits for the state ends when it is told to.
     impatient.send(tags().bytes());
     wait_until("it is let in", || second.status()["in_flight_requests"] == 1);
     second.program.signal("TERM");
@@ -242,7 +242,8 @@ fn on_a_full_disk_nothing_is_sent_that_is_not_written() {
     let vendor = Stub::good();
     let state = Folder::new();
     let mut config = with_state(&vendor.url(), "device: { limit: 2, window: 1h }", &state);
-    // No file of the process's may grow beyond the head of the state file and a few cells, and no signal tells it so.
+    // The process's files may not grow beyond the head of the state file and a few cells, and it gets no signal when
+    // they would.
     config.shell = "trap '' XFSZ; ulimit -f 2";
     let gateway = Gateway::start(&config);
     for _ in 0..3 {
@@ -302,7 +303,7 @@ fn a_reload_changes_limits_of_calls_that_were_restored() {
     assert_eq!(restart(gateway, &config).used("app", "device"), 3);
 }
 
-/// A socket that does not listen, on an address that others share with it: nobody else gets its port.
+/// A socket that reserves a port by sharing it and never listens, so that nobody else gets the port.
 fn share(address: SocketAddr) -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("an option");
@@ -312,17 +313,17 @@ fn share(address: SocketAddr) -> (socket2::Socket, SocketAddr) {
     (socket, address)
 }
 
-/// What clients got while one process after the other took over.
+/// Counts of the answers that clients got during the restarts.
 #[derive(Default)]
 struct Answers {
     good: AtomicUsize,
     exhausted: AtomicUsize,
     draining: AtomicUsize,
-    /// Requests without an answer, each with its id.
+    /// Ids of requests that got no answer.
     lost: Mutex<Vec<String>>,
 }
 
-/// Calls until it is over, on one connection for as long as that is kept, or on a new one each time.
+/// Makes calls until `over` is set, on one connection as long as it is kept, or on a new one each time.
 fn client(name: &str, address: SocketAddr, keeps: bool, (over, answers): (&AtomicBool, &Answers)) {
     let mut connection = None;
     for number in 0.. {
@@ -347,7 +348,7 @@ fn client(name: &str, address: SocketAddr, keeps: bool, (over, answers): (&Atomi
     }
 }
 
-/// One process after the other takes over on one port while clients call without a pause.
+/// Replaces one process by another on one port, several times, while clients make calls without a pause.
 fn rolling_restart(windows: Windows) {
     const BUDGETS: &str = "device: { limit: 40, window: 1s }";
     let vendor = Simulator::with(BUDGETS, windows);
@@ -357,7 +358,7 @@ fn rolling_restart(windows: Windows) {
     config.listeners = format!("{{ address: \"{address}\" }}");
     config.workers = 2;
     let mut gateway = Gateway::start(&config);
-    // The admin's port can be shared as well.
+    // The admin port can be shared as well.
     drop(share(gateway.admin));
     let (over, answers) = (AtomicBool::new(false), Answers::default());
     let mut logs = Vec::new();
@@ -381,7 +382,7 @@ fn rolling_restart(windows: Windows) {
     gateway.program.signal("TERM");
     gateway.program.wait();
     logs.push(gateway.program.out());
-    // A kept connection may close while a request is on its way to it; that one was not read by anybody.
+    // A kept connection may be closed while a request is on its way; no process has read such a request.
     let lost = answers.lost.into_inner().expect("no client panicked");
     for id in &lost {
         let line = format!("\"request_id\":\"{id}\"");

@@ -1,4 +1,4 @@
-//! Canaries: no secret and no token comes out anywhere, in any form, whatever goes wrong.
+//! Tests with canaries: no secret and no token appears in any output, in any form, whatever goes wrong.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -11,9 +11,9 @@ use crate::support::{
     tls_connect, tls_vendor, wait_until,
 };
 
-/// A secret that needs escaping in an address, so that this form of it is another one.
+/// A secret that looks different when it is percent-encoded.
 const ODD: &str = "odd/secret+of=market&26 1";
-/// What a reload brings, and what stands in files with faults.
+/// The secret that a reload brings and that occurs in files with faults.
 const NEXT: &str = "nextSecretOfShop20261122";
 const ADMIN: &str = "adminTokenForTests202612";
 
@@ -23,7 +23,7 @@ fn url_encoded(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// Every form in which a secret could come out.
+/// Every form in which a secret could appear.
 fn forms() -> Vec<String> {
     let group = format!("group-{}", Keys::SHOP_GROUP);
     let users = [Keys::SHOP_APP, Keys::SHOP_DEV, &group, Keys::MARKET_APP, "shop", "market"];
@@ -37,7 +37,8 @@ fn forms() -> Vec<String> {
         for text in texts {
             forms.extend([STANDARD.encode(&text), STANDARD_NO_PAD.encode(&text), URL_SAFE.encode(&text)]);
         }
-        // Inside a longer text, its digits can begin at any of three places; the first and the last ones differ.
+        // Inside a longer text, base64 digits can start at any of three offsets; the first and the last digits depend
+        // on the neighbours.
         for lead in ["", "x", "xx"] {
             let digits = STANDARD.encode(format!("{lead}{word}"));
             forms.push(digits[4..digits.len() - 4].to_owned());
@@ -56,7 +57,7 @@ fn assert_clean(what: &str, text: &str) {
     }
 }
 
-/// Good requests, bad ones, and some with secrets where they do not belong.
+/// Good requests, bad ones, and some with secrets in wrong places.
 fn requests() -> Vec<Request> {
     vec![
         Request::post("/v3/push", PUSH).basic(Keys::SHOP_APP, Tokens::ORDERS),
@@ -67,7 +68,7 @@ fn requests() -> Vec<Request> {
         Request::post("/v3/push", "{").bearer(Tokens::ORDERS),
         Request::get("/v3/tags").basic("shop", Tokens::PUSHER),
         Request::get("/v3/push/%2e%2e").bearer(Tokens::FILER),
-        // Secrets where they do not belong.
+        // Secrets in wrong places.
         Request::get("/v3/tags").basic(Keys::SHOP_APP, Keys::SHOP_APP_SECRET),
         Request::get("/v3/tags").basic(Tokens::ORDERS, "x"),
         Request::get("/v3/tags").header("Authorization", &format!("Bearer {}!", Tokens::ORDERS)),
@@ -80,7 +81,7 @@ fn requests() -> Vec<Request> {
     ]
 }
 
-/// What is replaced in a good configuration, and by what: faults with a secret in them.
+/// Replacements in a good configuration that put a secret into a faulty place.
 fn faults() -> Vec<(String, String)> {
     let first = format!("value: {}", Keys::SHOP_GROUP_SECRET);
     let rows = [
@@ -137,7 +138,7 @@ fn nothing_comes_out_of_a_gateway_that_logs_everything() {
         let request = Request::new("POST", "/reload").bearer(ADMIN).header("Connection", "close");
         crate::support::Connection::open(gateway.admin).call(&request).text()
     };
-    // Reloads that fail in every way, with secrets in the file, and one that does not.
+    // Reloads that fail in every way with secrets in the file, and one that succeeds.
     let good = config.yaml().replace(Keys::MARKET_APP_SECRET, &format!("\"{ODD}\""));
     for (from, to) in faults() {
         let said = reload(&good.replace(&from, &to));

@@ -1,4 +1,4 @@
-//! Under a service manager: what it is told, and sockets that it passes on.
+//! Tests with a service manager: the states that it is told, and the sockets that it passes on.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -12,7 +12,7 @@ use crate::support::{
     wait_until,
 };
 
-/// The manager's end of `sd_notify(3)`.
+/// The manager's side of `sd_notify(3)`.
 struct Manager {
     socket: UnixDatagram,
     folder: Folder,
@@ -26,14 +26,14 @@ impl Manager {
         Self { socket, folder }
     }
 
-    /// The command that starts a gateway under it.
+    /// The command that starts a gateway under this manager.
     fn serve(&self, folder: &Folder, config: &Config) -> Command {
         let mut command = serve(folder, config);
         command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
         command
     }
 
-    /// What it is told next.
+    /// The next message to the manager.
     fn told(&self) -> String {
         let mut message = [0; 1024];
         let length = self.socket.recv(&mut message).expect("a message");
@@ -54,7 +54,7 @@ fn it_is_told_of_the_start_of_reloads_and_of_the_end() {
         assert!(microseconds.trim_end().parse::<u64>().is_ok_and(|time| time > 0), "{told}");
         assert_eq!(manager.told(), ready);
     }
-    // A reload that is refused has an end too.
+    // The end of a refused reload is reported, too.
     folder.write("gateway.yaml", "listeners: []");
     gateway.signal("HUP");
     assert!(manager.told().starts_with("RELOADING=1\n"));
@@ -74,7 +74,7 @@ fn it_is_told_that_the_workers_run() {
         told.push(manager.told());
     }
     assert!(told.contains(&"READY=1\nSTATUS=serving\n".to_owned()), "{told:?}");
-    // A process that stands still says nothing.
+    // A stopped process sends nothing.
     gateway.signal("STOP");
     manager.socket.set_read_timeout(Some(std::time::Duration::from_millis(1_500))).expect("an option");
     while manager.socket.recv(&mut [0; 64]).is_ok() {}
@@ -99,7 +99,7 @@ fn ready_means_that_the_state_file_is_ours() {
     assert_eq!(manager.told(), "READY=1\nSTATUS=serving\n");
 }
 
-/// A listening socket as a service manager makes it.
+/// A listening socket that a service manager passes on.
 struct Passed {
     socket: Socket,
     address: SocketAddr,
@@ -122,8 +122,8 @@ impl Passed {
         config
     }
 
-    /// Starts a gateway that inherits the socket. Its number is told: a shell cannot make every one a 3, which is the
-    /// first that a manager passes.
+    /// Starts a gateway that inherits the socket. The socket's number is passed in a variable, because a shell cannot
+    /// make it 3, the first number that a manager uses.
     fn start(&self, folder: &Folder, config: &Config) -> Program {
         let mut command = serve(folder, config);
         command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", self.socket.as_raw_fd().to_string());
@@ -161,7 +161,7 @@ fn a_socket_that_the_configuration_does_not_ask_for_stops_the_start() {
     let mut gateway = passed.start(&folder, &config);
     assert_eq!(gateway.wait().code(), Some(1));
     wait_until("it says why", || gateway.err().contains(&format!("passes a socket on {}", passed.address)));
-    // Where it does, callers who were there before the process are served.
+    // If the socket is the configured one, callers that connected before the process started are served.
     let config = passed.config(&vendor);
     let mut early = Connection::open(passed.address);
     early.send(Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS).bytes());

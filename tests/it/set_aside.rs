@@ -1,4 +1,4 @@
-//! A call that waits for one budget while its slot in another is set aside in the store, where slots end by themselves.
+//! Tests of calls that wait for one budget while they hold a slot of another in the store, where slots expire.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn plain() -> Request {
     schedule(r#"{"alias":["anna"]}"#)
 }
 
-/// Takes a slot of `file`, and then one of `schedule`.
+/// A request that takes a slot of `file` and then one of `schedule`.
 fn to_a_list() -> Request {
     let audience = r#"{"file":{"file_id":"e61b4d98b57de4ff4a0d3a11-5a2ff3b3-8fb2-4d2a-9c6b-0d2b9ab2fd53"}}"#;
     schedule(audience).header("Prefer", "wait=12")
@@ -28,7 +28,7 @@ fn files() -> Request {
     Request::get("/v3/files").bearer(Tokens::ORDERS)
 }
 
-/// A replica that has everything in the store, and an attempt of 1.5 s.
+/// A replica with all budgets in the store, and attempts of 1.5 s.
 fn started(budgets: &str) -> (Redis, Simulator, Gateway) {
     let (redis, vendor) = (Redis::start(), Simulator::with(budgets, Windows::Sliding));
     let mut config = Config::new(&vendor.url());
@@ -38,7 +38,7 @@ fn started(budgets: &str) -> (Redis, Simulator, Gateway) {
     let sharing = "local_share: 0%, replicas: 1";
     config.more = format!("shared_budgets: {{ redis: {{ url: \"{}\", {sharing} }} }}", redis.url());
     let gateway = Gateway::start(&config);
-    // Both budgets are held back at first: the store does not know them.
+    // Both budgets are held back at first, because the store does not know them yet.
     wait_until("a slot of files", || gateway.call(&files()).status == 200);
     wait_until("a slot of schedules", || gateway.call(&plain()).status == 200);
     (redis, vendor, gateway)
@@ -57,7 +57,7 @@ fn a_call_has_its_whole_time_however_long_its_slot_was_set_aside() {
     let (_redis, vendor, gateway) =
         started("schedule: { limit: 1, window: 3s }, file: { limit: 1, window: 3s }");
     vendor.fault(r#"{"operation":"schedule-create","kind":"delay","delay":"500ms"}"#);
-    // The schedule before it was just now: it waits longer than an attempt lasts.
+    // The schedule before was sent just now, so this call waits longer than an attempt lasts.
     let answer = gateway.call(&to_a_list());
     assert_eq!(answer.status, 200, "{}", answer.text());
     never_too_many(&vendor, &["schedule", "file"]);
@@ -65,7 +65,7 @@ fn a_call_has_its_whole_time_however_long_its_slot_was_set_aside() {
 
 #[test]
 fn a_slot_that_ended_while_it_was_set_aside_is_asked_for_again() {
-    // In `file`, a slot ends by itself after 2.5 s.
+    // A slot of `file` expires after 2.5 s.
     let (_redis, vendor, gateway) =
         started("schedule: { limit: 1, window: 5s }, file: { limit: 1, window: 500ms }");
     let over = std::sync::atomic::AtomicBool::new(false);

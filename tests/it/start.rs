@@ -1,4 +1,4 @@
-//! Started twice by mistake, and signals that mean another program.
+//! Tests of a second start by mistake, and of signals that are meant for other programs.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::support::{
     wait_until,
 };
 
-/// Addresses that are free, and stay so for a while.
+/// Addresses that are free and probably stay so for a while.
 fn free(count: usize) -> Vec<SocketAddr> {
     let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect::<Vec<_>>();
     held.iter().map(|listener| listener.local_addr().expect("an address")).collect()
@@ -41,10 +41,10 @@ fn a_second_process_on_a_taken_address_does_not_start() {
     check_refused(&another, listener);
     check_refused(&at(&vendor, other, admin), admin);
     check_refused(&at(&vendor, admin, other), admin);
-    // An address that holds the taken one is taken too.
+    // An address that includes the taken one is taken, too.
     let all = SocketAddr::from(([0, 0, 0, 0], listener.port()));
     check_refused(&at(&vendor, all, third), all);
-    // Who else listens there is no gateway: the same.
+    // The same if another program listens there.
     let stranger = TcpListener::bind(other).expect("free");
     check_refused(&at(&vendor, other, third), other);
     drop(stranger);
@@ -70,7 +70,7 @@ fn of_two_that_start_at_once_one_does_not() {
     }
 }
 
-/// Starts a gateway and gives it if it got to serve.
+/// Starts a gateway and returns it if it serves.
 fn start_for_a_while(config: &Config) -> Option<Program> {
     let folder = Folder::new();
     let mut program = Program::start(&mut crate::support::serve(&folder, config));
@@ -85,7 +85,7 @@ fn a_process_that_ended_leaves_its_address_at_once() {
     let config = at(&vendor, listener, admin);
     for _ in 0..3 {
         let mut gateway = Gateway::start(&config);
-        // Its side of the connection waits for late segments after the end.
+        // The gateway's side of the connection stays in TIME_WAIT after the end.
         let push = Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS).header("Connection", "close");
         assert_eq!(gateway.call(&push).status, 200);
         gateway.program.signal("TERM");
@@ -100,7 +100,7 @@ fn addresses_are_shared_where_that_is_wanted() {
     let mut config = at(&vendor, listener, admin);
     config.drain = "{ handover: true }";
     let gateways = [Gateway::start(&config), Gateway::start(&config)];
-    // With one that does not want it, it is not.
+    // With a configuration without handover, the address is not shared.
     config.drain = "{ handover: false }";
     check_refused(&config, listener);
     drop(gateways);
@@ -145,7 +145,7 @@ fn signals_for_others_end_nothing_and_quit_drains() {
     for signal in ["USR1", "USR2", "HUP", "USR1"] {
         gateway.program.signal(signal);
     }
-    // It comes after them in the order of signals, and is seen to be answered.
+    // The reload is handled after those signals, so its answer shows that they were ignored.
     assert_eq!(gateway.reload().status, 200);
     assert!(gateway.program.runs());
     assert_eq!(gateway.call(&Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)).status, 200);

@@ -1,4 +1,4 @@
-//! Those who have shown no credential, and those who only sit there: what they hold is little, has a limit and comes back.
+//! Tests of clients without a credential and of idle ones: they hold little memory, with a limit, and it is freed.
 
 use std::fs;
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn push() -> Request {
     Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
 }
 
-/// Bytes of memory that the gateway has in use.
+/// Resident memory of the gateway in bytes.
 fn resident_bytes(gateway: &Gateway) -> u64 {
     let path = format!("/proc/{}/status", gateway.program.id());
     let status = fs::read_to_string(path).expect("the gateway runs");
@@ -28,7 +28,7 @@ fn resident_bytes(gateway: &Gateway) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
-/// A head of so many bytes that is not whole.
+/// An unfinished head of this length.
 fn half_a_head(bytes: usize) -> String {
     let mut head = "GET /v3/push/cid HTTP/1.1\r\nHost: gateway\r\n".to_owned();
     while head.len() < bytes {
@@ -39,7 +39,7 @@ fn half_a_head(bytes: usize) -> String {
     head
 }
 
-/// Whether something came that can be read.
+/// Whether there are bytes to read.
 fn has_answer(connection: &Connection) -> bool {
     let stream: &TcpStream = connection.stream();
     stream.set_nonblocking(true).expect("a socket");
@@ -59,7 +59,7 @@ fn unfinished_heads_have_a_memory_of_their_own() {
     };
     let held: Vec<_> = (0..3).map(|_| stranger()).collect();
     wait_until("they are counted", || gateway.metric(HEAD_MEMORY) >= 90.0 * 1024.0);
-    // There is room for five more at most.
+    // There is room for at most five more.
     let mut more: Vec<_> = (0..8).map(|_| stranger()).collect();
     let turned_away = wait_for("one too many", || more.iter().position(has_answer));
     assert!(gateway.metric(HEAD_MEMORY) <= 256.0 * 1024.0);
@@ -91,7 +91,7 @@ fn long_handshakes_count_as_heads_do() {
             .into();
     config.limits = "head_memory: 200KiB, header_timeout: 1h".into();
     let gateway = Gateway::start_in(folder, &config);
-    // A hello of 60,000 bytes, in records of 10,000, of which the last does not come.
+    // A ClientHello of 60,000 bytes in records of 10,000, the last of which is not sent.
     let record = |content: &[u8]| {
         let length = u16::try_from(content.len()).expect("short").to_be_bytes();
         [&[22, 3, 1][..], &length, content].concat()
@@ -139,7 +139,7 @@ fn an_idle_connection_keeps_no_answer() {
     };
     let first = callers();
     let after_first = resident_bytes(&gateway);
-    // Longer than the resend guard would tell of a loss.
+    // Longer than the resend guard waits for a lost answer.
     std::thread::sleep(std::time::Duration::from_secs(6));
     let second = callers();
     let grown = resident_bytes(&gateway).saturating_sub(after_first);
@@ -170,7 +170,7 @@ fn the_admin_listener_answers_beside_silent_connections() {
     assert!(silent[0].ends(), "it made room");
 }
 
-/// The soft and the hard limit of open files of the gateway.
+/// The soft and the hard limit of the gateway's open files.
 fn open_files(gateway: &Gateway) -> Vec<u64> {
     let path = format!("/proc/{}/limits", gateway.program.id());
     let limits = fs::read_to_string(path).expect("the gateway runs");

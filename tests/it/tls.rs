@@ -1,4 +1,4 @@
-//! TLS on both sides: certificates by name, protocols by agreement, vendors by trust.
+//! Tests of TLS on both sides: certificates by name, protocols by ALPN, vendors by trust.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -41,16 +41,16 @@ fn certificates_are_chosen_by_name() {
         assert_eq!(tls.leaf.as_ref(), Some(leaf), "{name}");
         let answer = tls.connection.call(&Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS));
         assert_eq!(answer.status, 200, "{name}");
-        // Kept open like any other.
+        // The connection is kept open like any other.
         assert_eq!(tls.connection.call(&Request::get("/")).status, 200);
     }
-    // A name nobody has gets the first certificate, which the client then refuses.
+    // An unknown name gets the first certificate, which the client then refuses.
     assert!(tls_connect(&client, gateway.listeners[0], "c.example").is_err());
-    // Both listeners serve.
+    // The other listener serves, too.
     assert_eq!(crate::support::Connection::open(gateway.listeners[1]).call(&Request::get("/")).status, 200);
 }
 
-/// Many clients do. The answer was there, so the same push once more is another one.
+/// Many clients close without close_notify. The answer was there, so the same push again is a new push.
 #[test]
 fn a_connection_may_end_without_the_words_of_tls() {
     let vendor = Stub::good();
@@ -110,14 +110,14 @@ fn http2_carries_the_same_calls() {
     assert_eq!(vendor.requests().len(), 1);
 }
 
-/// A hello of TLS 1.1, written by hand: the clients here do not speak it any more.
+/// A ClientHello of TLS 1.1, written by hand, because the clients here do not support it.
 #[test]
 fn versions_before_1_2_are_refused() {
     let vendor = Stub::good();
     let (gateway, ..) = start("", &vendor);
     let hello_of = |version: [u8; 2]| {
-        // Version, random, no session, one suite with its signalling value, no compression; the one
-        // extension, algorithms of signatures, is what a server asks for first.
+        // Version, random, no session, one suite with its signalling value, no compression. The only extension,
+        // signature algorithms, is the first one that a server asks for.
         let body = [
             &version[..],
             &[7; 32],
@@ -135,7 +135,7 @@ fn versions_before_1_2_are_refused() {
         let mut client = crate::support::Connection::open(gateway.listeners[0]);
         client.send(hello_of(version));
         client.rest().expect("the gateway closes");
-        // A fatal alert: the version of the protocol.
+        // A fatal alert: protocol_version.
         let answer = client.take_unread();
         assert_eq!(
             (answer.first(), answer.get(5..)),
@@ -178,7 +178,7 @@ fn a_vendor_is_trusted_by_its_authority_and_name_only() {
         let mut config = Config::new(&format!("https://localhost:{}", address.port()));
         config.vendor = "ca: vendor-ca.pem".into();
         let gateway = Gateway::start_in(folder, &config);
-        // A GET is one segment, which the vendor here reads at once.
+        // A GET fits one TCP segment, so the vendor here reads it in one piece.
         let answer = gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS));
         (answer, gateway)
     };
@@ -195,7 +195,7 @@ fn a_vendor_is_trusted_by_its_authority_and_name_only() {
     }
 }
 
-/// As editors on Windows save them, and as `cat` puts them together then.
+/// Files as editors on Windows save them, and joined by `cat`.
 #[test]
 fn files_with_byte_order_marks_are_read_whole() {
     let (authority, clients, vendor_side) = (Authority::new(), Authority::new(), Authority::new());

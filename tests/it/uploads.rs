@@ -1,4 +1,4 @@
-//! Uploads through the whole program: forms as clients write them, what is refused, day budgets, `report`, memory.
+//! Tests of uploads in the running gateway: forms as clients write them, refusals, daily budgets, `report` and memory.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::support::{Answer, Config, Connection, Gateway, Request, Simulator, St
 
 const FORM: &str = "multipart/form-data; boundary=xyz";
 
-/// One part, without a type of its own.
+/// A part without a `Content-Type`.
 fn part(name: &str, file_name: Option<&str>, content: &[u8]) -> Vec<u8> {
     let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
     let head = format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file_name}\r\n\r\n");
@@ -29,7 +29,7 @@ fn alias(body: Vec<u8>) -> Request {
     upload("/v3/files/alias", body)
 }
 
-/// A PNG header of this size, filled up to a length.
+/// A PNG header with these dimensions, filled up to a length.
 fn png(width: u32, height: u32, length: usize) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     png.extend_from_slice(&width.to_be_bytes());
@@ -81,7 +81,7 @@ fn lists_that_break_a_rule_cost_nothing() {
     assert_eq!((gateway.used("app", "file"), vendor.journal().len()), (0, 0));
     let series = r#"jpush_gateway_body_refusals_total{outcome="refused",rule="ttl"}"#;
     assert!((gateway.metric(series) - 3.0).abs() < 0.5);
-    // Exactly the limits.
+    // Every value is exactly at its limit.
     let exactly = form(&[list(format!("\u{feff}  {}  \r\n", "x".repeat(40))), ttl("720")]);
     assert_eq!(gateway.call(&alias(exactly)).status, 200);
     assert_eq!((gateway.used("app", "file"), vendor.journal().len()), (1, 1));
@@ -95,9 +95,9 @@ fn forms_pass_as_clients_write_them() {
     let forms = [
         form(&[list.clone(), ttl.clone()]),
         form(&[ttl.clone(), list.clone()]),
-        // A leading CRLF.
+        // With a leading CRLF.
         [b"\r\n".to_vec(), form(&[ttl.clone(), list.clone()])].concat(),
-        // No closing boundary, once with and once without a last line break.
+        // Without the closing boundary, once with and once without a last line break.
         [ttl.clone(), list.clone()].concat(),
         [list.clone(), ttl.trim_ascii_end().to_vec()].concat(),
         form(&[part("filename", Some("名单.TXT"), b"\xE5\xBC\xA0\n")]),
@@ -147,14 +147,14 @@ fn oppo_pictures_have_day_budgets() {
     let big = picture("oppo_file", "1", &png(984, 369, 0));
     assert_eq!(gateway.call(&upload("/v3/images/byfiles", big.clone())).status, 200);
     assert_eq!(used(), [1, 0, 1]);
-    // Inherited; then the other channel's alone, which is none of OPPO's business.
+    // OPPO inherits the URL; another channel's URL does not concern OPPO.
     let inherited = r#"{"image_type":1,"image_url":"https://x.example/y"}"#;
     assert_eq!(post("/v3/images/byurls", inherited).status, 200);
     let foreign = r#"{"image_type":1,"vivo_image_url":"https://x.example/y"}"#;
     assert_eq!(post("/v3/images/byurls", foreign).status, 200);
     assert_eq!(used(), [2, 0, 3]);
     gateway.call(&upload("/v3/images/byfiles", big)).assert_refused(429, "budget-exhausted", 2002);
-    // All budgets of a call or none: the icon's is free, the big picture's is not.
+    // A call gets slots of all its budgets or of none: the icon's is free, the big picture's is not.
     let both = r#"{"big_picture_url":"https://x.example/y","small_picture_url":"https://x.example/z"}"#;
     post("/v4/image/oppo", both).assert_refused(429, "budget-exhausted", 2002);
     assert_eq!(used(), [2, 0, 3]);
@@ -181,7 +181,7 @@ fn rules_that_only_report_let_pass_count_and_log() {
         wait_until("the line in the log", || gateway.program.err().contains(rule));
     }
     assert!(!gateway.program.err().contains("private"), "{}", gateway.program.err());
-    // The other rules stay.
+    // Other rules still refuse.
     assert_invalid(&gateway.call(&alias(form(&[part("filename", None, b"")]))), 1103, &["empty"]);
 }
 
@@ -192,7 +192,7 @@ fn begin(gateway: &Gateway, token: &str, body: &[u8]) -> Connection {
     write!(head, "Content-Length: {}\r\n\r\n", body.len()).expect("writing to a String cannot fail");
     let mut connection = gateway.connect();
     connection.send(head);
-    // One that is refused before its body is read may find the connection closed.
+    // The connection may be closed if the upload is refused before its body is read.
     let _ = connection.try_send(&body[..body.len() - 1]);
     connection
 }
@@ -207,7 +207,7 @@ fn uploads_at_once_stay_within_the_memory_for_bodies() {
     config.workers = 2;
     let gateway = Gateway::start(&config);
     let body = form(&[list("anna\n".repeat(50 * 1024))]);
-    // Two of them fit the half of one caller, four fit the whole.
+    // Two bodies fit the half that one caller may hold, and four fit the whole.
     assert!((250_000..1024 * 1024 / 4).contains(&body.len()));
     let tokens = [Tokens::ORDERS, Tokens::BOTH, Tokens::FILER];
     let mut uploads: Vec<_> = (0..12).map(|number| begin(&gateway, tokens[number % 3], &body)).collect();

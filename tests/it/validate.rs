@@ -1,11 +1,11 @@
-//! `validate`: the rules for uploads on a local file, and the exit code.
+//! Tests of `validate`: the rules for uploads on a local file, and the exit code.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Config, Folder, PROGRAM, stderr, stdout};
 
-/// What `validate` says, and how it ends.
+/// Runs `validate`. Returns its exit code and its output.
 fn validate(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String) {
     let command = Command::new(PROGRAM)
         .current_dir(folder.path())

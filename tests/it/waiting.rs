@@ -1,10 +1,10 @@
-//! Waiting for a budget, and what the vendor's own numbers do to one.
+//! Tests of queueing for a budget, and of the vendor's rate headers.
 
 use jpush_gateway::sandbox::Windows;
 
 use crate::support::{Config, Connection, Gateway, Keys, Request, Simulator, Tokens, wait_until};
 
-/// Requests that wait for the device budget of the tenant shop.
+/// Requests that queue for the device budget of the tenant shop.
 const WAITING: &str = "jpush_gateway_budget_waiting{budget=\"device\",credential=\"app\",tenant=\"shop\"}";
 
 fn tags(token: &str) -> Request {
@@ -56,8 +56,7 @@ fn a_caller_can_wait_by_its_configuration_and_a_request_can_say_otherwise() {
     assert_eq!(connection.call(&tags(Tokens::ORDERS)).status, 200);
 }
 
-/// Twelve requests of two callers over three slots a window, all waiting: the vendor never refuses, everybody is
-/// served.
+/// Twelve requests of two callers queue for three slots per window: the vendor never refuses, and everybody is served.
 #[test]
 fn everybody_who_waits_is_served_and_the_vendor_never_refuses() {
     let (gateway, vendor) = start("device: { limit: 3, window: 1s }", "");
@@ -75,8 +74,8 @@ fn everybody_who_waits_is_served_and_the_vendor_never_refuses() {
     assert_eq!((&counts["total"], &counts["refused"]), (&12.into(), &0.into()), "{counts}");
 }
 
-/// Schedules to a target list draw on two budgets. Those who wait for either alone must not stand in their way, nor
-/// they in the others': whatever has room is used.
+/// Schedules to a target list need two budgets. Calls that queue for only one of them must not block these, nor the
+/// other way round: every free slot is used.
 #[test]
 fn calls_over_two_budgets_and_calls_over_one_of_them_are_all_served() {
     let budgets = "schedule: { limit: 2, window: 1s }, file: { limit: 2, window: 1s }";
@@ -109,7 +108,7 @@ fn calls_over_two_budgets_and_calls_over_one_of_them_are_all_served() {
             }
         });
     }
-    // Six seconds of waiting: whoever waits sleeps.
+    // After six seconds of queueing, the CPU time shows that waiting calls sleep.
     let busy = gateway.metric("process_cpu_seconds_total");
     assert!(busy < 2.0, "{busy} s of CPU");
     for budget in ["schedule", "file"] {
@@ -144,7 +143,8 @@ fn a_drain_answers_who_waits() {
     waiting.read_answer().assert_refused(503, "draining", 1030);
 }
 
-/// Somebody else uses the same key: the vendor's numbers say so, and our budget shrinks before the vendor refuses.
+/// Somebody else uses the same key: the vendor's rate headers show it, and the budget shrinks before the vendor
+/// refuses.
 #[test]
 fn foreign_calls_of_the_key_are_seen_and_respected() {
     let (gateway, vendor) = start("device: { limit: 10, window: 1m }", "");
@@ -180,14 +180,14 @@ fn a_reserve_is_kept_for_its_owner_once_it_is_busy() {
     assert_eq!((&counts["total"], &counts["refused"]), (&4.into(), &0.into()));
 }
 
-/// Another limit of the device budget, at once.
+/// Sets another limit of the device budget by a reload.
 fn limit(gateway: &Gateway, config: &mut Config, limit: u32) {
     config.budgets = format!("device: {{ limit: {limit}, window: 20s }}");
     gateway.write_config(&config.yaml());
     assert_eq!(gateway.reload().status, 200);
 }
 
-/// A budget of one call that is used up, at a vendor that would take three.
+/// A budget of one call that is used up, at a vendor that would accept three.
 fn start_used_up(orders: &str) -> (Gateway, Simulator, Config) {
     let vendor = Simulator::with("device: { limit: 3, window: 20s }", Windows::Sliding);
     let mut config = Config::new(&vendor.url());
@@ -198,7 +198,8 @@ fn start_used_up(orders: &str) -> (Gateway, Simulator, Config) {
     (gateway, vendor, config)
 }
 
-/// The others took everything while the owner was idle: it gets the first slot that frees, before who waited longer.
+/// Other callers took every slot while the reserve's owner was idle. It gets the first slot that becomes free, before
+/// callers that have waited longer.
 #[test]
 fn an_owner_that_comes_back_goes_before_those_who_wait() {
     let (gateway, _vendor, mut config) = start_used_up("reserve: { device: 1 }");

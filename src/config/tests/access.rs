@@ -1,4 +1,4 @@
-//! Faults of base URLs, secrets, tenants and callers: whatever decides who reaches whom.
+//! Tests of faults of base URLs, secrets, tenants and callers.
 
 use super::*;
 
@@ -100,7 +100,7 @@ fn secrets() {
     assert_eq!(forgotten_colon.lines().count(), 2, "{forgotten_colon}");
 }
 
-/// Nothing is ever forwarded with a placeholder, and what was probably not meant is told.
+/// A placeholder in place of a secret is a fault, and a probable slip is a warning.
 #[test]
 fn secrets_that_nobody_filled_in() {
     let dev = |key: &str, secret: &str| tenant(&format!(", dev: {{ key: {key}, secret: {secret} }}"));

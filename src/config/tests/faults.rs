@@ -1,4 +1,4 @@
-//! Bad texts: which faults they give, where, and what the faults leave unsaid.
+//! Tests of bad texts: the faults, their places, and secrets that messages must not show.
 
 use super::*;
 
@@ -64,7 +64,7 @@ fn the_three_sections_without_defaults_are_required() {
     );
 }
 
-/// Rows of the top level: `key: value`, and the fault of that key.
+/// Checks rows of the top level: `key: value`, and the fault of that key.
 #[test]
 fn values_out_of_bounds() {
     let rows = [
@@ -273,7 +273,6 @@ fn listeners() {
     }));
 }
 
-/// Texts for every key that is still to come: one that switches it on, one of a wrong type.
 #[test]
 fn cids_and_the_guard_have_their_forms() {
     assert_eq!(
@@ -287,7 +286,7 @@ fn cids_and_the_guard_have_their_forms() {
     );
 }
 
-/// What was written, and what was probably meant: every place that takes one of a few words.
+/// Suggestions for misspelled words, in every place that takes one of a few words.
 #[test]
 fn words_that_are_not_known() {
     let rows = [
@@ -338,7 +337,7 @@ fn words_that_are_not_known() {
             "limits.json_body: expected a size such as 50KiB, 10MiB or a number of bytes, not \"1MB\"",
         ),
         (top("audit: stdout"), "audit: expected stderr or { file: PATH }, not \"stdout\""),
-        // What may be a secret is not repeated.
+        // Texts that may be secrets are not repeated.
         (tenant(&format!(", cid: {}", SECRETS[0])), "tenants.shop.cid: expected one of: off, inject"),
         (
             top("").replace("[ shop ]", &format!("[ {} ]", SECRETS[0])),

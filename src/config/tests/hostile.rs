@@ -1,4 +1,4 @@
-//! Text that no operator writes: it gives a fault, soon, and never a panic.
+//! Tests of hostile text: it gives a fault, in time, and never a panic.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ fn faults_stay_short_and_on_one_line() {
     assert!(faults.len() < 2_000 && !faults.contains('\u{1b}'), "{faults}");
 }
 
-/// Any value, written as JSON, with keys and words of the schema among the nonsense.
+/// Strategy for any value, written as JSON, with keys and words of the schema among random ones.
 fn value() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "null",

@@ -1,4 +1,5 @@
-//! Texts in, values or faults out; nothing here touches the environment, and only `shipped` the file system.
+//! Tests of the configuration: texts in, values or faults out. They do not use the environment, and only `shipped` uses
+//! the file system.
 
 mod access;
 mod faults;
@@ -15,14 +16,14 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::identity::{IdentityError, RootsError};
 
-/// Digests of tokens no one knows.
+/// Digests of unknown tokens.
 pub(super) const DIGEST: &str = "85c7f0f1d1ec7c6a1d0d7de62b5bfb0d5ba4a8e0a2a2f6b0a3b1c6e5d4f3a2b1";
 pub(super) const OTHER_DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Whatever a test must never see in a message.
+/// Secrets and digests that no message may contain.
 pub(super) const SECRETS: [&str; 4] = ["5e987ac6d2e04d95a9d8f0d1", "hunter2-from-file", DIGEST, OTHER_DIGEST];
 
-/// Variables and files of the tests. Files are listed with their full path.
+/// Environment variables and files of the tests. Files are listed with their full path.
 pub(super) struct Fixture {
     variables: HashMap<&'static str, &'static str>,
     files: HashMap<&'static str, Vec<u8>>,
@@ -91,7 +92,7 @@ impl SecretSources for Fixture {
     }
 }
 
-/// What a test adds to the smallest configuration that is good; each text begins with a comma but `top`.
+/// Additions of a test to the smallest good configuration; each text but `top` begins with a comma.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Extra<'t> {
     pub(super) top: &'t str,
@@ -127,7 +128,7 @@ pub(super) fn caller(caller: &str) -> String {
     text(Extra { caller, ..Extra::default() })
 }
 
-/// With another list of tokens for the caller.
+/// A configuration with this list of tokens for the caller.
 pub(super) fn tokens(tokens: &str) -> String {
     top("").replacen(&format!("[ {{ sha256: {DIGEST} }} ]"), tokens, 1)
 }
@@ -152,13 +153,13 @@ pub(super) fn good(text: &str) -> Config {
     read(text).unwrap_or_else(|faults| panic!("{text}\n{faults}"))
 }
 
-/// The warnings but those of the short keys and secrets of the tests.
+/// The warnings, except those about the short keys and secrets of the tests.
 pub(super) fn warnings(config: &Config) -> Vec<&str> {
     let warnings = config.warnings.iter().map(String::as_str);
     warnings.filter(|warning| !warning.contains("24 letters and digits")).collect()
 }
 
-/// The faults of a text, one a line.
+/// The faults of a text, one per line.
 #[track_caller]
 pub(super) fn bad(text: &str) -> String {
     let faults = read(text).err().unwrap_or_else(|| panic!("good:\n{text}"));
@@ -171,7 +172,7 @@ fn without_line(fault: &ConfigFault) -> String {
     said.strip_suffix(&place).unwrap_or_else(|| panic!("no line in: {said}")).to_owned()
 }
 
-/// Each text gives exactly this one fault, or one that begins with it where it ends with `…`.
+/// Checks that each text gives exactly this one fault, or one that begins with it if it ends with `…`.
 #[track_caller]
 pub(super) fn check(rows: &[(String, &str)]) {
     for (text, expected) in rows {

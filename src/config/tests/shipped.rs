@@ -1,4 +1,4 @@
-//! The files that come with the gateway, and reading from the system itself.
+//! Tests of the files that are shipped with the gateway, and of reading from the system itself.
 
 use std::path::PathBuf;
 use std::{env, fs, process};
@@ -47,7 +47,7 @@ fn the_example_is_good_and_shows_the_defaults() {
     assert_eq!(config.tenants[0].urls, plain.tenants[0].urls);
 }
 
-/// What stands in the manifest's `ConfigMap`, and how many pods there can be at once.
+/// The configuration in the manifest's `ConfigMap`, and the greatest number of pods at once.
 #[test]
 fn the_configuration_for_kubernetes_is_good_and_fits_the_rollout() {
     let manifest = include_str!("../../../deploy/kubernetes.yaml");
@@ -66,7 +66,7 @@ fn the_configuration_for_kubernetes_is_good_and_fits_the_rollout() {
     assert!(manifest.contains("terminationGracePeriodSeconds: 45") && grace < Duration::from_secs(45));
 }
 
-/// What systemd does has to go together with what the gateway does.
+/// The systemd unit must fit the gateway's behaviour.
 #[test]
 fn the_units_fit_the_defaults() {
     let service = include_str!("../../../deploy/jpush-gateway.service");
@@ -78,7 +78,7 @@ fn the_units_fit_the_defaults() {
     assert!(config.drain.delay + config.drain.deadline < Duration::from_secs(45));
 }
 
-/// What the files in `deploy/` allow is what the limits add up to, as they say themselves.
+/// The memory limits in `deploy/` must equal the sum of the gateway's own limits, as their comments say.
 #[test]
 fn what_the_deployments_allow_is_the_sum_of_the_limits() {
     const KIB: usize = 1 << 10;
@@ -87,7 +87,7 @@ fn what_the_deployments_allow_is_the_sum_of_the_limits() {
     let needed =
         body_memory_bytes + head_memory_bytes + connections * 24 * KIB + in_flight * 64 * KIB + 64 * MIB;
     assert_eq!(needed.div_ceil(MIB), 744);
-    // What the allocator keeps.
+    // Memory that the allocator keeps.
     let needed = needed + needed / 4;
     let unit = include_str!("../../../deploy/jpush-gateway.service");
     let manifest = include_str!("../../../deploy/kubernetes.yaml");
@@ -106,7 +106,7 @@ fn what_the_deployments_allow_is_the_sum_of_the_limits() {
     );
 }
 
-/// The commented lines of the example are part of what it teaches.
+/// The commented lines of the example must be valid, too.
 #[test]
 fn the_lines_of_the_example_that_are_off_are_good_too() {
     let mut text = String::new();
@@ -133,7 +133,7 @@ fn the_lines_of_the_example_that_are_off_are_good_too() {
     );
 }
 
-/// A folder of its own, gone at the end.
+/// A temporary folder that is removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {

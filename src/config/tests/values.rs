@@ -1,4 +1,4 @@
-//! Good texts and what they mean.
+//! Tests of good texts and their values.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::operation::{BudgetName, Host, Scope};
 
-/// The schema of the contract with every key at its default, and what is not supported written as off.
+/// The documented schema with every key at its default; unsupported keys are written as off.
 const DEFAULTS: &str = "
 admin: { address: 127.0.0.1:9090, token: null }
 workers: null

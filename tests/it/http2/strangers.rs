@@ -1,4 +1,5 @@
-//! What a connection holds that takes no answers: little, with a limit, and no longer than an idle one.
+//! Tests of connections whose client reads no answers: they hold little memory, with a limit, and are closed like idle
+//! ones.
 
 use super::*;
 use crate::support::wait_until;
@@ -6,12 +7,12 @@ use crate::support::wait_until;
 const CONNECTIONS: &str = "jpush_gateway_connections";
 const HEAD_MEMORY: &str = "jpush_gateway_head_memory_bytes";
 
-/// `INITIAL_WINDOW_SIZE`, a setting.
+/// A settings payload with this `INITIAL_WINDOW_SIZE`.
 fn window(bytes: u32) -> Vec<u8> {
     [&[0, 4][..], &bytes.to_be_bytes()].concat()
 }
 
-/// A request for what this credential may see, or nobody.
+/// A request for tags with this credential, or with none.
 fn tags(token: Option<&str>, stream: u32) -> Vec<u8> {
     let mut block = [&[0x82, 0x87][..], &field(&[0x01], "localhost"), &field(&[0x04], "/v3/tags")].concat();
     if let Some(token) = token {
@@ -42,18 +43,18 @@ fn answers_that_strangers_do_not_take_have_a_limit() {
             _ => {}
         }
     }
-    // Twelve of 5 KiB, and those that every connection may have.
+    // Twelve answers of 5 KiB fit the limit, and a few fit the allowance of each connection.
     assert!((5..=16).contains(&answered.len()), "{} wait", answered.len());
     let held = scene.gateway.metric(HEAD_MEMORY);
     assert!(held > 0.0 && held <= 64.0 * 1024.0, "{held}");
-    // Others are answered, whoever they are, for they take what they get.
+    // Other clients are answered, also without a credential, because they read their answers.
     let mut other = scene.open();
     for stream in streams(20) {
         other.0.send(tags(None, stream));
         assert!(!other.next_of(DATA, stream).payload.is_empty());
     }
     assert_eq!(scene.call(&[]).status(), 200);
-    // So is this one, as soon as it does.
+    // This client is answered, too, once it reads.
     peer.0.send(frame(SETTINGS, NONE, 0, &window(65_535)));
     for stream in answered {
         peer.next_of(DATA, stream);
@@ -67,7 +68,7 @@ fn pings_keep_no_connection() {
     let mut idle = scene.open();
     let mut deaf = scene.open_with(&window(0));
     deaf.0.send(streams(STREAMS_MAX).flat_map(|stream| tags(None, stream)).collect::<Vec<u8>>());
-    // A window of a byte lets an answer go as far as h2.
+    // With a window of one byte, answers get as far as the HTTP/2 library.
     let mut slow = scene.open_with(&window(1));
     slow.0.send(streams(STREAMS_MAX).flat_map(|stream| tags(None, stream)).collect::<Vec<u8>>());
     wait_until("they are served", || scene.gateway.metric(CONNECTIONS) > 2.5);

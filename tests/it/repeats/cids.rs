@@ -1,4 +1,4 @@
-//! Second attempts with a cid, where cids come from, and what they are written into.
+//! Tests of second attempts with a cid, of the source of cids, and of writing them into pushes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::support::wait_until;
 
-/// The simulator acts on a push before it breaks the connection: the second attempt must not deliver again.
+/// The simulator delivers the push before it breaks the connection, so the second attempt must not deliver it again.
 #[test]
 fn a_push_with_a_cid_is_attempted_twice_and_delivered_once() {
     let vendor = Simulator::start();
     let gateway = start(&vendor.url(), "cid: inject");
-    // Its own.
+    // With the push's own cid.
     let list = gateway.call(&Request::get("/v3/push/cid?count=2").bearer(Tokens::ORDERS)).json();
     for (round, kind) in [(1_u32, "reset"), (2, "cut")] {
         vendor.fault(&format!(r#"{{"operation":"push","kind":"{kind}"}}"#));
@@ -21,11 +21,12 @@ fn a_push_with_a_cid_is_attempted_twice_and_delivered_once() {
         assert!(answer.json()["msg_id"].is_string());
         assert!((retries(&gateway) - f64::from(round)).abs() < 0.5);
     }
-    // One of ours.
+    // With a cid that the gateway injects.
     vendor.fault(r#"{"operation":"push","kind":"reset"}"#);
     assert_eq!((gateway.call(&push()).status, delivered(&vendor)), (200, 3));
     assert!(retries(&gateway) > 2.5);
-    // One fetch by the caller, one of ours, and two attempts of each of three pushes; those that broke keep their slots.
+    // One fetch by the caller, one by the gateway, and two attempts of each of three pushes; attempts that broke keep
+    // their slots.
     assert_eq!(gateway.used("app", "push"), 8);
 }
 
@@ -50,14 +51,14 @@ fn never_more_than_two_attempts_and_the_first_ones_doubt_stays() {
     gateway.call(&push_with(CID)).assert_refused(502, "vendor-interrupted", 1030);
     assert_eq!(pushes(&stubborn).len(), 2);
     assert_eq!(gateway.used("app", "push"), 2, "each attempt has a slot of its own");
-    // A second that was turned away does not, either.
+    // A second attempt that is refused leaves the outcome unknown.
     let strict = vendor(|talk, number, _| match number {
         1 => talk.reset_now(),
         _ => talk.write(json_answer("429 Too Many Requests", r#"{"error":{"code":2002,"message":"x"}}"#)),
     });
     let gateway = start(&strict.url(), "");
     gateway.call(&push_with(CID)).assert_refused(502, "vendor-interrupted", 1030);
-    // The second finds nobody: that it was not sent does not unsend the first.
+    // The second attempt finds the port closed. That it was not sent says nothing about the first.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
@@ -79,7 +80,7 @@ fn a_second_attempt_needs_a_slot_and_time() {
     let gateway = Gateway::start(&config);
     gateway.call(&push_with(CID)).assert_refused(502, "vendor-interrupted", 1030);
     assert_eq!((pushes(&breaking).len(), retries(&gateway) < 0.5), (1, true));
-    // With less than half of the deadline left there is no other.
+    // With less than half of the deadline left, there is no second attempt.
     let slow = vendor(|talk, _, _| talk.wait_for_end());
     let mut config = Config::new(&slow.url());
     config.limits = "deadline: 2s".into();
@@ -89,7 +90,8 @@ fn a_second_attempt_needs_a_slot_and_time() {
     assert_eq!((pushes(&slow).len(), retries(&gateway) < 0.5), (1, true));
 }
 
-/// The vendor's word is needed that a repeat is known: for a group, a schedule, a batch or an empty cid there is none.
+/// A second attempt needs the vendor's promise that it recognises the cid; there is none for a group, a schedule, a
+/// batch or an empty cid.
 #[test]
 fn where_the_vendor_is_not_known_to_know_the_cid_there_is_no_second_attempt() {
     let vendor = vendor(|talk, _, _| talk.reset_now());
@@ -116,7 +118,7 @@ fn where_the_vendor_is_not_known_to_know_the_cid_there_is_no_second_attempt() {
         assert_eq!(sent.len(), number + 1, "{path} {body}: one attempt");
         assert_eq!(sent[number].body, body.as_bytes(), "{path}: as it came");
     }
-    // An encrypted one: its cid, if any, cannot be seen.
+    // An encrypted push: its cid, if it has one, cannot be read.
     let encrypted = r#"{"audience":{"alias":["a"]},"payload":"AAAA"}"#;
     let request = Request::post("/v3/push", encrypted).header("X-Encrypt-Type", "SM2").bearer(Tokens::ORDERS);
     gateway.call(&request).assert_refused(502, "vendor-interrupted", 1030);
@@ -141,13 +143,13 @@ fn a_cid_is_written_in_front_and_nothing_else_changes() {
         assert!(cid.starts_with(&format!("{}-", Keys::SHOP_APP)) && cid.len() == CID.len());
         assert_eq!(sent.header("Content-Length"), Some(sent.body.len().to_string().as_str()));
     }
-    // Its own stays, and its bytes with it.
+    // A push's own cid stays, and so do its bytes.
     assert_eq!(gateway.call(&push_with(CID)).status, 200);
     assert_eq!(
         pushes(&vendor)[4].body,
         push_with(CID).bytes()[push_with(CID).bytes().len() - pushes(&vendor)[4].body.len()..]
     );
-    // File pushes take one, too; other calls none.
+    // File pushes get one, too; other calls get none.
     let file = r#"{"platform":"all","audience":{"file":{"file_id":"x"}}}"#;
     for path in ["/v3/push/file", "/v3/grouppush/file"] {
         assert_eq!(gateway.call(&Request::post(path, file).bearer(Tokens::ORDERS)).status, 200);
@@ -173,7 +175,7 @@ fn the_simulator_knows_our_cids() {
     assert_eq!(delivered(&vendor), 9);
     let journal = vendor.journal();
     let fetches: Vec<_> = journal.iter().filter(|line| line["operation"] == "push-cid").collect();
-    // One for every four, and the next one when one is left: it may still be under way.
+    // One fetch for every four pushes, and the next one starts when one cid is left, so it may still be under way.
     assert!((3..=4).contains(&fetches.len()), "{fetches:?}");
     assert!(fetches.iter().all(|line| line["query"] == "count=4&type=push"), "{fetches:?}");
     wait_until("the fetches are over", || gateway.used("app", "push") >= 9 + fetches.len() as u64);
@@ -211,7 +213,7 @@ fn many_pushes_at_once_fetch_once() {
     assert_eq!((cids.len(), cids[0].is_empty(), fetched.load(Ordering::SeqCst)), (20, false, 1));
 }
 
-/// No cid to be had: the push goes as it came, and goes once.
+/// Without a cid, the push is sent unchanged, and only once.
 #[test]
 fn without_a_cid_a_push_goes_once() {
     type Way = (&'static str, fn(&mut Talk));
@@ -239,7 +241,7 @@ fn without_a_cid_a_push_goes_once() {
         let answer = gateway.call(&push());
         assert_eq!((answer.status, answer.reason()), (502, Some("vendor-interrupted")), "{what}");
         assert_eq!((pushes(&vendor).len(), &*pushes(&vendor)[0].body), (1, PUSH.as_bytes()), "{what}");
-        // The next ones do not ask at once again.
+        // The next pushes do not ask again at once.
         gateway.call(&push());
         let asked = fetches(&vendor).len();
         assert!(asked <= 2, "{what}: {asked} fetches for two pushes");
@@ -272,7 +274,7 @@ fn cids_of_tenants_are_kept_apart() {
     assert_eq!((fetched.len(), &fetched[0]["key"]), (1, &Keys::SHOP_APP.into()));
 }
 
-/// Callers who wait keep the budget empty: the fetches that their pushes need go first.
+/// Queued calls use up the budget, so fetches of cids for their pushes must go first.
 #[test]
 fn pushes_of_callers_who_wait_have_cids() {
     let vendor = vendor(|talk, number, _| answer_number(talk, number));

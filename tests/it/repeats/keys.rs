@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: one push for a key, whatever becomes of its connections.
+//! Tests of `Idempotency-Key`: one push per key, whatever happens to its connections.
 
 use super::*;
 use crate::support::{Answer, wait_until};
@@ -17,7 +17,7 @@ fn the_first_answer_is_given_again() {
     assert!(replays(&gateway, "idempotency-key") > 0.5);
     let line = gateway.line("again");
     assert_eq!((&line["status"], line["vendor_ms"].is_null()), (&200.into(), true), "{line}");
-    // Another key is another push.
+    // Another key makes another push.
     let other = gateway.call(&keyed("order-2"));
     assert_ne!(other.body, first.body);
     assert_eq!(delivered(&vendor), 2);
@@ -36,10 +36,10 @@ fn another_call_under_a_key_is_a_conflict() {
     conflict("/v3/push", &format!("{PUSH} "));
     conflict("/v3/grouppush", PUSH);
     assert_eq!(delivered(&vendor), 1);
-    // Another caller's key is its own, also for the same tenant and body.
+    // Keys belong to their caller: another caller's equal key makes another push, also for the same tenant and body.
     let other = Request::post("/v3/push", PUSH).bearer(Tokens::PUSHER).header("Idempotency-Key", "k");
     assert_eq!((gateway.call(&other).status, delivered(&vendor)), (200, 2));
-    // Where nothing is sent the header says nothing.
+    // The header is ignored in operations that send nothing.
     let validate = Request::post("/v3/push/validate", PUSH).bearer(Tokens::ORDERS);
     assert_eq!(gateway.call(&validate.header("Idempotency-Key", "k")).status, 200);
 }
@@ -83,7 +83,7 @@ fn a_caller_that_left_finds_its_answer_under_its_key() {
     assert_eq!((gateway.call(&keyed("k")).status, delivered(&vendor)), (200, 1));
 }
 
-/// With a cid a call of unknown outcome is made again, under the same cid.
+/// With a cid, a call of unknown outcome is made again with the same cid.
 #[test]
 fn after_a_time_out_the_same_cid_goes_again() {
     let vendor = vendor(|talk, number, _| match number {
@@ -91,7 +91,7 @@ fn after_a_time_out_the_same_cid_goes_again() {
         _ => answer_number(talk, number),
     });
     let mut config = Config::new(&vendor.url());
-    // Too late for a second attempt of our own.
+    // Too late for the gateway's own second attempt.
     config.limits = "deadline: 1s".into();
     let gateway = Gateway::start(&config);
     gateway.call(&keyed("k")).assert_refused(504, "vendor-timeout", 1030);
@@ -100,11 +100,11 @@ fn after_a_time_out_the_same_cid_goes_again() {
     assert!(pushes(&vendor).iter().all(|push| push.header("Idempotency-Key").is_none()), "it stays here");
     let cids: Vec<_> = pushes(&vendor).iter().map(cid_of).collect();
     assert_eq!((cids.len(), &cids[0], cids[0].is_empty()), (2, &cids[1], false));
-    // And now it is settled.
+    // The outcome is known now.
     assert_eq!((gateway.call(&keyed("k")).body, pushes(&vendor).len()), (again.body, 2));
 }
 
-/// Without one it is not: the caller is told once more that nobody knows.
+/// Without a cid it is not repeated, and the caller is told again that the outcome is unknown.
 #[test]
 fn without_a_cid_an_unknown_outcome_stays_unknown() {
     let vendor = Stub::start(|talk| {
@@ -128,7 +128,8 @@ fn without_a_cid_an_unknown_outcome_stays_unknown() {
     assert_eq!(pushes(&vendor).len(), 2);
 }
 
-/// What had no effect may be tried again under its key: refusals of ours, an unreachable vendor, a rate limit.
+/// Calls without an effect may be tried again with their key: the gateway's refusals, an unreachable vendor, a rate
+/// limit.
 #[test]
 fn what_had_no_effect_is_not_held_against_a_key() {
     let vendor = vendor(|talk, number, _| match number {
@@ -140,7 +141,7 @@ fn what_had_no_effect_is_not_held_against_a_key() {
     config.budgets = "push: { limit: 3, window: 60s }".into();
     let gateway = Gateway::start(&config);
     assert_eq!(gateway.call(&keyed("k")).status, 429);
-    // A refusal of ours that follows.
+    // Then the gateway's own refusal follows.
     wait_until("the vendor's refusal is forgotten", || gateway.call(&keyed("k")).status == 400);
     assert_eq!(gateway.call(&keyed("k")).status, 400, "judged once and for all");
     assert_eq!(pushes(&vendor).len(), 2);
@@ -150,7 +151,7 @@ fn what_had_no_effect_is_not_held_against_a_key() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let gateway = start(&format!("http://{port}"), "");
     gateway.call(&keyed("k")).assert_refused(502, "vendor-unreachable", 1030);
-    // Nothing was sent, so the key is free for another call.
+    // Nothing was sent, so the key can be used for another call.
     let other = Request::post("/v3/push", &PUSH.replace("anna", "boris")).bearer(Tokens::ORDERS);
     let answer = gateway.call(&other.header("Idempotency-Key", "k"));
     assert!(["vendor-unreachable", "vendor-circuit-open"].map(Some).contains(&answer.reason()), "{answer:?}");
@@ -165,7 +166,7 @@ fn a_reload_forgets_no_key() {
     assert_eq!((gateway.call(&keyed("k")).body, delivered(&vendor)), (first.body, 1));
 }
 
-/// A cid is one application's: another one's push under it would only be refused.
+/// A cid belongs to one application; a push of another one with it would only be refused.
 #[test]
 fn a_key_that_is_open_does_not_go_to_another_application() {
     let vendor = vendor(|talk, number, _| match number {
@@ -183,7 +184,7 @@ fn a_key_that_is_open_does_not_go_to_another_application() {
         gateway.call(&keyed("k")).assert_refused(502, "vendor-interrupted", 1030);
     }
     assert_eq!(pushes(&vendor).len(), 1);
-    // Back where it was, it goes on with its cid.
+    // With the first application again, the call continues with its cid.
     gateway.write_config(&config.yaml());
     assert_eq!(gateway.reload().status, 200);
     assert_eq!(gateway.call(&keyed("k")).status, 200);

@@ -1,4 +1,4 @@
-//! Never twice: what is sent a second time, and what is kept from the vendor when its caller comes again.
+//! Tests that no push is delivered twice: retries by the gateway, and repeats by its callers.
 
 mod cids;
 mod keys;
@@ -12,7 +12,7 @@ use crate::support::{
     Config, Gateway, Keys, PUSH, Received, Request, Simulator, Stub, Talk, Tokens, json_answer,
 };
 
-/// A cid of the tenant shop's.
+/// A cid of the tenant shop.
 const CID: &str = "7d431e42dfa6a6d693ac2d04-374004a2-bc6c-4abc-bde5-9f1a9671d307";
 
 fn push() -> Request {
@@ -23,7 +23,7 @@ fn keyed(key: &str) -> Request {
     push().header("Idempotency-Key", key)
 }
 
-/// A push with a cid of its own.
+/// A push with this cid of its own.
 fn push_with(cid: &str) -> Request {
     Request::post("/v3/push", &format!(r#"{{"cid":"{cid}",{}"#, &PUSH[1..])).bearer(Tokens::ORDERS)
 }
@@ -34,7 +34,7 @@ fn start(vendor_url: &str, shop: &str) -> Gateway {
     Gateway::start(&config)
 }
 
-/// Gives up on the vendor early: only for vendors that are silent on purpose.
+/// A gateway with a short response timeout, for vendors that stay silent on purpose.
 fn start_hasty(vendor_url: &str, shop: &str) -> Gateway {
     let mut config = Config::new(vendor_url);
     config.shop = shop.into();
@@ -42,7 +42,7 @@ fn start_hasty(vendor_url: &str, shop: &str) -> Gateway {
     Gateway::start(&config)
 }
 
-/// A vendor with a pool of cids that does with pushes, which are numbered from 1, what a test says.
+/// A vendor that gives out cids. `push` handles each push, with its number counted from 1.
 fn vendor(push: impl Fn(&mut Talk, usize, Received) + Send + Sync + 'static) -> Stub {
     let pushes = std::sync::atomic::AtomicUsize::new(0);
     Stub::start(move |talk| {
@@ -62,12 +62,12 @@ fn cid_list(count: usize) -> String {
     serde_json::json!({ "cidlist": (0..count).map(cid).collect::<Vec<_>>() }).to_string()
 }
 
-/// Answers with the push's number.
+/// Answers with the number of the push as message id.
 fn answer_number(talk: &mut Talk, number: usize) {
     talk.write(json_answer("200 OK", &format!(r#"{{"sendno":"0","msg_id":"{number}"}}"#)));
 }
 
-/// Requests that are no fetch of cids.
+/// Requests to the vendor that are not fetches of cids.
 fn pushes(vendor: &Stub) -> Vec<Received> {
     vendor.requests().into_iter().filter(|request| request.line.starts_with("POST")).collect()
 }
@@ -89,7 +89,7 @@ fn replays(gateway: &Gateway, by: &str) -> f64 {
     gateway.metric(&format!(r#"jpush_gateway_replays_total{{by="{by}",operation="push"}}"#))
 }
 
-/// Pushes the simulator delivered: answers to repeats of a cid deliver nothing.
+/// Pushes that the simulator delivered; it does not deliver repeats of a cid.
 fn delivered(vendor: &Simulator) -> u64 {
     vendor.delivered(Keys::SHOP_APP)
 }

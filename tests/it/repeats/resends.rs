@@ -1,12 +1,13 @@
-//! `resend_guard` against what HTTP clients do when a connection closes without an answer (`docs/vendor.md`, V27):
-//! the JDK sends a POST once more on a new connection, Apache's client and PHP's SDK twice more, at once each time.
+//! Tests of `resend_guard` with the behaviour of HTTP clients whose connection closes without an answer
+//! (`vendor-protocol`, 8): the JDK sends a POST once more on a new connection, Apache's client and PHP's SDK twice
+//! more, at once each time.
 
 use super::*;
 use crate::support::{Answer, Connection, wait_until};
 
-/// A client of this kind behind something that breaks its connections, all but the last.
+/// A client of this kind, whose connections are all broken but the last.
 ///
-/// The next one is opened when the gateway has noticed, as the break has to travel to the client as well.
+/// The next connection is opened once the gateway has noticed the break; a real client learns of it no sooner.
 fn client(gateway: &Gateway, vendor: &Stub, request: &Request, attempts: usize) -> Answer {
     for _ in 1..attempts {
         let mut connection = gateway.connect();
@@ -20,7 +21,7 @@ fn client(gateway: &Gateway, vendor: &Stub, request: &Request, attempts: usize) 
 fn break_off(gateway: &Gateway, connection: Connection) {
     let open = || gateway.metric("jpush_gateway_connections");
     wait_until("the gateway has the connection", || open() > 0.5);
-    // An end alone could be that of their side: see `hangups`.
+    // A plain end could be that of the sending side only: see `hangups`.
     connection.reset();
     wait_until("the gateway notices", || open() < 0.5);
 }
@@ -44,13 +45,13 @@ fn one_push_for_each_kind_of_client() {
         assert_eq!((answer.status, answer.json()["msg_id"].as_str()), (200, Some("1")), "{name}");
         assert_eq!(pushes(&vendor).len(), 1, "{name}: one push at the vendor");
         assert!(replays(&gateway, "resend-guard") > 0.5, "{name}");
-        // One that comes after it was answered gets the same, too.
+        // A repeat after the answer gets the same answer, too.
         assert_eq!(gateway.call(&push()).body, answer.body, "{name}");
         assert_eq!(pushes(&vendor).len(), 1, "{name}");
     }
 }
 
-/// The answer left here and never arrived: a reset follows it, and no request.
+/// The answer was written and did not arrive: the caller resets the connection instead of sending another request.
 #[test]
 fn an_answer_that_is_lost_on_its_way_is_given_again() {
     for keep in [true, false] {
@@ -67,7 +68,7 @@ fn an_answer_that_is_lost_on_its_way_is_given_again() {
     }
 }
 
-/// A caller that closes as one does has its answer, and so has one that went on.
+/// A caller that closes normally has its answer, and so has one that sends the next request.
 #[test]
 fn an_answer_that_arrived_is_not_given_again() {
     let vendor = vendor(|talk, number, _| answer_number(talk, number));
@@ -111,7 +112,7 @@ fn a_push_is_not_taken_for_another() {
     assert_eq!(gateway.call(&push()).json()["msg_id"], "1");
 }
 
-/// An unbroken connection makes no call a repeat: the same push twice is two pushes.
+/// On an unbroken connection, the same push twice is two pushes.
 #[test]
 fn the_same_push_again_is_another_push() {
     let vendor = vendor(|talk, number, _| answer_number(talk, number));
@@ -137,7 +138,7 @@ fn off_is_off_and_later_is_another_push() {
     }
 }
 
-/// The guard knows a push by what its caller sent: a cid of ours does not make the repeat another one.
+/// The guard compares what the caller sent, so a cid that the gateway injected does not matter.
 #[test]
 fn a_push_that_got_a_cid_of_ours_is_known_again() {
     let vendor = late();
@@ -150,7 +151,7 @@ fn a_push_that_got_a_cid_of_ours_is_known_again() {
     assert_eq!(pushes(&vendor).len(), 1);
 }
 
-/// Nothing was sent the first time, so the repeat is the first.
+/// Nothing was sent the first time, so the repeat is sent.
 #[test]
 fn what_did_not_reach_the_vendor_is_sent() {
     let vendor = Stub::start(|talk| {

@@ -1,4 +1,5 @@
-//! A client that sends the bytes it is given and shows the bytes it gets: header names as they came, ends as they are.
+//! A client that sends exactly the bytes it is given, and shows exactly what it gets: the case of header names, and how
+//! connections end.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,12 +10,12 @@ use serde_json::Value;
 
 use super::PATIENCE;
 
-/// Basic credentials.
+/// An `Authorization` value with Basic credentials.
 pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// A request to be written.
+/// A request to send.
 #[derive(Clone)]
 pub(crate) struct Request {
     method: String,
@@ -32,7 +33,7 @@ impl Request {
         Self::new("GET", target)
     }
 
-    /// A POST of JSON.
+    /// A POST request with a JSON body.
     pub(crate) fn post(target: &str, json: &str) -> Self {
         Self::new("POST", target).header("Content-Type", "application/json").body(json)
     }
@@ -55,7 +56,7 @@ impl Request {
         self.header("Authorization", &format!("Bearer {token}"))
     }
 
-    /// The head up to and without the empty line.
+    /// The head without the empty line at its end.
     pub(crate) fn head(&self) -> String {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: gateway\r\n", self.method, self.target);
         for (name, value) in &self.headers {
@@ -64,7 +65,7 @@ impl Request {
         head
     }
 
-    /// All of it, with a `Content-Length`.
+    /// The whole request, with a `Content-Length` if it has a body.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head().into_bytes();
         if let Some(body) = &self.body {
@@ -81,18 +82,18 @@ impl Request {
     }
 }
 
-/// An answer as it came.
+/// An answer as it was received.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The body ended where its framing said.
+    /// Whether the body was complete by its framing.
     pub(crate) whole: bool,
 }
 
 impl Answer {
-    /// A header by its name in exactly these letters.
+    /// The only value of a header whose name has exactly this case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value);
         let value = values.next();
@@ -100,7 +101,7 @@ impl Answer {
         value
     }
 
-    /// A header that is a number.
+    /// The value of a header as a number.
     pub(crate) fn number(&self, name: &str) -> u64 {
         let value = self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"));
         value.parse().unwrap_or_else(|_| panic!("{name}: {value} is no number"))
@@ -123,12 +124,12 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The gateway's reason.
+    /// The value of `X-JPush-Gateway-Reason`.
     pub(crate) fn reason(&self) -> Option<&str> {
         self.header("X-Jpush-Gateway-Reason")
     }
 
-    /// Status, reason and nested code of an answer of the gateway's own.
+    /// Checks status, reason and nested code of an answer of the gateway's own.
     #[track_caller]
     pub(crate) fn assert_refused(&self, status: u16, reason: &str, code: u64) -> &Self {
         let json = self.json();
@@ -142,7 +143,7 @@ impl Answer {
         self.assert_ours()
     }
 
-    /// What every answer of the gateway's own has.
+    /// Checks the headers that every answer of the gateway's own has.
     #[track_caller]
     pub(crate) fn assert_ours(&self) -> &Self {
         assert!(self.header("Content-Type").is_some_and(|kind| kind.starts_with("application/json")));
@@ -152,7 +153,7 @@ impl Answer {
     }
 }
 
-/// A connection over TCP, or over TLS.
+/// A connection over TCP or TLS.
 pub(crate) struct Connection<S = TcpStream> {
     stream: S,
     unread: Vec<u8>,
@@ -166,22 +167,22 @@ impl Connection {
         Self::over(stream)
     }
 
-    /// Our end of it.
+    /// The client's address.
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("an address")
     }
 
-    /// Waits until something is there to be read, and leaves it there.
+    /// Waits until there are bytes to read, without reading them.
     pub(crate) fn wait_for_bytes(&self) {
         assert!(self.stream.peek(&mut [0]).expect("bytes") > 0, "an answer");
     }
 
-    /// Ends with a reset, whatever is still to be read.
+    /// Closes with a reset.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
     }
 
-    /// Ends our side; theirs can still be read.
+    /// Closes the sending side; answers can still be read.
     pub(crate) fn finish_writing(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
@@ -209,18 +210,18 @@ impl<S: Read + Write> Connection<S> {
         self.stream.flush()
     }
 
-    /// One exchange.
+    /// Sends a request and reads its answer.
     pub(crate) fn call(&mut self, request: &Request) -> Answer {
         self.send(request.bytes());
         if request.is_head() { self.read_head() } else { self.read_answer() }
     }
 
-    /// The next answer; interim ones are answers too, without a body.
+    /// Reads the next answer. Interim answers count, and have no body.
     pub(crate) fn read_answer(&mut self) -> Answer {
         self.try_read_answer().expect("an answer")
     }
 
-    /// The next answer, or how the connection ended before its head was whole.
+    /// Reads the next answer. The error says how the connection ended before its head was complete.
     pub(crate) fn try_read_answer(&mut self) -> io::Result<Answer> {
         let mut answer = self.try_read_head()?;
         if (100..200).contains(&answer.status) || answer.status == 204 || answer.status == 304 {
@@ -240,12 +241,12 @@ impl<S: Read + Write> Connection<S> {
         Ok(answer)
     }
 
-    /// The next head alone.
+    /// Reads the next head without its body.
     pub(crate) fn read_head(&mut self) -> Answer {
         self.try_read_head().expect("an answer")
     }
 
-    /// The next head, or how the connection ended.
+    /// Reads the next head. The error says how the connection ended.
     pub(crate) fn try_read_head(&mut self) -> io::Result<Answer> {
         let end = loop {
             if let Some(end) = find(&self.unread, b"\r\n\r\n") {
@@ -269,19 +270,19 @@ impl<S: Read + Write> Connection<S> {
         })
     }
 
-    /// So many bytes, unparsed.
+    /// Reads this many bytes without parsing them.
     pub(crate) fn read_exactly(&mut self, length: usize) -> Vec<u8> {
         self.fill(length).expect("more bytes");
         self.unread.drain(..length).collect()
     }
 
-    /// Whether the other side closes, with nothing more to read.
+    /// Whether the gateway closes the connection, with nothing more to read.
     pub(crate) fn ends(&mut self) -> bool {
         let ended = self.rest();
         ended.is_ok_and(|()| self.unread.is_empty())
     }
 
-    /// Reads until the end, a reset counting as one.
+    /// Reads until the end; a reset counts as one.
     pub(crate) fn rest(&mut self) -> io::Result<()> {
         loop {
             match self.read_more() {
@@ -292,7 +293,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// What was read and not parsed.
+    /// Takes the bytes that were read and not parsed.
     pub(crate) fn take_unread(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
     }
@@ -330,7 +331,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Reads once, and tells how many bytes came; none: the end.
+    /// Reads once. Returns the number of bytes; 0 means the end.
     pub(crate) fn try_read(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 16 * 1024];
         let length = self.stream.read(&mut buffer)?;

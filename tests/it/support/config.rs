@@ -1,4 +1,4 @@
-//! Configurations for tests: two tenants, a few callers, and whatever a test adds.
+//! Configurations for tests: two tenants, a few callers, and the settings that a test adds.
 
 use std::fmt::Write;
 
@@ -25,19 +25,19 @@ impl Keys {
 pub(crate) struct Tokens;
 
 impl Tokens {
-    /// Of `orders`: tenant shop, every scope.
+    /// Token of `orders`: tenant shop, every scope.
     pub(crate) const ORDERS: &str = "ordersTokenForTests20261";
-    /// Of `both`: tenants shop and market, every scope.
+    /// Token of `both`: tenants shop and market, every scope.
     pub(crate) const BOTH: &str = "bothTokenForTests2026abc";
-    /// Of `pusher`: tenant shop, pushes only.
+    /// Token of `pusher`: tenant shop, scope `push` only.
     pub(crate) const PUSHER: &str = "pusherTokenForTests20262";
-    /// Of `filer`: tenants shop and market, files only.
+    /// Token of `filer`: tenants shop and market, scope `file` only.
     pub(crate) const FILER: &str = "filerTokenForTests20263x";
 
     pub(crate) const ALL: [&str; 4] = [Self::ORDERS, Self::BOTH, Self::PUSHER, Self::FILER];
 }
 
-/// Digest of a text, in hexadecimal digits.
+/// SHA-256 of a text in hexadecimal digits.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
@@ -45,39 +45,39 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A configuration to be written; the fields are YAML.
+/// A configuration for a gateway; the fields are YAML.
 pub(crate) struct Config {
     pub(crate) listeners: String,
     pub(crate) admin_address: String,
-    /// More keys of `admin`, after a comma.
+    /// Additional keys of `admin`, after a comma.
     pub(crate) admin: String,
     pub(crate) workers: u32,
-    /// Base URL of the hosts.
+    /// Base URL of all hosts but the `/v4` one.
     pub(crate) vendor_url: String,
-    /// That of the region with `/v4`, or `null`.
+    /// Base URL of the `/v4` host, or `null`.
     pub(crate) image_v4: String,
-    /// More keys of `vendor`.
+    /// Additional keys of `vendor`.
     pub(crate) vendor: String,
     pub(crate) budgets: String,
     pub(crate) guard: &'static str,
     pub(crate) limits: String,
     pub(crate) drain: &'static str,
-    /// More keys of the tenant shop.
+    /// Additional keys of the tenant shop.
     pub(crate) shop: String,
-    /// More keys of the caller orders.
+    /// Additional keys of the caller orders.
     pub(crate) orders: String,
-    /// More sections.
+    /// Additional top-level sections.
     pub(crate) more: String,
-    /// Level of the log.
+    /// Level of the process log.
     pub(crate) log: &'static str,
-    /// Shell commands that set the process up before it becomes the gateway.
+    /// Shell commands that prepare the process before it becomes the gateway.
     pub(crate) shell: &'static str,
-    /// More tenants that `orders` may use, with their keys.
+    /// Additional tenants that `orders` may use, with their keys.
     pub(crate) others: Vec<(&'static str, String)>,
 }
 
 impl Config {
-    /// Everything at its default, with one worker, so that a test knows which pool of connections it meets.
+    /// Everything at its default, with one worker, so that all calls share one connection pool.
     pub(crate) fn new(vendor_url: &str) -> Self {
         Self {
             listeners: "{ address: 127.0.0.1:0 }".into(),
@@ -100,7 +100,7 @@ impl Config {
         }
     }
 
-    /// The file. `env: SHOP_APP_SECRET` and `file: shop-dev` must be there when it is read.
+    /// The text of the file. `env: SHOP_APP_SECRET` and `file: shop-dev` must exist when it is read.
     pub(crate) fn yaml(&self) -> String {
         let Self { listeners, workers, vendor_url: url, vendor, budgets, guard, limits, drain, .. } = self;
         let Self { admin_address, admin, image_v4, shop, orders, more, .. } = self;

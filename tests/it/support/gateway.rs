@@ -1,4 +1,4 @@
-//! The program as a process of ours: started, read along, stopped by its own id.
+//! Runs the program as a child process, reads its output, and stops it by its process id.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Answer, Config, Connection, Folder, Keys, PROGRAM, Request, wait_for};
 
-/// A running program whose output is read along, unless it goes elsewhere. Dropped, it is killed.
+/// A running program whose output is collected, unless it goes elsewhere. It is killed on drop.
 pub(crate) struct Program {
     child: Child,
     out: Arc<Mutex<String>>,
@@ -29,23 +29,23 @@ impl Program {
         Self { child, out, err }
     }
 
-    /// Starts it with outputs of the test's.
+    /// Starts it with these outputs.
     fn start_into(command: &mut Command, out: Stdio, err: Stdio) -> Self {
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         Self { child: child.expect("the program starts"), out: Arc::default(), err: Arc::default() }
     }
 
-    /// What it has written to standard output.
+    /// Its standard output so far.
     pub(crate) fn out(&self) -> String {
         self.out.lock().expect("no reader panics").clone()
     }
 
-    /// What it has written to standard error.
+    /// Its standard error so far.
     pub(crate) fn err(&self) -> String {
         self.err.lock().expect("no reader panics").clone()
     }
 
-    /// Its process id.
+    /// The process id of the program.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -55,13 +55,13 @@ impl Program {
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
     }
 
-    /// Waits for its end.
+    /// Waits until the program ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         wait_for("the end of the program", || child.try_wait().expect("a child of ours"))
     }
 
-    /// Whether it is still there.
+    /// Whether the program still runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_none()
     }
@@ -88,13 +88,13 @@ fn read_along(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     text
 }
 
-/// A gateway that listens.
+/// A running gateway that listens on its addresses.
 pub(crate) struct Gateway {
     pub(crate) program: Program,
-    /// In the order of the configuration.
+    /// Listening addresses, in the configuration's order.
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: SocketAddr,
-    /// Where its configuration is.
+    /// The folder of its configuration and files.
     pub(crate) folder: Folder,
 }
 
@@ -103,7 +103,7 @@ impl Gateway {
         Self::start_in(Folder::new(), config)
     }
 
-    /// Starts in a folder with files that the configuration names.
+    /// Starts in a folder that has the files that the configuration names.
     pub(crate) fn start_in(folder: Folder, config: &Config) -> Self {
         let command = serve(&folder, config);
         Self::start_by(folder, command)
@@ -116,14 +116,14 @@ impl Gateway {
             assert!(program.runs(), "the gateway did not start: {}", program.err());
             addresses(&program.err(), "admin listening").pop()
         });
-        // The lines of the others come before the admin's; theirs end in the same words.
+        // The listeners' lines come before the admin's and end in the same words.
         let err = program.err();
         let listeners = addresses(&err, "listening").into_iter().filter(|known| *known != admin);
         let listeners = listeners.collect();
         Self { program, listeners, admin, folder }
     }
 
-    /// Starts with outputs of the test's, from which no address can be read: the ports are chosen before.
+    /// Starts with these outputs. Addresses cannot be read from them, so the ports are chosen before.
     pub(crate) fn start_into(mut config: Config, out: Stdio, err: Stdio) -> Self {
         let folder = Folder::new();
         let [listener, admin] = free_addresses();
@@ -145,29 +145,29 @@ impl Gateway {
         Connection::open(self.address())
     }
 
-    /// One exchange on a connection of its own.
+    /// Makes one call on a new connection.
     pub(crate) fn call(&self, request: &Request) -> Answer {
         self.connect().call(request)
     }
 
-    /// Sends bytes on a connection of their own and reads one answer.
+    /// Sends bytes on a new connection and reads one answer.
     pub(crate) fn exchange(&self, bytes: impl AsRef<[u8]>) -> (Answer, Connection) {
         let mut connection = self.connect();
         connection.send(bytes);
         (connection.read_answer(), connection)
     }
 
-    /// A page of the admin listener.
+    /// Gets a page of the admin listener.
     pub(crate) fn page(&self, path: &str) -> Answer {
         Connection::open(self.admin).call(&Request::get(path).header("Connection", "close"))
     }
 
-    /// Puts another configuration in the place of the one it reads; nothing is reloaded by that yet.
+    /// Replaces the configuration file, without reloading.
     pub(crate) fn write_config(&self, yaml: &str) {
         self.folder.write("gateway.yaml", yaml);
     }
 
-    /// Asks it to reload.
+    /// Asks the gateway to reload.
     pub(crate) fn reload(&self) -> Answer {
         let request = Request::new("POST", "/reload").header("Connection", "close");
         Connection::open(self.admin).call(&request)
@@ -177,28 +177,28 @@ impl Gateway {
         self.page("/status").json()
     }
 
-    /// The value of one metric with its labels, `0` if there is no such series.
+    /// The value of one series, or 0 if there is none.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let page = self.page("/metrics").text();
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
-    /// Slots in use of a budget of the tenant shop.
+    /// Slots of the tenant shop's budget that are in use.
     pub(crate) fn used(&self, credential: &str, budget: &str) -> u64 {
         let status = self.status();
         let used = &status["tenants"]["shop"][credential]["budgets"][budget]["used"];
         used.as_u64().unwrap_or_else(|| panic!("no {credential} {budget} in {status}"))
     }
 
-    /// Lines of the log with all of these texts in them.
+    /// Log lines that contain all of these texts.
     pub(crate) fn logged(&self, texts: &[&str]) -> Vec<String> {
         let log = self.program.err();
         let fits = |line: &&str| texts.iter().all(|text| line.contains(text));
         log.lines().filter(fits).map(str::to_owned).collect()
     }
 
-    /// The first line of the log with all of these texts in it, once it is written.
+    /// The first log line that contains all of these texts; waits until it is written.
     #[track_caller]
     pub(crate) fn log_line(&self, texts: &[&str]) -> String {
         let start = std::time::Instant::now();
@@ -211,13 +211,13 @@ impl Gateway {
         }
     }
 
-    /// Access lines so far.
+    /// The access lines so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         let out = self.program.out();
         out.lines().map(|line| serde_json::from_str(line).expect("access lines are JSON")).collect()
     }
 
-    /// The access line of a request, once it is written.
+    /// The access line of a request; waits until it is written.
     pub(crate) fn line(&self, request_id: &str) -> Value {
         let find = || self.lines().into_iter().find(|line| line["request_id"] == request_id);
         wait_for("the access line", find)
@@ -241,19 +241,19 @@ pub(crate) fn serve(folder: &Folder, config: &Config) -> Command {
     command
 }
 
-/// Starts a gateway that must refuse to, and gives what it says.
+/// Starts a gateway that must refuse to start, and returns its output.
 pub(crate) fn start_failing(folder: &Folder, config: &Config) -> (i32, String) {
     let output = serve(folder, config).output().expect("the program starts");
     (output.status.code().expect("an exit code"), super::stderr(&output))
 }
 
-/// Addresses that nobody listens on.
+/// Addresses on which nobody listens.
 fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     let taken = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     taken.map(|listener| listener.local_addr().expect("an address"))
 }
 
-/// Addresses in the lines with this message, of a log in either form.
+/// The addresses in log lines with this message, in either format.
 fn addresses(log: &str, message: &str) -> Vec<SocketAddr> {
     let find = |line: &str| {
         if let Ok(json) = serde_json::from_str::<Value>(line) {

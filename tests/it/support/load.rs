@@ -1,4 +1,4 @@
-//! Pushes without a pause, and what became of each.
+//! Sends pushes without a pause, and counts their outcomes.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{Connection, PATIENCE, PUSH, Request, Stub, Tokens, wait_until};
 
-/// What became of the pushes of clients, by their ids.
+/// The outcomes of clients' pushes, by their ids.
 #[derive(Default)]
 pub(crate) struct Outcomes {
     answered: AtomicUsize,
@@ -16,7 +16,7 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
-    /// Clients push without a pause while something happens.
+    /// Runs clients that push without a pause while `happens` runs.
     pub(crate) fn during(&self, address: SocketAddr, happens: impl FnOnce()) {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -36,7 +36,7 @@ impl Outcomes {
         wait_until("pushes are answered", || self.answered.load(Ordering::Relaxed) >= enough);
     }
 
-    /// No connection was refused, nobody told to come again, and no push lost or sent twice.
+    /// Checks that no connection was refused, no client was told to come again, and no push was lost or sent twice.
     pub(crate) fn judge(self, vendor: &Stub, restarts: usize) {
         let mut sent: BTreeMap<String, usize> = BTreeMap::new();
         for received in vendor.requests() {
@@ -56,13 +56,13 @@ impl Outcomes {
         assert!(others.is_empty(), "nobody is told to come again: {others:?}");
         assert!(sent.values().all(|times| *times == 1), "no push goes out twice");
         for (id, status) in &statuses {
-            // A kept connection may close while a request is on its way to it; that one was not read by anybody.
+            // A kept connection may be closed while a request is on its way; no process has read such a request.
             let is_unread = status.is_none() && id.starts_with("keeps");
             assert_eq!(sent.contains_key(id), !is_unread, "{id}: {status:?}");
         }
     }
 
-    /// Pushes until it is over, on one connection for as long as that is kept, or on a new one each time.
+    /// Pushes until it is over, on one connection as long as it is kept, or on a new one each time.
     fn push(&self, name: &str, address: SocketAddr, keeps: bool, over: &AtomicBool) {
         let mut kept = None;
         for number in 0.. {
@@ -104,7 +104,7 @@ fn exchange(mut used: Connection, request: &Request, kept: &mut Option<Connectio
     Some(head.status)
 }
 
-/// Ends the clients, also when the test fails.
+/// Stops the clients on drop, also when the test fails.
 struct SetAtEnd<'f>(&'f AtomicBool);
 
 impl Drop for SetAtEnd<'_> {

@@ -1,4 +1,4 @@
-//! What every test here needs: a gateway process, a raw client, and vendors that behave, or do not.
+//! Support for these tests: a gateway process, a raw client, and vendors that behave or fail.
 
 mod client;
 mod config;
@@ -28,17 +28,17 @@ pub(crate) use tls::{
     Authority, Identity, Tls, Wallet, h2_get, tls_connect, tls_over, tls_vendor, tls_vendor_on,
 };
 
-/// The program under test.
+/// Path of the program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_jpush-gateway");
 
-/// Against hangs only: nothing here asserts how fast anything is.
+/// Time limit of any wait. It only catches hangs; no test asserts a speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A push that breaks no rule.
 pub(crate) const PUSH: &str =
     r#"{"platform":"all","audience":{"alias":["anna"]},"notification":{"alert":"Hello"}}"#;
 
-/// Waits for something that happens on another thread or in another process.
+/// Waits for an event on another thread or in another process.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -50,7 +50,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     wait_for(what, || is_so().then_some(()));
 }
@@ -60,12 +60,12 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).output().expect("the program starts")
 }
 
-/// Standard output as text.
+/// The program's standard output as text.
 pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
-/// Standard error as text.
+/// The program's standard error as text.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }

@@ -1,4 +1,4 @@
-//! Names and addresses of a test's own: what the system's resolver finds, and addresses that say nothing.
+//! Names for the system's resolver, and addresses that do not answer, for a single test.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Config, Folder, Gateway};
 
-/// A port that takes no connection and refuses none: its queue is full, so the kernel drops what asks to connect.
+/// A port that neither accepts nor refuses connections: its queue is full, so the kernel drops SYN packets.
 pub(crate) struct SilentPort {
     pub(crate) address: SocketAddr,
     _listener: TcpListener,
@@ -14,7 +14,7 @@ pub(crate) struct SilentPort {
 }
 
 impl SilentPort {
-    /// `None` where the machine has no such address.
+    /// Such a port at this address; `None` if the machine does not have the address.
     pub(crate) fn at(ip: IpAddr) -> Option<Self> {
         let any = SocketAddr::from((ip, 0));
         let socket =
@@ -33,20 +33,20 @@ impl SilentPort {
     }
 }
 
-/// Files of the resolver's for one process, in a mount namespace of its own.
+/// Files for the resolver of one process, mounted in a namespace of its own.
 pub(crate) struct Names {
     folder: Folder,
     file: &'static str,
 }
 
 impl Names {
-    /// A name with these addresses. `None`, with a word, where no namespace can be made.
+    /// Files that give a name these addresses. `None`, with a message, if namespaces are not available.
     pub(crate) fn of(name: &str, addresses: &[IpAddr]) -> Option<Self> {
         let lines = addresses.iter().map(|address| format!("{address} {name}\n"));
         Self::with("hosts", &lines.collect::<String>())
     }
 
-    /// Every name is asked for at this address, 20 seconds long.
+    /// Files that send every query to this address, with 20 seconds of patience.
     pub(crate) fn asking(server: IpAddr) -> Option<Self> {
         Self::with("resolv.conf", &format!("nameserver {server}\noptions timeout:10 attempts:2\n"))
     }
@@ -63,13 +63,13 @@ impl Names {
         can.then_some(names)
     }
 
-    /// Starts a gateway that resolves names by them.
+    /// Starts a gateway that resolves names by these files.
     pub(crate) fn start(self, folder: Folder, mut config: Config) -> (Gateway, Folder) {
         config.shell = self.shell().leak();
         (Gateway::start_in(folder, &config), self.folder)
     }
 
-    /// Goes on as `$0` in a namespace with the file in its place.
+    /// Runs `$0` in a namespace with the file mounted.
     fn shell(&self) -> String {
         let (from, file) = (self.folder.path().join(self.file), self.file);
         let inside = format!("mount --bind {} /etc/{file} && exec \"$0\" \"$@\"", from.display());

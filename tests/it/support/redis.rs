@@ -1,4 +1,4 @@
-//! A real Redis server of a test's own, and a wire to it that can be cut.
+//! A Redis server for a single test, and a connection to it that can be cut.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Folder, wait_until};
 
-/// A server without a memory: started again it is empty. Dropped, it is killed.
+/// A server without persistence: it is empty after a restart. It is killed on drop.
 pub(crate) struct Redis {
     pub(crate) address: SocketAddr,
     child: Child,
@@ -16,7 +16,7 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// On a port that was free a moment ago; if somebody was faster, on another.
+    /// Starts on a port that was free just now; if somebody else took it, on another.
     pub(crate) fn start() -> Self {
         let folder = Folder::new();
         for _ in 0..20 {
@@ -41,7 +41,7 @@ impl Redis {
         self.child.wait().expect("a child of ours");
     }
 
-    /// Starts again where it was, knowing nothing.
+    /// Starts again on the same port, without data.
     pub(crate) fn start_again(&mut self) {
         wait_until("the server's new start", || {
             self.child = serve(self.address, &self.folder);
@@ -49,7 +49,7 @@ impl Redis {
         });
     }
 
-    /// Stops answering without closing anything.
+    /// Stops answering without closing connections.
     pub(crate) fn stall(&self) {
         self.signal("STOP");
     }
@@ -58,7 +58,7 @@ impl Redis {
         self.signal("CONT");
     }
 
-    /// One command, and its answer as it comes over the wire.
+    /// Sends one command and returns its raw answer.
     pub(crate) fn command(&self, words: &[&str]) -> String {
         ask(self.address, words).expect("the server answers")
     }
@@ -92,7 +92,7 @@ fn serve(address: SocketAddr, folder: &Folder) -> Child {
     command.spawn().expect("redis-server is installed; scripts/test does that")
 }
 
-/// Whether this child of ours came to answer.
+/// Whether the started process came to answer.
 fn answers(address: SocketAddr, child: &mut Child) -> bool {
     let mut up = false;
     wait_until("the server's start", || {
@@ -115,7 +115,7 @@ fn ask(address: SocketAddr, words: &[&str]) -> Option<String> {
     String::from_utf8(answer[..length].to_vec()).ok()
 }
 
-/// A wire to a server: passes bytes on until it is cut.
+/// A relay to a server that can be cut.
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -133,7 +133,7 @@ impl Wire {
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        // It ends with the process of the tests; nobody connects to it after its test.
+        // The thread ends with the test process; nobody connects to it after its test.
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let mut state = shared.lock().expect("nobody panics");

@@ -1,4 +1,4 @@
-//! The crate's simulator of the vendor on a port of its own.
+//! Runs the crate's simulator of the vendor on a free port.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,21 +13,21 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Config, Connection, Keys, Request};
 
-/// A running simulator. Dropped, it ends.
+/// A running simulator. It ends on drop.
 pub(crate) struct Simulator {
     pub(crate) address: SocketAddr,
     _stop: oneshot::Sender<()>,
 }
 
 impl Simulator {
-    /// With the tenants and budgets of the tests' configuration.
+    /// Starts with the tenants and budgets of the tests' configuration.
     pub(crate) fn start() -> Self {
         Self::with("", Windows::Fixed)
     }
 
-    /// With other budgets.
+    /// Starts with other budgets.
     pub(crate) fn with(budgets: &str, windows: Windows) -> Self {
-        // The simulator knows the secrets as values: it reads neither our environment nor our files.
+        // The simulator gets the secrets as values, so it needs neither the environment nor files.
         let mut given = Config::new("http://127.0.0.1:1");
         given.budgets = budgets.into();
         let yaml = given
@@ -58,22 +58,22 @@ impl Simulator {
         Connection::open(self.address).call(&request.clone().header("Connection", "close"))
     }
 
-    /// What it received.
+    /// The requests that it received.
     pub(crate) fn journal(&self) -> Vec<Value> {
         self.own(&Request::get("/_sandbox/journal")).json().as_array().expect("an array").clone()
     }
 
-    /// What it counted for a key and a budget.
+    /// The calls that it counted for a key and a budget.
     pub(crate) fn counts(&self, key: &str, budget: &str) -> Value {
         self.own(&Request::get("/_sandbox/counts")).json()[key][budget].clone()
     }
 
-    /// Pushes it delivered for a key: a repeat that it knows by its cid delivers nothing.
+    /// Pushes that it delivered for a key; it does not deliver repeats of a cid.
     pub(crate) fn delivered(&self, key: &str) -> u64 {
         self.own(&Request::get("/_sandbox/delivered")).json()[key].as_u64().unwrap_or_default()
     }
 
-    /// Orders the next calls to go wrong.
+    /// Orders a fault for the next calls.
     pub(crate) fn fault(&self, order: &str) {
         let answer = self.own(&Request::post("/_sandbox/faults", order));
         assert_eq!(answer.status, 200, "{}", answer.text());

@@ -1,4 +1,4 @@
-//! A vendor that does to a connection exactly what a test says, and keeps the bytes it got.
+//! A stub vendor that treats each connection exactly as a test says, and records the bytes it got.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use super::client::find;
 use super::{PATIENCE, wait_until};
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    /// Request line.
+    /// The request line.
     pub(crate) line: String,
-    /// Header fields, in their order and letters.
+    /// Header fields in the order and case in which they were sent.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -23,7 +23,7 @@ impl Received {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
-    /// Names of its header fields, sorted.
+    /// Names of the header fields, sorted.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.headers.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
@@ -31,7 +31,7 @@ impl Received {
     }
 }
 
-/// What happened to the stub.
+/// Events at the stub.
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
@@ -39,7 +39,7 @@ struct Seen {
     requests: Mutex<Vec<Received>>,
 }
 
-/// A listening stub. Dropped, it accepts no more.
+/// A listening stub. It accepts no more connections after it is dropped.
 pub(crate) struct Stub {
     pub(crate) address: SocketAddr,
     seen: Arc<Seen>,
@@ -47,12 +47,12 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Does `talk` with every connection, each on a thread of its own.
+    /// Runs `talk` on every connection, each on a thread of its own.
     pub(crate) fn start(talk: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").expect("a port"), talk)
     }
 
-    /// The same on a listener of the test's.
+    /// The same on this listener.
     pub(crate) fn on(listener: TcpListener, talk: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().expect("an address");
         let (seen, stopped) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
@@ -77,13 +77,13 @@ impl Stub {
         Self { address, seen, stopped }
     }
 
-    /// Answers every request with these bytes.
+    /// Starts a stub that answers every request with these bytes.
     pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::start(move |talk| talk.answer_all(&answer))
     }
 
-    /// Answers every request with an empty JSON object.
+    /// Starts a stub that answers every request with an empty JSON object.
     pub(crate) fn good() -> Self {
         Self::answering(GOOD)
     }
@@ -92,12 +92,12 @@ impl Stub {
         format!("http://{}", self.address)
     }
 
-    /// Whole requests, in the order they came.
+    /// Complete requests, in the order in which they came.
     pub(crate) fn requests(&self) -> Vec<Received> {
         self.seen.requests.lock().expect("no stub panics").clone()
     }
 
-    /// The only request so far.
+    /// The only request so far; panics if there are none or more.
     #[track_caller]
     pub(crate) fn only(&self) -> Received {
         let requests = self.requests();
@@ -105,17 +105,17 @@ impl Stub {
         requests.into_iter().next().expect("one")
     }
 
-    /// Waits for a number of requests.
+    /// Waits until this many requests were received.
     pub(crate) fn wait_for_requests(&self, count: usize) {
         wait_until("the vendor gets the request", || self.requests().len() >= count);
     }
 
-    /// Waits until a number of connections is closed on this side.
+    /// Waits until this many connections were closed by the gateway.
     pub(crate) fn wait_for_ends(&self, count: usize) {
         wait_until("the vendor closes", || self.seen.ended.load(Ordering::SeqCst) >= count);
     }
 
-    /// Connections so far.
+    /// Number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
@@ -129,17 +129,17 @@ impl Drop for Stub {
     }
 }
 
-/// What the vendor answers when all is well.
+/// The vendor's answer of success.
 pub(crate) const GOOD: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
-/// An answer of JSON.
+/// An answer with a JSON body.
 pub(crate) fn json_answer(status: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-/// One connection of a stub.
+/// One connection to the stub.
 pub(crate) struct Talk {
     stream: TcpStream,
     over: bool,
@@ -148,14 +148,14 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
-    /// Answers every request with these bytes.
+    /// Answers every request on this connection with these bytes.
     pub(crate) fn answer_all(&mut self, answer: impl AsRef<[u8]>) {
         while self.read_request().is_some() {
             self.write(&answer);
         }
     }
 
-    /// Reads a whole request; `None` at the end.
+    /// Reads a whole request; `None` at the end of the connection.
     pub(crate) fn read_request(&mut self) -> Option<Received> {
         let (line, headers) = self.read_head()?;
         let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
@@ -169,7 +169,7 @@ impl Talk {
         Some(received)
     }
 
-    /// Answers as a proxy that made a tunnel, and is one until both sides end.
+    /// Answers as a proxy that opened a tunnel, and relays bytes until both sides end.
     pub(crate) fn tunnel_to(&mut self, address: SocketAddr) {
         self.write("HTTP/1.1 200 Connection established\r\n\r\n");
         let vendor = TcpStream::connect(address).expect("the vendor accepts");
@@ -187,7 +187,7 @@ impl Talk {
         }
     }
 
-    /// Reads a head and leaves the body.
+    /// Reads a head and leaves the body unread.
     pub(crate) fn read_head(&mut self) -> Option<(String, Vec<(String, String)>)> {
         let end = loop {
             if let Some(end) = find(&self.unread, b"\r\n\r\n") {
@@ -206,7 +206,7 @@ impl Talk {
         Some((line, headers.collect()))
     }
 
-    /// Writes bytes; a gateway that went away is its own affair.
+    /// Writes bytes. Errors are ignored: the gateway may have closed.
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }
@@ -218,7 +218,7 @@ impl Talk {
         }
     }
 
-    /// Resets the connection: closing with unread or undelivered bytes does that by itself, this always does.
+    /// Makes the close a reset. Closing with unread or unsent bytes does that by itself; this always does.
     pub(crate) fn reset(&mut self) {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
@@ -226,11 +226,11 @@ impl Talk {
     /// Resets the connection and does nothing more with it.
     pub(crate) fn reset_now(&mut self) {
         self.reset();
-        // Nothing more is read from it: the reset goes out when the talk ends.
+        // Nothing more is read; the reset is sent when `talk` returns.
         self.over = true;
     }
 
-    /// Ends our side.
+    /// Closes the stub's sending side.
     pub(crate) fn close(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
@@ -250,7 +250,7 @@ impl Talk {
     }
 }
 
-/// A port where nobody listens and which nobody else can take.
+/// A port on which nobody listens and that nobody else can take.
 pub(crate) struct ClosedPort {
     pub(crate) address: SocketAddr,
     socket: socket2::Socket,
@@ -266,7 +266,7 @@ impl ClosedPort {
         Self { address, socket }
     }
 
-    /// Listens from now on.
+    /// Starts to listen on the port.
     pub(crate) fn open(self) -> TcpListener {
         self.socket.listen(128).expect("the socket listens");
         self.socket.into()

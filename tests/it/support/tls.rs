@@ -1,4 +1,4 @@
-//! Certificates made on the spot, and clients that trust them.
+//! Generates certificates, and clients that trust them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use super::{Connection, PATIENCE};
 /// A client's certificate and key.
 pub(crate) type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-/// An authority and what it signs.
+/// A certificate authority and the certificates it signs.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -32,25 +32,25 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    /// Its own certificate.
+    /// The authority's own certificate as PEM.
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for these names, and its key, as PEM.
+    /// Signs a certificate for these names. Returns it with its key, as PEM.
     pub(crate) fn sign(&self, names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         self.sign_with(&CertificateParams::new(names).expect("good names"))
     }
 
-    /// A certificate as these parameters say, and its key, as PEM.
+    /// Signs a certificate with these parameters. Returns it with its key, as PEM.
     pub(crate) fn sign_with(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// A certificate for a name that holds no more, and its key, as PEM.
+    /// Signs an expired certificate for a name. Returns it with its key, as PEM.
     pub(crate) fn sign_expired(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new([name.to_owned()]).expect("a good name");
@@ -60,7 +60,7 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// A certificate as these parameters say, with its key, for a client.
+    /// Signs a client certificate with these parameters. Returns it with its key.
     pub(crate) fn sign_client(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
@@ -70,19 +70,19 @@ impl Authority {
         )
     }
 
-    /// A client that trusts it alone.
+    /// A client that trusts only this authority.
     pub(crate) fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         self.client_as(None, alpn, rustls::ALL_VERSIONS)
     }
 
-    /// The same client, whose clock shows what it showed a day ago.
+    /// The same client with a clock that is one day slow.
     pub(crate) fn client_of_yesterday(&self) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.client(&[]));
         config.time_provider = Arc::new(Yesterday);
         Arc::new(config)
     }
 
-    /// A client with a certificate of its own, and with versions of the test's choice.
+    /// A client with this certificate and these TLS versions.
     pub(crate) fn client_as(
         &self,
         identity: Option<&Identity>,
@@ -92,7 +92,7 @@ impl Authority {
         self.client_with(&Wallet::new(identity), alpn, versions)
     }
 
-    /// A client whose certificate another can take the place of.
+    /// A client whose certificate can be replaced later.
     pub(crate) fn client_with(
         &self,
         wallet: &Arc<Wallet>,
@@ -122,7 +122,7 @@ impl TimeProvider for Yesterday {
     }
 }
 
-/// Where a client has its certificate, if it has one.
+/// Holder of a client's current certificate, if it has one.
 #[derive(Debug)]
 pub(crate) struct Wallet(Mutex<Option<Arc<CertifiedKey>>>);
 
@@ -135,7 +135,7 @@ impl Wallet {
         Arc::new(wallet)
     }
 
-    /// Handshakes from now on have this one; sessions of before can be resumed still.
+    /// Replaces the certificate for new handshakes; older sessions can still be resumed.
     pub(crate) fn renew(&self, (leaf, key): &Identity) {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let key = CertifiedKey::from_der(vec![leaf.clone()], key.clone_key(), &provider);
@@ -153,7 +153,7 @@ impl ResolvesClientCert for Wallet {
     }
 }
 
-/// A connection over TLS, and the protocol that was agreed on.
+/// A connection over TLS, with the protocol that was agreed on.
 pub(crate) fn tls_connect(
     client: &Arc<ClientConfig>,
     address: SocketAddr,
@@ -162,7 +162,7 @@ pub(crate) fn tls_connect(
     tls_over(client, TcpStream::connect(address)?, name)
 }
 
-/// A handshake on a connection that may have been used before.
+/// Makes a handshake on a connection that may have been used before.
 pub(crate) fn tls_over(
     client: &Arc<ClientConfig>,
     mut stream: TcpStream,
@@ -180,7 +180,7 @@ pub(crate) fn tls_over(
     Ok(Tls { connection: Connection::over(StreamOwned::new(connection, stream)), alpn, leaf })
 }
 
-/// What a handshake brought.
+/// The result of a handshake.
 pub(crate) struct Tls {
     pub(crate) connection: Connection<StreamOwned<ClientConnection, TcpStream>>,
     pub(crate) alpn: Option<String>,
@@ -188,14 +188,14 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Whether the session is new.
+    /// Whether the session is new or resumed.
     pub(crate) fn handshake_kind(&self) -> Option<HandshakeKind> {
         self.connection.stream().conn.handshake_kind()
     }
 }
 
 impl Connection<StreamOwned<ClientConnection, TcpStream>> {
-    /// Ends our side as TLS has it; theirs can still be read.
+    /// Closes the sending side with close_notify; answers can still be read.
     pub(crate) fn end_tls(&mut self) {
         let stream = self.stream_mut();
         stream.conn.send_close_notify();
@@ -204,7 +204,7 @@ impl Connection<StreamOwned<ClientConnection, TcpStream>> {
     }
 }
 
-/// One exchange over HTTP/2: status, headers and body.
+/// Makes one exchange over HTTP/2. Returns status, headers and body.
 pub(crate) fn h2_get(
     client: &Arc<ClientConfig>,
     address: SocketAddr,
@@ -233,7 +233,7 @@ pub(crate) fn tls_vendor(certificate: &str, key: &str) -> SocketAddr {
     tls_vendor_on(TcpListener::bind("127.0.0.1:0").expect("a port"), certificate, key)
 }
 
-/// The same on a listener of the test's.
+/// The same on this listener.
 pub(crate) fn tls_vendor_on(listener: TcpListener, certificate: &str, key: &str) -> SocketAddr {
     let chain = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");

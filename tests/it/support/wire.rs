@@ -1,8 +1,8 @@
-//! The request path in one process: bytes of a connection go in, and what came out at both ends is judged.
+//! Runs the request path in one process: bytes of a connection go in, and the outputs at both ends are checked.
 //!
-//! The server, the story and the vendor's client are the real ones. Connections of callers are streams in memory; the
-//! vendor is a stub on the loopback that keeps the bytes it gets. The clock stands still and jumps when nothing is left
-//! to do, so an exchange is over when it is, without a time-out to wait for. The fuzz target uses this file as well.
+//! The server, the gateway's stages and the vendor's client are the real ones. Callers' connections are streams in
+//! memory; the vendor is a stub on the loopback that records the bytes it gets. The clock is paused and jumps when
+//! nothing is left to do, so the end of an exchange needs no timeout. The fuzz target uses this file as well.
 
 use std::io::Write as _;
 use std::path::Path as FilePath;
@@ -26,13 +26,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// Keys of the tenants, with their secrets: app, dev and group of `shop`, and app of `market`.
+/// Keys of the tenants with their secrets: app, dev and group of `shop`, and app of `market`.
 const SHOP: (&str, &str) = ("7d431e42dfa6a6d693ac2d04", "5e987ac6d2e04d95a9d8f0d1");
 const SHOP_DEV: (&str, &str) = ("115cc609860982ede0e3bdd4", "2e2023ade697b989087dcc53");
 const SHOP_GROUP: (&str, &str) = ("group-e4c938578ee598be517a2243", "71d1dc4dae126674ed386b7b");
 const MARKET: (&str, &str) = ("28a10c0904b5cd622aadaeb1", "e9fa2c9763debd20e7de1eb0");
 
-/// A caller: its token, whether it may use `market` as well, and its rights; `None`: all.
+/// A caller: its token, whether it may use `market`, and its scopes; `None` means all.
 pub(crate) struct Caller {
     pub(crate) token: &'static str,
     market: bool,
@@ -46,10 +46,10 @@ pub(crate) const CALLERS: [Caller; 3] = [
     Caller { token: "pusherTokenForTests20262", market: false, scopes: Some(&[Scope::Push]) },
 ];
 
-/// What the stub answers: nothing of the gateway's own looks like it.
+/// The stub's answer; none of the gateway's own answers looks like it.
 const VENDOR_BODY: &str = r#"{"vendor":1}"#;
 
-/// The only names of headers that may travel.
+/// The only header names that may be sent to the vendor.
 const HEADERS: [&str; 8] = [
     "host",
     "authorization",
@@ -61,24 +61,24 @@ const HEADERS: [&str; 8] = [
     "content-length",
 ];
 
-/// A gateway with its vendor.
+/// A gateway with its stub vendor.
 pub(crate) struct World {
     runtime: Runtime,
     seat: Arc<CurrentWorker>,
     admission: Arc<Admission>,
-    /// What the vendor got since the last exchange began.
+    /// Requests that the vendor got since the last exchange began.
     sent: Arc<Mutex<Vec<Sent>>>,
     _log: LineLog,
 }
 
-/// A request as the vendor got it.
+/// A request as the vendor received it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sent {
     head: String,
     body: Vec<u8>,
 }
 
-/// What came of the bytes of a connection.
+/// The results of an exchange.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) sent: Vec<Sent>,
@@ -86,7 +86,7 @@ pub(crate) struct Exchange {
 }
 
 impl World {
-    /// Starts everything.
+    /// Starts the gateway and the stub vendor.
     pub(crate) fn start() -> Self {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().start_paused(true).build().expect("a runtime");
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// Sends bytes on one connection, in pieces of this length, and reads until nothing more happens; then the caller
-    /// leaves. One that sends pieces of an odd length ends its side together with the last one, and reads on.
+    /// disconnects. With an odd length, the caller ends its sending side together with the last piece and reads on.
     pub(crate) fn exchange(&self, input: &[u8], piece: usize) -> Exchange {
         let last =
             if piece.is_multiple_of(2) { input.len() } else { input.len().saturating_sub(1) / piece * piece };
@@ -140,7 +140,7 @@ impl World {
             while self.until_idle(&mut answers, &mut caller, None).await.is_some() {}
             drop(caller);
             served.await.expect("a connection ends without a panic");
-            // Calls whose caller is gone are finished.
+            // Waits for calls whose caller has disconnected.
             while self.admission.in_flight() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -149,7 +149,7 @@ impl World {
         Exchange { sent: std::mem::take(&mut self.sent.lock().expect("no panic")), answers }
     }
 
-    /// Writes and reads until neither goes on; `None` if nothing was read.
+    /// Writes and reads until both stop; `None` if nothing was read.
     async fn until_idle(
         &self,
         answers: &mut Vec<u8>,
@@ -166,7 +166,7 @@ impl World {
                     Ok(length) => rest = &rest[length..],
                     Err(_) => rest = &[],
                 },
-                // The clock moves when everybody waits.
+                // The paused clock moves only when all tasks wait.
                 () = tokio::time::sleep(Duration::from_millis(1)) => break,
             }
         }
@@ -174,7 +174,7 @@ impl World {
     }
 }
 
-/// Without the resend guard, which would give an answer of one exchange again in the next.
+/// The resend guard is off, because it would repeat the answer of one exchange in the next.
 fn configuration(port: u16) -> config::Config {
     let url = format!("http://127.0.0.1:{port}");
     let budget = "{ limit: 4000000000, window: 1s }";
@@ -227,7 +227,7 @@ async fn accept(listener: TcpListener, sent: Arc<Mutex<Vec<Sent>>>) {
     }
 }
 
-/// Reads requests by the plainest rules, and answers them.
+/// Reads requests by the simplest rules, and answers them.
 async fn answer_all(mut stream: TcpStream, sent: Arc<Mutex<Vec<Sent>>>) {
     let mut unread = Vec::new();
     loop {
@@ -266,7 +266,7 @@ impl Sent {
         lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 
-    /// Asserts that the request is one that the gateway may make for somebody whose token is in the input.
+    /// Checks that the gateway may make this request for a caller whose token is in the input.
     fn judge(&self, input: &[u8], tokens: &[&Caller]) {
         let (line, headers) = self.head.split_once("\r\n").expect("a request has headers");
         let words: Vec<_> = line.split(' ').collect();
@@ -294,7 +294,7 @@ impl Sent {
         assert!(chunked || is_there(&self.body), "a body that nobody sent: {self:?}");
     }
 
-    /// Whether this credential is one that this caller may have used for this operation.
+    /// Whether the caller may use this credential for this operation.
     fn is_allowed(&self, operation: OperationId, caller: &Caller) -> bool {
         let used = self.values("authorization")[0];
         let shop: &[_] = match operation.credential {
@@ -309,10 +309,10 @@ impl Sent {
     }
 }
 
-/// A path, decoded and without slashes that say nothing, and its query, as it is written.
+/// A path, decoded and without redundant slashes, and its query as it is written.
 type Parts = (Vec<u8>, Option<Vec<u8>>);
 
-/// Every word of the input as if it were a whole target: whatever is cut off or changed on the way is seen.
+/// Every word of the input as if it were a target, so that anything cut off or changed is noticed.
 fn asked_for(input: &[u8]) -> impl Iterator<Item = Parts> {
     input.split(|byte| *byte == b' ').map(target_parts)
 }
@@ -341,14 +341,14 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Asserts what must hold for any input.
+/// Checks everything that must hold for any input.
 pub(crate) fn judge(input: &[u8], exchange: &Exchange) {
     let tokens = tokens_in(input);
     for sent in &exchange.sent {
         sent.judge(input, &tokens);
     }
     assert!(exchange.sent.len() <= tokens.len(), "more calls than credentials: {:?}", exchange.sent);
-    // An answer to HEAD announces a body that does not come.
+    // An answer to HEAD announces a body that is not sent.
     if input.windows(4).any(|word| word == b"HEAD") {
         return;
     }
@@ -364,7 +364,7 @@ pub(crate) fn judge(input: &[u8], exchange: &Exchange) {
     }
 }
 
-/// The owners of all tokens in the input, each as often as its token stands there, in base64 or not.
+/// The callers whose tokens occur in the input, plain or in base64, once for each occurrence.
 fn tokens_in(input: &[u8]) -> Vec<&'static Caller> {
     let mut found = Vec::new();
     for caller in &CALLERS {
@@ -383,7 +383,7 @@ fn tokens_in(input: &[u8]) -> Vec<&'static Caller> {
     found
 }
 
-/// Whole answers with their bodies; interim ones are left out.
+/// Complete answers with their bodies, without interim ones.
 fn answers_in(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let mut answers = Vec::new();
     while !bytes.is_empty() {
