@@ -1,4 +1,4 @@
-"""Callers: one exchange, exchanges that are broken off, and crowds of both."""
+"""Callers: single exchanges, exchanges that are broken off, and many of both at once."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ NAMES = itertools.count(1)
 
 
 class Unanswered(Exception):
-    """A request ended without an answer."""
+    """A request got no answer."""
 
 
 class Answer:
@@ -61,17 +61,17 @@ def push(token, alert, *fields, cid=None, audience=None):
 
 
 def broadcast(token, *fields):
-    """Draws on `push` and on `broadcast`."""
+    """A push, which draws on `push` and on `broadcast`."""
     return push(token, f"adversary {next(NAMES)}", *fields, audience="all")
 
 
 def broadcast_later(token, *fields):
-    """Draws on `schedule` and on `broadcast`."""
+    """A schedule to everybody, which draws on `schedule` and on `broadcast`."""
     return schedule(token, *fields, audience="all")
 
 
 def schedule(token, *fields, file=False, audience=None):
-    """Draws on `schedule`, and on `file` as well if it is for a target list. Each has a name of its own."""
+    """A schedule, which draws on `schedule`, and on `file` as well if it is for a target list. Each has a name of its own."""
     audience = audience or ({"file": {"file_id": "7d431e42dfa6a6d693ac2d04-a1b2"}} if file else {"alias": ["anna"]})
     text = {
         "name": f"adversary {next(NAMES)}",
@@ -86,7 +86,7 @@ def files(token, *fields):
 
 
 class Connection:
-    """One that is kept for several exchanges."""
+    """A connection that is kept for several exchanges."""
 
     def __init__(self, port):
         self.port, self.reader, self.writer = port, None, None
@@ -131,7 +131,7 @@ async def read_answer(reader):
 
 
 async def call(port, message):
-    """One exchange on a connection of its own."""
+    """Makes one exchange on a new connection."""
     connection = Connection(port)
     try:
         return await connection.call(message)
@@ -140,7 +140,7 @@ async def call(port, message):
 
 
 async def hang_up(port, message, dice):
-    """Sends some of a request and goes, at any byte and any time."""
+    """Sends part of a request and disconnects, at a random byte and after a random time."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -149,7 +149,7 @@ async def hang_up(port, message, dice):
         cut = len(message) if dice.random() < 0.7 else dice.randint(0, len(message))
         writer.write(message[:cut])
         await writer.drain()
-        # Often at once, sometimes after long.
+        # Often at once, sometimes after a long time.
         await asyncio.sleep(dice.choice([0, 0.001, 0.005, 0.02, 0.1, 0.5, 2]) * dice.random())
         if dice.random() < 0.3:
             await asyncio.wait_for(reader.read(dice.randint(1, 50)), 0.2)
@@ -170,7 +170,7 @@ async def admin(port, method, path):
 
 
 async def until(what, is_so, patience=20):
-    """Waits for something that must come."""
+    """Waits for something that must happen."""
     start = time.monotonic()
     while time.monotonic() - start < patience:
         try:

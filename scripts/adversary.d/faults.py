@@ -1,4 +1,4 @@
-"""Everything that can become of a store, of the way to it, and of a replica, for some time."""
+"""Faults of a store, of the connection to it, and of a replica, each for some time."""
 
 import asyncio
 import signal
@@ -33,7 +33,7 @@ async def slow(fleet, dice):
 
 
 async def flicker(fleet, dice):
-    """Slow and fast by turns, about the limit of 100 ms."""
+    """The store is slow and fast by turns, near the limit of 100 ms."""
     for _ in range(20):
         for relay in chosen(fleet, dice):
             relay.set("pass", dice.choice([0, 0.08, 0.099, 0.12]))
@@ -46,7 +46,7 @@ async def emptied(fleet, dice):
 
 
 async def frozen(fleet, dice):
-    """A replica stands still, for longer than its slots last at times."""
+    """A replica is stopped, sometimes for longer than its slots last."""
     gateway = dice.choice(fleet.replicas)
     gateway.signal(signal.SIGSTOP)
     await asyncio.sleep(dice.choice([0.3, 1, 1.5 * fleet.hold]) * dice.random())
@@ -93,7 +93,7 @@ async def without_rights(fleet, dice):
 
 
 async def evicting(fleet, dice):
-    """As operators are told not to: a budget that is evicted is held back like a lost one."""
+    """A configuration that the documentation warns of: an evicted budget is held back like a lost one."""
     await fleet.redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
     await fleet.redis.command("CONFIG", "SET", "maxmemory", "1")
     await asyncio.sleep(dice.random())
@@ -102,7 +102,7 @@ async def evicting(fleet, dice):
 
 
 async def disturbed(fleet, dice):
-    """What operators' own commands do to its clients."""
+    """An operator's commands that affect the store's clients."""
     commands = [
         ("CLIENT", "PAUSE", "90", "ALL"),
         ("CLIENT", "PAUSE", "300", "WRITE"),
@@ -117,7 +117,7 @@ async def disturbed(fleet, dice):
 
 
 async def busy(fleet, dice):
-    """A script of somebody's that does not end: the store says BUSY."""
+    """Somebody's script does not end, so the store answers BUSY."""
     await fleet.redis.command("CONFIG", "SET", "busy-reply-threshold", "10")
     endless = asyncio.create_task(fleet.redis.command("EVAL", "while true do end", "0"))
     await asyncio.sleep(0.1 + dice.random())
@@ -126,7 +126,7 @@ async def busy(fleet, dice):
 
 
 async def garbage(fleet, dice):
-    """Answers that are none, or none of ours."""
+    """Answers that are malformed, or meant for another command."""
     for relay in chosen(fleet, dice):
         relay.garbage = dice.choice(
             [

@@ -1,4 +1,4 @@
-"""The gateway as processes of a trial's own: configured, started, killed, reloaded."""
+"""Gateway processes of one trial: configured, started, killed, reloaded."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ SECRET = "5e987ac6d2e04d95a9d8f0d1"
 
 
 class Config:
-    """A configuration to be written; everything in it can be changed and written again."""
+    """A configuration file; everything in it can be changed and written again."""
 
     def __init__(self, vendor_port):
         self.url = f"http://127.0.0.1:{vendor_port}"
@@ -79,7 +79,7 @@ def budget(value):
 
 
 class Gateway:
-    """One process. Its log and its access log stay in its folder."""
+    """One gateway process. Its log and its access log stay in its folder."""
 
     def __init__(self, binary, folder, config):
         self.binary, self.folder, self.config = binary, folder, config
@@ -96,7 +96,7 @@ class Gateway:
             self.process = await asyncio.create_subprocess_exec(*command, stdin=null, stdout=access, stderr=log)
 
     async def start(self):
-        """Until it listens."""
+        """Waits until it listens."""
         await self.spawn()
 
         async def listens():
@@ -105,7 +105,7 @@ class Gateway:
             found = re.search(r"admin listening address=\S+?:(\d+)", self.text())
             if found:
                 self.admin_port = int(found[1])
-                # One that waits for another's place does not listen there yet.
+                # A process that waits for its predecessor does not listen there yet.
                 listening = re.search(r"INFO listening address=\S+?:(\d+)", self.text())
                 self.port = self.config.port or int(listening[1])
             return bool(found)
@@ -130,7 +130,7 @@ class Gateway:
         self.signal(signal.SIGTERM)
 
     def signal(self, number):
-        """It may have ended by itself."""
+        """Sends a signal, unless the process has ended by itself."""
         if self.process.returncode is None:
             self.process.send_signal(number)
 
@@ -138,7 +138,7 @@ class Gateway:
         return await admin(self.admin_port, "GET", "/status")
 
     def cpu_seconds(self):
-        """Of the process, since its start."""
+        """CPU time of the process since its start."""
         with open(f"/proc/{self.process.pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -149,7 +149,7 @@ class Gateway:
 
 
 def shared_port():
-    """A port that several processes can listen on; nobody else gets it while the socket is open."""
+    """Reserves a port that several processes can listen on; no other program gets it while the socket is open."""
     one = socket.socket()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,16 +1,16 @@
-"""What is judged: no window of the vendor's length, wherever it starts, can hold a call too many."""
+"""The main check: no window of the vendor's length, wherever it starts, can hold a call too many."""
 
 import heapq
 
 
 def most_in_a_window(calls, window):
-    """For each call, in order of arrival: how many the vendor may count in one window that ends with it.
+    """For each call, in order of arrival: the number of calls that the vendor may count in one window that ends with it.
 
     A window (T, T + window] that ends when a call arrives begins after arrival - window: every call that arrived before
     and may be counted after that can be in it, and there is no worse window with this call as its last.
     """
     ends, counts = [], []
-    # One that was noticed too late to tell when it ended counts nowhere.
+    # A call that was read so late that its end is not known is left out.
     for call in sorted((call for call in calls if call.last >= call.first), key=lambda call: call.first):
         while ends and ends[0] <= call.first - window:
             heapq.heappop(ends)
@@ -20,7 +20,7 @@ def most_in_a_window(calls, window):
 
 
 def overruns(calls, window, limit_at):
-    """Calls that were one too many, with how many the vendor may have counted and the limit at that time."""
+    """The calls that exceeded the limit, with the number that the vendor may have counted and the limit at that time."""
     found = []
     for call, count in most_in_a_window(calls, window):
         limit = limit_at(call.first)

@@ -1,4 +1,4 @@
-"""Trials of one process after the other: killed, replaced, reloaded, left by its callers."""
+"""Trials of processes that are killed, replaced and reloaded, and whose callers disconnect."""
 
 import asyncio
 import math
@@ -26,7 +26,7 @@ def plain_push(caller, *fields):
 
 
 def large_push(caller, *fields):
-    """More than a vendor that does not read takes at once."""
+    """A push larger than a vendor that does not read accepts at once."""
     return callers.push(caller, f"large {next(callers.NAMES)} " + "x" * 900_000, *fields)
 
 
@@ -34,7 +34,7 @@ def target_list(caller, *fields):
     return callers.schedule(caller, *fields, file=True)
 
 
-# Calls over one budget and over two, and how often each is made.
+# Calls over one budget and over two, with their relative frequency.
 KINDS = {
     callers.tags: 8,
     plain_push: 5,
@@ -45,7 +45,7 @@ KINDS = {
     callers.broadcast: 2,
     callers.broadcast_later: 2,
 }
-# The first for each budget.
+# The first call for each budget.
 BUDGETS = {
     "device": callers.tags,
     "push": plain_push,
@@ -56,7 +56,7 @@ BUDGETS = {
 
 
 def any_call(world, wait=0.3):
-    """Makes calls over all budgets, some of which wait."""
+    """Makes calls over all budgets, some of which queue."""
 
     def message(dice):
         caller = token(dice.choice(["anna", "bert", "cleo"]))
@@ -72,7 +72,7 @@ def limits(dice):
 
 
 async def keyed(world, gateway, dice, own_cids=0.2):
-    """Sends each push again under its key until it is answered well, also at once on several connections."""
+    """Repeats each push with its key until it succeeds, also on several connections at once."""
     while not world.over:
         alert = f"keyed {world.alert(dice)}"
         own = dice.random() < own_cids
@@ -103,7 +103,7 @@ async def start(world, with_state=True, more=lambda config: None):
 
 
 async def kills(world):
-    """Kill -9 at random instants; with a state file no call is forgotten."""
+    """Kill -9 at random instants; with a state file no call may be forgotten."""
     config = await start(world)
     dice = world.dice("kills")
     world.vendor.behave(BAD_VENDOR)
@@ -111,7 +111,7 @@ async def kills(world):
     current, kills = [await world.gateway(config)], [0]
 
     def broken_by_kill():
-        # What was on its way to a process that is gone by now.
+        # Requests that were on their way to a process that has been killed.
         return current[0].is_dead or kills[0] > 0 and time.monotonic() - kills[1] < 15
 
     message = any_call(world)
@@ -121,7 +121,7 @@ async def kills(world):
     while time.monotonic() < end:
         await asyncio.sleep(dice.choice([0.05, 0.3, 1, world.window]) * (0.2 + dice.random()))
         if dice.random() < 0.3:
-            # Frozen for a while before, as a machine can be.
+            # The process is stopped for a while before, as a whole machine can be.
             current[0].signal(signal.SIGSTOP)
             await asyncio.sleep(dice.random() * 2)
             current[0].signal(signal.SIGCONT)
@@ -153,7 +153,7 @@ async def rolling(world):
     dice = world.dice("rolling")
     world.vendor.behave(dice.choice([{}, {"slow": 0.5}, BAD_VENDOR, {"slow": 0.2, "stall": 0.1}]))
     if dice.random() < 0.5:
-        # Longer than the file's owner waits for its last answers.
+        # Longer than the owner of the state file waits for its last answers.
         config.response, config.deadline, world.vendor.slowest = 4, 6, 3.5
     current = [await world.gateway(config, "gateway")]
     message = any_call(world)
@@ -170,7 +170,7 @@ async def rolling(world):
         former, current[0] = current[0], await world.gateway(config, "gateway")
         await asyncio.sleep(dice.choice([0, 0, 0.3]) * dice.random())
         if kills_too and dice.random() < 0.3:
-            # One that waits for the file, and goes again.
+            # A process that waits for the state file and is stopped again.
             await world.gateway(config, "gateway", dies_after=dice.random() * 0.3)
         if kills_too and dice.random() < 0.2:
             former.signal(signal.SIGSTOP)
@@ -179,15 +179,15 @@ async def rolling(world):
             world.counts["freezes"] += 1
         former.stop()
         if dice.random() < 0.3:
-            # Told twice, and told to reload.
+            # Two signals, and one to reload.
             await asyncio.sleep(dice.random() * 0.2)
             number = dice.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGHUP])
             if number != signal.SIGHUP:
-                # The second one ends it at once.
+                # The second signal ends the process at once.
                 world.killed = time.monotonic()
             former.signal(number)
         if kills_too and dice.random() < 0.5:
-            # In the middle of giving the file away.
+            # Killed while it hands the state file over.
             await asyncio.sleep(dice.random() * 0.3)
             world.killed = time.monotonic()
             await former.kill()
@@ -209,7 +209,7 @@ async def owned(gateway):
 
 
 async def kept(world, port, message, dice):
-    """Calls on a connection that is kept: one without an answer must be one that nobody read."""
+    """Makes calls on a kept connection. A call without an answer must be one that no process read."""
     connection, number = Connection(port), 0
     while not world.over:
         number += 1
@@ -230,13 +230,13 @@ async def kept(world, port, message, dice):
 
 
 async def reloads(world):
-    """A storm of reloads that moves limits, windows, keys, tenants, callers' shares; judged by the vendor's limits."""
+    """Many reloads that change limits, windows, keys, tenants and quotas; the vendor's limits must hold throughout."""
     config = await start(world, with_state=world.dice("state").random() < 0.5)
     dice = world.dice("reloads")
     most, window = dict(world.limits), world.window
     world.vendor.behave(dice.choice([{}, {"slow": 0.5}, BAD_VENDOR]))
     gateway = await world.gateway(config)
-    # When each was put in force at the earliest, and until when a call may have been let through by it.
+    # For each limit: the earliest time it was in force, and the latest time a call may have been admitted by it.
     history = [[0.0, math.inf, dict(most)]]
 
     def limit_at(key, name, at):
@@ -246,7 +246,7 @@ async def reloads(world):
         former, now = history[-1], time.monotonic()
         history.append([now, math.inf, limits])
         await reload
-        # A push that is paid for may wait two seconds for a cid.
+        # A push that has its slot may wait two seconds for a cid.
         former[1] = time.monotonic() + 2.5
 
     world.limit_at = limit_at
@@ -273,10 +273,10 @@ async def reloads(world):
 
 
 async def reload_to(world, gateway, sizes, dice):
-    """Another configuration that is no more generous."""
+    """Another configuration whose limits are no higher."""
     (limits, window), config = sizes, gateway.config
     if dice.random() < 0.1:
-        # One that is refused changes nothing.
+        # A refused configuration changes nothing.
         with open(f"{gateway.folder}/gateway.yaml", "a") as file:
             file.write(dice.choice(["callers: 7\n", "{\n", "guard: [\n", "\0"]))
         outcome = await callers.admin(gateway.admin_port, "POST", "/reload")
@@ -298,7 +298,7 @@ async def reload_to(world, gateway, sizes, dice):
     dice.shuffle(names)
     config.callers = {name: share(dice, window, limits) for name in names}
     for name in names:
-        # With one tenant no request has to name it.
+        # With only one tenant, requests need not name it.
         config.callers[name]["tenants"] = ["market" if market and name == "cleo" else "shop"]
     if dice.random() < 0.3:
         config.callers["dora"] = {}
@@ -323,7 +323,7 @@ def share(dice, window, limits):
 
 
 async def hang_ups(world):
-    """Callers that go at any byte and any await, while others call on."""
+    """Callers that disconnect at any byte and any time, while others continue."""
     config = await start(world, with_state=world.dice("state").random() < 0.5)
     config.tenants["shop"] = world.dice("cid").choice([{}, {"cid": "inject", "cid_batch": 3}])
     world.vendor.behave({**BAD_VENDOR, "unread": 0.05})
@@ -338,7 +338,7 @@ async def hang_ups(world):
     await world.stop_callers()
     await world.lone(gateway, callers.tags(token("anna")), "after hang-ups")
     await world.settle([gateway])
-    # A fetch of cids costs a push.
+    # A fetch of cids takes a slot of `push`.
     config.tenants["shop"] = {}
     await gateway.reload()
     await world.full_rate([gateway], BUDGETS)

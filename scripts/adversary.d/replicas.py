@@ -1,4 +1,4 @@
-"""Trials of replicas that share a store, and of everything that can become of it."""
+"""Trials of replicas that share a store, and of faults of the store."""
 
 import asyncio
 import signal
@@ -52,7 +52,7 @@ class Fleet:
         return (await gateway.status())["store"] == standing
 
     async def is_empty(self):
-        """The store holds no slot, but a mark for each budget."""
+        """Checks that the store holds no slots, only a mark for each budget."""
         for name in self.world.limits:
             found = await self.redis.command("ZCOUNT", f"jpush-gateway:{{{KEYS['shop']}}}:{name}", "0", "+inf")
             time_now = await self.redis.command("TIME")
@@ -72,7 +72,7 @@ class Fleet:
 
 
 async def trouble(world, fleet, dice, end):
-    """One fault after the other, with time between them for a budget to be overrun in."""
+    """Causes one fault after the other, with time between them in which a budget could be overrun."""
     await fleet.redis.remember()
     while time.monotonic() < end:
         fault = dice.choice(FAULTS)
@@ -86,7 +86,7 @@ async def trouble(world, fleet, dice, end):
 
 
 async def store(world):
-    """Three replicas, and a store that everything happens to."""
+    """Three replicas, and a store with every kind of fault."""
     dice = world.dice("store")
     fleet = Fleet(world)
     try:
@@ -110,24 +110,24 @@ async def store(world):
 
 
 async def come_back(world, fleet):
-    """The store is well again: everything is as before."""
+    """Checks that all is as before once the store works again."""
     await fleet.are("up")
-    # A budget that the store knows nothing of is held back from its first use on.
+    # A budget that the store does not know is held back from its first use on.
     for gateway in fleet.replicas:
         for make in BUDGETS.values():
             await world.call(gateway, make(token("anna")))
     await world.settle(fleet.replicas)
     if fleet.own_parts:
-        # Without one nobody can tell how long, where the store missed one answer.
+        # Without slots of its own, a replica cannot tell how long to wait if the store misses one answer.
         await world.lone(fleet.replicas[0], callers.tags(token("anna")), "shared, a while after faults", rounds=1)
     await world.settle(fleet.replicas)
     await fleet.is_empty()
-    # A store that is late once, on a machine that has much to do, leaves each replica its own part for a moment.
+    # If the store is late once, on a busy machine, each replica has only its own part for a moment.
     await world.full_rate(fleet.replicas, BUDGETS, tries=3)
 
 
 async def state_and_store(world):
-    """Replicas with a state file each, killed and replaced while the store is in trouble."""
+    """Replicas with a state file each, killed and replaced while the store has faults."""
     dice = world.dice("state and store")
     fleet = Fleet(world)
     try:
@@ -164,11 +164,11 @@ async def state_and_store(world):
 
 
 async def shared_retry_after(world):
-    """A lone caller of replicas: with the store, without it, while it holds back."""
+    """A lone caller of replicas: with the store, without it, and while budgets are held back."""
     dice = world.dice("shared retry after")
     fleet = Fleet(world)
     try:
-        # Each has a call of its own at least.
+        # Each replica owns at least one slot.
         more = dice.choice(["plain", "plain", "quota", "reserve", "burst"])
 
         def change(config):
@@ -215,7 +215,7 @@ async def shared_retry_after(world):
 
 
 def change_back(config, world):
-    """Nothing but slots decides any more."""
+    """Changes the configuration so that nothing but slots limits calls."""
     config.callers = {name: {} for name in config.callers}
     config.budgets = {name: (limit, world.window) for name, limit in world.limits.items()}
 
@@ -229,7 +229,7 @@ async def become(fleet, mode, dice):
         fleet.mend()
     if mode == "slow":
         for relay in fleet.relays:
-            # Near enough to 100 ms, and not over it on a machine that has much to do.
+            # Close to 100 ms, and not over it on a busy machine.
             relay.set("pass", 0.06)
     if mode == "holding back":
         await fleet.redis.command("FLUSHALL")
@@ -237,7 +237,7 @@ async def become(fleet, mode, dice):
 
 
 async def shared_mixed(world):
-    """Waiting calls over one budget and over two, with slots in the store: what is set aside there ends by itself."""
+    """Queued calls over one budget and over two, with slots in the store: a slot that is set aside there expires."""
     dice = world.dice("shared mixed")
     fleet = Fleet(world)
     try:
@@ -263,7 +263,7 @@ async def shared_mixed(world):
 
 
 async def replicas_reload(world):
-    """Replicas whose limits and windows change, one after the other, never beyond the vendor's."""
+    """Replicas whose limits and windows change one after the other, never beyond the vendor's."""
     dice = world.dice("replicas reload")
     fleet = Fleet(world)
     try:

@@ -1,4 +1,4 @@
-"""A Redis of a trial's own, with everything that can become of it, and a relay on the way to it."""
+"""A Redis server for one trial with the faults it can have, and a relay on the connection to it."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ USER, PASSWORD = "gateway", "storePasswordForAdversary"
 
 
 class Redis:
-    """Its default user is ours; the gateways have one of their own."""
+    """The server. The trial uses its default user; the gateways have a user of their own."""
 
     def __init__(self, folder, port):
         self.folder, self.port, self.process = folder, port, None
@@ -53,7 +53,7 @@ class Redis:
         await self.process.wait()
 
     async def restart(self, keeps):
-        """Under another run id: knowing nothing, everything, or what it knew some time ago."""
+        """Restarts it, which changes its run id: empty, with all its data, or with an older copy."""
         dump, old = os.path.join(self.folder, "dump.rdb"), os.path.join(self.folder, "old.rdb")
         if keeps == "everything":
             await self.command("SAVE")
@@ -65,16 +65,16 @@ class Redis:
         await self.start()
 
     async def remember(self):
-        """A copy that a later restart begins with."""
+        """Makes a copy that a later restart starts from."""
         await self.command("SAVE")
         shutil.copy(os.path.join(self.folder, "dump.rdb"), os.path.join(self.folder, "old.rdb"))
 
 
 class Relay:
-    """Passes bytes on: late, not at all, or answers for the store. No stream ever lacks bytes in its middle, as none of
-    TCP does: a connection of which some were lost brings nothing any more."""
+    """Passes bytes on, delays or drops them, or answers for the store. As in TCP, no stream lacks bytes in its middle: a
+    connection that lost some passes nothing any more."""
 
-    # In these a connection does not outlive the change to or from them.
+    # In these modes a connection is closed when the mode begins and when it ends.
     ABRUPT = {"cut", "loading", "garbage"}
 
     def __init__(self, target):
@@ -117,9 +117,9 @@ class Relay:
             writer.close()
 
     async def answer(self, reader, writer):
-        """In the store's place."""
+        """Answers in place of the store."""
         while piece := await reader.read(65536):
-            # One for each command; none is cut in two, so short are they.
+            # One answer for each command; commands are so short that none is split.
             commands = sum(1 for line in piece.split(b"\r\n") if line[:1] == b"*")
             writer.write(LOADING * commands if self.mode == "loading" else self.garbage)
 
@@ -129,7 +129,7 @@ class Relay:
             if self.mode == "hole":
                 lost.set()
             if not lost.is_set():
-                # In order, also when the delay becomes shorter.
+                # In order, also when the delay gets shorter.
                 due = max(due, loop.time() + self.delay / 2)
                 loop.call_at(due, self.write, writer, piece)
         writer.close()

@@ -1,4 +1,4 @@
-"""A vendor that counts at the worst instant, and does to answers whatever it is told.
+"""A vendor that counts each call at the worst instant, and treats answers as it is told.
 
 For every call it keeps the interval in which it may count it: from the first byte of the request to the head of the
 answer. A call that was given up, or that it broke itself, may be counted until `guard` after that.
@@ -16,12 +16,12 @@ import socket
 import time
 import uuid
 
-# Between two looks at the clock; an end that the gateway made is noticed within some of them.
+# Seconds between two looks at the clock; a close by the gateway is noticed within TICKS of them.
 TICK, TICKS = 0.005, 6
-# Held up for longer, this process cannot tell whether a call that it reads now was given up meanwhile.
+# After a longer delay of this process, it cannot tell whether a call that it reads now was given up meanwhile.
 HELD_UP = 0.2
 
-# Which budgets a path draws on; the first that fits. A schedule for a target list draws on `file` too.
+# Budgets that a path draws on; the first match counts. A schedule for a target list draws on `file`, too.
 BUDGETS = [
     ("/v3/push/file", ["file"]),
     ("/v3/push", ["push"]),
@@ -49,7 +49,7 @@ ABSURD = [
 
 
 class Call:
-    """One request, as far as it came."""
+    """One request, as far as it was received."""
 
     def __init__(self, number):
         self.number = number
@@ -66,9 +66,9 @@ class Vendor:
     def __init__(self, guard, dice):
         self.guard, self.dice = guard, dice
         self.calls = []
-        # Deliveries of a push, by the text in it: calls with the same cid are one.
+        # Deliveries of each push, by the text in it; calls with the same cid are one delivery.
         self.deliveries = collections.defaultdict(set)
-        # How likely each fate is; anything else is a good answer at once.
+        # Probability of each treatment; otherwise a good answer is sent at once.
         self.fates = {}
         self.slowest = 0.3
         self.answers_absurdly = 0.0
@@ -76,11 +76,11 @@ class Vendor:
         self.port = 0
         self.numbers = itertools.count(1)
         self.writers = set()
-        # Connections that were closed without a word, and when.
+        # Connections that were closed without an answer, and when.
         self.left = {}
         self.ticks = collections.deque([time.monotonic()] * TICKS, TICKS)
         self.ticking = None
-        # A cid that is not the application's own is refused, as by the vendor.
+        # A cid of another application is refused, as by the vendor.
         self.foreign_cids = 0
 
     async def start(self):
@@ -94,7 +94,7 @@ class Vendor:
             await asyncio.sleep(TICK)
 
     async def stop(self):
-        """Listens no more, and lets go of everybody."""
+        """Stops listening and closes all connections."""
         self.server.close()
         for writer in list(self.writers):
             self.left[writer] = time.monotonic()
@@ -126,11 +126,11 @@ class Vendor:
             writer.close()
 
     def broken(self, call, fate):
-        # It was given up before now, and after this process, which may be late, looked some times before.
+        # The call was given up before now, and after this process, which may be late, last looked.
         call.last, call.fate = self.ticks[0] + self.guard, fate
 
     async def one(self, call, found, reader, writer):
-        """Whether the connection goes on."""
+        """Serves one request. Returns whether the connection stays open."""
         while b"\r\n\r\n" not in found:
             found += await self.more(reader)
         head, body = found.split(b"\r\n\r\n", 1)
@@ -144,7 +144,7 @@ class Vendor:
         if fate == "reset at head":
             return self.reset(call, writer)
         if fate == "unread":
-            # Shorter than the gateway's patience, whose end could not be seen meanwhile.
+            # Shorter than the gateway's timeout, whose end could not be observed meanwhile.
             writer.transport.pause_reading()
             await asyncio.sleep(self.dice.random() * 0.8)
             writer.transport.resume_reading()
@@ -180,7 +180,7 @@ class Vendor:
         if not fate.startswith("4") and fate != "503 refused":
             self.deliver(call, said[0])
         if fate == "hints":
-            # Not the answer yet.
+            # An interim answer.
             writer.write(b"HTTP/1.1 103 Early Hints\r\nX-Rate-Limit-Remaining: 600\r\n\r\n")
         if fate == "reset":
             return self.reset(call, writer)
@@ -213,7 +213,7 @@ class Vendor:
         head = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(content)}", *lines]
         head = "\r\n".join(head).encode() + b"\r\n\r\n"
         if fate == "cut" and self.dice.random() < 0.5:
-            # In the middle of the head.
+            # Cut in the middle of the head.
             writer.write(head[: self.dice.randint(1, len(head) - 5)])
             return self.end(call, writer, "cut in head")
         call.last, call.fate = time.monotonic(), fate
@@ -227,7 +227,7 @@ class Vendor:
             writer.write(head + content)
         await writer.drain()
         if fate == "leaves":
-            # A kept connection that closes, at once or a little later, as idle ones do.
+            # A kept connection is closed, at once or a little later, as idle ones are.
             await asyncio.sleep(self.dice.choice([0, 0.001, 0.01, 0.1]) * self.dice.random())
             return self.end(None, writer, fate)
         if fate == "unasked":
@@ -237,7 +237,7 @@ class Vendor:
         return True
 
     def deliver(self, call, text):
-        """The push is on its way to people. A cid that is known is not sent again."""
+        """Delivers the push, unless its cid is known."""
         alert = text.get("notification", {}).get("alert") if isinstance(text.get("notification"), dict) else None
         if call.path in ("/v3/push", "/v3/grouppush") and alert:
             self.deliveries[alert].add((call.key, text["cid"]) if text.get("cid") else call.number)
@@ -250,7 +250,7 @@ class Vendor:
         return json.dumps({"sendno": call.id, "msg_id": str(10**15 + call.number)}).encode()
 
     async def gave_up(self, reader, longest):
-        """Whether the gateway closes before so long."""
+        """Whether the gateway closes within this time."""
         try:
             found = await asyncio.wait_for(reader.read(1), longest)
             return not found
@@ -270,7 +270,7 @@ class Vendor:
         return False
 
     def broken_by_us(self, call, fate):
-        # The gateway cannot know before.
+        # The gateway cannot notice before this moment.
         call.last, call.fate = time.monotonic() + self.guard, fate
 
     def doubled(self):
@@ -278,7 +278,7 @@ class Vendor:
 
 
 def key_of(authorization):
-    """The application whose credential a call has."""
+    """The application whose credential a call carries."""
     try:
         return base64.b64decode(authorization.split(" ")[1]).decode().split(":")[0]
     except (IndexError, ValueError):

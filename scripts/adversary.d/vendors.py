@@ -1,4 +1,4 @@
-"""Trials of a vendor that does its worst, and of everything that decides beside the slots."""
+"""Trials of a hostile vendor, and of limits beside slots."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ REFUSALS = {"unasked": 0.03, "429": 0.08, "429 said": 0.08, "429 absurd": 0.08, 
 
 
 async def bad_vendor(world):
-    """Stalls, resets, cuts, 429 with and without headers, absurd ones; pushes under keys are never doubled."""
+    """Stalls, resets, cuts, 429 with and without headers, absurd headers; pushes with keys are never sent twice."""
     config = await world.open(**limits(world.dice("limits")))
     dice = world.dice("vendor trial")
     inject = dice.random() < 0.5
@@ -34,7 +34,7 @@ async def bad_vendor(world):
             world.counts["vendor down"] += 1
     world.vendor.behave()
     await world.stop_callers()
-    # A host that was down is tried by one call at a time first.
+    # A host that was down is first probed by one call at a time.
     await until("the host is reached again", lambda: reached(world, gateway))
     await world.lone(gateway, callers.tags(token("anna")), "after a bad vendor")
     await world.settle([gateway])
@@ -49,7 +49,7 @@ async def reached(world, gateway):
 
 
 async def mixed(world):
-    """Waiting calls over one budget and over two, with quotas, burst and reserves."""
+    """Queued calls over one budget and over two, with quotas, bursts and reserves."""
     dice = world.dice("mixed")
     config = await world.open(**limits(world.dice("limits")))
     for name, (limit, window) in list(config.budgets.items()):
@@ -86,10 +86,10 @@ async def mixed(world):
 
 
 async def retry_after(world):
-    """Whoever is alone and waits as long as he was told is admitted: in every mode of one process."""
+    """A lone caller that waits as long as it was told is admitted, in every mode of one process."""
     dice = world.dice("retry after")
     config = await world.open(**limits(world.dice("limits")))
-    # A call without an answer is taken to last so long.
+    # A call without an answer counts as lasting this long.
     config.deadline = 3
     limit = world.limits["device"]
     modes = ["plain", "burst", "quota", "reserve", "reserve and quota", "burst and quota", "reserve and burst"]
@@ -106,7 +106,7 @@ async def retry_after(world):
     gateway = await world.gateway(config)
     end = time.monotonic() + world.seconds
     while time.monotonic() < end:
-        # Others leave it at a random moment: answered, stalled, broken, waiting.
+        # Other callers stop at a random moment: answered, stalled, broken, queued.
         world.vendor.behave(
             dice.choice([{}, {"slow": 0.5}, {"stall": 0.3}, {"reset": 0.5, "429 said": 0.2}, {"429": 0.5}])
         )

@@ -1,4 +1,4 @@
-"""What every trial has: a vendor, gateways, callers, and what is judged whatever the trial was about."""
+"""Common parts of trials: a vendor, gateways, callers, and the checks that every trial makes."""
 
 import asyncio
 import collections
@@ -14,7 +14,7 @@ from gateway import Config, Gateway, token
 from judge import overruns
 from vendor import Vendor
 
-# Answers that anybody may get. 500 is never right; 400 is where a cid can be another application's.
+# Answers that any call may get. 500 is never right; 400 may be a cid of another application.
 FINE = {200, 429, 502, 503, 504}
 
 
@@ -28,13 +28,13 @@ class World:
         dice = self.dice("world")
         self.window = dice.choice([1.0, 1.5, 2.0, 3.0])
         self.vendor = Vendor(0.4, self.dice("vendor"))
-        # The law is judged by what the vendor allows, or by something stricter where that is in force.
+        # Calls are checked against the vendor's limits, or against stricter ones where those are in force.
         self.limits = {}
         self.limit_at = None
         self.over = False
         self.fine = set(FINE)
         self.numbers = 0
-        # When a process was killed last, with what it had read.
+        # Time at which a process was last killed, and with it the requests that it had read.
         self.killed = -math.inf
 
     def dice(self, name):
@@ -45,7 +45,7 @@ class World:
         print(f"      seed {self.seed}: {what}", flush=True)
 
     async def open(self, **budgets):
-        """Starts the vendor and makes a configuration with these budgets."""
+        """Starts the vendor and writes a configuration with these budgets."""
         await self.vendor.start()
         config = Config(self.vendor.port)
         config.budgets = {name: (limit, self.window) for name, limit in budgets.items()}
@@ -60,14 +60,14 @@ class World:
         return path
 
     async def gateway(self, config, name="gateway", dies_after=None):
-        """A process that listens; or one that is killed so long after its start, whatever it has done by then."""
+        """Starts a process and waits until it listens; or kills it this long after its start, in whatever state."""
         gateway = Gateway(self.binary, self.place(name), config)
         self.gateways.append(gateway)
         if dies_after is None:
             return await gateway.start()
         await gateway.spawn()
         await asyncio.sleep(dies_after)
-        # It may listen already, on a port that it shares.
+        # It may listen already, on a port that is shared.
         self.killed = time.monotonic()
         await gateway.kill()
         return gateway
@@ -81,7 +81,7 @@ class World:
         return task
 
     async def call(self, gateway, message, may_break=lambda: False):
-        """One exchange; it must be answered, and by something fine."""
+        """Makes one exchange, which must get an acceptable answer."""
         self.counts["calls"] += 1
         try:
             answer = await callers.call(gateway().port if callable(gateway) else gateway.port, message)
@@ -97,14 +97,14 @@ class World:
         return answer
 
     def is_anothers(self, answer):
-        """The vendor names the request that it answers. What it said unasked names none."""
+        """Whether an answer is for another request. The vendor's answers name theirs; those that it sent unasked name none."""
         try:
             return json.loads(answer.body).get("sendno") != answer.fields.get("x-request-id")
         except ValueError:
             return True
 
     async def crowd(self, gateway, messages, dice, may_break=lambda: False, pause=0.02):
-        """Calls one after the other until it is over. `messages` makes one from the dice."""
+        """Makes calls one after the other until the trial is over. `messages` makes a random one."""
         while not self.over:
             await self.call(gateway, messages(dice), may_break)
             await asyncio.sleep(dice.random() * 2 * pause)
@@ -129,10 +129,10 @@ class World:
         for task in list(self.tasks):
             task.cancel()
 
-    # -- judging
+    # -- checks
 
     def judge_windows(self):
-        """Nowhere one too many."""
+        """Checks that no window holds a call too many."""
         self.counts["vendor calls"] += len(self.vendor.calls)
         by_budget = collections.defaultdict(list)
         for call in self.vendor.calls:
@@ -172,7 +172,7 @@ class World:
     # -- afterwards
 
     async def settle(self, gateways, more=0.0):
-        """After the last call's time nothing is used and nobody waits."""
+        """Checks that no slot is in use and no call waits, once the last call's time is over."""
         config = gateways[0].config
         await asyncio.sleep(config.attempt + config.guard + self.window + 0.3 + more)
         before = [gateway.cpu_seconds() for gateway in gateways]
@@ -191,7 +191,7 @@ class World:
                             self.bad(f"after it settled {tenant}'s {name} has {budget}")
 
     async def full_rate(self, gateways, makers, tries=1):
-        """All of every limit can be had at once, wherever it is asked for; and whoever waits is served."""
+        """Checks that each whole limit is available at once, at every gateway, and that queued calls are served."""
         for left in reversed(range(tries)):
             wrong = [*await self.rates(gateways, makers), *await self.all_waiters(gateways)]
             if not wrong:
@@ -203,7 +203,7 @@ class World:
 
     async def rates(self, gateways, makers):
         wrong = []
-        # A broadcast draws on pushes as well.
+        # A broadcast draws on `push`, too.
         for budget in [budget for budget in self.limits if budget != "broadcast"]:
             admitted, limit = 0, self.limits[budget]
             for gateway in gateways:
@@ -215,7 +215,7 @@ class World:
         return wrong
 
     async def all_waiters(self, gateways):
-        """Twice the limit goes out in two windows, and some time is left."""
+        """Checks that twice the limit can be sent in two windows, with some time left."""
         if gateways[0].config.deadline < 20:
             return []
         await asyncio.sleep(self.window)
@@ -228,7 +228,7 @@ class World:
         return [f"of {len(calls)} that waited {served} were served, in {took:.1f} s"] if late else []
 
     async def lone(self, gateway, message, mode, rounds=2):
-        """A caller that is alone and waits as long as it was told is admitted. Nobody else calls meanwhile."""
+        """Checks that a lone caller is admitted after the time that it was told. Nobody else makes calls meanwhile."""
         longest = gateway.config.connect + gateway.config.deadline + gateway.config.guard + 2 * self.window + 2
         for _ in range(rounds):
             for _ in range(200):
@@ -249,7 +249,7 @@ class World:
                 self.bad(f"{mode}: told to wait {told} s by {answer}; after {waited:.2f} s: {again}")
 
     async def precisely(self, gateway, mode, rounds=3):
-        """The same by the status page, which tells fractions of a second; for budgets without reserves."""
+        """Does the same with the times of the status page, which have fractions of seconds; for budgets without reserves."""
         message = callers.tags(token("anna"))
         for _ in range(rounds):
             for _ in range(200):

@@ -6,7 +6,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.HexFormat;
 import org.apache.commons.fileupload.*;
 
-/** Reads lines "CONTENT-TYPE BODY" and writes "OK NAME:CONTENT …" or "REFUSED", all in hexadecimal digits. */
+/** Reads lines "CONTENT-TYPE BODY" and writes "OK NAME:CONTENT …" or "REFUSED" for each, all in hexadecimal digits. */
 public class Commons {
     private static final HexFormat HEX = HexFormat.of();
 

@@ -27,7 +27,7 @@ TTL = part(b'form-data; name="ttl"', b"24")
 
 
 def oppo(disposition):
-    """Pictures for both channels; the one for OPPO is written like this."""
+    """A form with pictures for both channels; `oppo` is the part for OPPO."""
     return XIAOMI + TYPE + part(disposition, FILE) + END
 
 
@@ -35,7 +35,7 @@ def listed(disposition, more=b""):
     return TTL + part(disposition, b"anna", more) + END
 
 
-# Real clients write forms so, or may.
+# Forms as real clients write them, or may write them.
 LAWFUL = [
     ("two parts", TTL + LIST + END),
     (
@@ -103,7 +103,7 @@ LAWFUL = [
     ("folded name", oppo(b'form-data;\r\n\tname="oppo_file"; filename="o.png"')),
 ]
 
-# Parsers read them in different ways, or such forms are near.
+# Forms that parsers read in different ways, and similar ones.
 UNCLEAR = [
     ("name inside of a file name", oppo(b'form-data; name="x"; filename="a; name=oppo_file; b"')),
     ("name inside of a file name in front", oppo(b'form-data; filename="a; name=oppo_file; b"; name="x"')),
@@ -211,7 +211,7 @@ UNCLEAR = [
     ("two boundary lines", b"--xyz\r\n" + OPPO + XIAOMI + TYPE + END),
 ]
 
-# Put into changed forms.
+# Pieces that are inserted into changed forms.
 PIECES = [b"\r\n", b"\n", b"\r", b" ", b"\t", b'"', b"\\", b";", b"=", b":", b",", b"*", b"%", b"'", b"--", b"xyz"]
 PIECES += [b"\r\n\r\n", b"\0", b"\x85", b"\xa0", b"\xc3", b"--xyz", b"name", b'name="oppo_file"', b"; name=oppo_file"]
 PIECES += [b'filename="', b"boundary=abc", b"=?UTF-8?Q?oppo_file?=", b"Content-Type: multipart/mixed; boundary=xyz"]
@@ -225,7 +225,7 @@ def cases():
 
 
 def changed(random, text):
-    """Puts something in or takes it out, mostly where heads and boundaries begin."""
+    """Inserts or removes a piece, mostly where heads and boundaries begin."""
     starts = [at for at in range(len(text)) if text[at:].startswith((b"Content", b"--xyz", b"name"))]
     if starts and random.random() < 0.8:
         at = max(0, random.choice(starts) + random.randrange(-4, 30))

@@ -16,7 +16,7 @@ def email_parts(content_type, body):
         name = part.get_param("name", header="content-disposition")
         content = part._payload if isinstance(part._payload, str) else ""
         if name is not None:
-            # An encoded one is its charset, its language and itself.
+            # An encoded name is a tuple of charset, language and name.
             parts.append((name[2] if isinstance(name, tuple) else name, content.encode("ascii", "surrogateescape")))
     return parts
 

@@ -17,7 +17,7 @@ class Apache {
         HttpClientBuilder builder = HttpClients.custom();
         builder.setDefaultRequestConfig(RequestConfig.custom().setSocketTimeout(20_000).build());
         if (arguments[0].equals("sdk")) {
-            // By default a POST that was sent is never sent again; the old Java SDK has a rule of its own.
+            // By default a POST that was sent is not repeated; the old Java SDK has a rule of its own.
             builder.setRetryHandler((error, count, context) -> count < 3 && error instanceof NoHttpResponseException);
         }
         String url = System.getenv("URL");
@@ -27,7 +27,7 @@ class Apache {
         push.setHeader("Authorization", "Basic " + credentials);
         push.setEntity(new StringEntity(System.getenv("BODY")));
         try (CloseableHttpClient client = builder.build()) {
-            // So that the push goes over a connection that was kept.
+            // Makes the push use a connection that was kept open.
             EntityUtils.consume(client.execute(new HttpGet(url + "/")).getEntity());
             CloseableHttpResponse answer = client.execute(push);
             int status = answer.getStatusLine().getStatusCode();

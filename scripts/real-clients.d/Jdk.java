@@ -6,7 +6,7 @@ import java.util.Base64;
 /** One push with the JDK's own client, as the old Java SDK sends it. */
 class Jdk {
     public static void main(String[] arguments) throws IOException {
-        // So that the push goes over a connection that was kept.
+        // Makes the push use a connection that was kept open.
         open("/").getInputStream().readAllBytes();
 
         HttpURLConnection push = open("/v3/push");

@@ -1,5 +1,5 @@
 <?php
-// One push with PHP's curl, over a connection that was kept or as the vendor's SDK sends it: curl.php kept|sdk.
+// Sends one push with PHP's curl, over a connection that was kept or as the vendor's SDK sends it: curl.php kept|sdk.
 
 function call($curl, string $path, array $more = []): string|bool
 {
@@ -18,7 +18,7 @@ if ($argv[1] === 'kept') {
     call($curl, '/');
     $answer = call($curl, '/v3/push', $push);
 } else {
-    // A new connection each time, three in all, no more after a time-out or a reset.
+    // Uses a new connection each time, three in all, and stops after a timeout or a reset.
     for ($times = 1; $times <= 3; $times++) {
         $curl = curl_init();
         $answer = call($curl, '/v3/push', $push);

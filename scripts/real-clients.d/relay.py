@@ -1,6 +1,6 @@
-"""Stands between a client and the gateway and breaks the first connections that carry a push, under the push.
+"""Relays between a client and the gateway, and breaks the first connections that carry a push, while it is in flight.
 
-relay.py GATEWAY_PORT VENDOR_PORT BREAKS fin|rst: prints its port, then a line for each push it was sent.
+relay.py GATEWAY_PORT VENDOR_PORT BREAKS fin|rst: prints its port, then a line for each push that it received.
 """
 
 import http.client
@@ -13,7 +13,7 @@ import threading
 import time
 
 gateway, vendor, breaks = map(int, sys.argv[1:4])
-# With no time to linger, closing resets the connection instead of ending it.
+# With a linger time of 0, closing resets the connection instead of ending it.
 LINGER = struct.pack("ii", int(sys.argv[4] == "rst"), 0)
 pushes = 0
 
@@ -25,10 +25,10 @@ def vendor_has_it():
 
 
 def break_off(ends):
-    # A repeat has no journal entry to wait for: this long is enough for the gateway to read it whole.
+    # A repeat has no journal entry to wait for: after this time the gateway has read it whole.
     time.sleep(0.1)
-    # The gateway's side first: the guard knows of a break only once the gateway has seen it. Told milliseconds after
-    # the client, it takes the repeat for another push.
+    # Closes the gateway's side first: the guard must learn of the break before the client sends again, or it takes the
+    # repeat for another push.
     for end in reversed(ends):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
         end.close()
