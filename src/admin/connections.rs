@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 /// Upper bound of open connections; operators and a metrics scraper need a few.
 const CONNECTIONS_MAX: usize = 64;
 
-/// The open connections.
+/// All connections that are open.
 #[derive(Default)]
 pub(super) struct AdminConnections {
     connections: Vec<Weak<AdminConnection>>,
@@ -30,6 +30,7 @@ impl AdminConnections {
     /// Adds a connection. If all places are taken, the one that has been idle longest is told to close; `None` if all
     /// of them are being answered.
     pub(super) fn admit(&mut self) -> Option<Arc<AdminConnection>> {
+        // A connection that has ended has dropped its `Arc`.
         self.connections.retain(|connection| connection.strong_count() > 0);
         if self.connections.len() >= CONNECTIONS_MAX {
             let silent = self.connections.iter().enumerate().filter_map(|(at, connection)| {
@@ -72,6 +73,7 @@ pub(super) struct BusyGuard(Arc<AdminConnection>);
 impl Drop for BusyGuard {
     fn drop(&mut self) {
         let connection = &self.0;
+        // The time is set before the count falls, so the connection is never seen idle with its old time.
         connection.since.store(connection.counter.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         connection.busy.fetch_sub(1, Ordering::Relaxed);
     }

@@ -127,6 +127,7 @@ impl Boundaries<'_, '_> {
         let Some(at) = self.delimiters.find(self.body, self.from) else { return Ok(None) };
         self.from = at + self.delimiters.finder.needle().len();
         let next_part = bytes_to_part(&self.body[self.from..]).map_err(bad)?;
+        // The line break before a boundary belongs to the boundary; at the start of the body there need be none.
         let end = at.saturating_sub(2);
         if at != 0 && self.body[end..at] != *b"\r\n" {
             return Err(bad("the boundary stands in the middle of a line"));
@@ -170,6 +171,8 @@ impl Delimiters {
     pub(super) fn search(&mut self, beginning: &[u8]) {
         while self.found.len() < FOUND_MAX {
             let Some(at) = self.finder.find(&beginning[self.searched..]) else {
+                // The last bytes may be the beginning of a delimiter that is still incomplete, so they are searched
+                // again.
                 let cut = self.finder.needle().len() - 1;
                 self.searched = self.searched.max(beginning.len().saturating_sub(cut));
                 return;

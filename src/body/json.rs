@@ -92,7 +92,7 @@ impl<'a> Value<'a> {
 /// Reads a body that must be one JSON object, and calls `each` for every top-level entry.
 ///
 /// A leading byte order mark is skipped: ignoring it is allowed (RFC 8259, 8.1), and common parsers do. Entries before
-/// a syntax error are passed on, too, so that a broadcast in them is noticed.
+/// a syntax error are passed on, too, because an encrypted push counts by what can be read of it.
 pub(super) fn object<'a>(body: &'a [u8], each: impl FnMut(&str, Value<'a>)) -> Verdict {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let text = simdutf8::basic::from_utf8(body).map_err(|_| {

@@ -117,6 +117,7 @@ impl<'a> JsonScanner<'a> {
     }
 
     fn word(&mut self, word: &str) -> Result<(), NotJson> {
+        // An error ends the scan, so it does not matter that `at` may pass the end then.
         let is_there = self.text.as_bytes()[self.at..].starts_with(word.as_bytes());
         self.at += word.len();
         if is_there { Ok(()) } else { Err(NotJson) }

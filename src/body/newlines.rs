@@ -16,6 +16,7 @@ pub(super) fn short_lines(text: &[u8], max: usize) -> Option<usize> {
     for word in words {
         let mask = newlines(word);
         widest = widest.max(open + mask.trailing_zeros() as usize);
+        // Without a newline, `leading_zeros` is the whole word, which is then added to the open line.
         let carried = if mask == 0 { open } else { 0 };
         open = carried + mask.leading_zeros() as usize;
     }

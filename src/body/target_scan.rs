@@ -158,6 +158,7 @@ impl TargetScan {
             return self.open.extend(text);
         };
         let mut open = std::mem::take(&mut self.open);
+        // The text up to the first newline belongs to the line that the last piece left open.
         open.extend(&text[..first]);
         self.end_line(&open);
         let rest = &text[first + 1..];

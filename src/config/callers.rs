@@ -120,6 +120,7 @@ impl CallersReader<'_> {
             value.fault("none of this caller's tenants has this budget");
         }
         let mut keys: Vec<_> = limits.into_iter().collect();
+        // Sorted, so that the message does not depend on the order of a hash map.
         keys.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut over = None;
         for (key, limit) in keys {

@@ -23,6 +23,7 @@ fn read_one(value: &Value<'_>, outside: &Outside<'_>, taken: &mut HashSet<Socket
     let address = section.required("address").and_then(|value| read_address(&value, taken));
     let tls = section.get("tls").map(|value| read_tls(&value, outside));
     let proxy_protocol = section.flag("proxy_protocol", false);
+    // `Some(None)` means plain HTTP; `None` means that `tls` had a fault, so that this listener is dropped.
     Some(Listener { address: address?, proxy_protocol, tls: tls.map_or(Some(None), |tls| tls.map(Some))? })
 }
 

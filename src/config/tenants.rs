@@ -88,6 +88,7 @@ fn read_one<'n>(
     let budgets = budgets::read(&mut section, budgets);
     let urls = defaults.for_tenant(&mut section.section("vendor"), region);
     let repeats = read_repeats(&mut section);
+    // Reports unknown keys of this tenant now, before faults of the next one.
     drop(section);
     TenantDraft { name, value, credentials, budgets, urls, region, repeats }
 }

@@ -8,7 +8,7 @@ use super::values::BaseUrl;
 /// Hosts to which `http://` is accepted.
 #[derive(Clone, Copy)]
 pub(super) enum Plaintext {
-    /// This machine only.
+    /// Only hosts that are this machine.
     Loopback,
     /// Any host, because `vendor.allow_plaintext` is set.
     Anywhere,

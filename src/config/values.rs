@@ -127,15 +127,15 @@ pub struct Limits {
     /// Memory of all unfinished request heads together, and of answers over HTTP/2 that clients without a credential do
     /// not read.
     pub head_memory_bytes: usize,
-    /// Largest JSON body.
+    /// Largest JSON body, in bytes.
     pub json_body_bytes: usize,
-    /// Largest body of an operation that takes a batch of pushes.
+    /// Largest body of an operation that takes a batch of pushes, in bytes.
     pub batch_body_bytes: usize,
     /// Time limit for receiving a request's head.
     pub header_timeout: Duration,
     /// Time limit for receiving a request's body.
     pub body_timeout: Duration,
-    /// How long a connection may stay open with no request on it.
+    /// Time that a connection may stay open with no request on it.
     pub idle_timeout: Duration,
     /// Time limit from the end of the request's body to the gateway's answer: queueing, attempts, everything.
     pub deadline: Duration,
@@ -165,7 +165,7 @@ pub enum Mode {
 /// Rules for target lists. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// Largest list.
+    /// Largest list, in bytes.
     pub max_bytes: usize,
     /// Longest line, without blanks around it.
     pub line_bytes: usize,
@@ -198,7 +198,7 @@ pub struct ImageRule {
 /// Size of a budget: `limit` calls in each `window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimit {
-    /// Calls per window.
+    /// Upper bound of calls per window.
     pub limit: NonZeroU32,
     /// Length of the window.
     pub window: Duration,
@@ -316,11 +316,11 @@ impl BaseUrls {
 /// A scheme, a host and a port to connect to. Comes from the configuration only, never from a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BaseUrl {
-    /// `true` for `https://`.
+    /// Whether connections use TLS: `true` for `https://`.
     pub tls: bool,
     /// Host name or IP address; an IPv6 address without brackets.
     pub host: String,
-    /// TCP port.
+    /// TCP port to connect to.
     pub port: u16,
 }
 

@@ -48,7 +48,7 @@ impl Defaults {
     }
 }
 
-/// Reads the section.
+/// Reads the section. The second value has the base URLs that hold for all tenants.
 pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> (Vendor, Defaults) {
     let mut section = file.section("vendor");
     let plaintext =

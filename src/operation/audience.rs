@@ -9,7 +9,7 @@
 pub enum Audience {
     /// No place: the call delivers nothing.
     Nobody,
-    /// The body's `audience`.
+    /// The member `audience` of the body.
     Body,
     /// `push.audience` in the body of a schedule.
     Push,

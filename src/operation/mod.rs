@@ -98,13 +98,13 @@ impl fmt::Debug for OperationId {
 /// The HTTP methods of the vendor's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Reads something (`GET`).
+    /// `GET`, for calls that read.
     Get,
-    /// Sends or creates something (`POST`).
+    /// `POST`, for calls that send or create something, and for some that read.
     Post,
-    /// Changes something (`PUT`).
+    /// `PUT`, for calls that change something.
     Put,
-    /// Deletes something (`DELETE`).
+    /// `DELETE`, for calls that delete something.
     Delete,
 }
 
@@ -132,7 +132,7 @@ pub enum Host {
     Api,
     /// device.jpush.cn: devices, tags, aliases.
     Device,
-    /// report.jpush.cn: statistics.
+    /// report.jpush.cn: statistics of deliveries and users.
     Report,
     /// An `EngageLab` region; off unless configured.
     ImageV4,
@@ -173,13 +173,13 @@ pub enum Scope {
     File,
     /// Pushes to a whole group of apps, and use of the dev credential.
     Group,
-    /// Scheduled pushes.
+    /// Pushes that are sent later.
     Schedule,
     /// Uploads of pictures for notifications.
     Image,
     /// Devices, tags and aliases.
     Device,
-    /// Statistics.
+    /// Statistics of deliveries and users.
     Report,
 }
 
@@ -265,28 +265,28 @@ impl BudgetName {
 /// Form of an error body. SDKs parse error bodies strictly (`vendor-protocol`, 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
-    /// Nested: `{"error":{"code":…,"message":…}}`.
+    /// Nested form: `{"error":{"code":…,"message":…}}`.
     Nested,
     /// Flat and nested form in one object.
     Both,
-    /// Flat only: `{"code":…,"message":…}`.
+    /// Flat form alone: `{"code":…,"message":…}`.
     Flat,
 }
 
 /// Families of calls that have error codes of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Push API: 10xx and 20xx.
+    /// Codes 10xx and 20xx of the push API.
     Push,
-    /// File API: 11xx.
+    /// Codes 11xx of the file API.
     File,
-    /// Image API: 11xx.
+    /// Codes 11xx of the image API.
     Image,
-    /// Schedule API: 8xxx.
+    /// Codes 8xxx of the schedule API.
     Schedule,
-    /// Device API: 7xxx.
+    /// Codes 7xxx of the device API.
     Device,
-    /// `EngageLab` image API: 2xxxx.
+    /// Codes 2xxxx of the `EngageLab` image API.
     V4,
 }
 

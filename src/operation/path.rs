@@ -39,7 +39,7 @@ impl<'a> Path<'a> {
         Ok(Self(Cow::Owned(if path.is_empty() { String::from("/") } else { path })))
     }
 
-    /// The normalised path.
+    /// The normalised path as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -12,7 +12,7 @@ use super::memory::SandboxMemory;
 pub(super) enum PushTarget {
     /// Everybody, or by tags, aliases and registration ids.
     Devices,
-    /// By target list.
+    /// By a target list.
     File,
 }
 
