@@ -136,7 +136,8 @@ fn notice(name: &str, validity: Validity, now: SystemTime) -> Option<Notice> {
         1 => format!("the certificate of {name} expires at {end}, in 1 day"),
         _ => format!("the certificate of {name} expires at {end}, in {days} days"),
     };
-    (left <= DAY * u32::try_from(NOTICE_DAYS).expect("few")).then_some(Notice { text, is_urgent: false })
+    (left <= DAY * u32::try_from(NOTICE_DAYS).expect("21 days fit u32"))
+        .then_some(Notice { text, is_urgent: false })
 }
 
 /// All faults of a chain and a key at this time. A file that is `None` is not checked.

@@ -33,7 +33,7 @@ pub fn notify(state: ServiceState<'_>) {
         ServiceState::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
     };
     if let Err(error) = sent {
-        tracing::warn!(%error, ?state, "the service manager could not be told");
+        tracing::warn!(%error, ?state, "the service manager could not be notified");
     }
 }
 

@@ -154,7 +154,7 @@ struct Values {
 impl Values {
     fn of(kind: &AudienceKind, values: Value<'_>) -> Self {
         let mut found = Self { names: is_name(values, values.text().as_deref()), count: 0, long: None };
-        // Each value takes a byte at least, and a comma: most lists are too short to hold too many, or a long one.
+        // Each value has at least a byte and a comma, so most texts are too short for too many values or for a long one.
         let bytes = values.bytes();
         let counts = bytes / 2 >= kind.values_max || (kind.bounded && bytes > VALUE_BYTES_MAX);
         values.any_item(|item| {

@@ -49,7 +49,8 @@ impl<'a> Form<'a> {
             Some(_) => None,
             None => Some(Delimiters::of(content_type).map_err(bad)?),
         };
-        let known = prescan.and_then(Prescan::delimiters).or(fresh.as_ref()).expect("one of them is there");
+        let known =
+            prescan.and_then(Prescan::delimiters).or(fresh.as_ref()).expect("one of the two is there");
         let mut boundaries = Boundaries { body, delimiters: known, from: 0 };
         let mut next = boundaries.next()?.ok_or_else(|| bad("the boundary of Content-Type is not in it"))?;
         let mut parts = Vec::new();

@@ -85,7 +85,7 @@ impl<'de> DeserializeSeed<'de> for KeyPathSearch<'_> {
     }
 }
 
-/// Has no `visit_str` and the like on purpose: a scalar is an error of its own, at its position.
+/// Accepts lists and mappings only. A scalar is an error at its position, which is where the search may have ended.
 impl<'de> Visitor<'de> for KeyPathSearch<'_> {
     type Value = ();
 
@@ -189,7 +189,7 @@ callers:
             ("callers.one.allow[1]", Some(13)),
             // Where the anchor is.
             ("callers.two.allow[1]", Some(13)),
-            // Missing: where it would stand in.
+            // A missing key has the line of what it would be in.
             ("tenants.shop.group.key", Some(6)),
             ("listeners[5]", Some(1)),
             ("callers.one.allow[0].x", Some(12)),

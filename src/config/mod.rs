@@ -90,7 +90,7 @@ pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Con
     };
     match report.into_faults(&lines) {
         Some(faults) => Err(faults),
-        None => Ok(config.expect("what could not be read was reported")),
+        None => Ok(config.expect("a section that could not be read has a fault")),
     }
 }
 

@@ -1,12 +1,12 @@
-//! Judges secrets and keys: a placeholder that nobody replaced is a fault, and a probable slip is a warning. Messages
-//! never quote any part of them.
+//! Checks secrets and keys: a placeholder that nobody replaced is a fault, and a probable mistake is a warning.
+//! Messages never quote any part of them.
 
 use super::reader::Value;
 
 /// The origin of a secret as messages name it: `the variable SHOP_SECRET`.
 pub(super) struct SecretOrigin(pub(super) String);
 
-/// Judges a secret that is not empty. `None` after a fault: the text is certainly no secret.
+/// Checks a secret that is not empty. `None` after a fault: the text is certainly no secret.
 pub(super) fn judge(value: &Value<'_>, SecretOrigin(origin): &SecretOrigin, text: &str) -> Option<()> {
     if let Some(placeholder) = placeholder(text) {
         return value.refuse(format!("{origin} holds {placeholder} in place of a secret"));
@@ -17,7 +17,7 @@ pub(super) fn judge(value: &Value<'_>, SecretOrigin(origin): &SecretOrigin, text
     Some(())
 }
 
-/// Judges a key in the same way as [`judge`].
+/// Checks a key in the same way as [`judge`].
 pub(super) fn judge_key(value: &Value<'_>, text: &str) -> Option<()> {
     if let Some(placeholder) = placeholder(text) {
         return value.refuse(format!("this is {placeholder} in place of a key"));
@@ -97,7 +97,7 @@ fn is_placeholder_word(text: &str) -> bool {
         || is_one_letter()
 }
 
-/// Describes a probable slip in a text that may be a secret.
+/// Describes a probable mistake in a text that may be a secret.
 fn slip(text: &str) -> Option<&'static str> {
     if text.trim() != text {
         return Some("has blanks around the secret; they are sent as part of it");

@@ -256,7 +256,7 @@ pub struct Repeats {
 
 impl Default for Repeats {
     fn default() -> Self {
-        let cid_batch = NonZeroU32::new(10).expect("not zero");
+        let cid_batch = NonZeroU32::new(10).expect("10 is not zero");
         Self { cid: CidPolicy::Off, cid_batch, resend_guard: Duration::from_secs(2) }
     }
 }

@@ -362,7 +362,7 @@ impl Grant {
 
     /// The credential that the call is made with.
     pub fn credential(&self) -> &Credential {
-        self.tenant().credential(self.kind).expect("authorize saw the credential")
+        self.tenant().credential(self.kind).expect("authorize checked that the credential exists")
     }
 
     /// The tenant's app key, which prefixes its cids.
