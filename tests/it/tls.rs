@@ -50,7 +50,7 @@ fn certificates_are_chosen_by_name() {
     assert_eq!(crate::support::Connection::open(gateway.listeners[1]).call(&Request::get("/")).status, 200);
 }
 
-/// Many clients close without close_notify. The answer was there, so the same push again is a new push.
+/// Many clients close without `close_notify`. The answer was there, so the same push again is a new push.
 #[test]
 fn a_connection_may_end_without_the_words_of_tls() {
     let vendor = Stub::good();
@@ -110,7 +110,7 @@ fn http2_carries_the_same_calls() {
     assert_eq!(vendor.requests().len(), 1);
 }
 
-/// A ClientHello of TLS 1.1, written by hand, because the clients here do not support it.
+/// A `ClientHello` of TLS 1.1, written by hand, because the clients here do not support it.
 #[test]
 fn versions_before_1_2_are_refused() {
     let vendor = Stub::good();

@@ -195,7 +195,7 @@ impl Tls {
 }
 
 impl Connection<StreamOwned<ClientConnection, TcpStream>> {
-    /// Closes the sending side with close_notify; answers can still be read.
+    /// Closes the sending side with `close_notify`; answers can still be read.
     pub(crate) fn end_tls(&mut self) {
         let stream = self.stream_mut();
         stream.conn.send_close_notify();
