@@ -1,8 +1,8 @@
 //! Checks audiences: refuses what the vendor certainly refuses, and determines how many devices a push may reach.
 //!
-//! Limits are taken from the vendor's push documentation (`D/rest_api_v3_push`, S3). The vendor intersects the kinds of
-//! one audience, so one kind that names somebody is enough to narrow it; `tag_not` names nobody. Reach decides rights
-//! and fails closed: an unknown kind narrows nothing, and a spelling that any parser might accept counts.
+//! Limits are those of the vendor (`docs/vendor.md`, V31). The vendor intersects the kinds of one audience, so one kind
+//! that names somebody is enough to narrow it; `tag_not` names nobody. Reach decides rights and fails closed: an
+//! unknown kind narrows nothing, and a spelling that any parser might accept counts.
 
 use super::json::Value;
 use super::push::note;

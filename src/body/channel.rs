@@ -1,6 +1,6 @@
 //! The phone makers' channels, and the forms of picture URLs that each accepts.
 //!
-//! Source: the table "Support and requirements for each channel" on the Image API v3 page of 2024-08-13.
+//! Source: `docs/vendor.md`, V46.
 
 /// Use of a picture in a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::media_id::is_uuid;
 
-/// A cid of one application: `{app key}-{uuid}` (S3). It needs no escaping in a JSON text.
+/// A cid of one application: `{app key}-{uuid}` (`docs/vendor.md`, V24). It needs no escaping in a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cid(Box<str>);
 

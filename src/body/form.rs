@@ -1,9 +1,9 @@
 //! Reads multipart forms in place, as real clients write them.
 //!
-//! Written by hand because the streaming parsers refuse forms that are seen on the wire (`vendor-protocol`, 8): one SDK
-//! starts with CRLF; another never sends the closing boundary, so the end of the body ends the last part. Parts come in
-//! any order and need no `Content-Type`; names are raw UTF-8. The number of parts and the bytes of their heads are
-//! limited.
+//! Written by hand because the streaming parsers refuse forms that are seen on the wire (`docs/vendor.md`, V65): one
+//! SDK starts with CRLF; another never sends the closing boundary, so the end of the body ends the last part. Parts
+//! come in any order and need no `Content-Type`; names are raw UTF-8. The number of parts and the bytes of their heads
+//! are limited.
 //!
 //! Parsers disagree about nearly everything that is not written plainly, and a file that only the vendor's parser finds
 //! would escape its budget. So the boundary may occur only in a line of its own that all parsers recognise.

@@ -1,5 +1,5 @@
-//! Checks uploads of pictures. Source: the vendor's image API (S0): `byfiles` checks and refuses pictures, it never
-//! rescales them.
+//! Checks uploads of pictures. The vendor checks and refuses uploaded files, and never rescales them (`docs/vendor.md`,
+//! V43).
 
 use crate::operation::Verb;
 

@@ -135,7 +135,7 @@ fn name(field: &str) -> &str {
     if field.len() <= 32 { field } else { "an …_image_url" }
 }
 
-/// Checks the `EngageLab` form: a big picture, a small one, or both (S2).
+/// Checks the `EngageLab` form: a big picture, a small one, or both (`docs/vendor.md`, V51).
 pub(super) fn check_v4(body: &[u8], facts: &mut Facts) -> Verdict {
     let mut fault = None;
     let parsed = json::object(body, |key, value| {

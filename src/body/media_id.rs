@@ -1,4 +1,4 @@
-//! Parses media ids, `jgmedia-{type}-{uuid}` (S0's samples), and the UUIDs in them and in cids.
+//! Parses media ids, `jgmedia-{type}-{uuid}` (`docs/vendor.md`, V44), and the UUIDs in them and in cids.
 
 use super::channel::ImageType;
 use super::query::decode;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{BodyFault, Rule, Verdict};
 
-/// Upper bound of cids in one call (S3).
+/// Upper bound of cids in one call (`docs/vendor.md`, V25).
 const COUNT_MAX: u32 = 1000;
 
 /// Checks every occurrence of a parameter, because which one the vendor reads is unknown.

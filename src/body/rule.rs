@@ -35,7 +35,7 @@ pub enum DefectKind {
     Bad,
 }
 
-/// The vendor's documented codes (`vendor-protocol`, 3).
+/// The vendor's documented codes (`docs/vendor.md`, V54).
 const fn code(family: Family, kind: DefectKind) -> u32 {
     match (family, kind) {
         (Family::Push, DefectKind::Missing) => 1002,

@@ -1,5 +1,4 @@
-//! Checks schedules: a push and the times at which it is sent. Source: the vendor's schedule documentation
-//! (`D/rest_api_push_schedule`).
+//! Checks schedules: a push and the times at which it is sent. Source: `docs/vendor.md`, V37.
 
 use crate::operation::Verb;
 

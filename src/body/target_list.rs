@@ -1,4 +1,4 @@
-//! Checks uploads of target lists. Source: the vendor's file API (S4).
+//! Checks uploads of target lists. Source: `docs/vendor.md`, V38.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Checks the lines of a target list piece by piece. The verdict does not depend on where the list is cut.
 //!
-//! Source: S4, "one value a line, surrounding blanks ignored, UTF-8, a line over 40 bytes is refused". A lone CR ends a
-//! line for some parsers and not for others, so a line is too long only if it is for both.
+//! The vendor takes one value per line, ignores blanks around it, and accepts no line over 40 bytes (`docs/vendor.md`,
+//! V38). A lone CR ends a line for some parsers and not for others, so a line is too long only if it is for both.
 
 use crate::config::Files;
 

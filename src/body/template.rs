@@ -1,5 +1,4 @@
-//! Checks pushes made from a template: the parameters, with an audience for each push. Source: the vendor's page of
-//! push templates (2025-03-06).
+//! Checks pushes made from a template: the parameters, with an audience for each push. Source: `docs/vendor.md`, V40.
 
 use super::audience::{self, AllowedAudience, Reach};
 use super::json::{self, Value};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::{BAD, GOOD, print};
 use crate::secret::TokenDigest;
 
-/// Length of a token. SDKs of the vendor accept exactly 24 letters and digits as a secret.
+/// Length of a token. SDKs of the vendor accept exactly 24 letters and digits as a secret (`docs/vendor.md`, V6).
 const LENGTH: usize = 24;
 const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 

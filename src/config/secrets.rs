@@ -113,7 +113,7 @@ fn slip(text: &str) -> Option<&'static str> {
 }
 
 /// Whether the text has the form of the vendor's keys and secrets, 24 letters and digits. The vendor's older SDKs
-/// accept nothing else.
+/// accept nothing else (`docs/vendor.md`, V6).
 fn has_vendor_form(text: &str) -> bool {
     text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

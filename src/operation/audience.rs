@@ -13,10 +13,10 @@ pub enum Audience {
     Body,
     /// `push.audience` in the body of a schedule.
     Push,
-    /// `params[].audience`, one for each push made from a template (the vendor's page of push templates, 2025-03-06).
+    /// `params[].audience`, one for each push made from a template (`docs/vendor.md`, V40).
     Params,
     /// `pushlist.*.target`, one alias or device for each push. An `audience` beside it counts, too: SDKs send whole
-    /// pushes.
+    /// pushes (`docs/vendor.md`, V41).
     Targets,
 }
 

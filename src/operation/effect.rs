@@ -10,8 +10,8 @@ impl Operation {
 
     /// Whether the vendor is known to recognise a repeated call by its top-level cid and not to send it again.
     ///
-    /// That is documented for pushes and file pushes of one app (S3). Groups have no cids of their own to fetch, and a
-    /// validation sends nothing.
+    /// That is documented for pushes and file pushes of one app (`docs/vendor.md`, V24). Groups have no cids of their
+    /// own to fetch, and a validation sends nothing.
     pub fn knows_cid(&self) -> bool {
         self.credential == CredentialRule::App && self.audience == Audience::Body
     }

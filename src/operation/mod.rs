@@ -262,7 +262,7 @@ impl BudgetName {
     }
 }
 
-/// Form of an error body. SDKs parse error bodies strictly (`vendor-protocol`, 8).
+/// Form of an error body. SDKs parse error bodies strictly (`docs/vendor.md`, V68).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
     /// Nested form: `{"error":{"code":…,"message":…}}`.

@@ -1,8 +1,8 @@
 //! Normalises request paths into the one form that is matched and sent on.
 //!
-//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes. Old
-//! SDKs send Chinese tags as raw UTF-8, which has one meaning and is sent percent-encoded. Anything else that two
-//! programs could read in two ways is refused: the vendor must see the path that was matched.
+//! SDKs send `/v3//push/validate` and `/v3/schedules/`, so repeated slashes collapse and one trailing slash goes
+//! (`docs/vendor.md`, V58). Old SDKs send Chinese tags as raw UTF-8, which has one meaning and is sent percent-encoded.
+//! Anything else that two programs could read in two ways is refused: the vendor must see the path that was matched.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
 //! The operation table: an allow-list with one row for every vendor call. Anything else is refused.
 //!
-//! Hosts, credentials and budgets are taken from the vendor's documentation of each API. Where it does not name a
-//! budget, the push budget is assumed, which can only make the gateway send less. A push plan is a name and a
-//! description (`GO` `jpush/push/v3_create_plan.go`): it delivers nothing.
+//! Hosts, credentials and budgets are those that the vendor documents for each API (`docs/vendor.md`, V1, V2, V7, V11
+//! and V13). Where it does not name a budget, the push budget is assumed, which can only make the gateway send less
+//! (`docs/vendor.md`, V15). A push plan is a name and a description: it delivers nothing (`docs/vendor.md`, V8).
 
 use super::{Audience, BodyRule, BudgetName, CredentialRule, Envelope, Host, Operation, Scope, Verb};
 

@@ -89,7 +89,7 @@ pub(super) struct AuthenticCall<'a> {
     pub(super) accounts: &'a [Account],
     pub(super) segments: &'a [String],
     pub(super) query: &'a str,
-    pub(super) payload: &'a ReadBody,
+    pub(super) payload: &'a ParsedBody,
     /// Whether the payload is encrypted, so that only what stands beside it can be checked.
     pub(super) encrypted: bool,
     pub(super) now: ReceivedAt,
@@ -158,7 +158,7 @@ impl<'a> AuthenticCall<'a> {
 }
 
 /// Budgets that a call draws on: those by the minute, the operation's own first, and the daily ones.
-pub(super) fn demands(route: &Route, payload: &ReadBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
+pub(super) fn demands(route: &Route, payload: &ParsedBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
     let operation = route.operation;
     let (mut minute, mut day) = (vec![operation.budget], Vec::new());
     let audiences = audiences(operation.audience, payload);
@@ -177,7 +177,7 @@ pub(super) fn demands(route: &Route, payload: &ReadBody) -> (Vec<BudgetName>, Ve
 }
 
 /// The audiences of a call's pushes; empty for batches, where each push goes to one device.
-fn audiences(place: Audience, payload: &ReadBody) -> Vec<&Value> {
+fn audiences(place: Audience, payload: &ParsedBody) -> Vec<&Value> {
     let found: Vec<Option<&Value>> = match place {
         Audience::Nobody | Audience::Targets => Vec::new(),
         Audience::Body => vec![payload.member("audience")],

@@ -99,7 +99,7 @@ const PICTURE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const ADDRESS_BYTES_MAX: usize = 2048;
 
 /// Daily budgets that a call draws on because it uploads to OPPO.
-pub(super) fn demands(route: &Route, payload: &ReadBody) -> Vec<BudgetName> {
+pub(super) fn demands(route: &Route, payload: &ParsedBody) -> Vec<BudgetName> {
     let address = |name: &str| payload.member(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     // A channel without a URL of its own inherits the common one.
     let oppo_address = || address("oppo_image_url").or_else(|| address("image_url")).is_some();

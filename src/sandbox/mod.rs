@@ -44,7 +44,7 @@ pub use window::Windows;
 use crate::operation::{BudgetName, Envelope};
 use accounts::authenticate;
 use answer::{BareAnswer, Codes, VendorError};
-use call::{AuthenticCall, ReadBody, ReceivedAt, demands};
+use call::{AuthenticCall, ParsedBody, ReceivedAt, demands};
 use faults::{FaultKind, InjectedFaults};
 use journal::{Journal, JournalEntry};
 use memory::SandboxMemory;

@@ -1,5 +1,5 @@
 //! Tests of `resend_guard` with the behaviour of HTTP clients whose connection closes without an answer
-//! (`vendor-protocol`, 8): the JDK sends a POST once more on a new connection, Apache's client and PHP's SDK twice
+//! (`docs/vendor.md`, V27): the JDK sends a POST once more on a new connection, Apache's client and PHP's SDK twice
 //! more, at once each time.
 
 use super::*;
