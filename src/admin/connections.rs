@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_closing_while_all_are_answered() {
+    fn none_closes_while_all_are_answered() {
         let mut connections = AdminConnections::default();
         let inside: Vec<_> = (0..CONNECTIONS_MAX).filter_map(|_| connections.admit()).collect();
         let busy: Vec<_> = inside.iter().map(AdminConnection::busy).collect();
