@@ -29,8 +29,8 @@
 //!
 //! *vendor*: `JPush`. *tenant*: one vendor application with its credentials. *caller*: an internal program that uses
 //! the gateway. *budget*: the number of calls that the vendor allows a key in a window. *operation*: one row of the
-//! table of vendor calls. *slot*: one call's place in a budget. *permit*: the slots of one call, held. *payment*: a permit
-//! together with what the store granted for it.
+//! table of vendor calls. *slot*: one call's place in a budget. *permit*: the slots of one call, held. *payment*: a
+//! permit together with what the store granted for it.
 
 pub mod active_config;
 pub mod admin;

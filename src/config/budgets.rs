@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::reader::{Section, Value, Zero};
+use super::reader::{ConfigValue, Section, Zero};
 use super::values::{BudgetLimit, BudgetLimits};
 use crate::operation::BudgetName;
 
@@ -31,7 +31,7 @@ pub(super) fn read(parent: &mut Section<'_>, inherited: &BudgetLimits) -> Budget
 }
 
 /// Reads `{ limit, window, burst }`. Limit and window are required where there is nothing to inherit from.
-pub(super) fn read_one(value: &Value<'_>, inherited: Option<BudgetLimit>) -> Option<BudgetLimit> {
+pub(super) fn read_one(value: &ConfigValue<'_>, inherited: Option<BudgetLimit>) -> Option<BudgetLimit> {
     let mut section = value.section();
     let (limit, window, burst) = match inherited {
         None => (section.required("limit"), section.required("window"), section.get("burst")),
@@ -50,7 +50,7 @@ pub(super) fn read_one(value: &Value<'_>, inherited: Option<BudgetLimit>) -> Opt
     }
 }
 
-fn read_window(value: &Value<'_>) -> Option<Duration> {
+fn read_window(value: &ConfigValue<'_>) -> Option<Duration> {
     match value.duration(Zero::Refused)? {
         window if window < Duration::from_millis(1) => value.refuse("must be at least 1ms"),
         window => Some(window),

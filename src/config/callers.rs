@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::reader::{Section, Value, Zero};
+use super::reader::{ConfigValue, Section, Zero};
 use super::values::{BudgetLimit, CallerConfig, TenantConfig, TokenConfig, VendorKey};
 use super::{budgets, digests, words};
 use crate::operation::{BudgetName, Scope};
@@ -54,7 +54,7 @@ pub(super) fn read(
 }
 
 impl CallersReader<'_> {
-    fn caller(&mut self, name: &str, value: &Value<'_>) -> Option<CallerConfig> {
+    fn caller(&mut self, name: &str, value: &ConfigValue<'_>) -> Option<CallerConfig> {
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !matches!(name.len(), 1..=NAME_LEN_MAX) || !name.bytes().all(letter) {
             value.fault("a caller's name is 1 to 64 of A-Z, a-z, 0-9, dot, _ and -");
@@ -104,7 +104,7 @@ impl CallersReader<'_> {
         reserves
     }
 
-    fn keep(&mut self, value: &Value<'_>, name: BudgetName, calls: u32, tenants: &[String]) {
+    fn keep(&mut self, value: &ConfigValue<'_>, name: BudgetName, calls: u32, tenants: &[String]) {
         let mut limits: HashMap<&VendorKey, BudgetLimit> = HashMap::new();
         let mut complete = true;
         for granted in tenants {
@@ -135,7 +135,7 @@ impl CallersReader<'_> {
         }
     }
 
-    fn tokens(&mut self, value: &Value<'_>) -> Vec<TokenConfig> {
+    fn tokens(&mut self, value: &ConfigValue<'_>) -> Vec<TokenConfig> {
         let mut names = HashSet::new();
         let mut tokens = Vec::new();
         for (index, item) in value.items().iter().enumerate() {
@@ -152,7 +152,7 @@ impl CallersReader<'_> {
         tokens
     }
 
-    fn certificates(&mut self, value: &Value<'_>) -> Vec<String> {
+    fn certificates(&mut self, value: &ConfigValue<'_>) -> Vec<String> {
         let mut names = Vec::new();
         for item in value.items() {
             let Some(name) = item.text() else { continue };
@@ -170,7 +170,7 @@ impl CallersReader<'_> {
         names
     }
 
-    fn digest(&mut self, value: &Value<'_>) -> Option<TokenDigest> {
+    fn digest(&mut self, value: &ConfigValue<'_>) -> Option<TokenDigest> {
         let digest = digests::read(value)?;
         match self.digests.insert(digest.to_hex(), value.path().to_owned()) {
             Some(first) => {
@@ -180,7 +180,7 @@ impl CallersReader<'_> {
         }
     }
 
-    fn tenants(&self, value: &Value<'_>) -> Vec<String> {
+    fn tenants(&self, value: &ConfigValue<'_>) -> Vec<String> {
         let mut granted = Vec::new();
         for item in value.items() {
             match item.text() {
@@ -213,7 +213,7 @@ fn is_certificate_name(name: &str) -> bool {
     }
 }
 
-fn read_token_name(value: &Value<'_>) -> Option<String> {
+fn read_token_name(value: &ConfigValue<'_>) -> Option<String> {
     let name = value.text()?;
     // Operators paste the token itself here by mistake, so the text is not quoted.
     let fits = name.len() <= NAME_LEN_MAX && !name.chars().any(char::is_control);
@@ -221,7 +221,7 @@ fn read_token_name(value: &Value<'_>) -> Option<String> {
 }
 
 /// Reads a list of scopes, or `[ "*" ]` for all of them.
-fn read_scopes(value: &Value<'_>) -> Vec<Scope> {
+fn read_scopes(value: &ConfigValue<'_>) -> Vec<Scope> {
     let items = value.items();
     if let [only] = items.as_slice()
         && only.is_text("*")

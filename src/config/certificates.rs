@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::reader::Value;
+use super::reader::ConfigValue;
 use super::sources::Outside;
 use super::values::CertificateFiles;
 use crate::causes::Causes;
@@ -11,8 +11,8 @@ impl Outside<'_> {
     /// Reads the paths of a certificate chain and its private key, and checks that they are good and belong together.
     pub(super) fn identity(
         &self,
-        certificate: Option<&Value<'_>>,
-        private_key: Option<&Value<'_>>,
+        certificate: Option<&ConfigValue<'_>>,
+        private_key: Option<&ConfigValue<'_>>,
     ) -> Option<CertificateFiles> {
         let chain_file = certificate.and_then(|value| self.file(value));
         let key_file = private_key.and_then(|value| self.file(value));
@@ -24,7 +24,7 @@ impl Outside<'_> {
     }
 
     /// Reads the path of a PEM bundle of trust roots and checks it.
-    pub(super) fn roots(&self, value: &Value<'_>) -> Option<PathBuf> {
+    pub(super) fn roots(&self, value: &ConfigValue<'_>) -> Option<PathBuf> {
         let path = self.file(value)?;
         match self.sources.roots_fault(&path) {
             None => Some(path),

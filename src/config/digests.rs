@@ -1,6 +1,6 @@
 //! Reads digests of tokens, those of callers and that of the operators.
 
-use super::reader::Value;
+use super::reader::ConfigValue;
 use crate::secret::TokenDigest;
 
 /// Tokens that an attacker tries first. The empty one is the result of a variable that is not set.
@@ -60,7 +60,7 @@ const COMMON_WORDS: &[&str] = &[
 ];
 
 /// Reads the digest of a token. The digest of an empty or common word is a fault.
-pub(super) fn read(value: &Value<'_>) -> Option<TokenDigest> {
+pub(super) fn read(value: &ConfigValue<'_>) -> Option<TokenDigest> {
     let Some(digest) = TokenDigest::from_hex(value.text()?) else {
         return value.refuse("expected the 64 hexadecimal digits that `jpush-gateway token new` prints");
     };

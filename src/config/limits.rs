@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Section, Value, Zero};
+use super::reader::{ConfigValue, Section, Zero};
 use super::values::{Drain, Files, ImageRule, Images, Limits, Mode};
 
 const KIB: usize = 1 << 10;
@@ -105,13 +105,13 @@ fn read_rule(oppo: &mut Section<'_>, key: &'static str, default: ImageRule) -> I
     }
 }
 
-fn read_pixels(value: &Value<'_>) -> Option<(u32, u32)> {
+fn read_pixels(value: &ConfigValue<'_>) -> Option<(u32, u32)> {
     let pixels = super::units::pixels(value.text()?);
     pixels.or_else(|| {
         value.refuse(format!("expected width x height in pixels, such as 984x369{}", value.not_this()))
     })
 }
 
-fn read_mode(value: &Value<'_>) -> Option<Mode> {
+fn read_mode(value: &ConfigValue<'_>) -> Option<Mode> {
     value.choice(&[("enforce", Mode::Enforce), ("report", Mode::Report)])
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::digests;
-use super::reader::{Section, Value};
+use super::reader::{ConfigValue, Section};
 use super::sources::Outside;
 use super::values::{Admin, CertificateFiles, Listener, ListenerTls};
 
@@ -18,7 +18,11 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> (Option<Vec
     (listeners, read_admin(file, &mut taken))
 }
 
-fn read_one(value: &Value<'_>, outside: &Outside<'_>, taken: &mut HashSet<SocketAddr>) -> Option<Listener> {
+fn read_one(
+    value: &ConfigValue<'_>,
+    outside: &Outside<'_>,
+    taken: &mut HashSet<SocketAddr>,
+) -> Option<Listener> {
     let mut section = value.section();
     let address = section.required("address").and_then(|value| read_address(&value, taken));
     let tls = section.get("tls").map(|value| read_tls(&value, outside));
@@ -27,7 +31,7 @@ fn read_one(value: &Value<'_>, outside: &Outside<'_>, taken: &mut HashSet<Socket
     Some(Listener { address: address?, proxy_protocol, tls: tls.map_or(Some(None), |tls| tls.map(Some))? })
 }
 
-fn read_tls(value: &Value<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {
+fn read_tls(value: &ConfigValue<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {
     let mut section = value.section();
     let http2 = section.flag("http2", false);
     let client_ca = section.get("client_ca").map(|value| outside.roots(&value));
@@ -36,7 +40,7 @@ fn read_tls(value: &Value<'_>, outside: &Outside<'_>) -> Option<ListenerTls> {
     Some(ListenerTls { certificates, client_ca: client_ca.map_or(Some(None), |file| file.map(Some))?, http2 })
 }
 
-fn read_certificate(value: &Value<'_>, outside: &Outside<'_>) -> Option<CertificateFiles> {
+fn read_certificate(value: &ConfigValue<'_>, outside: &Outside<'_>) -> Option<CertificateFiles> {
     let mut section = value.section();
     let (certificate, private_key) = (section.required("certificate"), section.required("private_key"));
     outside.identity(certificate.as_ref(), private_key.as_ref())
@@ -64,7 +68,7 @@ fn read_admin(file: &mut Section<'_>, taken: &mut HashSet<SocketAddr>) -> Admin 
 
 /// Reads an address that no other listener has. Port 0 lets the operating system choose, so it may occur more than
 /// once.
-fn read_address(value: &Value<'_>, taken: &mut HashSet<SocketAddr>) -> Option<SocketAddr> {
+fn read_address(value: &ConfigValue<'_>, taken: &mut HashSet<SocketAddr>) -> Option<SocketAddr> {
     let Ok(address) = value.text()?.parse::<SocketAddr>() else {
         return value.refuse(format!(
             "expected an IP address with a port, such as 0.0.0.0:8080 or [::]:8080{}",

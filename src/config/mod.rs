@@ -48,7 +48,7 @@ pub use words::hint;
 use document::BYTES_MAX;
 use fault::{FaultReport, shown};
 use lines::LineFinder;
-use reader::{Section, Value, Zero};
+use reader::{ConfigValue, Section, Zero};
 use sources::Outside;
 
 use crate::secret::TokenDigest;
@@ -79,7 +79,7 @@ pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Con
     let (document, lines) = (document::read(unmarked)?, LineFinder::of(unmarked));
     let report = FaultReport::default();
     let config = {
-        let root = Value::root(&document, &report);
+        let root = ConfigValue::root(&document, &report);
         let mut config = read(&mut root.section(), &Outside { base, sources });
         if let Some(config) = &mut config {
             // The digest of the file is no token; the type is reused because it computes the same SHA-256.

@@ -1,6 +1,6 @@
 //! Reads `vendor.proxy`: the HTTP proxy to the vendor, for networks without direct egress.
 
-use super::reader::Value;
+use super::reader::ConfigValue;
 use super::sources::Outside;
 use super::urls;
 use super::values::BaseUrl;
@@ -32,7 +32,7 @@ impl PartialEq for ProxyLogin {
 impl Eq for ProxyLogin {}
 
 /// Reads `http://host:port`, or a section with that URL, a user and a password.
-pub(super) fn read(value: &Value<'_>, outside: &Outside<'_>) -> Option<Proxy> {
+pub(super) fn read(value: &ConfigValue<'_>, outside: &Outside<'_>) -> Option<Proxy> {
     if !value.is_section() {
         return Some(Proxy { url: urls::read_proxy(value)?, login: None });
     }
@@ -53,7 +53,7 @@ pub(super) fn read(value: &Value<'_>, outside: &Outside<'_>) -> Option<Proxy> {
 }
 
 /// Reads a user name that Basic authentication can carry (RFC 7617, 2).
-fn read_user(value: &Value<'_>) -> Option<String> {
+fn read_user(value: &ConfigValue<'_>) -> Option<String> {
     let user = value.text()?;
     if user.contains(|letter: char| letter == ':' || letter.is_control()) {
         return value.refuse("a colon or a control character, which Basic authentication cannot carry");

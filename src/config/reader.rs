@@ -20,14 +20,14 @@ pub(super) enum Zero {
 }
 
 /// A value that is written in the file and is not `null`.
-pub(super) struct Value<'n> {
+pub(super) struct ConfigValue<'n> {
     node: &'n Node,
     /// Path of its key, for messages: `tenants.shop.app`.
     path: String,
     report: &'n FaultReport,
 }
 
-impl<'n> Value<'n> {
+impl<'n> ConfigValue<'n> {
     /// The value of the whole document.
     pub(super) fn root(node: &'n Node, report: &'n FaultReport) -> Self {
         Self { node, path: String::new(), report }
@@ -209,7 +209,7 @@ impl<'n> Value<'n> {
 /// A mapping whose keys the schema fixes. On drop, every key that was not asked for becomes a fault. Doing this in
 /// `Drop` means that no early return can skip the check.
 pub(super) struct Section<'n> {
-    value: Value<'n>,
+    value: ConfigValue<'n>,
     entries: &'n [(String, Node)],
     known: Vec<&'static str>,
     /// The value is no mapping. That has been reported, so missing keys are not reported as well.
@@ -226,12 +226,12 @@ impl<'n> Section<'n> {
     }
 
     /// The section as a value, for faults that concern all of it.
-    pub(super) fn value(&self) -> &Value<'n> {
+    pub(super) fn value(&self) -> &ConfigValue<'n> {
         &self.value
     }
 
     /// The value of a key; `None` if it is absent or `null`, so that the default applies.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'n>> {
+    pub(super) fn get(&mut self, key: &'static str) -> Option<ConfigValue<'n>> {
         self.known.push(key);
         let (_, node) =
             self.entries.iter().find(|(name, node)| name == key && !matches!(node, Node::Null))?;
@@ -239,7 +239,7 @@ impl<'n> Section<'n> {
     }
 
     /// The value of a key that has no default. Records a fault if it is absent.
-    pub(super) fn required(&mut self, key: &'static str) -> Option<Value<'n>> {
+    pub(super) fn required(&mut self, key: &'static str) -> Option<ConfigValue<'n>> {
         let value = self.get(key);
         if value.is_none() && !self.broken {
             self.child(&Node::Null, key).fault("missing");
@@ -264,7 +264,7 @@ impl<'n> Section<'n> {
         self.get(key).and_then(|value| value.size(max)).unwrap_or(default)
     }
 
-    fn child(&self, node: &'n Node, key: &str) -> Value<'n> {
+    fn child(&self, node: &'n Node, key: &str) -> ConfigValue<'n> {
         self.value.child(node, &format!(".{key}"))
     }
 

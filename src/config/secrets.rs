@@ -1,13 +1,13 @@
 //! Checks secrets and keys: a placeholder that nobody replaced is a fault, and a probable mistake is a warning.
 //! Messages never quote any part of them.
 
-use super::reader::Value;
+use super::reader::ConfigValue;
 
 /// The origin of a secret as messages name it: `the variable SHOP_SECRET`.
 pub(super) struct SecretOrigin(pub(super) String);
 
 /// Checks a secret that is not empty. `None` after a fault: the text is certainly no secret.
-pub(super) fn judge(value: &Value<'_>, SecretOrigin(origin): &SecretOrigin, text: &str) -> Option<()> {
+pub(super) fn judge(value: &ConfigValue<'_>, SecretOrigin(origin): &SecretOrigin, text: &str) -> Option<()> {
     if let Some(placeholder) = placeholder(text) {
         return value.refuse(format!("{origin} holds {placeholder} in place of a secret"));
     }
@@ -18,7 +18,7 @@ pub(super) fn judge(value: &Value<'_>, SecretOrigin(origin): &SecretOrigin, text
 }
 
 /// Checks a key in the same way as [`judge`].
-pub(super) fn judge_key(value: &Value<'_>, text: &str) -> Option<()> {
+pub(super) fn judge_key(value: &ConfigValue<'_>, text: &str) -> Option<()> {
     if let Some(placeholder) = placeholder(text) {
         return value.refuse(format!("this is {placeholder} in place of a key"));
     }

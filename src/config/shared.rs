@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use zeroize::Zeroizing;
 
-use super::reader::{Section, Value};
+use super::reader::{ConfigValue, Section};
 use super::sources::Outside;
 use super::units;
 use crate::secret::Secret;
@@ -55,7 +55,7 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Shar
 }
 
 /// Reads the URL as a text or as a secret. Messages never quote any part of it: it may hold a password.
-fn read_url(value: &Value<'_>, outside: &Outside<'_>) -> Option<Secret> {
+fn read_url(value: &ConfigValue<'_>, outside: &Outside<'_>) -> Option<Secret> {
     let url = if value.is_section() {
         outside.secret(value)?.0
     } else {
@@ -77,7 +77,7 @@ fn read_url(value: &Value<'_>, outside: &Outside<'_>) -> Option<Secret> {
     Some(url)
 }
 
-fn read_percent(value: &Value<'_>) -> Option<u8> {
+fn read_percent(value: &ConfigValue<'_>) -> Option<u8> {
     let percent = value.text()?.strip_suffix('%').and_then(units::percent);
     percent.or_else(|| {
         value.refuse(format!(

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use super::fault::shown;
-use super::reader::Value;
+use super::reader::ConfigValue;
 use super::secrets::{self, SecretOrigin};
 use super::words;
 use crate::identity::{self, IdentityError, RootsError};
@@ -113,7 +113,7 @@ pub(super) struct Outside<'s> {
 
 impl Outside<'_> {
     /// Reads the path of a file and checks that it can be opened.
-    pub(super) fn file(&self, value: &Value<'_>) -> Option<PathBuf> {
+    pub(super) fn file(&self, value: &ConfigValue<'_>) -> Option<PathBuf> {
         let written = value.text()?;
         let path = self.base.join(written);
         match self.sources.readable(&path) {
@@ -123,7 +123,7 @@ impl Outside<'_> {
     }
 
     /// Reads the path of a file that the gateway writes. Whether it can be written is found out at the start.
-    pub(super) fn output_file(&self, value: &Value<'_>) -> Option<PathBuf> {
+    pub(super) fn output_file(&self, value: &ConfigValue<'_>) -> Option<PathBuf> {
         match value.text()? {
             "" => value.refuse("expected the path of a file"),
             written => Some(self.base.join(written)),
@@ -132,7 +132,7 @@ impl Outside<'_> {
 
     /// Reads and resolves a secret, `{ env: NAME }`, `{ file: PATH }` or `{ value: TEXT }`, with its origin. Messages
     /// never quote any part of it.
-    pub(super) fn secret(&self, value: &Value<'_>) -> Option<(Secret, SecretOrigin)> {
+    pub(super) fn secret(&self, value: &ConfigValue<'_>) -> Option<(Secret, SecretOrigin)> {
         const FORMS: &str = "expected one of { env: NAME }, { file: PATH }, { value: TEXT }";
         if !value.is_section() {
             return value.refuse(FORMS);
@@ -151,7 +151,7 @@ impl Outside<'_> {
         check(value, text, SecretOrigin(origin))
     }
 
-    fn resolve_variable(&self, secret: &Value<'_>, name: &str) -> Option<(Zeroizing<String>, String)> {
+    fn resolve_variable(&self, secret: &ConfigValue<'_>, name: &str) -> Option<(Zeroizing<String>, String)> {
         // Somebody may have written the secret itself in place of its variable's name. The name is shown only if it
         // cannot be one.
         let is_shown = secrets::is_name(name) && (name.contains('_') || !words::may_be_secret(name));
@@ -166,7 +166,7 @@ impl Outside<'_> {
         }
     }
 
-    fn resolve_file(&self, secret: &Value<'_>, written: &str) -> Option<(Zeroizing<String>, String)> {
+    fn resolve_file(&self, secret: &ConfigValue<'_>, written: &str) -> Option<(Zeroizing<String>, String)> {
         let path = self.base.join(written);
         let is_shown = written.contains('/') || !words::may_be_secret(written);
         let origin = if is_shown {
@@ -187,7 +187,7 @@ impl Outside<'_> {
 }
 
 fn check(
-    value: &Value<'_>,
+    value: &ConfigValue<'_>,
     mut text: Zeroizing<String>,
     origin: SecretOrigin,
 ) -> Option<(Secret, SecretOrigin)> {

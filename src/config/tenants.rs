@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::reader::{Section, Value, Zero};
+use super::reader::{ConfigValue, Section, Zero};
 use super::sources::Outside;
 use super::values::{
     BaseUrls, BudgetLimits, CidPolicy, CredentialConfig, Region, Repeats, TenantConfig, VendorKey,
@@ -28,7 +28,7 @@ enum KeyKind {
 /// tenants.
 struct TenantDraft<'n> {
     name: &'n str,
-    value: Value<'n>,
+    value: ConfigValue<'n>,
     credentials: Vec<CredentialDraft<'n>>,
     budgets: BudgetLimits,
     urls: BaseUrls,
@@ -39,7 +39,7 @@ struct TenantDraft<'n> {
 struct CredentialDraft<'n> {
     kind: KeyKind,
     /// The key's place in the file, for faults.
-    value: Value<'n>,
+    value: ConfigValue<'n>,
     key: VendorKey,
     secret: Option<Secret>,
 }
@@ -70,7 +70,7 @@ pub(super) fn read<'n>(
 
 fn read_one<'n>(
     name: &'n str,
-    value: Value<'n>,
+    value: ConfigValue<'n>,
     outside: &Outside<'_>,
     (defaults, budgets): (&Defaults, &BudgetLimits),
 ) -> TenantDraft<'n> {
@@ -104,7 +104,7 @@ fn read_repeats(section: &mut Section<'_>) -> Repeats {
     }
 }
 
-fn check_name(name: &str, value: &Value<'_>) {
+fn check_name(name: &str, value: &ConfigValue<'_>) {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let fits = matches!(name.len(), 1..=63)
         && name.bytes().all(|byte| letter(byte) || byte == b'-')
@@ -119,7 +119,7 @@ fn check_name(name: &str, value: &Value<'_>) {
 
 fn read_credential<'n>(
     kind: KeyKind,
-    value: &Value<'n>,
+    value: &ConfigValue<'n>,
     outside: &Outside<'_>,
 ) -> Option<CredentialDraft<'n>> {
     let mut section = value.section().private();
@@ -133,7 +133,7 @@ fn read_credential<'n>(
     Some(CredentialDraft { kind, value, key, secret })
 }
 
-fn read_key(kind: KeyKind, value: &Value<'_>) -> Option<VendorKey> {
+fn read_key(kind: KeyKind, value: &ConfigValue<'_>) -> Option<VendorKey> {
     let text = value.text()?;
     if text.starts_with(GROUP_PREFIX) {
         return value.refuse("written without group-; only a group key is sent with it");

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::reader::Value;
+use super::reader::ConfigValue;
 use super::values::BaseUrl;
 
 /// Hosts to which `http://` is accepted.
@@ -15,7 +15,7 @@ pub(super) enum Plaintext {
 }
 
 /// Reads `https://host[:port]`. Messages never quote it: it may hold a password.
-pub(super) fn read(value: &Value<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
+pub(super) fn read(value: &ConfigValue<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
     let url = match parse(value.text()?) {
         Ok(url) => url,
         Err(problem) => return value.refuse(problem),
@@ -29,7 +29,7 @@ pub(super) fn read(value: &Value<'_>, plaintext: Plaintext) -> Option<BaseUrl> {
 }
 
 /// Reads `http://host:port` of a proxy. Messages never quote it either.
-pub(super) fn read_proxy(value: &Value<'_>) -> Option<BaseUrl> {
+pub(super) fn read_proxy(value: &ConfigValue<'_>) -> Option<BaseUrl> {
     let text = value.text()?;
     if text.contains('@') {
         return value.refuse(
