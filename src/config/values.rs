@@ -21,7 +21,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Settings of connections to the vendor.
     pub vendor: Vendor,
-    /// Time in which the vendor may still count a call after the gateway has given it up. The call holds its slot that long.
+    /// Time in which the vendor may still count a call after the gateway has given it up. The call holds its slot that
+    /// long.
     pub guard: Duration,
     /// File that keeps budgets over restarts, resolved against the configuration file's folder; `None` means that
     /// counts start empty.
