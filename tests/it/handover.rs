@@ -104,7 +104,7 @@ fn another_state_file_is_no_reason_to_share_an_address() {
     assert_eq!(first.call(&push()).status, 200);
 }
 
-/// Restarts as the documentation says: start the next process, and stop the former one when the next one waits.
+/// Restarts as docs/budgets.md says: start the next process, and stop the former one when the next one waits.
 fn restart_under_load(restarts: usize) {
     let (vendor, state) = (Stub::good(), Folder::new());
     let config = shared(&vendor, &state);
