@@ -4,8 +4,8 @@ use smallvec::SmallVec;
 
 use super::Budget;
 
-/// The budgets one call draws on: all of them or none. Nearly always one; a schedule for a target list to everybody
-/// draws on three.
+/// The budgets that one call draws on: it takes a slot in all of them or in none. Usually one; a schedule that sends a
+/// file push to everybody draws on three.
 #[derive(Clone, Default)]
 pub struct BudgetSet(pub(super) SmallVec<[&'static Budget; 2]>);
 
@@ -21,7 +21,7 @@ impl BudgetSet {
         self.0.is_empty()
     }
 
-    /// Its budgets.
+    /// The budgets in that order.
     pub fn iter(&self) -> impl Iterator<Item = &'static Budget> {
         self.0.iter().copied()
     }

@@ -1,39 +1,40 @@
-//! The clock of the budgets.
+//! The monotonic clock that the budgets use.
 
 use std::time::{Duration, Instant};
 
 use super::Timestamp;
 
-/// Reads the monotonic clock budgets are kept by.
+/// A monotonic clock. Its timestamps start 64 days before the process, so that calls of a former process have
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
 impl Clock {
-    /// How far back a clock can tell: longer than the longest window with its guard.
+    /// The time before the start for which timestamps exist: longer than the longest window with its guard.
     const PAST: Duration = Duration::from_hours(24 * 64);
 
-    /// A clock on which calls of a former process have a place as well.
+    /// Starts a clock at the present, with room for the calls of a former process.
     pub fn start() -> Self {
         let now = Instant::now();
         Self(now.checked_sub(Self::PAST).unwrap_or(now))
     }
 
-    /// How long it runs.
+    /// Time since [`Self::start`] was called.
     pub fn uptime(&self) -> Duration {
         self.0.elapsed().saturating_sub(Self::PAST)
     }
 
-    /// The present moment.
+    /// The present time. A test can set it (`test_time::set`).
     pub fn now(&self) -> Timestamp {
         Timestamp::after_start(self.0.elapsed())
     }
 
-    /// The instant of a moment.
+    /// Converts a timestamp to an instant of the standard library.
     pub fn instant(&self, timestamp: Timestamp) -> Instant {
         self.0 + timestamp.since(Timestamp::default())
     }
 
-    /// The moment of an instant.
+    /// Converts an instant to a timestamp; one before the clock's origin becomes the origin.
     pub fn at(&self, instant: Instant) -> Timestamp {
         Timestamp::after_start(instant.saturating_duration_since(self.0))
     }

@@ -1,5 +1,5 @@
-//! The decision: slots free, then the caller's quota, then pacing; all of it taken together, or nothing, or a turn
-//! to wait for.
+//! The decision on one call: free slots, then the caller's quota, then pacing. Everything is taken in one step, or
+//! nothing is taken and the call is refused or queued.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -16,55 +16,56 @@ use super::ticket::QueueTicket;
 use super::timestamp::Timestamp;
 use super::{Budget, BudgetSet, BudgetState, Quota, QuotaInner, lock};
 
-/// Who asks for a slot.
+/// The caller of a call that asks for slots.
 #[derive(Clone)]
 pub struct Requester {
-    /// The caller's number: its line in a queue, and its row on the status page.
+    /// The caller's number: it identifies the caller in queues, reserves and counts.
     pub caller: u16,
-    /// Its share of turns when several callers wait.
+    /// The caller's weight in the round robin between waiting callers.
     pub weight: u32,
-    /// Its share of the budgets, if it has one.
+    /// The caller's quota, if it has one.
     pub quota: Option<Arc<Quota>>,
-    /// Whether it waits for its turn.
+    /// Whether the call waits for its turn or goes before all others.
     pub precedence: Precedence,
 }
 
-/// How long a call may wait.
+/// The longest that a call may wait.
 #[derive(Clone, Copy, Debug)]
 pub enum WaitLimit {
-    /// Not at all.
+    /// The call is admitted or refused at once.
     None,
-    /// Until then.
+    /// The call may wait until this time.
     Until(Timestamp),
 }
 
-/// What became of a call that asked.
+/// The result of a decision.
 pub enum Decision {
-    /// It has its slots.
+    /// The call has its slots.
     Paid(Permit),
-    /// It waits: look again when the bell rings, or at this moment if there is one.
+    /// The call has to wait. Decide again when the ticket's [`QueueTicket::wakeup`] is ready, or at `look_at`.
     Wait {
-        /// Its place, which it loses when this is dropped.
+        /// The call's places in the queues; dropping the ticket gives them up.
         ticket: Box<QueueTicket>,
-        /// When a slot frees for it by itself; `None` while others are before it.
+        /// The time at which a slot becomes free without a wake-up; `None` while others are before the call.
         look_at: Option<Timestamp>,
     },
-    /// It cannot be served in time.
+    /// The call cannot be served within its wait limit.
     Refused(Exhausted),
 }
 
-/// Takes a slot in every budget of `budget_set` and the caller's share of one call, or nothing at all; nobody waits.
+/// Takes a slot in every budget of `budget_set` and one call of the caller's quota, or nothing at all. Never waits.
 #[inline]
 pub fn take(budget_set: &BudgetSet, requester: &Requester, now: Timestamp) -> Result<Permit, Exhausted> {
-    let mut held = Held::lock(budget_set, requester);
+    let mut locked = LockedSet::lock(budget_set, requester);
     let granted = GrantedMask::default();
-    match held.ask(granted, now) {
-        Ok(()) => Ok(held.take(granted)),
-        Err(blocked) => Err(held.refuse(blocked, now)),
+    match locked.ask(granted, now) {
+        Ok(()) => Ok(locked.take(granted)),
+        Err(blocked) => Err(locked.refuse(blocked, now)),
     }
 }
 
-/// Decides over one call; `ticket` is its place so far. A refusal costs neither slot nor share.
+/// Decides on one call; `ticket` holds its places from an earlier [`Decision::Wait`]. A refusal costs neither a slot
+/// nor quota.
 #[inline]
 pub fn decide(
     budget_set: &BudgetSet,
@@ -76,8 +77,8 @@ pub fn decide(
     decide_with(budget_set, requester, now, ticket, (wait_limit, GrantedMask::default()))
 }
 
-/// Decides over one call that has its slot in some budgets from the store already: for a newcomer, of all it draws
-/// on; for one that waits, of the budget it waits for ([`QueueTicket::asks`]).
+/// Decides on one call that was already granted slots in the store. `granted` covers all budgets of the set for a new
+/// call, and for a waiting call only the one it waits for ([`QueueTicket::asks`]).
 #[inline]
 pub fn decide_with(
     budget_set: &BudgetSet,
@@ -86,56 +87,59 @@ pub fn decide_with(
     ticket: Option<Box<QueueTicket>>,
     (wait_limit, granted): (WaitLimit, GrantedMask),
 ) -> Decision {
-    let mut held = Held::lock(budget_set, requester);
+    let mut locked = LockedSet::lock(budget_set, requester);
     let (ticket, granted) = match ticket {
         Some(ticket) => (ticket, granted),
-        None => match (held.ask(granted, now), wait_limit) {
-            (Ok(()), _) => return Decision::Paid(held.take(granted)),
-            (Err(blocked), WaitLimit::None) => return Decision::Refused(held.refuse(blocked, now)),
-            (Err(blocked), WaitLimit::Until(until)) => match held.line_up(now, until) {
+        None => match (locked.ask(granted, now), wait_limit) {
+            (Ok(()), _) => return Decision::Paid(locked.take(granted)),
+            (Err(blocked), WaitLimit::None) => return Decision::Refused(locked.refuse(blocked, now)),
+            (Err(blocked), WaitLimit::Until(until)) => match locked.join_queues(now, until) {
                 Some(ticket) => (ticket, GrantedMask::default()),
-                None => return Decision::Refused(held.refuse(blocked, now)),
+                None => return Decision::Refused(locked.refuse(blocked, now)),
             },
         },
     };
-    held.go_on(ticket, granted, (now, wait_limit))
+    locked.advance(ticket, granted, (now, wait_limit))
 }
 
 impl BudgetState {
-    /// Why a call cannot pass; `others` are before it.
+    /// The refusal of a call by this budget; `others`: waiting calls are before it.
     #[cold]
     pub(super) fn blocked(&mut self, others: bool, kept: KeptSlots, now: Timestamp) -> Exhausted {
+        // Every waiter before the call needs a slot first.
         let nth = if others { self.queue.len() + 1 } else { 1 };
         let wait = self.until_free_beside(now, nth, kept.at_most, kept.lent_in);
         self.exhausted(now, wait)
     }
 
-    /// What is out of reach for a call because it is kept for others.
-    pub(super) fn kept_from_taker(&self, requester: &Requester, now: Timestamp) -> KeptSlots {
+    /// The slots that the call cannot have because they are reserved for other callers.
+    pub(super) fn kept_from_requester(&self, requester: &Requester, now: Timestamp) -> KeptSlots {
         match requester.precedence {
             Precedence::First => KeptSlots::default(),
             Precedence::InTurn => self.kept_from(requester.caller, now),
         }
     }
 
-    /// Whether a call goes before those whose reserve is met.
+    /// Whether the call goes before callers whose reserve is met.
     pub(super) fn goes_first(&self, requester: &Requester) -> bool {
-        requester.precedence == Precedence::First || self.reserves.owes(requester.caller)
+        requester.precedence == Precedence::First || self.reserves.is_unmet(requester.caller)
     }
 }
 
 type LockedBudget = (&'static Budget, MutexGuard<'static, BudgetState>);
 
-/// Everything one decision is about, locked.
-pub(super) struct Held<'b> {
+/// The state that one decision reads and changes, all of it locked until the decision is made.
+pub(super) struct LockedSet<'b> {
     pub(super) requester: &'b Requester,
     /// In the order in which calls pass them.
     pub(super) budgets: SmallVec<[LockedBudget; 1]>,
     pub(super) quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
-impl<'b> Held<'b> {
+impl<'b> LockedSet<'b> {
     fn lock(budget_set: &BudgetSet, requester: &'b Requester) -> Self {
+        // All locks are taken before anything is read, so that a decision sees and changes one consistent state. The
+        // order is that of the set, with the quota last, so that two decisions cannot deadlock.
         let lock_one = |budget: &'static Budget| (budget, lock(&budget.inner));
         let budgets = match budget_set.0.as_slice() {
             [only] => SmallVec::from_buf([lock_one(only)]),
@@ -145,22 +149,22 @@ impl<'b> Held<'b> {
         Self { requester, budgets, quota }
     }
 
-    /// Asks slots, quota and pacing in this order, for a newcomer; takes the share of quota and pacing only if all
-    /// agree.
-    ///
-    /// A slot that was granted was asked for while nobody waited before the call: only the vendor's word is left to ask.
+    /// Checks a new call against slots, quota and pacing, in this order. Quota and pacing are taken only if all of them
+    /// agree; slots are left for [`Self::take`].
     fn ask(&mut self, granted: GrantedMask, now: Timestamp) -> Result<(), Exhausted> {
         let mut full: Option<Exhausted> = None;
         for (place, (_, inner)) in self.budgets.iter_mut().enumerate() {
             let free = inner.free(now);
             inner.reserve(|reserves| reserves.asks(self.requester.caller, now));
+            // The store grants slots only while nobody waits before the call, so only the vendor's limit is left to check.
             if granted.place(place) == SlotLocation::Store && inner.by_vendor_limit(now) > 0 {
                 continue;
             }
-            let kept = inner.kept_from_taker(self.requester, now);
+            let kept = inner.kept_from_requester(self.requester, now);
             let others = inner.queue.is_closed(inner.goes_first(self.requester));
             if free <= kept.now || others {
                 let blocked = inner.blocked(others, kept, now);
+                // The call needs a slot in every budget, so the refusal names the budget with the longest wait.
                 if full.is_none_or(|full| full.wait() <= blocked.wait()) {
                     full = Some(blocked);
                 }
@@ -168,11 +172,13 @@ impl<'b> Held<'b> {
         }
         full.map_or(Ok(()), Err)?;
         if let Some((quota, inner)) = &mut self.quota {
+            // Waiting calls of the caller come before a new one, so it must not take their quota.
             let others = inner.queue.is_closed(false);
             let taken = if others { Err(inner.pace.until_free(now)) } else { inner.pace.take(now) };
             let before = if others { inner.queue.len() } else { 0 };
             taken.map_err(|opens| quota.exhausted(opens + quota.turns(before)))?;
         }
+        // The quota is taken already; a call that pacing refuses must not cost it.
         self.pace(now).inspect_err(|_| {
             if let Some((_, inner)) = &self.quota {
                 inner.pace.refund();
@@ -193,13 +199,13 @@ impl<'b> Held<'b> {
         Ok(())
     }
 
-    /// Takes the slots of a newcomer.
+    /// Takes the slots of a new call.
     fn take(&mut self, granted: GrantedMask) -> Permit {
         let requester = self.requester;
         let pay = |(place, (budget, inner)): (usize, &mut LockedBudget)| {
             inner.pay(budget, granted.place(place), requester)
         };
-        // Nearly always one, which then need not be collected through memory.
+        // Usually there is one budget; `from_buf` avoids the loop that `collect` compiles to.
         let paid = match self.budgets.as_mut_slice() {
             [only] => SmallVec::from_buf([pay((0, only))]),
             all => all.iter_mut().enumerate().map(pay).collect(),
@@ -207,14 +213,16 @@ impl<'b> Held<'b> {
         Permit::new(paid, requester.clone())
     }
 
-    /// A refusal that is true: a lone caller has to pass every gate, and the last one to open tells when.
+    /// Raises the waiting time of a refusal to the longest of all gates: only then is a lone caller admitted that waits
+    /// that long.
     #[cold]
     pub(super) fn refuse(&mut self, blocked: Exhausted, now: Timestamp) -> Exhausted {
         let requester = self.requester;
-        let kept = self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from_taker(requester, now) {
-            KeptSlots { at_most: 0, .. } => Duration::ZERO,
-            kept => inner.until_free_beside(now, 1, kept.at_most, kept.lent_in),
-        });
+        let kept =
+            self.budgets.iter_mut().map(|(_, inner)| match inner.kept_from_requester(requester, now) {
+                KeptSlots { at_most: 0, .. } => Duration::ZERO,
+                kept => inner.until_free_beside(now, 1, kept.at_most, kept.lent_in),
+            });
         let kept = kept.max().unwrap_or_default();
         let quota = self.quota.iter().map(|(_, inner)| inner.pace.until_free(now));
         let paces = self.budgets.iter().map(|(_, inner)| inner.until_paced(now));
@@ -223,12 +231,12 @@ impl<'b> Held<'b> {
 }
 
 impl BudgetState {
-    /// Until pacing lets a call pass; zero if it does now.
+    /// Time until pacing lets a call pass; zero if it does now.
     pub(super) fn until_paced(&self, now: Timestamp) -> Duration {
         self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.until_free(now))
     }
 
-    /// Takes a slot that is free.
+    /// Takes a slot that the caller has seen to be free.
     pub(super) fn pay(
         &mut self,
         budget: &'static Budget,

@@ -1,66 +1,66 @@
-//! Why a call cannot pass, in words for its caller.
+//! Why a call cannot pass, as a message for its caller.
 
 use std::time::Duration;
 
 use super::{BudgetState, Timestamp};
 use crate::operation::BudgetName;
 
-/// Why a call has to wait, and how long: true for a lone caller.
+/// The reason why a call has to wait, and a waiting time that is enough for a caller that is alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exhausted {
-    /// No slot is free in this budget, or pacing holds the next one back.
+    /// No slot is free in a budget, or pacing holds the next call back.
     #[error(
         "Rate limit exceeded: {}; nothing was sent, try again in {} s",
-        cause.told_of(*name, *limit, *window), whole_seconds(*wait)
+        cause.describe(*name, *limit, *window), whole_seconds(*wait)
     )]
     Budget {
-        /// Which one.
+        /// The budget that has no call available.
         name: BudgetName,
-        /// Its size.
+        /// Calls allowed in one window.
         limit: u32,
-        /// Length of its window.
+        /// Length of the window.
         window: Duration,
-        /// What became of its calls.
+        /// The reason why no call is available.
         cause: Cause,
-        /// When to come again.
+        /// Time after which a lone caller is admitted.
         wait: Duration,
     },
-    /// The caller used its share.
+    /// The caller's own quota is used up.
     #[error(
         "Rate limit exceeded: this caller's quota of {limit} calls in {} is used up; nothing was sent, try again in {} s",
         humantime::format_duration(*window), whole_seconds(*wait)
     )]
     Quota {
-        /// Size of the share.
+        /// Calls of the quota.
         limit: u32,
-        /// Time over which it is spread.
+        /// Time over which they are spread.
         window: Duration,
-        /// When to come again.
+        /// Time after which a lone caller is admitted.
         wait: Duration,
     },
 }
 
-/// Why a budget has no call for somebody.
+/// The reason why a budget has no call for a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// All of its calls were made.
+    /// All slots are in use.
     UsedUp,
-    /// Some were not, but are kept for other callers, or spread over the window.
+    /// Slots are left, but reserved for other callers or held back by pacing.
     NotNow,
-    /// The vendor allows so many, fewer than the configuration.
+    /// The vendor's limit is used up; it is this number, lower than the configured one.
     VendorLimit(u32),
-    /// The vendor says that there is none.
-    VendorSaid,
-    /// The state file does not tell which calls were made before.
-    NotKnown,
-    /// The store that replicas share is away, and this one's own calls, so many, were made.
+    /// The vendor's answer said that no call is left.
+    VendorExhausted,
+    /// The calls of a former process are unknown, because the state file is damaged.
+    CallsUnknown,
+    /// The store that replicas share does not answer, and this replica's own part, of this many calls, is used up.
     StoreAway(u32),
-    /// The store was found without what it had given; the rest as above.
+    /// The store lost its counts and grants nothing yet, and this replica's own part, of this many calls, is used up.
     StoreHoldsBack(u32),
 }
 
 impl Cause {
-    fn told_of(self, name: BudgetName, limit: u32, window: Duration) -> String {
+    fn describe(self, name: BudgetName, limit: u32, window: Duration) -> String {
         let budget = format!(
             "the {} budget of {limit} calls in {}",
             name.as_str(),
@@ -76,10 +76,10 @@ impl Cause {
             Self::VendorLimit(fewer) => {
                 format!("{budget} is used up, because the vendor allows this key {fewer} at present")
             }
-            Self::VendorSaid => {
+            Self::VendorExhausted => {
                 format!("the vendor says that nothing is left of {budget}; others may use the same key")
             }
-            Self::NotKnown => format!(
+            Self::CallsUnknown => format!(
                 "{budget} is held back, because the state file does not tell which calls were made before"
             ),
             Self::StoreAway(own) => format!(
@@ -93,7 +93,7 @@ impl Cause {
 }
 
 impl BudgetState {
-    /// That no call can be made for so long, and why.
+    /// The refusal of this budget with a waiting time and the reason.
     pub(super) fn exhausted(&self, now: Timestamp, wait: Duration) -> Exhausted {
         let (limit, window) = (self.limit.limit.get(), self.rule.length);
         Exhausted::Budget { name: self.name, limit, window, cause: self.cause(now), wait }
@@ -106,9 +106,9 @@ impl BudgetState {
         }
         if let Some(vendor_limit) = self.vendor_limit(now).filter(|_| self.by_vendor_limit(now) == 0) {
             return match vendor_limit.limit() {
-                _ if vendor_limit.holds_back() => Cause::NotKnown,
+                _ if vendor_limit.holds_back() => Cause::CallsUnknown,
                 Some(fewer) if fewer < limit && used >= fewer => Cause::VendorLimit(fewer),
-                _ => Cause::VendorSaid,
+                _ => Cause::VendorExhausted,
             };
         }
         match &self.shared {
@@ -121,7 +121,7 @@ impl BudgetState {
 }
 
 impl Exhausted {
-    /// When a lone caller that comes again is admitted.
+    /// The time after which a lone caller is admitted.
     pub fn wait(&self) -> Duration {
         match self {
             Self::Budget { wait, .. } | Self::Quota { wait, .. } => *wait,
@@ -135,13 +135,13 @@ impl Exhausted {
         self
     }
 
-    /// The wait for a `Retry-After` header: at least one second.
+    /// The waiting time for a `Retry-After` header: whole seconds, rounded up, at least one.
     pub fn retry_after_seconds(&self) -> u64 {
         whole_seconds(self.wait()).max(1)
     }
 }
 
-/// Seconds, rounded up, so that whoever waits them has waited long enough.
+/// A duration in whole seconds, rounded up so that waiting them is enough.
 pub fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

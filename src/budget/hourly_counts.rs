@@ -1,11 +1,11 @@
-//! Calls of the last hour by caller, for the status page. Nothing is decided by it.
+//! Calls of the last hour by caller, for the status page only. No decision depends on them.
 
 use super::timestamp::Timestamp;
 
 const MINUTES: usize = 60;
 const MINUTE_MICROS: u64 = 60_000_000;
 
-/// Calls by caller, a count a minute. A caller's number is its place: counting does not search.
+/// Calls by caller, one count per minute. The caller's number is the index, so counting needs no search.
 #[derive(Default)]
 pub(super) struct HourlyCounts(Vec<Option<Box<Hour>>>);
 
@@ -15,7 +15,7 @@ struct Hour {
 }
 
 impl HourlyCounts {
-    /// One call more.
+    /// Counts one call of `caller` in the present minute.
     pub(super) fn count(&mut self, caller: u16, now: Timestamp) {
         let (place, minute) = (usize::from(caller), minute(now));
         if self.0.len() <= place {
@@ -27,7 +27,7 @@ impl HourlyCounts {
         hour.counts[slot(minute)] += 1;
     }
 
-    /// Calls in the last hour, by caller; only those that made any.
+    /// Calls in the last hour by caller number; callers without any are left out.
     pub(super) fn last_hour(&mut self, now: Timestamp) -> impl Iterator<Item = (u16, u32)> + '_ {
         (0..=u16::MAX).zip(&mut self.0).filter_map(move |(caller, hour)| {
             let hour = hour.as_mut()?;
@@ -38,7 +38,7 @@ impl HourlyCounts {
 }
 
 impl Hour {
-    /// Forgets the minutes that a new one takes the place of.
+    /// Moves on to `minute` and clears the counts of the minutes whose slots are reused.
     fn advance(&mut self, minute: u64) {
         let passed = minute.saturating_sub(self.latest).min(MINUTES as u64);
         for step in 1..=passed {

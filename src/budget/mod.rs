@@ -1,13 +1,13 @@
-//! Shared budgets: how many calls the vendor allows a key in a window, kept exactly.
+//! Budgets: how many calls the vendor allows one key in one window, counted exactly.
 //!
-//! A [`Budget`] belongs to a vendor key and a name, never to a route, a caller or a version of the configuration.
-//! [`take`] decides over several budgets, the caller's quota and pacing together, or not at all. What it gives is a
+//! A [`Budget`] belongs to a vendor key and a budget name, never to a route, a caller or a version of the configuration.
+//! [`take`] decides on all budgets of a call, the caller's quota and pacing in one step. It returns a
 //! [`Permit`], the slots of one vendor call; dropped, it gives them back.
 //!
-//! Budgets live as long as the process, so calls refer to them plainly: a shared count of references would be one
-//! more cache line that every core writes to on every call.
+//! Budgets live as long as the process and are passed as `&'static`: an `Arc` would add a reference count, one more
+//! cache line that every core writes to on every call.
 //!
-//! Pure: time is passed in as a [`Timestamp`]. [`Clock`] is where everybody else reads it.
+//! Pure: time is passed in as a [`Timestamp`]. [`Clock`] reads the time for all callers of this module.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -56,37 +56,37 @@ pub use ticket::QueueTicket;
 pub use timestamp::Timestamp;
 pub use vendor_limit::RateHeaders;
 use vendor_limit::VendorLimit;
-use window::{Ends, Window, WindowRule};
+use window::{Estimate, Window, WindowRule};
 
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
-/// All budgets, by vendor key and name. They outlive every configuration: a reload finds them again here.
+/// All budgets, by vendor key and name. They outlive every configuration: a reload finds them here with their counts.
 #[derive(Default)]
 pub struct Budgets {
     by_key: Mutex<HashMap<(VendorKey, BudgetName), &'static Budget>>,
     opened: AtomicU32,
-    /// How they are divided among replicas; `None`: each is all ours.
+    /// The division of each limit among replicas; `None`: every limit belongs to this process alone.
     shares: Option<Shares>,
     restored: Mutex<RestoredCalls>,
 }
 
-/// How long calls can matter beyond their answer.
+/// For how long after its dispatch a call can still count at the vendor.
 #[derive(Clone, Copy, Debug)]
 pub struct Horizon {
-    /// How long after a given-up attempt the vendor may still count it.
+    /// The time after a given-up attempt during which the vendor may still count it.
     pub guard: Duration,
-    /// How long an attempt lasts at most.
+    /// The longest that one attempt lasts.
     pub attempt: Duration,
 }
 
 impl Budgets {
-    /// No budgets yet, to be divided among replicas in this way.
+    /// Creates an empty set of budgets, divided among replicas as `shares` says.
     pub fn shared(shares: Option<Shares>) -> Self {
         Self { shares, ..Self::default() }
     }
 
-    /// The budget of a key, with this size from now on.
+    /// Returns the budget of a key, creating it if needed, and applies this limit and horizon to it.
     pub fn open(
         &self,
         key: &VendorKey,
@@ -99,7 +99,7 @@ impl Budgets {
         let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = (rank(name), self.opened.fetch_add(1, Ordering::Relaxed));
             let (id, mut inner) = (BudgetId::of(key, name), BudgetState::new(name, limit, horizon, shared()));
-            self.take_up(id, &mut inner);
+            self.restore_into(id, &mut inner);
             Box::leak(Box::new(Budget { name, id, order, inner: Mutex::new(inner) }))
         });
         lock(&budget.inner).resize(limit, horizon);
@@ -107,12 +107,12 @@ impl Budgets {
     }
 }
 
-/// One budget: the calls one vendor key may make in a window.
+/// One budget: the calls that one vendor key may make in one window.
 pub struct Budget {
     name: BudgetName,
     id: BudgetId,
-    /// Locks are taken, and waiting calls pass, in this order, so two calls over the same budgets cannot wait for each
-    /// other.
+    /// Locks are taken, and waiting calls pass, in this order. Without it, two calls on the same budgets could wait for
+    /// each other.
     order: (u8, u32),
     inner: Mutex<BudgetState>,
 }
@@ -122,13 +122,13 @@ struct BudgetState {
     limit: BudgetLimit,
     rule: WindowRule,
     window: Window,
-    /// What replicas share; `rule` and `window` are then about our own part.
+    /// The part in the store that replicas share; `rule` and `window` then cover this replica's own part.
     shared: Option<Box<Shared>>,
     pace: Option<Box<Pace>>,
     hourly_counts: HourlyCounts,
     queue: Queue,
     reserves: Reserves,
-    /// Calls that ever took a slot: tells which answers are news.
+    /// Number of calls that ever took a slot; orders the vendor's answers by age.
     dispatched: u64,
     vendor_limit: Option<VendorLimit>,
 }
@@ -150,17 +150,17 @@ impl BudgetState {
         }
     }
 
-    /// Slots that can be taken now: what our window and the vendor's word both allow.
+    /// Slots that can be taken now: allowed both by our window and by the vendor's last rate headers.
     fn free(&mut self, now: Timestamp) -> u32 {
         self.free_by_window(now).min(self.by_vendor_limit(now))
     }
 
-    /// Whether more slots are in use than there are, as after a reload that lowered the limit.
+    /// Whether more slots are in use than the limit allows, as after a reload that lowered it.
     fn is_over(&self) -> bool {
         self.window.used() > self.rule.limit
     }
 
-    /// Slots that the vendor's word allows.
+    /// Slots that the vendor's last rate headers allow.
     fn by_vendor_limit(&self, now: Timestamp) -> u32 {
         self.vendor_limit(now)
             .map_or(u32::MAX, |vendor_limit| vendor_limit.free(self.dispatched, self.used()))
@@ -170,56 +170,57 @@ impl BudgetState {
         let Self { window, rule, reserves, queue, .. } = self;
         let free = window.free(rule, now, |caller| reserves.freed(caller));
         if !reserves.is_empty() {
-            queue.put_first(|caller| reserves.owes(caller));
+            queue.mark_first(|caller| reserves.is_unmet(caller));
         }
         free
     }
 
-    /// Notes what became of a slot of an owner, if anything is kept for anybody.
+    /// Records a change of an owner's slots, if any reserve is configured.
     fn reserve(&mut self, change: impl FnOnce(&mut Reserves)) {
         let Self { reserves, queue, .. } = self;
         if !reserves.is_empty() {
             change(reserves);
-            queue.put_first(|caller| reserves.owes(caller));
+            queue.mark_first(|caller| reserves.is_unmet(caller));
         }
     }
 
-    /// Until this many slots can be taken one after the other while others are kept: they are free as well, or lent.
+    /// Time until `nth` slots can be taken one after the other by a caller that must leave `kept` slots to others.
+    /// Those slots become available too when they are lent, in `lent_in`.
     fn until_free_beside(&mut self, now: Timestamp, nth: usize, kept: u32, lent_in: Duration) -> Duration {
-        let alone = self.until_free(now, nth, Ends::Latest);
+        let alone = self.until_free(now, nth, Estimate::Latest);
         let beside = nth.saturating_add(kept as usize);
         match kept {
             0 => alone,
             _ if beside > self.rule.limit as usize => alone.max(lent_in + Timestamp::TICK),
-            _ => self.until_free(now, beside, Ends::Latest).min(alone.max(lent_in + Timestamp::TICK)),
+            _ => self.until_free(now, beside, Estimate::Latest).min(alone.max(lent_in + Timestamp::TICK)),
         }
     }
 
-    /// Until this many slots can be taken one after the other.
-    fn until_free(&mut self, now: Timestamp, nth: usize, ends: Ends) -> Duration {
+    /// Time until `nth` slots can be taken one after the other.
+    fn until_free(&mut self, now: Timestamp, nth: usize, estimate: Estimate) -> Duration {
         let free = self.free_by_window(now) as usize;
         let by_window = match nth.saturating_sub(free) {
             0 => Duration::ZERO,
-            missing => self.window.until_release(&self.rule, now, missing, ends),
+            missing => self.window.until_release(&self.rule, now, missing, estimate),
         };
-        let by_store = self.shared.as_ref().and_then(|shared| match ends {
-            Ends::Soonest => shared.soonest(&self.rule, now, nth),
-            Ends::Latest => shared.until_free(&self.rule, now, nth),
+        let by_store = self.shared.as_ref().and_then(|shared| match estimate {
+            Estimate::Soonest => shared.soonest(&self.rule, now, nth),
+            Estimate::Latest => shared.until_free(&self.rule, now, nth),
         });
         let by_window = by_store.map_or(by_window, |by_store| by_store.min(by_window));
-        by_window.max(self.until_vendor_limit(now, nth, ends)).max(Timestamp::TICK)
+        by_window.max(self.until_vendor_limit(now, nth, estimate)).max(Timestamp::TICK)
     }
 
-    /// How long the vendor's word still forbids so many: until its reset, or until fewer of our slots are in use than
-    /// the vendor's limit.
-    fn until_vendor_limit(&self, now: Timestamp, nth: usize, ends: Ends) -> Duration {
+    /// Time for which the vendor's rate headers still forbid `nth` calls: until their reset, or until fewer of our
+    /// slots are in use than the vendor's limit.
+    fn until_vendor_limit(&self, now: Timestamp, nth: usize, estimate: Estimate) -> Duration {
         let Some(vendor_limit) = self.vendor_limit(now) else { return Duration::ZERO };
         let (ends_in, used) = (vendor_limit.left(now) + Timestamp::TICK, self.used());
         if (vendor_limit.free_by_remaining(self.dispatched) as usize) < nth || self.shared.is_some() {
             let forbids = (vendor_limit.free(self.dispatched, used) as usize) < nth;
             return if forbids { ends_in } else { Duration::ZERO };
         }
-        // A limit that is not below ours holds nothing back that our own window does not.
+        // A vendor limit that is not below ours holds back nothing that our own window does not hold back.
         let Some(limit) = vendor_limit.limit().filter(|limit| *limit < self.rule.limit) else {
             return Duration::ZERO;
         };
@@ -227,7 +228,7 @@ impl BudgetState {
             0 => Duration::ZERO,
             missing => {
                 let rule = self.rule.at_most(limit);
-                self.window.until_release(&rule, now, missing, ends).min(ends_in)
+                self.window.until_release(&rule, now, missing, estimate).min(ends_in)
             }
         }
     }
@@ -245,7 +246,7 @@ impl BudgetState {
         if self.limit != limit {
             self.limit = limit;
             self.pace = pace(limit);
-            // Who waits may find room now.
+            // A higher limit may have room for the waiter that is next.
             self.queue.wake_head();
         }
     }
@@ -286,7 +287,8 @@ fn rule(limit: BudgetLimit, horizon: Horizon) -> WindowRule {
     WindowRule::new(limit.limit.get(), limit.window, horizon)
 }
 
-/// Scarcest first: a slot that is set aside while its call waits at the next budget should not wait long there.
+/// Scarcest budget first: a slot that is set aside while its call waits for the next budget should not be idle for
+/// long.
 const fn rank(name: BudgetName) -> u8 {
     match name {
         BudgetName::Broadcast | BudgetName::OppoBig | BudgetName::OppoIcon => 0,
@@ -300,12 +302,12 @@ fn pace(limit: BudgetLimit) -> Option<Box<Pace>> {
     limit.burst.map(|_| Box::new(Pace::new(&limit)))
 }
 
-/// A budget as it stands: for headers, metrics and the status page.
+/// The state of a budget at one moment, for headers, metrics and the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetStatus {
-    /// Which budget.
+    /// The name of the budget.
     pub name: BudgetName,
-    /// Calls a window.
+    /// Calls allowed in one window.
     pub limit: u32,
     /// Length of the window.
     pub window: Duration,
@@ -313,55 +315,55 @@ pub struct BudgetStatus {
     pub used: u32,
     /// Calls that can be made now.
     pub remaining: u32,
-    /// Until one more call can be made than now; zero if all can.
+    /// Time until one more call can be made than now; zero if all slots are free.
     pub reset: Duration,
-    /// Requests that wait.
+    /// Requests in the queue.
     pub waiting: usize,
-    /// Calls the vendor counted that were not ours.
+    /// Calls on this key that the vendor counted and that were not ours.
     pub foreign: u32,
-    /// The vendor's own limit, as its last answer said it; used where it is lower.
+    /// The vendor's own limit from its last answer; it applies where it is lower than `limit`.
     pub vendor_limit: Option<u32>,
-    /// Calls that were made before are not known, here or in the store of replicas: none is let through until those
-    /// would be over.
+    /// Whether no call is admitted because the calls of a former process, or those in the store of the replicas, are
+    /// unknown.
     pub holding_back: bool,
 }
 
 /// Calls of one caller on one budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// Answered or given up, and still in the window.
+    /// Calls that were answered or given up and still hold a slot.
     pub window: u32,
-    /// In the last hour.
+    /// Calls in the last hour.
     pub hour: u32,
 }
 
 impl Budget {
-    /// Its name.
+    /// The name of the budget, as in metrics and refusals.
     pub fn name(&self) -> BudgetName {
         self.name
     }
 
-    /// How it stands now.
+    /// The budget's state now, as seen by a caller that nothing is reserved against.
     pub fn status(&self, now: Timestamp) -> BudgetStatus {
         lock(&self.inner).status(now, KeptSlots::default())
     }
 
-    /// How it stands for a caller, which cannot have what is kept for others.
+    /// The budget's state now, as seen by `caller`: slots reserved for others do not count as remaining.
     pub fn status_for(&self, caller: u16, now: Timestamp) -> BudgetStatus {
         lock(&self.inner).status_for(caller, now)
     }
 
-    /// Keeps so many calls a window for each of these callers, and none for any other.
+    /// Reserves this many calls in each window for each of these callers, and none for any other.
     pub fn keep(&self, reserves: &[(u16, u32)]) {
         let mut inner = lock(&self.inner);
         let BudgetState { window, queue, reserves: kept, dispatched, .. } = &mut *inner;
         kept.keep(reserves, *dispatched, window.callers());
-        queue.put_first(|caller| kept.owes(caller));
-        // Who may pass, and with whom it is counted, can be another now.
+        queue.mark_first(|caller| kept.is_unmet(caller));
+        // The new reserves can change which waiter is next, and the class in which its slots are set aside.
         queue.wake_all();
     }
 
-    /// Calls by caller, for those that made any in the last hour or hold a slot after their answer.
+    /// Calls by caller number, for callers with a call in the last hour or a slot still held after its answer.
     pub fn by_caller(&self, now: Timestamp) -> BTreeMap<u16, Calls> {
         let mut inner = lock(&self.inner);
         inner.free_by_window(now);

@@ -1,7 +1,7 @@
-//! Pacing and quotas: governor's GCRA, with the two things it lacks here: a refund, and time that is passed in.
+//! Pacing and quotas by governor's GCRA, with two things that it lacks: a refund, and time that is passed in.
 //!
-//! GCRA alone would admit 2N-1 calls in a window of N, so it never guards the vendor's budget; it spreads one
-//! caller's share and smooths bursts.
+//! GCRA alone would admit 2N-1 calls in a window of N, so it never guards the vendor's budget; it spreads one caller's
+//! quota and smooths bursts.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,38 +17,38 @@ use governor::{Quota, RateLimiter};
 use super::timestamp::Timestamp;
 use crate::config::BudgetLimit;
 
-/// One GCRA limiter. It lives under its owner's lock; the atomics only satisfy governor's traits.
+/// One GCRA limiter. It is used under the lock of its budget or quota; the atomics only satisfy governor's traits.
 pub(super) struct Pace {
-    limiter: RateLimiter<NotKeyed, ArrivalTime, Hand, NoOpMiddleware<Nanos>>,
+    limiter: RateLimiter<NotKeyed, ArrivalTime, ManualClock, NoOpMiddleware<Nanos>>,
     arrival: ArrivalTime,
-    hand: Hand,
+    clock: ManualClock,
     interval_nanos: u64,
 }
 
 impl Pace {
-    /// Spreads `limit` calls over `window`, of which `burst` (all, if not given) may go at once.
+    /// Spreads `limit` calls over `window`; `burst` of them (all, if not given) may go at once.
     pub(super) fn new(limit: &BudgetLimit) -> Self {
         let interval = (limit.window / limit.limit.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(interval)
             .expect("the interval is at least one nanosecond")
             .allow_burst(limit.burst.unwrap_or(limit.limit).max(NonZeroU32::MIN));
-        let (arrival, hand) = (ArrivalTime::default(), Hand::default());
-        let limiter = RateLimiter::new(quota, arrival.clone(), hand.clone());
-        Self { limiter, arrival, hand, interval_nanos: Nanos::from(interval).as_u64() }
+        let (arrival, clock) = (ArrivalTime::default(), ManualClock::default());
+        let limiter = RateLimiter::new(quota, arrival.clone(), clock.clone());
+        Self { limiter, arrival, clock, interval_nanos: Nanos::from(interval).as_u64() }
     }
 
-    /// Takes one call's share, or tells how long until there is one.
+    /// Takes one call, or returns the time until one is available.
     pub(super) fn take(&self, now: Timestamp) -> Result<(), Duration> {
-        self.hand.0.store(now.as_micros().saturating_mul(1_000), Relaxed);
+        self.clock.0.store(now.as_micros().saturating_mul(1_000), Relaxed);
         self.limiter.check().map_err(|not_until| {
-            // Up to the next tick: moments are rounded down to one.
-            let nanos = not_until.wait_time_from(self.hand.now()).as_nanos();
+            // Rounded up to the next tick, because timestamps are rounded down.
+            let nanos = not_until.wait_time_from(self.clock.now()).as_nanos();
             let micros = nanos.div_ceil(Timestamp::TICK.as_nanos()).max(1);
             Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
         })
     }
 
-    /// How long until there is one call's share; zero if there is one.
+    /// Time until one call is available; zero if it is now. Takes nothing.
     pub(super) fn until_free(&self, now: Timestamp) -> Duration {
         let arrival = self.arrival.0.load(Relaxed);
         let wait = self.take(now).err().unwrap_or_default();
@@ -56,14 +56,14 @@ impl Pace {
         wait
     }
 
-    /// Gives one call's share back: the theoretical arrival time goes back by one interval.
+    /// Gives one call back by moving the theoretical arrival time back by one interval.
     pub(super) fn refund(&self) {
         let arrival = self.arrival.0.load(Relaxed);
         self.arrival.0.store(arrival.saturating_sub(self.interval_nanos), Relaxed);
     }
 }
 
-/// GCRA's state, the theoretical arrival time in nanoseconds, where a refund can reach it.
+/// GCRA's state, the theoretical arrival time in nanoseconds, shared with [`Pace::refund`].
 #[derive(Clone, Default)]
 struct ArrivalTime(Arc<AtomicU64>);
 
@@ -80,11 +80,11 @@ impl StateStore for ArrivalTime {
     }
 }
 
-/// A clock that is set by hand before each decision.
+/// A clock that [`Pace::take`] sets before each decision.
 #[derive(Clone, Default)]
-struct Hand(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl Clock for Hand {
+impl Clock for ManualClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

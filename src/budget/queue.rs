@@ -1,7 +1,6 @@
-//! Who waits for a budget, and who is next: one line a caller, first come first served within it, and weighted
-//! fair turns between them.
+//! The queue of one budget or quota: first in, first out for each caller, weighted round robin between callers.
 //!
-//! Pure: it decides and rings bells; whoever waits sleeps elsewhere.
+//! Pure: it decides who is next and wakes that waiter; the waiting itself happens in [`crate::waiting`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,84 +12,85 @@ use smallvec::SmallVec;
 
 /// Requests that may wait for one budget or quota.
 pub(super) const WAITING_MAX: usize = 1_000;
-/// What a turn costs a caller of weight one.
+/// The virtual time that one turn costs a caller of weight one.
 const STRIDE: u64 = 1 << 20;
 
-/// Rung when it is worth looking again.
+/// Wakes a waiting request when a new decision is worthwhile.
 #[derive(Default)]
 pub struct Wakeup {
     waker: AtomicWaker,
-    rung: AtomicU8,
+    state: AtomicU8,
 }
 
-const SILENT: u8 = 0;
-const RUNG: u8 = 1;
+const IDLE: u8 = 0;
+const WOKEN: u8 = 1;
 const EVICTED: u8 = 2;
 
 impl Wakeup {
     pub(super) fn wake(&self) {
-        let _ = self.rung.compare_exchange(SILENT, RUNG, Ordering::AcqRel, Ordering::Relaxed);
+        // A wake-up must not replace an eviction.
+        let _ = self.state.compare_exchange(IDLE, WOKEN, Ordering::AcqRel, Ordering::Relaxed);
         self.waker.wake();
     }
 
     fn evict(&self) {
-        self.rung.store(EVICTED, Ordering::Release);
+        self.state.store(EVICTED, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Ready once the bell was rung since the last time.
+    /// Ready once since each wake-up; always ready after an eviction.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        // Registered before the state is read, so that a wake-up in between is not lost.
         self.waker.register(cx.waker());
-        match self.rung.compare_exchange(RUNG, SILENT, Ordering::AcqRel, Ordering::Acquire) {
-            Err(SILENT) => Poll::Pending,
+        match self.state.compare_exchange(WOKEN, IDLE, Ordering::AcqRel, Ordering::Acquire) {
+            Err(IDLE) => Poll::Pending,
             _ => Poll::Ready(()),
         }
     }
 
     pub(super) fn evicted(&self) -> bool {
-        self.rung.load(Ordering::Acquire) == EVICTED
+        self.state.load(Ordering::Acquire) == EVICTED
     }
 }
 
-/// What a waiter does when it is next.
+/// The action of a waiter when it is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aim {
-    /// Nothing: it has another gate to pass before this one, and lets others go first meanwhile.
+    /// None: it has another gate to pass before this one, and lets others go first until then.
     Later,
-    /// It takes a slot and sets it aside while it waits at its next gate. Calls with the same gates have one class.
+    /// Takes a slot and sets it aside while it waits at its next gate. Calls with the same gates have the same class.
     SetAside(Class),
-    /// It takes a slot and goes.
+    /// Takes a slot and is dispatched, or goes on to the next gate without setting anything aside.
     Go,
 }
 
-/// What calls have in common that pass the same gates under the same conditions.
+/// The gates and conditions that the calls of one class have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class {
-    /// The budgets they draw on, a bit for each name.
+    /// The budgets they draw on, one bit for each name.
     pub(super) budgets: u8,
-    /// Their caller, if calls are kept for it: it passes where others do not.
+    /// Their caller, if it has a reserve: it can pass where others cannot.
     pub(super) owner: Option<u16>,
 }
 
-/// Whose line a request waits in.
+/// The caller in whose queue a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) caller: u16,
     pub(super) precedence: Precedence,
-    /// Its share of turns.
+    /// Its weight in the round robin.
     pub(super) weight: u32,
 }
 
 /// Whether a call waits for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precedence {
-    /// It goes before all others: a call of the gateway's own that those who wait depend on.
+    /// It goes before all others: a call of the gateway's own that waiting calls depend on.
     First,
     /// It waits for its caller's turn.
     InTurn,
 }
 
-/// One waiting request.
 struct Waiter {
     id: u64,
     wakeup: Arc<Wakeup>,
@@ -100,29 +100,30 @@ struct Waiter {
 /// The requests that wait for one budget or quota.
 #[derive(Default)]
 pub(super) struct Queue {
-    lines: Vec<CallerLine>,
+    callers: Vec<CallerQueue>,
     waiting: usize,
     next_id: u64,
-    /// The turn that was given last; new lines start here, so that absence earns nothing.
-    ticket: u64,
-    /// Slots set aside, by the class of the calls that wait elsewhere with them.
+    /// The due time of the turn given last. New callers start here, so that a caller gains nothing by having been
+    /// absent.
+    last_due: u64,
+    /// Slots set aside, by the class of the calls that hold them while they wait elsewhere.
     aside: SmallVec<[(Class, u32); 2]>,
-    /// How many each class may set aside.
+    /// The most slots that each class may set aside.
     aside_max: u32,
 }
 
-struct CallerLine {
+struct CallerQueue {
     owner: Owner,
     stride: u64,
-    /// Whether it goes before the others: part of the budget is kept for it and not used yet, or it is the gateway's.
+    /// Whether it goes before the others, because its reserve is not used up or it belongs to the gateway itself.
     first: bool,
-    /// When its next turn is due.
+    /// The virtual time of its next turn.
     due: u64,
     waiting: VecDeque<Waiter>,
 }
 
-impl CallerLine {
-    /// The turn is given to lower ones first.
+impl CallerQueue {
+    /// The order of turns: the lowest rank is next.
     fn rank(&self) -> impl Ord {
         (!self.first, self.due, self.owner.precedence, self.owner.caller)
     }
@@ -135,19 +136,19 @@ impl Owner {
 }
 
 impl Queue {
-    /// Requests that wait.
+    /// Number of waiting requests.
     pub(super) fn len(&self) -> usize {
         self.waiting
     }
 
-    /// Lets each class set a twentieth of so many slots aside, which bounds what lies idle, and at least one.
+    /// Lets each class set aside a twentieth of `limit`, which bounds the slots that are idle, and at least one.
     pub(super) fn resize(&mut self, limit: u32) {
         self.aside_max = (limit / 20).max(1);
     }
 
-    /// Whether somebody is next before a newcomer. One that goes first passes those who do not.
+    /// Whether a waiter is before a new call. A new call that goes first passes the waiters that do not.
     pub(super) fn is_closed(&self, first: bool) -> bool {
-        self.next().is_some_and(|(line, _)| line.first || !first)
+        self.next().is_some_and(|(caller_queue, _)| caller_queue.first || !first)
     }
 
     /// Whether this waiter is next.
@@ -155,24 +156,25 @@ impl Queue {
         self.next().is_some_and(|(_, waiter)| waiter.id == id)
     }
 
-    /// Sorts out which callers go first.
-    pub(super) fn put_first(&mut self, first: impl Fn(u16) -> bool) {
-        for line in &mut self.lines {
-            line.first = line.owner.precedence == Precedence::First || first(line.owner.caller);
+    /// Updates which callers go first.
+    pub(super) fn mark_first(&mut self, first: impl Fn(u16) -> bool) {
+        for caller_queue in &mut self.callers {
+            caller_queue.first =
+                caller_queue.owner.precedence == Precedence::First || first(caller_queue.owner.caller);
         }
     }
 
-    fn next(&self) -> Option<(&CallerLine, &Waiter)> {
+    fn next(&self) -> Option<(&CallerQueue, &Waiter)> {
         if self.waiting == 0 {
             return None;
         }
-        let ready = |line| Some((line, self.ready(line).next()?));
-        self.lines.iter().filter_map(ready).min_by_key(|(line, _)| line.rank())
+        let ready = |caller_queue| Some((caller_queue, self.ready(caller_queue).next()?));
+        self.callers.iter().filter_map(ready).min_by_key(|(caller_queue, _)| caller_queue.rank())
     }
 
-    /// Those in a line who would take a slot now, in order.
-    fn ready<'q>(&'q self, line: &'q CallerLine) -> impl Iterator<Item = &'q Waiter> {
-        line.waiting.iter().filter(|waiter| match waiter.aim {
+    /// The waiters of one caller that would take a slot now, in order.
+    fn ready<'q>(&'q self, caller_queue: &'q CallerQueue) -> impl Iterator<Item = &'q Waiter> {
+        caller_queue.waiting.iter().filter(|waiter| match waiter.aim {
             Aim::Later => false,
             Aim::SetAside(class) => self.may_set_aside(class),
             Aim::Go => true,
@@ -184,7 +186,7 @@ impl Queue {
         aside.is_none_or(|(_, slots)| *slots < self.aside_max)
     }
 
-    /// A slot was set aside.
+    /// Counts a slot that was set aside.
     pub(super) fn set_aside(&mut self, class: Class) {
         match self.aside.iter_mut().find(|(known, _)| *known == class) {
             Some((_, slots)) => *slots += 1,
@@ -192,37 +194,42 @@ impl Queue {
         }
     }
 
-    /// A slot is not aside any more: its call passed its last gate, or gave up.
+    /// Counts a slot as no longer set aside: its call passed its last gate or gave up.
     pub(super) fn put_back(&mut self, class: Class) {
         self.aside.iter_mut().filter(|(known, _)| *known == class).for_each(|(_, slots)| *slots -= 1);
         self.aside.retain(|(_, slots)| *slots > 0);
     }
 
-    /// How many would have their turn before a newcomer of this owner.
+    /// The number of waiters that would have their turn before a new call of this owner.
     pub(super) fn ahead_of(&self, owner: Owner, first: bool) -> usize {
         let stride = stride(owner.weight);
-        let own = self.lines.iter().find(|line| line.owner.is_same(owner));
-        let place = own.map_or(0, |line| self.ready(line).count() as u64);
-        let due = own.map_or(self.ticket, |line| line.due.max(self.ticket)).saturating_add(place * stride);
-        let before = |line: &CallerLine| {
-            let ready = self.ready(line).count();
-            if line.owner.is_same(owner) {
+        let own = self.callers.iter().find(|caller_queue| caller_queue.owner.is_same(owner));
+        let place = own.map_or(0, |caller_queue| self.ready(caller_queue).count() as u64);
+        let due = own
+            .map_or(self.last_due, |caller_queue| caller_queue.due.max(self.last_due))
+            .saturating_add(place * stride);
+        let before = |caller_queue: &CallerQueue| {
+            let ready = self.ready(caller_queue).count();
+            if caller_queue.owner.is_same(owner) {
                 return ready;
             }
-            if first && !line.first {
+            if first && !caller_queue.first {
                 return 0;
             }
-            // Turns due before, and the one due at the same time if it goes first.
-            let gap = due.saturating_sub(line.due);
-            let tie = line.due <= due && gap % line.stride == 0 && line.owner.caller < owner.caller;
-            let turns = gap.div_ceil(line.stride) + u64::from(tie);
+            // The other caller's turns that are due earlier, and one due at the same time if it is before this caller
+            // in order.
+            let gap = due.saturating_sub(caller_queue.due);
+            let tie = caller_queue.due <= due
+                && gap % caller_queue.stride == 0
+                && caller_queue.owner.caller < owner.caller;
+            let turns = gap.div_ceil(caller_queue.stride) + u64::from(tie);
             ready.min(usize::try_from(turns).unwrap_or(usize::MAX))
         };
-        self.lines.iter().map(before).sum()
+        self.callers.iter().map(before).sum()
     }
 
-    /// Lets one more wait, and tells its number. A full queue makes room at the cost of whoever waits most for his
-    /// weight; `None` if that is the newcomer.
+    /// Adds a waiter and returns its number. A full queue evicts the newest waiter of the caller with most waiting per
+    /// weight; `None` if that is the caller of the new call.
     pub(super) fn join(&mut self, owner: Owner, first: bool, wakeup: &Arc<Wakeup>, aim: Aim) -> Option<u64> {
         if self.waiting >= WAITING_MAX && !self.make_room(owner) {
             return None;
@@ -230,30 +237,42 @@ impl Queue {
         let id = self.next_id;
         self.next_id += 1;
         self.waiting += 1;
-        let (ticket, stride) = (self.ticket, stride(owner.weight));
-        let place = self.lines.iter().position(|line| line.owner.is_same(owner)).unwrap_or_else(|| {
-            self.lines.push(CallerLine { owner, stride, first, due: ticket, waiting: VecDeque::new() });
-            self.lines.len() - 1
-        });
-        let line = &mut self.lines[place];
-        (line.first, line.due) = (first, line.due.max(ticket));
-        line.waiting.push_back(Waiter { id, wakeup: Arc::clone(wakeup), aim });
+        let (last_due, stride) = (self.last_due, stride(owner.weight));
+        let place =
+            self.callers.iter().position(|caller_queue| caller_queue.owner.is_same(owner)).unwrap_or_else(
+                || {
+                    self.callers.push(CallerQueue {
+                        owner,
+                        stride,
+                        first,
+                        due: last_due,
+                        waiting: VecDeque::new(),
+                    });
+                    self.callers.len() - 1
+                },
+            );
+        let caller_queue = &mut self.callers[place];
+        (caller_queue.first, caller_queue.due) = (first, caller_queue.due.max(last_due));
+        caller_queue.waiting.push_back(Waiter { id, wakeup: Arc::clone(wakeup), aim });
         Some(id)
     }
 
-    /// A waiter passed its gate before this one.
+    /// Changes the action of a waiter that passed its gate before this one.
     pub(super) fn aim(&mut self, id: u64, aim: Aim) {
-        let mut waiters = self.lines.iter_mut().flat_map(|line| &mut line.waiting);
+        let mut waiters = self.callers.iter_mut().flat_map(|caller_queue| &mut caller_queue.waiting);
         if let Some(waiter) = waiters.find(|waiter| waiter.id == id) {
             waiter.aim = aim;
         }
     }
 
     fn make_room(&mut self, owner: Owner) -> bool {
-        let load = |line: &CallerLine| line.waiting.len() as u64 * line.stride;
-        let own =
-            self.lines.iter().find(|line| line.owner.is_same(owner)).map_or(0, load) + stride(owner.weight);
-        let Some(heaviest) = self.lines.iter_mut().max_by_key(|line| load(line)) else { return false };
+        // The number of waiters per weight, because a stride is inverse to its weight.
+        let load = |caller_queue: &CallerQueue| caller_queue.waiting.len() as u64 * caller_queue.stride;
+        let own = self.callers.iter().find(|caller_queue| caller_queue.owner.is_same(owner)).map_or(0, load)
+            + stride(owner.weight);
+        let Some(heaviest) = self.callers.iter_mut().max_by_key(|caller_queue| load(caller_queue)) else {
+            return false;
+        };
         if load(heaviest) <= own {
             return false;
         }
@@ -264,40 +283,49 @@ impl Queue {
         true
     }
 
-    /// A waiter had its turn.
+    /// Records the turn of a waiter and removes it.
     pub(super) fn served(&mut self, id: u64) {
-        let Some(line) = self.lines.iter_mut().find(|line| line.waiting.iter().any(|waiter| waiter.id == id))
+        let Some(caller_queue) = self
+            .callers
+            .iter_mut()
+            .find(|caller_queue| caller_queue.waiting.iter().any(|waiter| waiter.id == id))
         else {
             return;
         };
-        self.ticket = self.ticket.max(line.due);
-        line.due += line.stride;
+        // Stride scheduling: the higher the weight, the smaller the stride, and the sooner the next turn is due.
+        self.last_due = self.last_due.max(caller_queue.due);
+        caller_queue.due += caller_queue.stride;
         self.leave(id);
     }
 
-    /// A waiter goes, served or not. Whoever is next then should look.
+    /// Removes a waiter, whether it was served or not. The caller should then wake the next one.
     pub(super) fn leave(&mut self, id: u64) {
-        for line in &mut self.lines {
-            if let Some(place) = line.waiting.iter().position(|waiter| waiter.id == id) {
-                line.waiting.remove(place);
+        for caller_queue in &mut self.callers {
+            if let Some(place) = caller_queue.waiting.iter().position(|waiter| waiter.id == id) {
+                caller_queue.waiting.remove(place);
                 self.waiting -= 1;
                 break;
             }
         }
-        // An empty line is remembered until its next turn is due: coming back at once must not be an advantage.
-        self.lines.retain(|line| !line.waiting.is_empty() || line.due > self.ticket);
+        // An empty queue is remembered until its next turn is due, so that leaving and coming back at once gives no
+        // advantage.
+        self.callers
+            .retain(|caller_queue| !caller_queue.waiting.is_empty() || caller_queue.due > self.last_due);
     }
 
-    /// Tells whoever is next to look.
+    /// Wakes the waiter that is next.
     pub(super) fn wake_head(&self) {
         if let Some((_, head)) = self.next() {
             head.wakeup.wake();
         }
     }
 
-    /// Tells everybody to look.
+    /// Wakes every waiter, after a change that can let any of them pass.
     pub(super) fn wake_all(&self) {
-        self.lines.iter().flat_map(|line| &line.waiting).for_each(|waiter| waiter.wakeup.wake());
+        self.callers
+            .iter()
+            .flat_map(|caller_queue| &caller_queue.waiting)
+            .for_each(|waiter| waiter.wakeup.wake());
     }
 }
 
@@ -309,7 +337,7 @@ fn stride(weight: u32) -> u64 {
 mod tests {
     use super::*;
 
-    /// A caller's request that waits.
+    /// A waiting request of one caller.
     struct Waits {
         id: u64,
         wakeup: Arc<Wakeup>,
@@ -354,9 +382,9 @@ mod tests {
         let first_of_one = owners[0].0;
         assert_eq!(head(&queue), Some(first_of_one));
         let order = serve(&mut queue, &owners);
-        for ticket in order.chunks(3) {
+        for round in order.chunks(3) {
             assert_eq!(
-                ticket.iter().filter(|caller| **caller == 1).count(),
+                round.iter().filter(|caller| **caller == 1).count(),
                 2,
                 "two turns of three: {order:?}"
             );
@@ -418,7 +446,7 @@ mod tests {
         assert!(queue.is_next(second.id));
         let cx = Context::from_waker(std::task::Waker::noop());
         assert!(second.wakeup.poll(&cx).is_ready());
-        assert!(second.wakeup.poll(&cx).is_pending(), "once a ring");
+        assert!(second.wakeup.poll(&cx).is_pending(), "once for each wake-up");
         assert_eq!(queue.len(), 1);
     }
 
@@ -466,7 +494,7 @@ mod tests {
         let own = Owner { precedence: Precedence::First, ..owner(1, 1) };
         assert_eq!(queue.ahead_of(own, true), 0);
         let id = queue.join(own, true, &wakeup, Aim::Go).expect("room");
-        queue.put_first(|_| false);
+        queue.mark_first(|_| false);
         assert!(queue.is_next(id) && queue.is_closed(true));
     }
 }

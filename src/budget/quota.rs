@@ -1,4 +1,4 @@
-//! One caller's share of the budgets.
+//! The quota of one caller: its share of the tenants' budgets.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::pace::Pace;
 use super::queue::Queue;
 use crate::config::BudgetLimit;
 
-/// One caller's share of the budgets, by governor.
+/// The quota of one caller, paced by governor.
 pub struct Quota {
     limit: BudgetLimit,
     pub(super) inner: Mutex<QuotaInner>,
@@ -20,17 +20,17 @@ pub(super) struct QuotaInner {
 }
 
 impl Quota {
-    /// A fresh share.
+    /// Creates an unused quota.
     pub fn new(limit: BudgetLimit) -> Self {
         Self { limit, inner: Mutex::new(QuotaInner { pace: Pace::new(&limit), queue: Queue::default() }) }
     }
 
-    /// Its size.
+    /// The configured size of the quota.
     pub fn limit(&self) -> BudgetLimit {
         self.limit
     }
 
-    /// How long until so many calls' shares came back.
+    /// The time in which the quota of this many calls comes back.
     pub(super) fn turns(&self, calls: usize) -> Duration {
         let interval = self.limit.window / self.limit.limit.get();
         interval.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))

@@ -1,8 +1,8 @@
-//! Calls of a budget kept for single callers, and lent to the others while their owner is idle.
+//! Calls of a budget reserved for single callers, and lent to others while their owner is idle.
 //!
-//! An owner is busy from the moment it asks for one window on. As long as it is, whatever it has not used of its
-//! reserve is out of reach for the others. Once idle, its calls are lent; when it comes back, it takes the next slots
-//! that free before anybody who waits, until its reserve is met.
+//! An owner counts as busy for one window after each request. While it is busy, the unused part of its reserve is not
+//! available to others. Once it is idle, its calls are lent; when it comes back, it gets the next slots that become
+//! free, before all other waiters, until its reserve is met.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ pub(super) struct Reserves(Vec<Reserve>);
 struct Reserve {
     caller: u16,
     calls: u32,
-    /// Slots the owner holds: of calls in flight, and of those that came back.
+    /// Slots that the owner holds: of calls in flight, and of calls that ended.
     in_flight: u32,
     ended: u32,
-    /// Calls up to this number are not among those in flight.
+    /// Calls up to this number were dispatched before the reserve existed and are not counted in `in_flight`.
     since: u64,
     asked: Option<Timestamp>,
 }
@@ -28,20 +28,20 @@ impl Reserve {
         self.calls.saturating_sub(self.in_flight.saturating_add(self.ended))
     }
 
-    /// Until when its owner counts as busy.
+    /// The time until which the owner counts as busy.
     fn busy_until(&self, window: Duration) -> Option<Timestamp> {
         self.asked.map(|asked| asked + window)
     }
 }
 
 impl Reserves {
-    /// Whether nothing is kept for anybody: the rule, which costs a decision nothing.
+    /// Whether no reserve is configured, which is the usual case and keeps decisions cheap.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Keeps so many calls for each of these callers from now on. `dispatched` is the number of the last call, and
-    /// `ended` whose slots are held by calls that came back.
+    /// Replaces the reserves. `dispatched` is the number of the budget's last call; `ended` yields the callers of slots
+    /// held by calls that ended.
     pub(super) fn keep(&mut self, wanted: &[(u16, u32)], dispatched: u64, ended: impl Iterator<Item = u16>) {
         let known = std::mem::take(&mut self.0);
         self.0 = wanted
@@ -61,48 +61,48 @@ impl Reserves {
         }
     }
 
-    /// A caller asks for a slot.
+    /// Records that a caller asked for a slot.
     pub(super) fn asks(&mut self, caller: u16, now: Timestamp) {
         self.change(caller, |own| own.asked = own.asked.max(Some(now)));
     }
 
-    /// A caller took a slot.
+    /// Records that a caller took a slot.
     pub(super) fn took(&mut self, caller: u16) {
         self.change(caller, |own| own.in_flight += 1);
     }
 
-    /// A call in flight gave its slot back.
+    /// Records that a call is no longer in flight.
     pub(super) fn returned(&mut self, caller: u16, call: u64) {
         self.change(caller, |own| own.in_flight -= u32::from(call > own.since));
     }
 
-    /// A call in flight came back and holds its slot on.
+    /// Records that a call in flight ended and holds its slot for the window.
     pub(super) fn ended(&mut self, caller: u16, call: u64) {
         self.returned(caller, call);
         self.change(caller, |own| own.ended += 1);
     }
 
-    /// A slot that was held on is free.
+    /// Records that the slot of an ended call is free.
     pub(super) fn freed(&mut self, caller: u16) {
         self.change(caller, |own| own.ended -= 1);
     }
 
-    /// Whether calls are kept for a caller.
+    /// Whether a caller has a reserve.
     pub(super) fn has(&self, caller: u16) -> bool {
         self.0.iter().any(|reserve| reserve.caller == caller)
     }
 
-    /// Whether a caller has not used all of its reserve.
-    pub(super) fn owes(&self, caller: u16) -> bool {
+    /// Whether a caller has a reserve that is not used up.
+    pub(super) fn is_unmet(&self, caller: u16) -> bool {
         self.0.iter().any(|reserve| reserve.caller == caller && reserve.missing() > 0)
     }
 
-    /// What is out of reach for a caller now.
+    /// Slots that `caller` cannot have now, because they are reserved for others.
     pub(super) fn kept_from(&self, caller: u16, now: Timestamp, window: Duration) -> KeptSlots {
         let mut kept = KeptSlots::default();
-        // What an owner has not used is its own. Where more is owed than is free, whoever has its turn takes it: if
-        // each left it to the others, nobody would.
-        if self.is_empty() || self.owes(caller) {
+        // An owner may always take the unused part of its reserve. If more is reserved than is free, the one whose turn
+        // it is takes the slot: if each owner left it to the others, nobody would take it.
+        if self.is_empty() || self.is_unmet(caller) {
             return kept;
         }
         for other in self.0.iter().filter(|reserve| reserve.caller != caller) {
@@ -119,15 +119,15 @@ impl Reserves {
     }
 }
 
-/// Slots that are kept for others who are busy.
+/// Slots reserved for other callers that are busy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeptSlots {
-    /// Now.
+    /// Slots reserved now: the unused part of those reserves.
     pub(super) now: u32,
-    /// Whatever they give back meanwhile.
+    /// The most that can be reserved while a call waits: the whole of those reserves.
     pub(super) at_most: u32,
-    /// Until all of them are lent, if their owners do not ask again.
+    /// Time until all of them are lent, if their owners do not ask again.
     pub(super) lent_in: Duration,
-    /// Until the first of them are lent.
+    /// Time until the first of them are lent; `None` if no unused part is reserved.
     pub(super) first_lent_in: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! What a former process left of its budgets: the ends of its calls, kept until a budget asks for its own.
+//! The calls of a former process, kept until the budget that they belong to is opened.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,30 +9,30 @@ use super::{Budget, BudgetState, Budgets, lock};
 use crate::config::VendorKey;
 use crate::operation::BudgetName;
 
-/// Which budget, in eight bytes that stay the same over processes and versions: FNV-1a of key and name.
+/// The identity of a budget in eight bytes that are the same in every process and version: FNV-1a of key and name.
 ///
-/// Two budgets with one identity would count each other's former calls as well, which only holds them back.
+/// Two budgets with the same identity would also count each other's former calls, which can only hold calls back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BudgetId(pub u64);
 
 impl BudgetId {
-    /// The identity of a key's budget.
+    /// The identity of the budget with this key and name.
     pub fn of(key: &VendorKey, name: BudgetName) -> Self {
         Self(fnv1a([key.as_str(), "\0", name.as_str()].iter().flat_map(|part| part.bytes())))
     }
 }
 
-/// The 64-bit hash of Fowler, Noll and Vo: every single changed byte changes it.
+/// The 64-bit FNV-1a hash. A change of any single byte changes it.
 pub fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// How a call of a former process ended.
+/// The way in which a call of a former process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The vendor answered then.
+    /// The vendor answered at this time.
     Answered(Timestamp),
-    /// It was given up then, or will have been.
+    /// The call was given up at this time, which can be in the future.
     GivenUp(Timestamp),
 }
 
@@ -44,13 +44,13 @@ pub struct RestoredCalls {
 }
 
 impl RestoredCalls {
-    /// Everything that is known, if `held_back` is not set. If it is, calls were made that nobody knows of, all of
-    /// them given up by that moment.
+    /// Creates an empty set. `held_back`: calls were made that are unknown, and all of them will have ended by this
+    /// time. `None`: every call is known.
     pub fn new(held_back: Option<Timestamp>) -> Self {
         Self { held_back, ..Self::default() }
     }
 
-    /// Adds a call.
+    /// Adds one call that `budget` has to count.
     pub fn add(&mut self, budget: BudgetId, ended: Ended) {
         self.by_budget.entry(budget).or_default().push(ended);
     }
@@ -59,7 +59,7 @@ impl RestoredCalls {
         if let Some(ends) = self.by_budget.remove(&id) {
             inner.window.restore(&ends);
         }
-        // As if all of its calls had been given up at that moment.
+        // The same as if all calls of the budget had been given up at that time.
         inner.vendor_limit = self
             .held_back
             .map(|at| VendorLimit::nothing_until(at + inner.rule.reach().hold + Timestamp::TICK));
@@ -67,7 +67,7 @@ impl RestoredCalls {
 }
 
 impl Budgets {
-    /// Takes up what a former process left. Budgets that are opened later get their part then.
+    /// Hands the calls of a former process to their budgets. Budgets that are opened later get theirs then.
     pub fn restore(&self, restored: RestoredCalls) {
         let by_key = lock(&self.by_key);
         let mut kept = lock(&self.restored);
@@ -77,27 +77,27 @@ impl Budgets {
         }
     }
 
-    pub(super) fn take_up(&self, id: BudgetId, inner: &mut BudgetState) {
+    pub(super) fn restore_into(&self, id: BudgetId, inner: &mut BudgetState) {
         lock(&self.restored).give(id, inner);
     }
 }
 
-/// How long one call can matter.
+/// The longest times for which one call matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLifetime {
-    /// How long after its end its slot is held at most.
+    /// The longest time for which a slot is held after the end of its call.
     pub hold: Duration,
-    /// How long an attempt lasts at most.
+    /// The longest that one attempt lasts.
     pub attempt: Duration,
 }
 
 impl Budget {
-    /// Its identity over processes.
+    /// The budget's identity in state files.
     pub fn id(&self) -> BudgetId {
         self.id
     }
 
-    /// How long its calls can matter.
+    /// The longest times for which a call on this budget matters.
     pub fn reach(&self) -> CallLifetime {
         lock(&self.inner).rule.reach()
     }

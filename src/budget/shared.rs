@@ -1,7 +1,7 @@
-//! The part of a budget that replicas share: what is asked of the store, and what it said last.
+//! The part of a budget that replicas share: the requests to the store, and the store's last status.
 //!
-//! Which slots are taken there is the store's decision; here stand this replica's own calls among them, so that the
-//! vendor's word, the status page and a caller's tally count them like all others.
+//! The store decides which slots are taken there. This module counts this replica's own calls among them, so that the
+//! vendor's rate headers, the status page and the hourly counts include them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,41 +9,41 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::reserve::Reserves;
-use super::window::{Ends, Window, WindowRule};
+use super::window::{Estimate, Window, WindowRule};
 use super::{BudgetSet, BudgetState, QueueTicket, Requester, Timestamp, lock};
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
-/// When to come again where a replica has no part of its own and the store did not answer: nobody knows when it will,
-/// and most often it does at once.
-const COME_AGAIN: Duration = Duration::from_secs(1);
+/// The waiting time in a refusal where the store did not answer and this replica has no part of its own. It is not
+/// known when the store will answer again, and most often it does at once.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// What replicas share of one budget.
+/// The shared part of one budget.
 pub(super) struct Shared {
     key: Arc<str>,
     shares: Shares,
     /// Slots in the store, for all replicas together.
     pub(super) limit: u32,
-    /// This replica's calls in them.
+    /// This replica's calls in those slots.
     pub(super) window: Window,
-    heard: Option<StoreStatus>,
+    last_status: Option<StoreStatus>,
 }
 
-/// What the store said about a budget.
+/// The store's answer about one budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreStatus {
     /// Slots of the shared part that can be taken now.
     pub free: u32,
-    /// When one more can be taken, at the latest.
+    /// The latest time at which one more slot can be taken.
     pub next: Timestamp,
-    /// It gives nothing before then: it was found without what was given before.
+    /// Whether nothing is granted before `next`, because the store lost its former counts.
     pub held_back: bool,
 }
 
-/// What the store is asked for one budget.
+/// The request to the store for a slot in one budget.
 #[derive(Clone, Debug)]
 pub struct SlotRequest {
-    /// Names the budget in the store.
+    /// The key of the budget in the store.
     pub key: Arc<str>,
     /// Slots of the shared part.
     pub limit: u32,
@@ -51,38 +51,38 @@ pub struct SlotRequest {
     pub own: u32,
     /// Length of the window.
     pub window: Duration,
-    /// The call can do without: a slot of this replica's own is free.
+    /// Whether the call can do without the store, because a slot of this replica's own part is free.
     pub spare: bool,
 }
 
-/// One entry for each budget of a [`BudgetSet`], in its order.
+/// One request for each budget of a [`BudgetSet`], in its order.
 pub type SlotRequests = SmallVec<[SlotRequest; 1]>;
 
-/// Where a call has its slot in one budget.
+/// The place where a call has its slot in one budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotLocation {
-    /// In this process.
+    /// In this replica's own part.
     Here,
-    /// In the store.
+    /// In the part that the store keeps.
     Store,
 }
 
-/// The budgets of a draw for which a slot was taken in the store, by their place in it.
+/// The budgets of a [`BudgetSet`] for which the store granted a slot: one bit for each position in the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GrantedMask(u8);
 
 impl GrantedMask {
-    /// Adds the budget at a place.
+    /// Adds the budget at a position.
     pub fn add(&mut self, place: usize) {
         self.0 |= 1 << place;
     }
 
-    /// Where the budget at a place of the draw has its slot.
+    /// The place where the budget at a position has its slot.
     pub(super) fn place(self, place: usize) -> SlotLocation {
         if self.0 >> place & 1 == 1 { SlotLocation::Store } else { SlotLocation::Here }
     }
 
-    /// Whether nothing was taken there.
+    /// Whether the store granted no slot.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -92,33 +92,40 @@ impl Shared {
     pub(super) fn new(vendor_key: &VendorKey, name: BudgetName, limit: BudgetLimit, shares: Shares) -> Self {
         // The braces keep the budgets of one key together where a store is spread over several servers.
         let key = format!("jpush-gateway:{{{}}}:{}", vendor_key.as_str(), name.as_str()).into();
-        Self { key, shares, limit: shares.shared_part(limit.limit), window: Window::default(), heard: None }
+        Self {
+            key,
+            shares,
+            limit: shares.shared_part(limit.limit),
+            window: Window::default(),
+            last_status: None,
+        }
     }
 
-    /// Takes on another size. Returns what of it is this replica's own.
+    /// Applies a new limit and returns this replica's own part of it.
     pub(super) fn resize(&mut self, limit: BudgetLimit) -> u32 {
         self.limit = self.shares.shared_part(limit.limit);
         self.shares.own_part(limit.limit)
     }
 
-    /// Slots of the shared part that could be taken when the store was last heard.
+    /// Free slots of the shared part according to the store's last status.
     pub(super) fn free(&self) -> u32 {
-        self.heard.map_or(0, |statuses| statuses.free)
+        self.last_status.map_or(0, |statuses| statuses.free)
     }
 
-    /// Whether the store could not be asked when it was last tried.
+    /// Whether the last request to the store failed.
     pub(super) fn is_away(&self) -> bool {
-        self.limit > 0 && self.heard.is_none()
+        self.limit > 0 && self.last_status.is_none()
     }
 
-    /// Whether the store gives nothing yet, as far as it was heard.
+    /// Whether the store grants nothing yet, according to its last status.
     pub(super) fn holds_back(&self, now: Timestamp) -> bool {
-        self.heard.is_some_and(|statuses| statuses.held_back && now < statuses.next)
+        self.last_status.is_some_and(|statuses| statuses.held_back && now < statuses.next)
     }
 
-    /// Until so many slots can be taken there, at the latest; `None` if that is not known, and there is a part of our own.
+    /// The latest time until `nth` slots of the shared part can be taken; `None` if it is unknown and this replica has
+    /// a part of its own.
     pub(super) fn until_free(&self, rule: &WindowRule, now: Timestamp, nth: usize) -> Option<Duration> {
-        let Some(statuses) = self.heard else { return unheard(rule) };
+        let Some(statuses) = self.last_status else { return wait_without_store(rule) };
         Some(match nth.saturating_sub(statuses.free as usize) {
             0 => Duration::ZERO,
             1 => statuses.next.since(now),
@@ -126,9 +133,10 @@ impl Shared {
         })
     }
 
-    /// The soonest that so many can be taken: answers may shorten what is held for calls in flight.
+    /// The soonest time until `nth` slots of the shared part can be taken: answers can shorten the holds of calls in
+    /// flight.
     pub(super) fn soonest(&self, rule: &WindowRule, now: Timestamp, nth: usize) -> Option<Duration> {
-        let Some(statuses) = self.heard else { return unheard(rule) };
+        let Some(statuses) = self.last_status else { return wait_without_store(rule) };
         if nth <= statuses.free as usize {
             Some(Duration::ZERO)
         } else {
@@ -137,35 +145,36 @@ impl Shared {
     }
 }
 
-fn unheard(rule: &WindowRule) -> Option<Duration> {
-    (rule.limit == 0).then_some(COME_AGAIN)
+fn wait_without_store(rule: &WindowRule) -> Option<Duration> {
+    (rule.limit == 0).then_some(RETRY_WAIT)
 }
 
 impl BudgetState {
-    /// Slots in use by this process, as of the last call that passed a time in.
+    /// Slots in use by this process, as of the last decision.
     pub(super) fn used(&self) -> u32 {
         self.window.used() + self.shared.as_ref().map_or(0, |shared| shared.window.used())
     }
 
-    /// Slots of the shared part that could be taken when the store was last heard. Lets go of what is over there.
+    /// Free slots of the shared part according to the store's last status. Also drops this replica's calls that no
+    /// longer hold a slot there.
     pub(super) fn free_in_store(&mut self, now: Timestamp) -> u32 {
         let Some(shared) = &mut self.shared else { return 0 };
         shared.window.free(&self.rule, now, |_| {});
         shared.free()
     }
 
-    /// Until one more can be taken than the `remaining` ones, here or there, at the latest.
+    /// The latest time until one more call can be made than the `remaining` ones, in either part.
     pub(super) fn until_more(&self, now: Timestamp, remaining: usize) -> Duration {
-        let own = self.window.until_release(&self.rule, now, 1, Ends::Latest);
+        let own = self.window.until_release(&self.rule, now, 1, Estimate::Latest);
         let in_store = self
             .shared
             .as_ref()
             .and_then(|shared| shared.until_free(&self.rule, now, shared.free() as usize + 1));
         let soonest = in_store.map_or(own, |in_store| in_store.min(own));
-        soonest.max(self.until_vendor_limit(now, remaining + 1, Ends::Latest)).max(Timestamp::TICK)
+        soonest.max(self.until_vendor_limit(now, remaining + 1, Estimate::Latest)).max(Timestamp::TICK)
     }
 
-    /// Where calls are counted whose slot is in the store, or here.
+    /// The window in which calls with a slot in this place are counted.
     pub(super) fn window_of(&mut self, place: SlotLocation) -> &mut Window {
         match (place, &mut self.shared) {
             (SlotLocation::Store, Some(shared)) => &mut shared.window,
@@ -173,7 +182,7 @@ impl BudgetState {
         }
     }
 
-    /// What is kept for a caller is kept out of our own part.
+    /// Records a change of an owner's slots. Reserves apply to this replica's own part only.
     pub(super) fn reserve_at(&mut self, place: SlotLocation, change: impl FnOnce(&mut Reserves)) {
         if place == SlotLocation::Here {
             self.reserve(change);
@@ -181,9 +190,9 @@ impl BudgetState {
     }
 }
 
-/// What the store should be asked for a call: nothing if the call cannot pass whatever the store says, because
-/// somebody waits before it or the vendor said so. A newcomer asks for all it draws on, one that waits for the budget
-/// it waits for ([`QueueTicket::asks`]).
+/// The requests to the store for one call. `None` if the call cannot pass whatever the store answers, because others
+/// wait before it or the vendor's limit is reached. A new call requests all of its budgets, a waiting one the budget it
+/// waits for ([`QueueTicket::asks`]).
 pub fn slot_requests(
     budget_set: &BudgetSet,
     requester: &Requester,
@@ -202,9 +211,9 @@ pub fn slot_requests(
         if is_closed || inner.by_vendor_limit(now) == 0 {
             return None;
         }
-        // Lets go of what is over, so that the vendor's word is not compared with calls of long ago.
+        // Drops slots that are over, so that the vendor's count is not compared with calls of long ago.
         inner.free_in_store(now);
-        let (kept, shared) = (inner.kept_from_taker(requester, now), inner.shared.as_ref()?);
+        let (kept, shared) = (inner.kept_from_requester(requester, now), inner.shared.as_ref()?);
         slot_requests.push(SlotRequest {
             key: Arc::clone(&shared.key),
             limit: shared.limit,
@@ -216,11 +225,11 @@ pub fn slot_requests(
     slot_requests.iter().any(|want| want.limit > 0).then_some(slot_requests)
 }
 
-/// Keeps what the store said about each budget; nothing: it is away, and nobody knows.
+/// Stores the answer about each budget; an empty `statuses` means that the store did not answer.
 pub fn apply_store_status(budget_set: &BudgetSet, statuses: &[StoreStatus]) {
     for (place, budget) in budget_set.iter().enumerate() {
         if let Some(shared) = &mut lock(&budget.inner).shared {
-            shared.heard = statuses.get(place).copied();
+            shared.last_status = statuses.get(place).copied();
         }
     }
 }

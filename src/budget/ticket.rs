@@ -1,17 +1,18 @@
-//! A call that waits, and its way through the gates: its caller's quota, then its budgets, scarcest first.
+//! A waiting call and the gates it has to pass: its caller's quota, then its budgets, scarcest first.
 //!
-//! A call that cannot have everything at once stands in the queue of every gate from the start, and passes them one
-//! after the other. What it has passed it keeps: its slot is set aside while it waits at the next gate. At the gates
-//! further on it holds its place and lets others go first.
+//! A call that cannot have everything at once joins the queue of every gate, and then passes the gates one after the
+//! other. What it took at a gate it keeps: the slot is set aside while the call waits at the next gate. In the queues
+//! further on it keeps its position and lets others go first.
 //!
-//! *Why nothing stalls:* all calls pass their gates in one order, and one that has set a slot aside waits only for
-//! gates further on. So no two calls can wait for each other, and whenever a gate has room, whoever is next there
-//! passes it. A class of calls with the same budgets sets at most [`Queue::resize`]'s part of a budget aside, so that
-//! little of it lies idle; the others of the class let callers with other budgets go first. When its own gates have
-//! room, one of those that set slots aside passes, because it has the same gates.
+//! *No deadlock:* all calls pass their gates in the same order, and a call with a slot set aside waits only for later
+//! gates. So no two calls can wait for each other, and whenever a gate has room, the waiter that is next there passes
+//! it. The calls of one class, which have the same budgets, set aside at most the part of a budget that
+//! [`Queue::resize`] allows, so that few slots are idle; beyond it the class lets calls of other classes go first. When
+//! the gates of a class have room, one of its calls with a slot set aside passes, because all of them have the same
+//! gates.
 //!
-//! *Why nobody is woken in vain:* a slot that frees wakes whoever is next at its gate, and nobody else. That one takes
-//! it, or it is the only one that could.
+//! *No wasted wake-up:* a slot that becomes free wakes only the waiter that is next at its gate. That waiter takes the
+//! slot, or is the only one that could.
 
 use std::ptr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::decide::{Decision, Held, Requester, WaitLimit};
+use super::decide::{Decision, LockedSet, Requester, WaitLimit};
 use super::exhausted::Exhausted;
 use super::permit::Permit;
 use super::queue::{Aim, Class, Owner, Queue, Wakeup};
@@ -29,20 +30,21 @@ use super::timestamp::Timestamp;
 use super::window::Ends;
 use super::{Budget, BudgetSet, BudgetState, Quota, lock};
 
-/// A call's place in the queues, and what it has set aside. Dropped, both are given up and the next in line are told.
+/// The places of one waiting call in its queues, and the slots it has set aside. Dropping the ticket gives up both and
+/// wakes the next waiters.
 pub struct QueueTicket {
     wakeup: Arc<Wakeup>,
-    /// The gates it has to pass, the next one first.
-    ahead: SmallVec<[Ahead; 2]>,
+    /// The gates still to pass, the next one first.
+    pending: SmallVec<[PendingGate; 2]>,
     class: Class,
-    /// What it has of the gates it passed.
+    /// The slots and the quota taken at the gates it passed.
     permit: Option<Permit>,
-    /// The budgets in which that is set aside.
+    /// The budgets in which those slots are set aside.
     aside: SmallVec<[&'static Budget; 2]>,
 }
 
-/// A gate that a call has to pass, and its number in the queue there.
-struct Ahead {
+/// A gate that a call still has to pass, and the call's number in the queue there.
+struct PendingGate {
     gate: Gate,
     id: u64,
 }
@@ -53,39 +55,39 @@ enum Gate {
 }
 
 impl QueueTicket {
-    /// Rings when it is worth looking again.
+    /// The wake-up that is ready when a new decision is worthwhile.
     pub fn wakeup(&self) -> &Wakeup {
         &self.wakeup
     }
 
-    /// The budget it waits for; nothing while it waits for its caller's quota.
+    /// The budget that the call waits for; empty while it waits for its caller's quota.
     pub fn asks(&self) -> BudgetSet {
         BudgetSet(self.next_budget().into_iter().collect())
     }
 
-    /// How many gates it has to pass.
+    /// Number of gates still to pass.
     pub fn gates(&self) -> usize {
-        self.ahead.len()
+        self.pending.len()
     }
 
     fn next_budget(&self) -> Option<&'static Budget> {
-        match self.ahead.first() {
-            Some(Ahead { gate: Gate::Budget(budget), .. }) => Some(budget),
+        match self.pending.first() {
+            Some(PendingGate { gate: Gate::Budget(budget), .. }) => Some(budget),
             _ => None,
         }
     }
 
-    /// Its number in the queue of the budget it waits for.
+    /// The call's number in the queue of `budget`, if that is the gate it waits for.
     pub(super) fn id_at(&self, budget: &Budget) -> Option<u64> {
-        let ahead =
-            self.ahead.first().filter(|_| self.next_budget().is_some_and(|next| ptr::eq(next, budget)));
-        ahead.map(|ahead| ahead.id)
+        let pending =
+            self.pending.first().filter(|_| self.next_budget().is_some_and(|next| ptr::eq(next, budget)));
+        pending.map(|pending| pending.id)
     }
 
-    /// What it does at the gate it waits at, once it is next there.
+    /// The action at the next gate once the call is next there.
     fn aim(&self) -> Aim {
-        match self.ahead.as_slice() {
-            [_] | [Ahead { gate: Gate::Quota(_), .. }, ..] => Aim::Go,
+        match self.pending.as_slice() {
+            [_] | [PendingGate { gate: Gate::Quota(_), .. }, ..] => Aim::Go,
             _ => Aim::SetAside(self.class),
         }
     }
@@ -93,7 +95,7 @@ impl QueueTicket {
 
 impl Drop for QueueTicket {
     fn drop(&mut self) {
-        for Ahead { gate, id } in &self.ahead {
+        for PendingGate { gate, id } in &self.pending {
             let leave = |queue: &mut Queue| {
                 queue.leave(*id);
                 queue.wake_head();
@@ -106,39 +108,41 @@ impl Drop for QueueTicket {
         for budget in &self.aside {
             lock(&budget.inner).queue.put_back(self.class);
         }
-        // Dropped, the permit gives the slots back and tells who is next.
+        // The permit is dropped after this: it gives its slots back and wakes the waiters that are next.
     }
 }
 
-impl Held<'_> {
-    /// Puts a newcomer into the queue of every gate; `None` if one of them cannot let it pass in time, or is full.
+impl LockedSet<'_> {
+    /// Adds a new call to the queue of every gate; `None` if a gate cannot let it pass before `until`, or if a queue is
+    /// full.
     #[cold]
-    pub(super) fn line_up(&mut self, now: Timestamp, until: Timestamp) -> Option<Box<QueueTicket>> {
+    pub(super) fn join_queues(&mut self, now: Timestamp, until: Timestamp) -> Option<Box<QueueTicket>> {
         if now >= until || now + self.soonest_for_newcomer(now) > until {
             return None;
         }
         let wakeup = Arc::default();
-        let (mut ahead, mut has_room) = (SmallVec::new(), true);
+        // `Aim::Later` keeps the call from being next at any gate; `update_aim` below changes that for the first gate.
+        let (mut pending, mut has_room) = (SmallVec::new(), true);
         let owner = owner(self.requester);
         if let Some((quota, inner)) = &mut self.quota {
             let id = inner.queue.join(owner, false, &wakeup, Aim::Later);
             has_room &= id.is_some();
-            ahead.extend(id.map(|id| Ahead { gate: Gate::Quota(Arc::clone(quota)), id }));
+            pending.extend(id.map(|id| PendingGate { gate: Gate::Quota(Arc::clone(quota)), id }));
         }
         for (budget, inner) in &mut self.budgets {
             let first = inner.goes_first(self.requester);
             let id = inner.queue.join(owner, first, &wakeup, Aim::Later);
             has_room &= id.is_some();
-            ahead.extend(id.map(|id| Ahead { gate: Gate::Budget(budget), id }));
+            pending.extend(id.map(|id| PendingGate { gate: Gate::Budget(budget), id }));
         }
         if !has_room {
-            ahead.iter().for_each(|Ahead { gate, id }| self.queue(gate).leave(*id));
+            pending.iter().for_each(|PendingGate { gate, id }| self.queue(gate).leave(*id));
             return None;
         }
         let permit = Some(Permit::nothing(self.requester));
         let ticket =
-            Box::new(QueueTicket { wakeup, ahead, class: self.class(), permit, aside: SmallVec::new() });
-        self.take_aim(&ticket);
+            Box::new(QueueTicket { wakeup, pending, class: self.class(), permit, aside: SmallVec::new() });
+        self.update_aim(&ticket);
         Some(ticket)
     }
 
@@ -149,7 +153,7 @@ impl Held<'_> {
         Class { budgets, owner: is_owner.then_some(caller) }
     }
 
-    /// A reload may have changed for whom calls are kept.
+    /// Updates the class of a ticket: a reload can have changed the callers that have a reserve.
     fn classify(&mut self, ticket: &mut QueueTicket) {
         let class = self.class();
         if class != ticket.class {
@@ -159,12 +163,12 @@ impl Held<'_> {
                 queue.set_aside(class);
             }
             ticket.class = class;
-            self.take_aim(ticket);
+            self.update_aim(ticket);
         }
     }
 
-    /// Passes every gate that is open, and says what comes of it.
-    pub(super) fn go_on(
+    /// Passes every gate that is open and returns the resulting decision.
+    pub(super) fn advance(
         mut self,
         mut ticket: Box<QueueTicket>,
         granted: GrantedMask,
@@ -176,23 +180,24 @@ impl Held<'_> {
         }
         self.classify(&mut ticket);
         let mut place = granted.place(0);
-        while !ticket.ahead.is_empty() && self.pass(&mut ticket, place, now) {
-            ticket.ahead.remove(0);
-            self.take_aim(&ticket);
+        while !ticket.pending.is_empty() && self.pass(&mut ticket, place, now) {
+            ticket.pending.remove(0);
+            self.update_aim(&ticket);
+            // The store granted at most the slot of the first pending budget.
             place = SlotLocation::Here;
         }
-        // A reload may have lowered a limit since a slot was set aside.
+        // A reload can have lowered a limit since a slot was set aside. Then the call must not be dispatched.
         let is_over = ticket.aside.iter().any(|budget| self.inner(budget).is_over());
-        if ticket.ahead.is_empty() && !is_over {
+        if ticket.pending.is_empty() && !is_over {
             return Decision::Paid(self.done(&mut ticket));
         }
         let decision = match wait_limit {
             WaitLimit::Until(until) if now < until && !is_over && !ticket.wakeup.evicted() => {
-                self.stay(&ticket, now, until)
+                self.keep_waiting(&ticket, now, until)
             }
             WaitLimit::Until(_) | WaitLimit::None => Err(self.why(&ticket, now)),
         };
-        // A turn gives its places back when it is dropped, for which it needs the locks.
+        // Dropping the ticket takes the locks that `self` holds, so `self` is dropped first.
         drop(self);
         match decision {
             Ok(look_at) => Decision::Wait { ticket, look_at },
@@ -200,20 +205,21 @@ impl Held<'_> {
         }
     }
 
-    /// All gates are passed: nothing is set aside any more.
+    /// Completes a call that passed all gates: its slots are no longer set aside.
     fn done(&mut self, ticket: &mut QueueTicket) -> Permit {
         for budget in ticket.aside.drain(..) {
             let queue = &mut self.inner(budget).queue;
             queue.put_back(ticket.class);
             queue.wake_head();
         }
-        ticket.permit.take().expect("held since it lined up")
+        ticket.permit.take().expect("the ticket holds a permit until it is done")
     }
 
     /// Passes the next gate if it is open.
     fn pass(&mut self, ticket: &mut QueueTicket, place: SlotLocation, now: Timestamp) -> bool {
         let (aim, class, requester) = (ticket.aim(), ticket.class, self.requester);
-        let (Some(Ahead { gate, id }), Some(permit)) = (ticket.ahead.first(), &mut ticket.permit) else {
+        let (Some(PendingGate { gate, id }), Some(permit)) = (ticket.pending.first(), &mut ticket.permit)
+        else {
             return false;
         };
         let budget = match gate {
@@ -234,9 +240,10 @@ impl Held<'_> {
         let is_open = match place {
             SlotLocation::Store => inner.by_vendor_limit(now) > 0,
             SlotLocation::Here => {
-                free > inner.kept_from_taker(requester, now).now && inner.queue.is_next(*id)
+                free > inner.kept_from_requester(requester, now).now && inner.queue.is_next(*id)
             }
         };
+        // Pacing is asked last, because asking it takes one call.
         let passes = is_open && inner.pace.as_ref().is_none_or(|pace| pace.take(now).is_ok());
         if passes {
             inner.queue.served(*id);
@@ -250,29 +257,31 @@ impl Held<'_> {
         passes
     }
 
-    /// When to look again without being told, or why there is no point in waiting.
-    fn stay(
+    /// The time of the next look without a wake-up (`None`: only a wake-up helps), or the refusal if waiting is
+    /// pointless.
+    fn keep_waiting(
         &mut self,
         ticket: &QueueTicket,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<Timestamp>, Exhausted> {
-        let Ahead { gate, id } = &ticket.ahead[0];
+        let PendingGate { gate, id } = &ticket.pending[0];
         let is_next = self.queue(gate).is_next(*id);
-        let further = ticket.ahead[1..].iter().map(|ahead| self.soonest(&ahead.gate, now, 0)).max();
+        // The call needs all of its gates, so the one that opens last decides whether waiting is worthwhile.
+        let further = ticket.pending[1..].iter().map(|pending| self.soonest(&pending.gate, now, 0)).max();
         let soonest = self.soonest(gate, now, usize::from(!is_next)).max(further.unwrap_or_default());
         if now + soonest > until {
-            return Err(self.why(ticket, now));
+            return Err(self.refusal(ticket, now));
         }
         if !is_next {
-            // Whoever is next may not know it: a reserve can have put it before this one since.
+            // A reserve can have put another waiter first that has not been woken yet.
             self.queue(gate).wake_head();
             return Ok(None);
         }
         Ok(Some((now + self.opens(gate, now)).min(until)))
     }
 
-    /// When a gate opens for whoever is next there, at the latest.
+    /// The latest time until a gate opens for the waiter that is next there.
     fn opens(&mut self, gate: &Gate, now: Timestamp) -> Duration {
         let requester = self.requester;
         match gate {
@@ -281,24 +290,26 @@ impl Held<'_> {
             }
             Gate::Budget(budget) => {
                 let inner = self.inner(budget);
-                let kept = inner.kept_from_taker(requester, now);
+                let kept = inner.kept_from_requester(requester, now);
                 let free = inner.until_free_beside(now, 1, kept.now, kept.lent_in);
-                // What is kept changes when it is lent, and when a slot of its owner's frees.
+                // The reserved slots change when they are lent and when a slot of their owner is released, so look
+                // again at the first of these.
                 let lent = kept.first_lent_in.map(|lent| lent + Timestamp::TICK);
-                let freed = lent.map(|_| inner.window.until_release(&inner.rule, now, 1, Ends::Latest));
+                let freed = lent.map(|_| inner.window.until_release(&inner.rule, now, 1, Estimate::Latest));
                 [lent, freed].into_iter().flatten().fold(free, Duration::min).max(inner.until_paced(now))
             }
         }
     }
 
-    /// The soonest a call could pass a gate with so many before it, if every answer in flight came at once.
+    /// The soonest time until a call with `before` others before it could pass a gate, if every call in flight were
+    /// answered now.
     fn soonest(&mut self, gate: &Gate, now: Timestamp, before: usize) -> Duration {
         let paced = |wait| if before == 0 { wait } else { Duration::ZERO };
         match gate {
             Gate::Quota(quota) => quota.turns(before).max(paced(self.opens(gate, now))),
             Gate::Budget(budget) => {
                 let inner = self.inner(budget);
-                inner.until_free(now, before + 1, Ends::Soonest).max(paced(inner.until_paced(now)))
+                inner.until_free(now, before + 1, Estimate::Soonest).max(paced(inner.until_paced(now)))
             }
         }
     }
@@ -316,15 +327,15 @@ impl Held<'_> {
         gates.iter().map(|(gate, before)| self.soonest(gate, now, *before)).max().unwrap_or_default()
     }
 
-    /// Why a call that waited is refused: no slot, or else no share of its caller's.
+    /// The reason for refusing a call that waited: a budget without a slot, or else the caller's quota.
     #[cold]
-    fn why(&mut self, ticket: &QueueTicket, now: Timestamp) -> Exhausted {
+    fn refusal(&mut self, ticket: &QueueTicket, now: Timestamp) -> Exhausted {
         let requester = self.requester;
         let mut full: Option<Exhausted> = None;
-        for (place, Ahead { gate, id }) in ticket.ahead.iter().enumerate() {
+        for (place, PendingGate { gate, id }) in ticket.pending.iter().enumerate() {
             let Gate::Budget(budget) = gate else { continue };
             let inner = self.inner(budget);
-            let kept = inner.kept_from_taker(requester, now);
+            let kept = inner.kept_from_requester(requester, now);
             let others = match place {
                 0 => !inner.queue.is_next(*id),
                 _ => inner.queue.is_closed(inner.goes_first(requester)),
@@ -347,8 +358,8 @@ impl Held<'_> {
         self.refuse(blocked, now)
     }
 
-    fn take_aim(&mut self, ticket: &QueueTicket) {
-        if let Some(Ahead { gate, id }) = ticket.ahead.first() {
+    fn update_aim(&mut self, ticket: &QueueTicket) {
+        if let Some(PendingGate { gate, id }) = ticket.pending.first() {
             self.queue(gate).aim(*id, ticket.aim());
         }
     }
@@ -356,13 +367,13 @@ impl Held<'_> {
     fn queue(&mut self, gate: &Gate) -> &mut Queue {
         match gate {
             Gate::Budget(budget) => &mut self.inner(budget).queue,
-            Gate::Quota(_) => &mut self.quota.as_mut().expect("a call waits at a gate of its own").1.queue,
+            Gate::Quota(_) => &mut self.quota.as_mut().expect("a call waits only at its own gates").1.queue,
         }
     }
 
     fn inner(&mut self, budget: &Budget) -> &mut BudgetState {
-        let held = self.budgets.iter_mut().find(|(held, _)| ptr::eq(*held, budget));
-        &mut held.expect("a call waits at a gate of its own").1
+        let locked = self.budgets.iter_mut().find(|(locked, _)| ptr::eq(*locked, budget));
+        &mut locked.expect("a call waits only at its own gates").1
     }
 }
 

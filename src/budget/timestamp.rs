@@ -1,22 +1,22 @@
-//! Time as the budgets see it: passed in, never read, so that tests move it.
+//! Time as the budgets see it: always passed in, so that tests can set it.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// Microseconds since the process started, on a monotonic clock.
+/// A time on a monotonic clock, in microseconds since the origin of its [`Clock`](super::Clock).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The smallest step. Times are rounded down to it, so whatever must not end early ends one tick later.
+    /// The smallest step. Timestamps are rounded down to it, so what must not end early ends one tick later.
     pub const TICK: Duration = Duration::from_micros(1);
 
-    /// A moment this long after the start.
+    /// The timestamp this long after the origin.
     pub fn after_start(elapsed: Duration) -> Self {
         Self(micros(elapsed).min(u64::MAX >> 16))
     }
 
-    /// Microseconds since the start.
+    /// Microseconds since the origin.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
@@ -26,7 +26,7 @@ impl Timestamp {
         Self(micros)
     }
 
-    /// Time since an earlier moment; zero if it is not earlier.
+    /// Time since `earlier`; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -40,7 +40,7 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// In 64 bits: the standard library's 128 take longer than the rest of a decision's arithmetic.
+/// Computes in 64 bits: the 128 bits of `Duration::as_micros` take longer than the rest of a decision's arithmetic.
 const fn micros(span: Duration) -> u64 {
     span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros() as u64)
 }

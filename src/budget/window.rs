@@ -1,10 +1,10 @@
-//! The exact window: at most `limit` calls counted by the vendor in any span of `length`, wherever it starts.
+//! The exact window: the vendor counts at most `limit` calls in any span of `length`, wherever the span starts.
 //!
 //! A slot is held from dispatch until the head of the vendor's answer, and then for one window more.
 //!
-//! *Why that is exact:* let the vendor count call i at cᵢ, with dispatchᵢ ≤ cᵢ ≤ answerᵢ. Take the calls counted in
-//! any span (T, T + W] and among them the one dispatched last, at d ≤ T + W. Every other one is released at
-//! answerᵢ + W ≥ cᵢ + W > T + W ≥ d, so all of them hold slots at d, and admission at d means there are at most
+//! *Proof:* let the vendor count call i at cᵢ, with dispatchᵢ ≤ cᵢ ≤ answerᵢ. Take the calls counted in any span
+//! (T, T + W] and among them the one dispatched last, at d ≤ T + W. Every other one is released at
+//! answerᵢ + W ≥ cᵢ + W > T + W ≥ d, so all of them hold slots at d, and admission at d means that there are at most
 //! `limit`. An attempt that was given up may still be counted up to `guard` later, so it counts as answered then.
 
 use std::collections::VecDeque;
@@ -14,19 +14,19 @@ use super::Horizon;
 use super::restored_calls::{CallLifetime, Ended};
 use super::timestamp::Timestamp;
 
-/// Size of a window.
+/// The size of a window and the times for which slots are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WindowRule {
-    /// Calls in any span of `length`.
+    /// Calls allowed in any span of `length`.
     pub(super) limit: u32,
     /// Length of the span.
     pub(super) length: Duration,
-    /// How long after a given-up attempt the vendor may still count it.
+    /// The time after a given-up attempt during which the vendor may still count it.
     guard: Duration,
-    /// How long an attempt lasts at most, from dispatch to its end.
+    /// The longest time from the dispatch of an attempt to its end.
     attempt: Duration,
-    /// How long a slot is held after the answer, and after the end of an attempt given up, in microseconds: every
-    /// decision asks.
+    /// The time a slot is held after an answer, and after a given-up attempt, in microseconds: computed once, because
+    /// every decision needs them.
     settled_micros: u64,
     abandoned_micros: u64,
 }
@@ -39,40 +39,40 @@ impl WindowRule {
         Self { limit, length, guard, attempt, settled_micros, abandoned_micros }
     }
 
-    /// The longest that a slot can be held from the moment it is taken.
+    /// The longest time for which a slot can be held after it was taken.
     pub(super) fn longest(&self) -> Duration {
         self.attempt + self.guard + self.length
     }
 }
 
 impl WindowRule {
-    /// The same rule with a lower limit.
+    /// Returns the same rule with at most this limit.
     pub(super) fn at_most(self, limit: u32) -> Self {
         Self { limit: self.limit.min(limit), ..self }
     }
 
-    /// How long a call can matter.
+    /// The longest times for which one call of this budget matters.
     pub(super) fn reach(&self) -> CallLifetime {
         CallLifetime { hold: self.guard + self.length, attempt: self.attempt }
     }
 }
 
-/// The caller of slots that a former process took: nobody's number.
+/// The caller number of slots that a former process took; no caller has it.
 const FORMER: u16 = u16::MAX;
 
-/// When calls in flight are taken to end.
+/// The assumption about calls in flight when a waiting time is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ends {
-    /// Now, with their answer.
+pub(super) enum Estimate {
+    /// All of them are answered now.
     Soonest,
-    /// As late as they can, and given up.
+    /// All of them run as long as they can and are then given up.
     Latest,
 }
 
-/// Slots in use: a count in flight and the ends of those that came back.
+/// The slots in use: a count of calls in flight, and the end times of calls that ended.
 ///
-/// Ends are kept instead of release times so that a changed `length` applies to all of them at once, and so that
-/// both queues stay sorted. Eight bytes a slot.
+/// End times are stored instead of release times, so that a changed `length` applies to all slots at once and both
+/// queues stay sorted. A slot takes eight bytes.
 #[derive(Default)]
 pub(super) struct Window {
     in_flight: u32,
@@ -80,7 +80,7 @@ pub(super) struct Window {
     abandoned: VecDeque<Slot>,
 }
 
-/// The end of one call: microseconds in the upper 48 bits (9 years), the caller in the lower 16.
+/// The end of one call: microseconds in the upper 48 bits (enough for 9 years), the caller in the lower 16.
 #[derive(Clone, Copy)]
 struct Slot(u64);
 
@@ -99,7 +99,8 @@ impl Slot {
 }
 
 impl Window {
-    /// Slots that can be taken now; tells whose slots became free since the last time.
+    /// Returns the slots that can be taken now; calls `freed` with the caller of each slot that became free since the
+    /// last call.
     pub(super) fn free(&mut self, rule: &WindowRule, now: Timestamp, mut freed: impl FnMut(u16)) -> u32 {
         let over = |slot: &Slot, held: u64| slot.end().as_micros().saturating_add(held) < now.as_micros();
         while self.settled.front().is_some_and(|slot| over(slot, rule.settled_micros)) {
@@ -111,32 +112,32 @@ impl Window {
         rule.limit.saturating_sub(self.used())
     }
 
-    /// Slots in use, as of the last call that passed a time in.
+    /// Slots in use, as of the last call of [`Self::free`].
     pub(super) fn used(&self) -> u32 {
         let held = u32::try_from(self.settled.len() + self.abandoned.len()).unwrap_or(u32::MAX);
         self.in_flight.saturating_add(held)
     }
 
-    /// Takes a slot. The caller has seen that one is free.
+    /// Takes a slot; the caller has checked that one is free.
     pub(super) fn take(&mut self) {
         self.in_flight += 1;
     }
 
-    /// The head of the answer is here: the slot is held for one window from now.
+    /// Records that the head of the answer arrived: the slot is held for one window from `now`.
     pub(super) fn settle(&mut self, now: Timestamp, caller: u16) {
         self.in_flight -= 1;
         self.settled.push_back(Slot::new(now, caller));
     }
 
-    /// The attempt was given up: the vendor may count it until `guard` from now.
+    /// Records that the attempt was given up: the vendor may count it until `guard` from `now`.
     pub(super) fn abandon(&mut self, now: Timestamp, caller: u16) {
         self.in_flight -= 1;
-        // Calls of a former process can still have to end; the queue stays sorted.
+        // Restored calls can have an end later than `now`; the maximum keeps the queue sorted.
         let end = self.abandoned.back().map_or(now, |last| last.end().max(now));
         self.abandoned.push_back(Slot::new(end, caller));
     }
 
-    /// Takes calls of a former process in.
+    /// Adds the calls of a former process.
     pub(super) fn restore(&mut self, ends: &[Ended]) {
         for ended in ends {
             match *ended {
@@ -149,25 +150,25 @@ impl Window {
         }
     }
 
-    /// No byte of the request was written: the slot is free at once.
+    /// Frees the slot of a call of which no byte was written.
     pub(super) fn refund(&mut self) {
         self.in_flight -= 1;
     }
 
-    /// How long until `nth` slots more are free than now, if each is taken as soon as it frees: exact for slots that
-    /// came back; calls in flight, and those that take a slot on the way, end as `ends` says.
+    /// Time until `nth` more slots are free than now, if each is taken again as soon as it is free. Exact for slots of
+    /// calls that ended; calls in flight, and those dispatched meanwhile, end as `estimate` says.
     pub(super) fn until_release(
         &self,
         rule: &WindowRule,
         now: Timestamp,
         nth: usize,
-        ends: Ends,
+        estimate: Estimate,
     ) -> Duration {
-        let call = match ends {
-            Ends::Soonest => rule.length,
-            Ends::Latest => rule.longest(),
+        let call = match estimate {
+            Estimate::Soonest => rule.length,
+            Estimate::Latest => rule.longest(),
         };
-        // Over a limit that was lowered, as many must go first as there are too many.
+        // Above a lowered limit, as many slots must first be released as there are too many.
         let used = (self.used() as usize).max(1);
         let place = used.saturating_sub(rule.limit as usize) + nth.saturating_sub(1);
         let mut settled = self.settled.iter().map(|slot| slot.end() + rule.length).peekable();
@@ -183,7 +184,7 @@ impl Window {
         first_round.saturating_add(call.saturating_mul(rounds)) + Timestamp::TICK
     }
 
-    /// Callers of the slots that came back and are still held, for the status page.
+    /// Callers of the slots that are held after their call ended, for the status page.
     pub(super) fn callers(&self) -> impl Iterator<Item = u16> + '_ {
         self.settled.iter().chain(&self.abandoned).map(|slot| slot.caller())
     }

@@ -34,11 +34,11 @@ fn anyone() -> Requester {
     Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn }
 }
 
-/// Takes a slot without the permit that would give it back by the real clock.
+/// Takes a slot and forgets the permit, which would give the slot back at the time of the real clock.
 fn take_at(budget: &'static Budget, now: Timestamp) -> Result<(), Exhausted> {
     let mut inner = lock(&budget.inner);
     if inner.free(now) == 0 {
-        let wait = inner.until_free(now, 1, Ends::Latest);
+        let wait = inner.until_free(now, 1, Estimate::Latest);
         return Err(inner.exhausted(now, wait));
     }
     inner.window.take();
@@ -194,8 +194,8 @@ fn pacing_refuses_without_cost() {
     let _fourth = take(later + Duration::from_secs(1)).expect("the five refusals cost no share");
 }
 
-/// An answer to a call at this moment, with these rate headers; its slot is left as it is.
-fn hear_word(budget: &'static Budget, call: u64, now: Timestamp, rate_headers: RateHeaders) {
+/// Applies an answer with these rate headers to a call at `now`, and leaves its slot as it is.
+fn apply_answer(budget: &'static Budget, call: u64, now: Timestamp, rate_headers: RateHeaders) {
     let mut inner = lock(&budget.inner);
     let used = inner.window.used();
     inner.vendor_limit =
@@ -215,16 +215,16 @@ fn the_vendors_word_counts_downwards_only_and_until_its_reset() {
     for _ in 0..3 {
         take_at(budget, seconds(0)).expect("room");
     }
-    hear_word(budget, 1, seconds(1), rate_headers(10, 9, 59));
+    apply_answer(budget, 1, seconds(1), rate_headers(10, 9, 59));
     assert_eq!(remaining(seconds(1)), 7, "nine free less two dispatched since is no less than ours");
-    hear_word(budget, 2, seconds(2), rate_headers(10, 4, 30));
+    apply_answer(budget, 2, seconds(2), rate_headers(10, 4, 30));
     assert_eq!(remaining(seconds(2)), 3, "four free, one dispatched since");
     assert_eq!(budget.status(seconds(2)).foreign, 3, "six counted, three of them ours");
-    hear_word(budget, 1, seconds(3), rate_headers(10, 9, 59));
+    apply_answer(budget, 1, seconds(3), rate_headers(10, 9, 59));
     assert_eq!(remaining(seconds(3)), 3, "an older answer is no news");
     assert_eq!(remaining(seconds(31)), 3);
     assert_eq!(remaining(seconds(32)), 7, "until its reset only");
-    hear_word(budget, 3, seconds(33), rate_headers(600, 599, 60));
+    apply_answer(budget, 3, seconds(33), rate_headers(600, 599, 60));
     assert_eq!(remaining(seconds(33)), 7, "a higher limit is only reported");
     assert_eq!(budget.status(seconds(33)).vendor_limit, Some(600));
 }
@@ -234,7 +234,7 @@ fn a_lower_limit_of_the_vendors_is_used() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
-    hear_word(budget, 1, seconds(1), RateHeaders { limit: Some(3), ..RateHeaders::default() });
+    apply_answer(budget, 1, seconds(1), RateHeaders { limit: Some(3), ..RateHeaders::default() });
     assert_eq!(budget.status(seconds(1)).remaining, 2);
 }
 
@@ -244,24 +244,21 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
         Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     let refused = |reset| RateHeaders { refused: true, reset, ..RateHeaders::default() };
     take_at(budget, seconds(0)).expect("room");
-    hear_word(budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
+    apply_answer(budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
     let refusal = take_at(budget, seconds(2)).expect_err("spent");
     assert_eq!(refusal.wait(), Duration::from_secs(19) + Timestamp::TICK);
     take_at(budget, seconds(2) + refusal.wait()).expect("a lone caller that waits is admitted");
-    hear_word(budget, 2, seconds(30), refused(None));
+    apply_answer(budget, 2, seconds(30), refused(None));
     assert!(take_at(budget, seconds(30)).is_err(), "a short back-off");
     take_at(budget, seconds(31)).expect("and no more");
-    hear_word(budget, 3, seconds(40), refused(Some(Duration::from_hours(24))));
+    apply_answer(budget, 3, seconds(40), refused(Some(Duration::from_hours(24))));
     take_at(budget, seconds(101)).expect("at most one window ahead");
-    hear_word(budget, 4, seconds(110), refused(Some(Duration::ZERO)));
-    assert!(
-        take_at(budget, seconds(110)).is_err(),
-        "a reset that says less than a second is no leave to go on"
-    );
+    apply_answer(budget, 4, seconds(110), refused(Some(Duration::ZERO)));
+    assert!(take_at(budget, seconds(110)).is_err(), "a reset of 0 means less than a second, not none");
     take_at(budget, seconds(111)).expect("but a second later");
 }
 
-/// A decision with patience, at a moment of the test's choosing.
+/// Decides on a call with a wait limit, at a time given by the test.
 fn ask(budget: &'static Budget, caller: u16, ticket: Option<Box<QueueTicket>>, now: Timestamp) -> Decision {
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     decide(&budget_set(&[budget]), &requester, now, ticket, WaitLimit::Until(now + Duration::from_secs(10)))
@@ -278,7 +275,7 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     let Decision::Wait { ticket: second, look_at } = ask(budget, 2, None, seconds(2)) else {
         panic!("waits")
     };
-    assert_eq!(look_at, None, "somebody is before it");
+    assert_eq!(look_at, None, "another waiter is before it");
     assert_eq!(budget.status(seconds(2)).waiting, 2);
     let later = seconds(6) + Timestamp::TICK;
     let newcomer = take(
@@ -286,7 +283,7 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
         &Requester { caller: 3, weight: 1, quota: None, precedence: Precedence::InTurn },
         later,
     );
-    assert!(newcomer.is_err(), "a free slot belongs to whoever waits");
+    assert!(newcomer.is_err(), "a free slot belongs to the waiter");
     let Decision::Wait { ticket: second, .. } = ask(budget, 2, Some(second), later) else {
         panic!("not its turn")
     };
@@ -295,7 +292,7 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     drop(permit);
     assert!(
         second.wakeup().poll(&std::task::Context::from_waker(std::task::Waker::noop())).is_ready(),
-        "it is told"
+        "it is woken"
     );
     assert!(matches!(ask(budget, 2, Some(second), later), Decision::Paid(_)));
 }
@@ -335,11 +332,11 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
         now,
     );
     assert!(others.is_ok(), "the budget has room");
-    let at = look_at.expect("nobody is before it");
+    let at = look_at.expect("no waiter is before it");
     assert!(matches!(ask(Some(ticket), at), Decision::Paid(_)));
 }
 
-/// A call of this caller that is answered at once, if it gets a slot.
+/// Makes a call that is answered at once, if it gets a slot.
 fn call(budget: &'static Budget, caller: u16, now: Timestamp) -> Result<(), Exhausted> {
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     take(&budget_set(&[budget]), &requester, now).map(|permit| permit.settle(now, RateHeaders::default()))
@@ -394,7 +391,7 @@ fn an_owner_with_calls_left_goes_before_those_who_wait() {
     let Decision::Paid(_) = ask(budget, 2, Some(other), later) else { panic!("the reserve is met") };
 }
 
-/// What the simulated vendor does with one call: when it counts it, and when its answer arrives. Milliseconds.
+/// The simulated vendor's treatment of one call: when it counts the call, and when its answer arrives, in milliseconds.
 #[derive(Clone, Debug)]
 struct Call {
     gap: u64,
@@ -412,8 +409,8 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 }
 
 proptest! {
-    /// The law: whatever the latencies, the vendor counts no more than the limit in any window, wherever it starts.
-    /// Fixed windows of any phase are among the windows tested, so the sliding test covers them.
+    /// The central law: whatever the latencies, the vendor counts no more than the limit in any window, wherever it
+    /// starts. Fixed windows of any phase are among the windows tested.
     #[test]
     fn the_vendor_never_counts_too_many(calls in calls(), limit in 1u32..30, window_ms in 1_000u64..20_000, guard_ms in 0u64..5_000) {
         let horizon = Horizon { guard: Duration::from_millis(guard_ms), attempt: Duration::from_secs(28) };
@@ -433,7 +430,7 @@ proptest! {
             if take_at(budget, at(now)).is_ok() {
                 taken += 1;
                 ends.push((now + call.answered_after, call.lost));
-                // The vendor may count an attempt that was given up as late as the guard says.
+                // The vendor may count an attempt that was given up as late as the guard allows.
                 let counted_after = if call.lost { call.answered_after + guard_ms } else { call.counted_after };
                 counted.push(now + counted_after);
             }

@@ -1,8 +1,8 @@
-//! Budgets of which a part is in a store, as far as that shows without one.
+//! Budgets with a part in the store, tested without a store.
 
 use super::*;
 
-/// A budget of five in three seconds, all of it in the store but for `local_percent`.
+/// A budget of five calls in three seconds, all of it in the store but `local_percent`.
 fn shared(local_percent: u8) -> &'static Budget {
     let shares = Shares { local_percent, replicas: NonZeroU32::MIN };
     Budgets::shared(Some(shares)).open(&key("a"), BudgetName::Push, size(5, Duration::from_secs(3)), HORIZON)
@@ -18,10 +18,10 @@ fn refusal(budget: &'static Budget, now: Timestamp) -> Exhausted {
 #[test]
 fn without_a_part_of_its_own_a_call_that_the_store_did_not_answer_comes_again_soon() {
     let budget = shared(0);
-    assert!(refusal(budget, seconds(0)).wait() <= Duration::from_secs(1), "never heard");
+    assert!(refusal(budget, seconds(0)).wait() <= Duration::from_secs(1), "no answer of the store yet");
     let next = seconds(60);
     apply_store_status(&budget_set(&[budget]), &[StoreStatus { free: 0, next, held_back: false }]);
-    assert_eq!(refusal(budget, seconds(1)).wait(), Duration::from_secs(59), "as the store says");
+    assert_eq!(refusal(budget, seconds(1)).wait(), Duration::from_secs(59), "the store's own time");
     apply_store_status(&budget_set(&[budget]), &[]);
     assert!(refusal(budget, seconds(2)).wait() <= Duration::from_secs(1), "away for a moment, or for long");
 }

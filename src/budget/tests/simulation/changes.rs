@@ -1,33 +1,33 @@
-//! What changes the world from outside: what the vendor says, another configuration, another process.
+//! Changes from outside: rate headers of the vendor, a reload, a restart.
 
 use super::*;
 
 impl World {
-    /// Rate headers without rhyme or reason: whatever they say, they can only make calls fewer.
-    pub(super) fn hearsay(&mut self) -> RateHeaders {
+    /// Random rate headers: whatever they say, they can only reduce the number of calls.
+    pub(super) fn random_rate_headers(&mut self) -> RateHeaders {
         let mut number = |most: u64| {
-            self.dice.percent(50).then(|| u32::try_from(self.dice.within(0..=most)).expect("small"))
+            self.random.percent(50).then(|| u32::try_from(self.random.within(0..=most)).expect("small"))
         };
         let (limit, remaining, reset) = (number(30), number(30), number(90));
         let reset = reset.map(|seconds| Duration::from_secs(seconds.into()));
-        RateHeaders { limit, remaining, reset, refused: self.dice.percent(20) }
+        RateHeaders { limit, remaining, reset, refused: self.random.percent(20) }
     }
 
-    /// Another configuration, never beyond what the vendor allows.
+    /// Applies another configuration, never above what the vendor allows.
     pub(super) fn reload(&mut self) {
         self.effort.changes += 1;
         for place in 0..COUNT {
             let Vendor { limit: most, window, guard } = self.vendors[place];
-            let new = self.dice.within(1..=most);
+            let new = self.random.within(1..=most);
             let burst =
-                self.dice.percent(20).then(|| u32::try_from(self.dice.within(1..=new)).expect("small"));
-            let longer = self.dice.within(window..=3 * window);
+                self.random.percent(20).then(|| u32::try_from(self.random.within(1..=new)).expect("small"));
+            let longer = self.random.within(window..=3 * window);
             self.limits[place] = limit(new, longer, burst);
-            let guard = Duration::from_micros(self.dice.within(guard..=2 * guard));
+            let guard = Duration::from_micros(self.random.within(guard..=2 * guard));
             self.horizon = Horizon { guard, ..self.horizon };
         }
         self.budgets = open(&self.registry, self.limits, self.horizon);
-        self.kept = reserves(&mut self.dice, &self.requesters, self.limits);
+        self.kept = reserves(&mut self.random, &self.requesters, self.limits);
         keep(self.budgets, &self.kept);
     }
 
@@ -37,7 +37,7 @@ impl World {
         }
     }
 
-    /// A new process, with a state file or without a memory. What the old one had under way ends with it.
+    /// Starts a new process, with a state file or without one. The old one's calls under way end with it.
     pub(super) fn restart(&mut self) {
         self.requests.clear();
         let under_way: Vec<Call> = std::mem::take(&mut self.calls).into_values().collect();

@@ -1,13 +1,13 @@
-//! What holds on every schedule.
+//! The laws that hold on every schedule.
 
-use super::dice::each_seed;
+use super::random::each_seed;
 use super::windows::{fixed, from_first_call, sliding};
 use super::*;
 use crate::config::Shares;
 
 impl World {
-    /// Whenever all gates of some request that waits have room, somebody passes at once: as soon as whoever is next
-    /// looks, which is one tick after the last slot freed.
+    /// Checks progress: when all gates of a waiting request have room, some request passes as soon as the next waiter
+    /// looks, which is one tick after the last slot was released.
     pub(super) fn check_progress(&mut self) {
         if !self.requests.values().any(|request| self.could_pass(request)) {
             self.open_since = None;
@@ -23,24 +23,25 @@ impl World {
 
     pub(super) fn could_pass(&self, request: &Request) -> bool {
         let (requester, now) = (&self.requesters[request.caller], self.timestamp());
-        // In the store others take what is free, and nobody tells us: only what is our own counts.
+        // In the store, others take free slots without notice: only this replica's own part counts.
         let has_room = |place: &usize| {
             let mut inner = lock(&self.budgets[*place].inner);
-            inner.free(now) > inner.kept_from_taker(requester, now).now && inner.until_paced(now).is_zero()
+            inner.free(now) > inner.kept_from_requester(requester, now).now
+                && inner.until_paced(now).is_zero()
         };
         let has_share = |quota: &Arc<Quota>| lock(&quota.inner).pace.until_free(now).is_zero();
         request.draws_on.iter().all(has_room) && requester.quota.as_ref().is_none_or(has_share)
     }
 
-    /// What the vendor saw, by whichever kind of window it counts.
+    /// Checks the calls that the vendor saw against its limit, in each kind of window.
     pub(super) fn judge(&mut self) {
         for (vendor, counted) in self.vendors.iter().zip(&mut self.counted) {
             counted.sort_unstable_by_key(|call| call.at);
             for run in 0..=self.run {
-                // Without a memory a new process knows nothing of the old one's calls.
+                // Without a state file a new process knows nothing of the old one's calls.
                 let seen: Vec<Counted> = counted.iter().filter(|call| call.run == run).copied().collect();
                 sliding(vendor, &seen);
-                let phase = self.dice.within(0..=vendor.window);
+                let phase = self.random.within(0..=vendor.window);
                 fixed(vendor, phase, &seen);
                 from_first_call(vendor, &seen);
             }
@@ -52,24 +53,24 @@ impl World {
 fn no_window_of_the_vendors_ever_counts_too_many() {
     each_seed(3_000, |seed| {
         let mut world = World::new(seed, true);
-        let length = world.dice.within(10..=200) * SECOND;
-        for _ in 0..world.dice.within(10..=150) {
-            let at = world.dice.within(0..=length);
+        let length = world.random.within(10..=200) * SECOND;
+        for _ in 0..world.random.within(10..=150) {
+            let at = world.random.within(0..=length);
             world.plan(at, Event::Arrives);
         }
-        for _ in 0..world.dice.within(0..=4) {
-            let at = world.dice.within(0..=length);
+        for _ in 0..world.random.within(0..=4) {
+            let at = world.random.within(0..=length);
             world.plan(at, Event::Reloads);
         }
-        if world.dice.percent(20) {
-            let at = world.dice.within(0..=length);
+        if world.random.percent(20) {
+            let at = world.random.within(0..=length);
             world.plan(at, Event::Restarts);
         }
         world.play_until(u64::MAX);
         world.judge();
         let Effort { looks, changes } = world.effort;
         assert!(looks <= 6 * changes, "{looks} decisions over {changes} changes");
-        // Every slot comes back, and nobody is left in a queue.
+        // Every slot is released, and no request is left in a queue.
         world.move_to(world.now + 600 * SECOND);
         for budget in world.budgets {
             let status = budget.status(world.timestamp());
@@ -78,27 +79,27 @@ fn no_window_of_the_vendors_ever_counts_too_many() {
     });
 }
 
-/// One of several replicas over what they share: whatever the others take, and whenever the store is away, the vendor
-/// counts no more, and nobody is left waiting for what is free.
+/// One of several replicas over a shared budget: whatever the others take, and whenever the store is unavailable, the
+/// vendor counts no more than its limit, and no request is left waiting for a free slot.
 #[test]
 fn with_a_store_no_window_counts_too_many_and_everybody_comes_to_an_end() {
     each_seed(60, |seed| {
         let mut world = World::new(seed, true);
         let replicas = NonZeroU32::new(2).expect("not zero");
-        let local_percent = [0, 20, 50][usize::try_from(world.dice.within(0..=2)).expect("small")];
+        let local_percent = [0, 20, 50][usize::try_from(world.random.within(0..=2)).expect("small")];
         world.registry = Budgets::shared(Some(Shares { local_percent, replicas }));
         world.budgets = open(&world.registry, world.limits, world.horizon);
         keep(world.budgets, &world.kept);
         (world.store, world.state) = (Some(Store::default()), None);
-        let length = world.dice.within(10..=200) * SECOND;
-        for _ in 0..world.dice.within(10..=150) {
-            let at = world.dice.within(0..=length);
-            let event = if world.dice.percent(60) { Event::Arrives } else { Event::ForeignCall };
+        let length = world.random.within(10..=200) * SECOND;
+        for _ in 0..world.random.within(10..=150) {
+            let at = world.random.within(0..=length);
+            let event = if world.random.percent(60) { Event::Arrives } else { Event::ForeignCall };
             world.plan(at, event);
         }
-        for _ in 0..2 * world.dice.within(0..=2) {
-            let at = world.dice.within(0..=length);
-            world.plan(at, Event::StoreTurns);
+        for _ in 0..2 * world.random.within(0..=2) {
+            let at = world.random.within(0..=length);
+            world.plan(at, Event::StoreToggles);
         }
         world.play_until(u64::MAX);
         world.judge();
@@ -116,7 +117,7 @@ fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
     each_seed(1_000, |seed| {
         let mut world = World::new(seed, true);
         for _ in 0..60 {
-            let at = world.dice.within(0..=30 * SECOND);
+            let at = world.random.within(0..=30 * SECOND);
             world.plan(at, Event::Arrives);
         }
         world.play_until(30 * SECOND);
@@ -125,7 +126,7 @@ fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
             .calls
             .retain(|_, call| matches!(call.stage, CallStage::UnderWay(_)) && call.fate != Fate::NotSent);
         world.faults = false;
-        let caller = usize::try_from(world.dice.roll()).expect("64 bits") % world.requesters.len();
+        let caller = usize::try_from(world.random.next()).expect("64 bits") % world.requesters.len();
         let ask =
             |world: &World| take(&world.budget_set(&[0, 1]), &world.requesters[caller], world.timestamp());
         let Err(refusal) = ask(&world) else { return };
@@ -133,7 +134,7 @@ fn a_lone_caller_that_waits_as_long_as_it_was_told_is_admitted() {
         let at = (world.timestamp() + wait).as_micros();
         world.play_until(at);
         if let Err(again) = ask(&world) {
-            panic!("told to wait {wait:?} by {refusal}, and then: {again}");
+            panic!("waited {wait:?} as in {refusal}, and then: {again}");
         }
     });
 }
@@ -159,15 +160,15 @@ fn without_faults_hardly_a_slot_is_idle_while_callers_wait() {
     });
 }
 
-/// Calls that draw on two budgets, beside others that draw on one of them: neither budget lies idle, and those that
-/// need both get the fair share of their caller.
+/// Calls on two budgets beside calls on one of them: neither budget is idle, and calls on both get the fair share of
+/// their caller.
 #[test]
 fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
     each_seed(8, |seed| {
         let mut world = World::new(seed, false);
-        let window = world.dice.within(5..=60) * SECOND;
+        let window = world.random.within(5..=60) * SECOND;
         for place in 0..2 {
-            world.vendors[place] = Vendor { limit: world.dice.within(20..=100), window, guard: 0 };
+            world.vendors[place] = Vendor { limit: world.random.within(20..=100), window, guard: 0 };
         }
         world.limits = world.vendors.map(|vendor| limit(vendor.limit, vendor.window, None));
         world.budgets = open(&world.registry, world.limits, world.horizon);
@@ -175,7 +176,7 @@ fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
         let draws: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
         let requester = |caller| Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
         world.requesters = (0..3).map(requester).collect();
-        world.latency = 0..=[SECOND / 10, SECOND][usize::from(world.dice.percent(50))];
+        world.latency = 0..=[SECOND / 10, SECOND][usize::from(world.random.percent(50))];
         world.refill = true;
         for caller in (0..3).cycle().take(60) {
             world.arrive_from(caller, draws[caller].to_vec());
@@ -203,8 +204,8 @@ fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
 fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
     each_seed(20, |seed| {
         let mut world = World::new(seed, false);
-        let weight = |dice: &mut Dice| u32::try_from(dice.within(1..=5)).expect("small");
-        let (flood, modest) = (weight(&mut world.dice), weight(&mut world.dice));
+        let weight = |random: &mut Random| u32::try_from(random.within(1..=5)).expect("small");
+        let (flood, modest) = (weight(&mut world.random), weight(&mut world.random));
         let requester =
             |caller, weight| Requester { caller, weight, quota: None, precedence: Precedence::InTurn };
         world.requesters = vec![requester(0, flood), requester(1, modest)];
@@ -213,17 +214,17 @@ fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
             world.arrive_from(0, vec![0]);
         }
         for _ in 0..10 {
-            let pause = world.dice.within(0..=world.vendors[0].window);
+            let pause = world.random.within(0..=world.vendors[0].window);
             world.play_until(world.now + pause);
             let before = world.taken;
             world.arrive_from(1, vec![0]);
             let modest_waits = |world: &World| world.requests.values().any(|request| request.caller == 1);
             while modest_waits(&world) {
-                let Reverse((at, _)) = *world.events.peek().expect("somebody waits");
+                let Reverse((at, _)) = *world.events.peek().expect("a request waits");
                 world.play_until(at);
             }
             let others = world.taken - before - 1;
-            // Those whose slots freed at the same microsecond are told one by one.
+            // Waiters whose slots were released in the same microsecond are woken one by one.
             let fair = u64::from(flood.div_ceil(modest)) + 1;
             assert!(others <= fair, "{others} of the flood went first, with weights {flood} and {modest}");
         }

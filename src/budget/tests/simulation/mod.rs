@@ -1,11 +1,11 @@
-//! The law, played through: callers, gateway and vendor on random schedules, with time moved by hand and the real
-//! code of the budgets between them.
+//! A simulation of callers, gateway and vendor on random schedules, which checks the laws of the budgets. The budgets'
+//! code is the real one; time is set by the simulation.
 //!
-//! `BUDGET_SEED=17 cargo test simulation` plays one schedule again; `BUDGET_SCHEDULES=100000` plays more of them.
+//! `BUDGET_SEED=17 cargo test simulation` repeats one schedule; `BUDGET_SCHEDULES=100000` runs more of them.
 
 mod changes;
-mod dice;
 mod laws;
+mod random;
 mod store;
 mod windows;
 
@@ -14,17 +14,17 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::RangeInclusive;
 use std::task::{Context, Waker};
 
-use dice::Dice;
+use random::Random;
 use store::Store;
 use windows::{Counted, Vendor};
 
 use super::*;
 
 const SECOND: u64 = 1_000_000;
-/// Budgets of the one key; a call draws on one or more of them.
+/// The budgets of the only key; a call draws on one or more of them.
 const NAMES: [BudgetName; 3] = [BudgetName::Schedule, BudgetName::File, BudgetName::Broadcast];
 const COUNT: usize = NAMES.len();
-/// The longest an attempt lasts.
+/// The longest that an attempt lasts.
 const ATTEMPT: u64 = 30 * SECOND;
 
 #[derive(Clone, Copy)]
@@ -36,11 +36,11 @@ enum Event {
     Ends(u64),
     Reloads,
     Restarts,
-    /// Another replica makes a call, and its answer is there: its slot is held for a window more.
+    /// Another replica makes a call that is answered at once: its slot is held for one window.
     ForeignCall,
     ForeignEnds(u64, u64),
-    /// The store is away, or back.
-    StoreTurns,
+    /// The store becomes unavailable, or available again.
+    StoreToggles,
 }
 
 /// A request that asks for a slot.
@@ -49,18 +49,19 @@ struct Request {
     draws_on: Vec<usize>,
     until: Timestamp,
     ticket: Option<Box<QueueTicket>>,
-    /// When it looks without being told.
+    /// The time of its next look without a wake-up.
     wakes: u64,
-    /// When it asks the store again, whenever it looks if not set; and its slots there, by the numbers it asked under.
+    /// The time of its next request to the store (`None`: at every look), and the numbers under which it holds slots
+    /// there.
     asks: Option<u64>,
     slots: Vec<u64>,
 }
 
-/// A call that is paid for.
+/// A call that was paid for.
 struct Call {
     caller: usize,
     draws_on: Vec<usize>,
-    /// Limits when it was taken, and its place in the order of takes.
+    /// The limits when it was taken, and its position in the order of takes.
     limits: [u32; COUNT],
     order: u64,
     stage: CallStage,
@@ -82,7 +83,7 @@ enum Fate {
 }
 
 struct World {
-    dice: Dice,
+    random: Random,
     now: u64,
     events: BinaryHeap<Reverse<(u64, u64)>>,
     due: BTreeMap<u64, Event>,
@@ -92,18 +93,18 @@ struct World {
     registry: Budgets,
     budgets: [&'static Budget; COUNT],
     requesters: Vec<Requester>,
-    /// Calls kept for callers, by budget.
+    /// Reserved calls of each caller, by budget.
     kept: [Vec<(u16, u32)>; COUNT],
     requests: BTreeMap<u64, Request>,
     calls: BTreeMap<u64, Call>,
     counted: [Vec<Counted>; COUNT],
     latency: RangeInclusive<u64>,
     faults: bool,
-    /// New requests take the place of those served.
+    /// Whether new requests replace those that were served.
     refill: bool,
-    /// What replicas share, if they do.
+    /// The store, if replicas share the budgets.
     store: Option<Store>,
-    /// What a state file would know: how the calls on each budget ended.
+    /// The contents of a state file: the ends of the calls on each budget.
     state: Option<Vec<(usize, Ended)>>,
     run: u32,
     next: u64,
@@ -112,15 +113,15 @@ struct World {
     /// Calls that were paid for, by caller.
     served: BTreeMap<usize, u64>,
     effort: Effort,
-    /// Since when some request could pass that waits, and calls taken by then.
+    /// The time since which some waiting request could pass, and the number of calls taken by then.
     open_since: Option<(u64, u64)>,
 }
 
-/// What was decided, and what there was to decide about.
+/// Counts of decisions, and of the changes that make a decision worthwhile.
 #[derive(Default)]
 struct Effort {
     looks: u64,
-    /// Slots that were taken or came back, requests that came or went, reloads.
+    /// Slots taken or released, requests that came or left, reloads.
     changes: u64,
 }
 
@@ -135,23 +136,23 @@ fn limit(limit: u64, window: u64, burst: Option<u32>) -> BudgetLimit {
 
 impl World {
     fn new(seed: u64, faults: bool) -> Self {
-        let mut dice = Dice(seed);
-        let guard = dice.within(0..=10) * SECOND;
+        let mut random = Random(seed);
+        let guard = random.within(0..=10) * SECOND;
         let vendors = [(); COUNT].map(|()| {
-            let window = dice.within(1..=60) * SECOND;
-            Vendor { limit: dice.within(1..=20), window, guard }
+            let window = random.within(1..=60) * SECOND;
+            Vendor { limit: random.within(1..=20), window, guard }
         });
         let horizon =
             Horizon { guard: Duration::from_micros(guard), attempt: Duration::from_micros(ATTEMPT) };
         let limits = vendors.map(|vendor| limit(vendor.limit, vendor.window, None));
         let registry = Budgets::default();
         let budgets = open(&registry, limits, horizon);
-        let requesters = (0..dice.within(1..=4)).map(|caller| {
-            let quota = (faults && dice.percent(20)).then(|| {
-                let quota = limit(dice.within(1..=10), dice.within(1..=60) * SECOND, None);
+        let requesters = (0..random.within(1..=4)).map(|caller| {
+            let quota = (faults && random.percent(20)).then(|| {
+                let quota = limit(random.within(1..=10), random.within(1..=60) * SECOND, None);
                 Arc::new(Quota::new(quota))
             });
-            let weight = u32::try_from(dice.within(1..=4)).expect("small");
+            let weight = u32::try_from(random.within(1..=4)).expect("small");
             Requester {
                 caller: u16::try_from(caller).expect("few"),
                 weight,
@@ -160,9 +161,9 @@ impl World {
             }
         });
         let requesters: Vec<Requester> = requesters.collect();
-        let kept = reserves(&mut dice, &requesters, limits);
+        let kept = reserves(&mut random, &requesters, limits);
         keep(budgets, &kept);
-        let slowest = [SECOND / 10, SECOND, 30 * SECOND][usize::try_from(dice.roll() % 3).expect("small")];
+        let slowest = [SECOND / 10, SECOND, 30 * SECOND][usize::try_from(random.next() % 3).expect("small")];
         Self {
             now: 0,
             events: BinaryHeap::new(),
@@ -181,7 +182,7 @@ impl World {
             faults,
             refill: false,
             store: None,
-            state: dice.percent(50).then(Vec::new),
+            state: random.percent(50).then(Vec::new),
             run: 0,
             next: 0,
             taken: 0,
@@ -189,7 +190,7 @@ impl World {
             served: BTreeMap::new(),
             effort: Effort::default(),
             open_since: None,
-            dice,
+            random,
         }
     }
 
@@ -199,7 +200,7 @@ impl World {
         self.due.insert(self.next, event);
     }
 
-    /// Plays on until nothing is due any more, or until a time.
+    /// Runs until no event is due any more, or until `end`.
     fn play_until(&mut self, end: u64) {
         while let Some(Reverse((at, number))) =
             self.events.peek().copied().filter(|Reverse((at, _))| *at <= end)
@@ -208,7 +209,7 @@ impl World {
             self.move_to(at);
             let event = self.due.remove(&number).expect("planned");
             self.happen(event);
-            self.answer_bells();
+            self.look_when_woken();
             self.check_progress();
         }
         if end < u64::MAX {
@@ -228,7 +229,7 @@ impl World {
         match event {
             Event::Arrives => self.arrive(),
             Event::Looks(request) => {
-                // Whoever was told meanwhile sleeps until another time.
+                // A wake-up in the meantime can have changed the time of its next look.
                 if self.requests.get(&request).is_some_and(|request| request.wakes <= self.now) {
                     self.look(request);
                 }
@@ -244,7 +245,7 @@ impl World {
             Event::Restarts => self.restart(),
             Event::ForeignCall => self.foreign_call(),
             Event::ForeignEnds(call, window) => self.release(vec![call], Some(window)),
-            Event::StoreTurns => {
+            Event::StoreToggles => {
                 if let Some(store) = &mut self.store {
                     store.is_away = !store.is_away;
                 }
@@ -252,8 +253,8 @@ impl World {
         }
     }
 
-    /// Whoever is told to look does so at once.
-    fn answer_bells(&mut self) {
+    /// Lets every request that was woken look at once.
+    fn look_when_woken(&mut self) {
         let cx = Context::from_waker(Waker::noop());
         loop {
             let rung = self.requests.iter().find(|(_, request)| {
@@ -265,8 +266,8 @@ impl World {
     }
 
     fn arrive(&mut self) {
-        let caller = usize::try_from(self.dice.roll()).expect("64 bits") % self.requesters.len();
-        let draws_on = match self.dice.roll() % 7 {
+        let caller = usize::try_from(self.random.next()).expect("64 bits") % self.requesters.len();
+        let draws_on = match self.random.next() % 7 {
             _ if !self.faults => vec![0],
             0 => vec![1],
             1 | 2 => vec![0, 1],
@@ -278,18 +279,18 @@ impl World {
     }
 
     fn arrive_from(&mut self, caller: usize, draws_on: Vec<usize>) {
-        let wait_limit = match self.dice.roll() % 3 {
+        let wait_limit = match self.random.next() % 3 {
             _ if !self.faults => 3600 * SECOND,
             0 => 0,
-            _ => self.dice.within(0..=40) * SECOND,
+            _ => self.random.within(0..=40) * SECOND,
         };
         let until = Timestamp::from_micros(self.now + wait_limit);
         self.next += 1;
         let request = self.next;
         let (wakes, asks, slots) = (self.now, None, Vec::new());
         self.requests.insert(request, Request { caller, draws_on, until, ticket: None, wakes, asks, slots });
-        if self.faults && self.dice.percent(20) {
-            let hangs_up = self.now + self.dice.within(0..=wait_limit);
+        if self.faults && self.random.percent(20) {
+            let hangs_up = self.now + self.random.within(0..=wait_limit);
             self.plan(hangs_up, Event::HangsUp(request));
         }
         self.look(request);
@@ -356,7 +357,7 @@ impl World {
             let status = self.budgets[*place].status(self.timestamp());
             assert!(status.used <= status.limit, "{} slots of {}", status.used, status.limit);
         }
-        let fate = match self.dice.roll() % 100 {
+        let fate = match self.random.next() % 100 {
             _ if !self.faults => Fate::Answered,
             0..10 => Fate::Cancelled,
             10..20 => Fate::NotSent,
@@ -369,7 +370,7 @@ impl World {
         let call = self.next;
         self.calls
             .insert(call, Call { caller, draws_on: draws_on.clone(), limits, order, stage, fate, slots });
-        let delay = if self.faults { self.dice.within(0..=SECOND / 100) } else { 0 };
+        let delay = if self.faults { self.random.within(0..=SECOND / 100) } else { 0 };
         self.plan(self.now + delay, Event::Dispatches(call));
         if self.refill {
             self.arrive_from(caller, draws_on);
@@ -386,20 +387,20 @@ impl World {
         }
         call.stage = CallStage::UnderWay(permit);
         let lasts = match call.fate {
-            Fate::NotSent => self.dice.within(0..=3 * SECOND),
-            Fate::GivenUp => self.dice.within(0..=ATTEMPT),
-            Fate::Answered | Fate::Cancelled => self.dice.within(self.latency.clone()),
+            Fate::NotSent => self.random.within(0..=3 * SECOND),
+            Fate::GivenUp => self.random.within(0..=ATTEMPT),
+            Fate::Answered | Fate::Cancelled => self.random.within(self.latency.clone()),
         };
         self.latency_sum += lasts;
         for &place in &call.draws_on {
             let seen_for = match call.fate {
                 Fate::Answered => Some(lasts),
-                // The vendor may count it long after we gave it up, or never.
-                Fate::GivenUp => self.dice.percent(70).then_some(lasts + self.vendors[place].guard),
+                // The vendor may count the call long after it was given up, or never.
+                Fate::GivenUp => self.random.percent(70).then_some(lasts + self.vendors[place].guard),
                 Fate::NotSent | Fate::Cancelled => None,
             };
             if let Some(seen_for) = seen_for {
-                let at = self.now + self.dice.within(0..=seen_for);
+                let at = self.now + self.random.within(0..=seen_for);
                 let (order, limit, run) = (call.order, call.limits[place], self.run);
                 self.counted[place].push(Counted { at, order, limit, run });
             }
@@ -414,8 +415,8 @@ impl World {
         let CallStage::UnderWay(permit) = call.stage else { panic!("ends after its dispatch") };
         match call.fate {
             Fate::Answered => {
-                let rate_headers = if self.faults && self.dice.percent(10) {
-                    self.hearsay()
+                let rate_headers = if self.faults && self.random.percent(10) {
+                    self.random_rate_headers()
                 } else {
                     RateHeaders::default()
                 };
@@ -434,8 +435,8 @@ impl World {
             Fate::NotSent => {
                 drop(permit);
                 self.release(call.slots, None);
-                // The second attempt, which pays for itself and does not wait.
-                if self.dice.percent(50) {
+                // The second attempt pays for itself and does not wait.
+                if self.random.percent(50) {
                     let budget_set = self.budget_set(&call.draws_on);
                     let again = take(&budget_set, &self.requesters[call.caller], self.timestamp());
                     if let Ok(permit) = again {
@@ -456,9 +457,9 @@ fn open(registry: &Budgets, limits: [BudgetLimit; COUNT], horizon: Horizon) -> [
     limits.map(|limit| registry.open(&key("a"), names.next().expect("as many"), limit, horizon))
 }
 
-/// Reserves that fit into the limits, for some of the callers.
+/// Random reserves within the limits, for some of the callers.
 fn reserves(
-    dice: &mut Dice,
+    random: &mut Random,
     requesters: &[Requester],
     limits: [BudgetLimit; COUNT],
 ) -> [Vec<(u16, u32)>; COUNT] {
@@ -466,8 +467,8 @@ fn reserves(
         let mut left = limit.limit.get();
         let mut kept = Vec::new();
         for requester in requesters {
-            if left > 0 && dice.percent(30) {
-                let calls = u32::try_from(dice.within(1..=left.into())).expect("small");
+            if left > 0 && random.percent(30) {
+                let calls = u32::try_from(random.within(1..=left.into())).expect("small");
                 kept.push((requester.caller, calls));
                 left -= calls;
             }

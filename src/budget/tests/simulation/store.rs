@@ -1,20 +1,20 @@
-//! What replicas share, as the store's script keeps it, and what the other replicas do with it.
+//! The store that replicas share, with the rules of its script, and the other replicas.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
 
-/// The slots of each budget: by the number of the call that has it, when its hold ends.
+/// The slots of each budget: the end of each hold, by the number of its call.
 #[derive(Default)]
 pub(super) struct Store {
     budgets: BTreeMap<Arc<str>, BTreeMap<u64, u64>>,
-    /// Nobody gets an answer.
+    /// Whether the store is unavailable.
     pub(super) is_away: bool,
 }
 
 impl Store {
-    /// One slot in every budget that is wanted, or none where one of them is full; each is held for `hold`.
+    /// Takes one slot in every requested budget for `hold`, or none if one of them is full.
     pub(super) fn take(
         &mut self,
         call: u64,
@@ -50,7 +50,7 @@ impl Store {
         (granted, statuses)
     }
 
-    /// A call's slots are held until then, or not at all.
+    /// Holds a call's slots until `ends`, or releases them.
     pub(super) fn release(&mut self, call: u64, ends: Option<u64>) {
         for slots in self.budgets.values_mut() {
             match (slots.get_mut(&call), ends) {
@@ -60,7 +60,7 @@ impl Store {
         }
     }
 
-    /// Whether a call still has its slots; they are held as if taken now.
+    /// Extends the holds of a call's slots to `hold` from `now`; `false` if the call has none any more.
     pub(super) fn renew(&mut self, call: u64, now: u64, hold: u64) -> bool {
         let slots = self.budgets.values_mut().filter_map(|slots| slots.get_mut(&call));
         let mut slots: Vec<_> = slots.collect();
@@ -71,7 +71,7 @@ impl Store {
 }
 
 impl World {
-    /// As a call that waits asks the store: for all it draws on at first, then for one budget after the other.
+    /// Asks the store as a waiting call does: for all budgets at first, then for one budget after the other.
     pub(super) fn ask_store(
         &mut self,
         request: &mut Request,
@@ -101,7 +101,7 @@ impl World {
         (granted, Some(self.next))
     }
 
-    /// Slots in the store are held for this long, or not at all.
+    /// Holds these slots in the store for `keep` from now, or releases them.
     pub(super) fn release(&mut self, slots: Vec<u64>, keep: Option<u64>) {
         let Some(store) = &mut self.store else { return };
         for call in slots {
@@ -109,9 +109,9 @@ impl World {
         }
     }
 
-    /// Another replica makes a call, if the store lets it.
+    /// Makes a call of another replica, if the store has a slot.
     pub(super) fn foreign_call(&mut self) {
-        let place = usize::try_from(self.dice.roll()).expect("64 bits") % COUNT;
+        let place = usize::try_from(self.random.next()).expect("64 bits") % COUNT;
         let everybody = Requester { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
         let Some(slot_requests) =
             slot_requests(&self.budget_set(&[place]), &everybody, None, self.timestamp())
@@ -122,8 +122,8 @@ impl World {
         self.next += 1;
         let (call, window) = (self.next, self.vendors[place].window);
         if !store.take(call, &slot_requests, self.now, ATTEMPT + window).0.is_empty() {
-            let lasts = self.dice.within(self.latency.clone());
-            let at = self.now + self.dice.within(0..=lasts);
+            let lasts = self.random.within(self.latency.clone());
+            let at = self.now + self.random.within(0..=lasts);
             self.taken += 1;
             let (order, limit, run) = (self.taken, self.limits[place].limit.get(), self.run);
             self.counted[place].push(Counted { at, order, limit, run });

@@ -1,8 +1,8 @@
-//! What the vendor counts, in each of the ways it may.
+//! The ways in which the vendor may count calls in windows.
 
 use std::collections::BTreeMap;
 
-/// What the vendor allows, which no configuration goes beyond.
+/// The vendor's limit and window, which no configuration exceeds.
 #[derive(Clone, Copy)]
 pub(super) struct Vendor {
     pub(super) limit: u64,
@@ -16,12 +16,12 @@ pub(super) struct Counted {
     pub(super) at: u64,
     pub(super) order: u64,
     pub(super) limit: u32,
-    /// Which run of the gateway sent it.
+    /// The run of the gateway that sent it.
     pub(super) run: u32,
 }
 
-/// No span of a window's length, wherever it starts, holds more calls than the limit that was in force when the last
-/// of them was taken.
+/// Checks that no span of a window's length holds more calls than the limit that was in force when the last of them was
+/// taken.
 pub(super) fn sliding(vendor: &Vendor, seen: &[Counted]) {
     for (first, start) in seen.iter().enumerate() {
         let mut last = *start;
