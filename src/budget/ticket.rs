@@ -27,7 +27,7 @@ use super::queue::{Aim, Class, Owner, Queue, Wakeup};
 use super::reserve::KeptSlots;
 use super::shared::{GrantedMask, SlotLocation};
 use super::timestamp::Timestamp;
-use super::window::Ends;
+use super::window::Estimate;
 use super::{Budget, BudgetSet, BudgetState, Quota, lock};
 
 /// The places of one waiting call in its queues, and the slots it has set aside. Dropping the ticket gives up both and
@@ -195,7 +195,7 @@ impl LockedSet<'_> {
             WaitLimit::Until(until) if now < until && !is_over && !ticket.wakeup.evicted() => {
                 self.keep_waiting(&ticket, now, until)
             }
-            WaitLimit::Until(_) | WaitLimit::None => Err(self.why(&ticket, now)),
+            WaitLimit::Until(_) | WaitLimit::None => Err(self.refusal(&ticket, now)),
         };
         // Dropping the ticket takes the locks that `self` holds, so `self` is dropped first.
         drop(self);

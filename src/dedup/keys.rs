@@ -1,43 +1,44 @@
-//! Calls under an `Idempotency-Key`: the first is made, and whoever comes with the same key gets its answer.
+//! Calls with an `Idempotency-Key`: the first one is made, and later ones with the same key get its answer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::saved::{Teller, watched};
+use super::saved::{EndingSender, watched};
 use super::{Digest, Saved, SavedEnding, Watch};
 use crate::body::Cid;
 use crate::delivery::Delivery;
 use crate::lock::lock;
 
-/// Keys remembered for each caller; the oldest goes first.
+/// Keys remembered for each caller; beyond it the oldest is dropped.
 pub(super) const KEYS_MAX: usize = 10_000;
-/// Answers kept for each caller, all together; the oldest goes first, with its key.
+/// Bytes of answers kept for each caller; beyond them the oldest answer is dropped together with its key.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The vendor knows a cid for a day (`docs/vendor.md`, V24), of which it may have spent half in the pool and a
-/// little under way: a call that may have been delivered does not go again after this long.
+/// The time for which a call that may have been delivered can be repeated. The vendor remembers a cid for a day
+/// (`docs/vendor.md`, V24), of which the pool may have used half, and the call itself a little.
 const OPEN_MAX: Duration = Duration::from_hours(11);
+
 /// The keys of all callers.
 #[derive(Default)]
 pub struct Keys(Arc<Mutex<HashMap<u16, CallerKeys>>>);
 
-/// What a key says about the call that came with it.
+/// The result of looking up the key of a call.
 pub enum Claim {
-    /// It is the first, or nothing came of those before.
+    /// The call is to be made: it is the first one, the calls before it had no effect, or its cid makes a repeat safe.
     First(FirstCall),
-    /// The first is under way.
+    /// The first call is under way; its answer can be waited for.
     Wait(Watch),
-    /// The first was answered.
+    /// The first call is over; this is its answer.
     Repeat(SavedEnding),
-    /// The key was used for another call.
+    /// The key was used for a different call.
     Conflict,
 }
 
 #[derive(Default)]
 struct CallerKeys {
     entries: HashMap<Digest, KeyEntry>,
-    /// Keys by age.
+    /// Keys by age, oldest first.
     ages: BTreeMap<u64, Digest>,
     next_age: u64,
     answer_bytes: usize,
@@ -52,21 +53,22 @@ struct KeyEntry {
 enum KeyState {
     UnderWay(Watch),
     Over(SavedEnding),
-    /// It may have been delivered, and goes again with the same cid: this one, or the one in its body.
+    /// The call may have been delivered, at this time at the earliest. It can be made again with the same cid: with this
+    /// one, or with the one in its own body.
     Open(Option<Cid>, Instant),
 }
 
-/// The right and the duty to make the first call under a key. Dropped without an end, it is as if the call had not
-/// been made, unless it was dispatched.
+/// The claim to make the first call under a key. If it is dropped without [`Self::end`], the key is forgotten, unless
+/// the call or an earlier attempt under the key was dispatched.
 pub struct FirstCall {
     keys: Arc<Mutex<HashMap<u16, CallerKeys>>>,
     caller: u16,
     key: Digest,
-    teller: Teller,
+    sender: EndingSender,
     cid: Option<Cid>,
-    /// The vendor knows the call by a cid, ours or its own, so that it can be made again.
+    /// Whether the vendor recognizes the call by a cid, added by the gateway or its own, so that it can be repeated.
     has_cid: bool,
-    /// Since when an earlier try under this key may have been delivered.
+    /// The time since which an earlier attempt under this key may have been delivered.
     open_since: Option<Instant>,
     stage: ClaimStage,
 }
@@ -79,18 +81,18 @@ enum ClaimStage {
 }
 
 impl Keys {
-    /// Looks a caller's key up, for a call that is told by a digest of all of it.
+    /// Looks up a caller's key for a call, which is identified by a digest of all of it.
     pub fn claim(&self, caller: u16, key: Digest, call: Digest) -> Claim {
         let mut callers = lock(&self.0);
         let known = callers.entry(caller).or_default();
-        let (teller, watch) = watched();
+        let (sender, watch) = watched();
         let first_call = |cid, open_since: Option<Instant>| {
             let keys = Arc::clone(&self.0);
             FirstCall {
                 keys,
                 caller,
                 key,
-                teller,
+                sender,
                 cid,
                 has_cid: open_since.is_some(),
                 open_since,
@@ -107,9 +109,11 @@ impl Keys {
         match &mut entry.state {
             KeyState::UnderWay(first) => Claim::Wait(first.clone()),
             KeyState::Over(ending) => Claim::Repeat(ending.clone()),
+            // After this time the vendor may have forgotten the cid, and a repeat could be a second push.
             KeyState::Open(_, since) if since.elapsed() > OPEN_MAX => Claim::Repeat(SavedEnding::Lost),
             KeyState::Open(cid, since) => {
                 let (cid, since) = (cid.take(), *since);
+                // Only one call at a time may repeat it; others with the same key wait for this one.
                 entry.state = KeyState::UnderWay(watch);
                 Claim::First(first_call(cid, Some(since)))
             }
@@ -134,7 +138,7 @@ impl CallerKeys {
     }
 
     fn set(&mut self, key: Digest, state: KeyState) {
-        // A key that made room for others is not remembered again.
+        // A key that was dropped to make room is not added again.
         let Some(entry) = self.entries.get_mut(&key) else { return };
         self.answer_bytes += state.bytes();
         self.answer_bytes -= entry.state.bytes();
@@ -142,7 +146,7 @@ impl CallerKeys {
         self.make_room();
     }
 
-    /// A call that is under way keeps its place: there are never more of them than requests at once.
+    /// A call that is under way keeps its key. There are never more of them than requests at once.
     fn make_room(&mut self) {
         while self.entries.len() > KEYS_MAX || self.answer_bytes > ANSWER_BYTES_MAX {
             let is_over = |key: &&Digest| {
@@ -164,29 +168,32 @@ impl KeyState {
 }
 
 impl FirstCall {
-    /// The cid an earlier try went with.
+    /// The cid of an earlier attempt.
     pub fn cid(&self) -> Option<&Cid> {
         self.cid.as_ref()
     }
 
-    /// The call carries a cid, of ours or of its own, by which the vendor knows it again.
+    /// Records that the call carries a cid: `ours` if the gateway added it, `None` if it is the caller's own.
     pub fn goes_with(&mut self, ours: Option<Cid>) {
         self.has_cid = true;
         self.cid = ours;
     }
 
-    /// From here on the vendor may have it.
+    /// Records that the call was dispatched: from here on the vendor may have it.
     pub fn sent(&mut self) {
         self.stage = ClaimStage::Sent;
     }
 
-    /// The call is over; `saved` is its answer, unless that was too long to be kept.
+    /// Ends the call; `saved` is its answer, unless that was too long to be kept.
     pub fn end(mut self, delivery: Delivery, saved: Option<Arc<Saved>>) {
         let answered = saved.map_or(SavedEnding::Lost, SavedEnding::Answered);
-        // A long answer is had again from the vendor where a cid lets us ask.
+        // A long answer is not kept; with a cid the call can be repeated and the vendor answers again.
         let is_kept = delivery == Delivery::Final && matches!(answered, SavedEnding::Answered(_));
         let state = match delivery {
+            // No attempt under this key had an effect: the key is free again.
             Delivery::None if self.open_since.is_none() => None,
+            // The vendor recognizes the call by its cid, so a repeat is safe and finds out what became of it. The time
+            // of the first attempt counts: the vendor forgets a cid after a day.
             _ if self.has_cid && !is_kept => {
                 Some(KeyState::Open(self.cid.take(), self.open_since.unwrap_or_else(Instant::now)))
             }
@@ -205,7 +212,7 @@ impl FirstCall {
                 None => known.remove(self.key),
             }
         }
-        self.teller.tell(ending);
+        self.sender.send(ending);
     }
 }
 
@@ -213,12 +220,15 @@ impl Drop for FirstCall {
     fn drop(&mut self) {
         match self.stage {
             ClaimStage::Over => {}
+            // Nothing was ever sent: the key is free again.
             ClaimStage::Waiting if self.open_since.is_none() => self.close(None, SavedEnding::Nothing),
+            // It may have been delivered, and its cid makes a repeat safe.
             ClaimStage::Waiting | ClaimStage::Sent if self.has_cid => {
                 let cid = self.cid.take();
                 let since = self.open_since.unwrap_or_else(Instant::now);
                 self.close(Some(KeyState::Open(cid, since)), SavedEnding::Nothing);
             }
+            // It may have been delivered and must not be repeated: later calls are told that its answer is lost.
             ClaimStage::Waiting | ClaimStage::Sent => {
                 self.close(Some(KeyState::Over(SavedEnding::Lost)), SavedEnding::Lost);
             }

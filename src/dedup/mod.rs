@@ -1,9 +1,9 @@
-//! What keeps a push from going out twice: cids to repeat it with, and the memory of calls that may come again.
+//! Protection against sending a push twice: cids that make a repeat safe, and the memory of calls that may be repeated.
 //!
-//! The vendor knows a repeated push by its cid alone. Pushes get one from a pool ([`CidPools`]) where a tenant wants
-//! that or a caller sends an `Idempotency-Key`. Where there is none, a repeat is kept from the vendor here: under a
-//! key of the caller's ([`Keys`]), or because its caller's connection broke a moment ago ([`ResendGuard`]). All of it
-//! is bounded, shared by all workers, kept over reloads and lost at a restart.
+//! The vendor recognizes a repeated push only by its cid. Pushes get one from a pool ([`CidPools`]) if their tenant is
+//! configured so or the caller sends an `Idempotency-Key`. Without a cid, the gateway itself keeps repeats from the
+//! vendor: by the caller's key ([`Keys`]), or because the caller's connection broke a moment ago ([`ResendGuard`]). All
+//! of this is bounded, shared by all workers, kept over reloads and lost at a restart.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -19,12 +19,12 @@ pub use pool::{CidPool, CidPools, CidWait, Fetch, TakenCid};
 pub use resend_guard::{AbandonedCall, Fingerprint, ResendGuard};
 pub use saved::{Saved, SavedEnding, Watch};
 
-/// SHA-256 of what tells one call, or one key, from another.
+/// The SHA-256 that identifies a call or a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of several parts; where one ends and the next begins counts.
+    /// The digest of several parts. Each part's length is included, so that moving bytes between parts changes it.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         for part in parts {
@@ -35,13 +35,13 @@ impl Digest {
     }
 }
 
-/// Everything that is remembered about calls that may come again.
+/// The memory of calls that may be repeated.
 #[derive(Default)]
 pub struct Recall {
-    /// Cids to be used.
+    /// Cids for later use.
     pub pools: CidPools,
-    /// Calls under a key of their caller's.
+    /// Calls with a key of their caller.
     pub keys: Keys,
-    /// Calls whose callers' connections broke.
+    /// Calls whose caller's connection broke.
     pub guard: ResendGuard,
 }

@@ -1,4 +1,4 @@
-//! Cids to be used, fetched some at a time for each app key.
+//! Cids for later use, fetched in batches for each app key.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -11,12 +11,12 @@ use crate::body::Cid;
 use crate::config::VendorKey;
 use crate::lock::lock;
 
-/// A cid is not handed out when it is older. The vendor knows it for a day (`docs/vendor.md`, V24): a repeat has the
-/// other half.
+/// The age after which a cid is not used any more. The vendor remembers a cid for a day (`docs/vendor.md`, V24), so a
+/// repeat has the other half of that time.
 const AGE_MAX: Duration = Duration::from_hours(12);
-/// Fetches of one pool under way at once, at most.
+/// The most fetches of one pool at the same time.
 const FETCHES_MAX: usize = 16;
-/// After a fetch that brought nothing, the next one waits so long, then twice as long each time.
+/// Pause after a fetch that returned no cid; doubled after each further one.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_mins(1);
 
@@ -35,7 +35,7 @@ impl CidPools {
     }
 }
 
-/// The cids of one app key: those that are there, and those that are on their way for pushes that wait.
+/// The cids of one app key: those in stock, and those being fetched for waiting pushes.
 #[derive(Default)]
 pub struct CidPool(Mutex<PoolState>);
 
@@ -44,44 +44,44 @@ struct PoolState {
     /// Oldest first, with the time of the fetch.
     cids: VecDeque<(Instant, Cid)>,
     fetches: usize,
-    /// What the fetches under way will bring.
+    /// Number of cids that the fetches under way will return.
     coming: usize,
-    /// Pushes that wait for it.
+    /// Number of pushes that wait for them.
     waiting: usize,
-    /// Told at the end of each fetch.
+    /// Notified at the end of each fetch.
     ended: watch::Sender<()>,
     back_off: Duration,
     not_before: Option<Instant>,
 }
 
-/// What a push gets.
+/// The result of taking a cid for a push.
 pub struct TakenCid {
-    /// A cid, if there is one.
+    /// The cid, if one was in stock.
     pub cid: Option<Cid>,
-    /// To be carried out by whoever gets it: soon there will be fewer cids than pushes.
+    /// A fetch that the receiver has to carry out, because there will soon be fewer cids than pushes.
     pub fetch: Option<Fetch>,
-    /// Without a cid: one is on its way.
+    /// Without a cid: waits for one that is being fetched.
     pub wait: Option<CidWait>,
 }
 
-/// A push that waits for a cid that is on its way.
+/// A push that waits for a cid that is being fetched.
 pub struct CidWait {
     pool: Arc<CidPool>,
     ended: watch::Receiver<()>,
 }
 
-/// A fetch for a pool. Dropped without cids, it has failed.
+/// A fetch for a pool. Dropping it without [`Self::bring`] counts as a failure.
 pub struct Fetch {
     pool: Arc<CidPool>,
-    /// How many to ask for.
+    /// Number of cids to request.
     pub count: NonZeroU32,
     since: Instant,
     brought: Vec<(Instant, Cid)>,
 }
 
 impl CidPool {
-    /// Takes a cid. The next fetch begins while a quarter of a batch is left, counting what is on its way and those who
-    /// wait for it: so a push that has its slot never waits for a fetch that has none.
+    /// Takes a cid. The next fetch starts while a quarter of a batch is left, counting cids being fetched and the
+    /// pushes that wait for them. So a push that has its budget slot never waits for a fetch that has none.
     pub fn take(self: &Arc<Self>, now: Instant, batch: NonZeroU32) -> TakenCid {
         let mut inner = lock(&self.0);
         let is_old = |(since, _): &(Instant, Cid)| now.saturating_duration_since(*since) > AGE_MAX;
@@ -106,9 +106,9 @@ impl CidPool {
 }
 
 impl CidWait {
-    /// Waits for the end of a fetch, whatever it brought.
+    /// Waits for the end of a fetch, whatever it returned.
     pub async fn ended(mut self) {
-        // The sender lives as long as the pool, which this one holds.
+        // The sender lives as long as the pool, which this value keeps alive.
         let _ = self.ended.changed().await;
     }
 }
@@ -120,7 +120,7 @@ impl Drop for CidWait {
 }
 
 impl Fetch {
-    /// Puts what was fetched into the pool.
+    /// Puts the fetched cids into the pool.
     pub fn bring(mut self, cids: Vec<Cid>, now: Instant) {
         let count = self.count.get() as usize;
         self.brought = cids.into_iter().take(count).map(|cid| (now, cid)).collect();
@@ -132,8 +132,8 @@ impl Drop for Fetch {
         let mut inner = lock(&self.pool.0);
         inner.fetches -= 1;
         inner.coming -= self.count.get() as usize;
-        // From the start on: a fetch that took long has been waited for long enough. Of several that fail together the
-        // first alone counts.
+        // The pause counts from the start of the fetch, because a slow fetch was a pause already. Of several fetches
+        // that fail together only the first counts.
         let is_news = inner.not_before.is_none_or(|time| time <= self.since);
         if !self.brought.is_empty() {
             inner.back_off = Duration::ZERO;

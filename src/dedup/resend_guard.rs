@@ -1,5 +1,5 @@
-//! Calls whose callers' connections broke before they had an answer: HTTP clients send such a call again by
-//! themselves, at once, and nobody who wrote the program knows (`docs/vendor.md`, V27).
+//! Calls whose caller's connection broke before their answer was delivered. HTTP clients repeat such a call at once by
+//! themselves, without the program noticing (`docs/vendor.md`, V27).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -7,29 +7,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::saved::{Teller, watched};
+use super::saved::{EndingSender, watched};
 use super::{Saved, SavedEnding, Watch};
 use crate::delivery::Delivery;
 use crate::lock::lock;
 
-/// Calls remembered for each caller. More are not: what is there already is more likely to come again.
+/// Calls remembered for each caller. Further ones are not remembered: those already there are more likely to be
+/// repeated.
 pub(super) const CALLS_MAX: usize = 1024;
-/// The longest answer that is kept, in bytes; a repeat of a longer one is told that it may have been delivered.
+/// The longest answer that is kept, in bytes. A repeat of a call with a longer one is told that the call may have been
+/// delivered.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024;
-/// How often what is over is looked for.
+/// Interval at which expired entries are removed.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
-/// Calls that may come again because their callers' connections broke.
+/// Calls that may be repeated because their caller's connection broke.
 #[derive(Default)]
 pub struct ResendGuard {
     callers: Mutex<Callers>,
-    /// Calls remembered, so that nobody locks while there are none.
+    /// Number of remembered calls, so that no lock is taken while there are none.
     count: AtomicUsize,
     hasher: foldhash::quality::RandomState,
 }
 
-/// Tells one call of a caller's from its others: 64 bits, by a key of this process. Every guarded push has one, so it
-/// costs nanoseconds; nobody but the caller itself gains by two that are alike.
+/// Identifies one call among those of its caller: a 64-bit hash with a key of this process. Every guarded push needs
+/// one, so it has to cost nanoseconds; only the caller itself could gain by a collision.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u64);
 
@@ -44,21 +46,21 @@ struct GuardEntry {
     watch: Watch,
 }
 
-/// A call that goes on without its caller.
-pub struct AbandonedCall(Teller);
+/// A call that continues without its caller.
+pub struct AbandonedCall(EndingSender);
 
 impl ResendGuard {
-    /// What tells a call made of these parts from others; where one ends and the next begins counts.
+    /// The fingerprint of a call made of these parts. Each part's length is included.
     pub fn fingerprint(&self, parts: &[&[u8]]) -> Fingerprint {
         Fingerprint(self.hasher.hash_one(parts))
     }
 
-    /// Whether no call is remembered: then none has to be looked up.
+    /// Whether no call is remembered, so that none has to be looked up.
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Remembers a call whose connection just broke, for so long. `None`: there are too many.
+    /// Remembers for `window` a call whose connection just broke; `None` if there are too many.
     pub fn broke(
         &self,
         caller: u16,
@@ -70,15 +72,15 @@ impl ResendGuard {
         callers.sweep(now);
         let known = callers.calls.entry(caller).or_default();
         let is_full = known.len() >= CALLS_MAX;
-        let (teller, watch) = watched();
+        let (sender, watch) = watched();
         if !is_full {
             known.insert(call, GuardEntry { until: now + window, watch });
         }
         self.count.store(callers.len(), Ordering::Relaxed);
-        (!is_full).then_some(AbandonedCall(teller))
+        (!is_full).then_some(AbandonedCall(sender))
     }
 
-    /// The same call of the same caller, if its connection broke so short a time ago.
+    /// Finds the same call of the same caller, if its connection broke within the window.
     pub fn find(&self, caller: u16, call: &Fingerprint, now: Instant) -> Option<Watch> {
         let mut callers = self.lock();
         callers.sweep(now);
@@ -88,7 +90,7 @@ impl ResendGuard {
         (!nothing_came).then(|| entry.watch.clone())
     }
 
-    /// The connection of one that came again and waited broke, too.
+    /// Extends the window of a call whose repeat lost its connection as well while it waited.
     pub fn broke_again(&self, caller: u16, call: &Fingerprint, now: Instant, window: Duration) {
         let mut callers = self.lock();
         if let Some(entry) = callers.calls.get_mut(&caller).and_then(|known| known.get_mut(call)) {
@@ -119,10 +121,10 @@ impl Callers {
 }
 
 impl AbandonedCall {
-    /// The call is over.
+    /// Ends the call and gives its answer to waiting repeats.
     pub fn end(self, delivery: Delivery, saved: Option<Arc<Saved>>) {
         let kept = saved.filter(|saved| saved.bytes() <= ANSWER_BYTES_MAX);
-        self.0.tell(match delivery {
+        self.0.send(match delivery {
             Delivery::None => SavedEnding::Nothing,
             Delivery::Final | Delivery::Unknown(_) => kept.map_or(SavedEnding::Lost, SavedEnding::Answered),
         });

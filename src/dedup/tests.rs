@@ -1,4 +1,4 @@
-//! What is remembered, for how long, and how much of it.
+//! The memory of calls: what is remembered, for how long, and how much of it.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -35,10 +35,10 @@ fn first(keys: &Keys, key: &str) -> FirstCall {
     }
 }
 
-/// What a key stands for now.
+/// The state of a key, as a new call finds it.
 fn state(keys: &Keys, key: &str) -> &'static str {
     match keys.claim(1, digest(key), digest("call")) {
-        // Dropped without having been sent, it leaves what was there.
+        // Dropping it without sending leaves the key as it was.
         Claim::First(first_call) if first_call.cid().is_some() => "open with a cid",
         Claim::First(_) => "free",
         Claim::Wait(_) => "under way",
@@ -87,7 +87,7 @@ fn how_a_first_call_ends_decides_about_the_next() {
     }
 }
 
-/// A call that may have been delivered is never forgotten because a later try came to nothing.
+/// A call that may have been delivered is never forgotten because a later attempt failed.
 #[test]
 fn doubt_survives_a_try_without_effect() {
     let keys = Keys::default();
@@ -127,7 +127,7 @@ fn answers_take_a_bounded_amount_of_memory_and_the_oldest_goes() {
     }
     assert_eq!(state(&keys, "0"), "free");
     assert_eq!(state(&keys, &count.to_string()), "answered");
-    assert_eq!(state(&keys, "under way"), "under way", "whoever is under way stays");
+    assert_eq!(state(&keys, "under way"), "under way", "a call under way keeps its key");
     drop(under_way);
 }
 
@@ -169,7 +169,7 @@ async fn what_the_guard_tells() {
     assert!(matches!(tell(Delivery::Final, answer(&long)).await, SavedEnding::Lost));
     assert!(matches!(tell(Delivery::None, answer(b"429")).await, SavedEnding::Nothing));
     assert!(guard.find(1, &guard.fingerprint(&[b"call"]), now).is_none(), "what had no effect is sent");
-    // Whoever should tell is gone: nobody knows.
+    // The reporter is dropped: the end of the call is unknown.
     drop(guard.broke(1, guard.fingerprint(&[b"call"]), now, Duration::from_secs(2)));
     let mut watch = guard.find(1, &guard.fingerprint(&[b"call"]), now).expect("known");
     assert!(matches!(watch.ended().await, SavedEnding::Lost));
@@ -254,5 +254,8 @@ fn fetches_that_bring_nothing_are_spaced() {
     pool.take(now, BATCH).fetch.expect("a fetch").bring(vec![cid(1)], now);
     assert_eq!(pool.take(now, BATCH).cid, Some(cid(1)));
     drop(pool.take(now, BATCH).fetch);
-    assert!(pool.take(now + Duration::from_secs(1), BATCH).fetch.is_some(), "a good one starts anew");
+    assert!(
+        pool.take(now + Duration::from_secs(1), BATCH).fetch.is_some(),
+        "a successful fetch ends the pause"
+    );
 }

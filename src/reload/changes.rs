@@ -1,4 +1,4 @@
-//! What is different between two configurations, in words for operators: names and keys, never a value.
+//! The differences between two configurations as text for operators: names and keys, never a value.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -12,10 +12,10 @@ use crate::config::{
 };
 use crate::secret::TokenDigest;
 
-/// A configuration with the files it was read from.
+/// A configuration, and the digests of the files it was read from.
 type ReadConfig<'c> = (&'c Config, &'c FileDigests);
 
-/// Everything that is different.
+/// All differences, one text for each.
 pub(super) fn between((old, old_seen): ReadConfig<'_>, (new, new_seen): ReadConfig<'_>) -> Vec<String> {
     let differs = |path: &Path| old_seen.get(path) != new_seen.get(path);
     let sections = [
@@ -42,7 +42,7 @@ pub(super) fn between((old, old_seen): ReadConfig<'_>, (new, new_seen): ReadConf
     changes
 }
 
-/// What came, what went, and what is different about those that stayed.
+/// The entries that were added, removed or changed.
 fn named<'c, T: 'c>(
     kind: &str,
     (old, new): (&'c [T], &'c [T]),
@@ -67,7 +67,7 @@ fn words(parts: &[(&'static str, bool)]) -> Vec<&'static str> {
 }
 
 fn tenant_parts(old: &TenantConfig, new: &TenantConfig) -> [(&'static str, bool); 9] {
-    // Taken apart whole, so that no field is forgotten here.
+    // Destructured, so that the compiler reports a new field that is not compared here.
     let TenantConfig { name: _, app, dev, group, budgets, urls, region, repeats } = old;
     [
         ("app", !same_credential(Some(app), Some(&new.app))),
@@ -146,7 +146,7 @@ fn same_vendor(old: &Vendor, new: &Vendor, differs: impl Fn(&Path) -> bool) -> b
     old == new && !new.ca.as_deref().is_some_and(differs)
 }
 
-/// What a process keeps until its end.
+/// The settings that a process keeps until it ends.
 pub(super) struct Fixed {
     listeners: Vec<(SocketAddr, bool, bool)>,
     admin: SocketAddr,
@@ -170,7 +170,7 @@ impl Fixed {
             admin: config.admin.address,
             workers: config.workers,
             state_file: config.state_file.clone(),
-            // The URL may hold a password, so only its digest is kept.
+            // The URL may contain a password, so only its digest is kept.
             shared: config
                 .shared_budgets
                 .as_ref()
@@ -183,7 +183,7 @@ impl Fixed {
         }
     }
 
-    /// Keys that have another value in a configuration.
+    /// The keys whose value in `config` is different and needs a restart.
     pub(super) fn changed_in(&self, config: &Config) -> Vec<&'static str> {
         let new = Self::of(config);
         let same_shared = match (&self.shared, &new.shared) {

@@ -1,8 +1,8 @@
-//! Taking another configuration in use while the gateway serves: all of it, or nothing.
+//! Replacing the configuration while the gateway serves: as a whole, or not at all.
 //!
-//! One thread does it, on SIGHUP, at the admin listener's request, and when a file it read has another content. What
-//! can fail comes first. Then budgets get their new sizes, and every core gets a new worker; a request that is under
-//! way keeps the one it began with.
+//! One thread does it: on SIGHUP, on a request to the admin listener, and when a configuration file changes. The steps
+//! that can fail come first. Then budgets get their new limits, and every core gets a new worker; a request that is
+//! being served keeps the worker it started with.
 
 mod changes;
 mod source;
@@ -29,68 +29,68 @@ use crate::telemetry::audit::Reopening;
 use crate::telemetry::log::Level;
 use crate::telemetry::metrics::Metrics;
 
-/// How often files are looked at. A change is taken up when two looks in a row agree on it, so that no file is read
-/// while it is being written.
+/// Interval between two looks at the files. A change is applied when two looks in a row see the same contents, so that
+/// no file is read while it is being written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often operators are told of certificates that are about to end.
+/// Interval between log lines about certificates that expire soon.
 const REMIND_EVERY: Duration = Duration::from_hours(24);
 
-/// The configuration in use, for those who tell about it.
+/// The configuration in use, for the admin pages and the drain.
 pub struct Current {
-    /// What requests look up.
+    /// The resolved configuration that requests use.
     pub active: Arc<ActiveConfig>,
     /// SHA-256 of the configuration file.
     pub digest: String,
-    /// When it was taken in use.
+    /// Time at which it came into use.
     pub loaded: SystemTime,
-    /// How a stop goes.
+    /// The settings for stopping the process.
     pub drain: Drain,
 }
 
 impl Current {
-    /// A configuration that is taken in use now.
+    /// Wraps a configuration that comes into use now.
     pub fn new(config: &Config, active: Arc<ActiveConfig>) -> Self {
         Self { active, digest: config.digest.clone(), loaded: SystemTime::now(), drain: config.drain.clone() }
     }
 }
 
-/// How a reload went.
+/// The outcome of a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "result", rename_all = "lowercase")]
 pub enum ReloadOutcome {
-    /// The file is in use.
+    /// The new configuration is in use.
     Success {
-        /// What is different now.
+        /// The differences from the configuration before.
         changed: Vec<String>,
-        /// Keys of which the running process still has the old value.
+        /// Changed keys whose new value needs a restart.
         needs_restart: Vec<&'static str>,
     },
-    /// Nothing is different.
+    /// The configuration before stays in use.
     Failure {
-        /// Why: every fault, a line each.
+        /// Every fault that was found, one text for each.
         faults: Vec<String>,
     },
 }
 
-/// What a reload changes.
+/// The parts of the process that a reload changes.
 pub struct Parts {
-    /// The worker of every core.
+    /// The current worker of every core.
     pub current_workers: Vec<Arc<CurrentWorker>>,
     /// TLS of the listeners.
     pub handshakes: Handshakes,
-    /// Limits on everything at once.
+    /// The limits on requests, bodies and connections.
     pub admission: Arc<Admission>,
-    /// All budgets.
+    /// The budgets, which get the new limits.
     pub budgets: Arc<Budgets>,
-    /// Where the outcome is counted.
+    /// The metrics that count reloads.
     pub metrics: Arc<Metrics>,
-    /// The audit log, whose file may have been moved away.
+    /// The audit log, whose file may have been rotated.
     pub audit: Option<Reopening>,
-    /// How much is logged.
+    /// The level of the process log.
     pub level: Level,
 }
 
-/// Asks for reloads, and knows the configuration in use.
+/// A handle for requesting reloads and reading the configuration in use.
 #[derive(Clone)]
 pub struct Reloads {
     orders: Sender<ReloadRequest>,
@@ -103,7 +103,7 @@ struct ReloadRequest {
 }
 
 impl Reloads {
-    /// Starts the thread that reloads. It ends when nobody can ask it any more.
+    /// Starts the thread that reloads. It ends when every handle is dropped.
     pub fn start(source: ConfigSource, current: Current, parts: Parts) -> std::io::Result<Self> {
         let (orders, taken) = channel();
         let current = Arc::new(ArcSwap::from_pointee(current));
@@ -111,7 +111,7 @@ impl Reloads {
         let daily = Daily::after(Instant::now());
         let reloader =
             Reloader { source, fixed, parts, current: Arc::clone(&current), settling: None, daily };
-        reloader.tell_of_certificates();
+        reloader.report_certificates();
         std::thread::Builder::new().name("reload".into()).spawn(move || reloader.run(&taken))?;
         Ok(Self { orders, current })
     }
@@ -121,7 +121,7 @@ impl Reloads {
         self.current.load()
     }
 
-    /// Reloads. `None` if the thread is gone.
+    /// Reloads and waits for the outcome; `None` if the thread has ended.
     pub async fn ask(&self, trigger: &'static str) -> Option<ReloadOutcome> {
         let (reply, outcome) = oneshot::channel();
         self.orders.send(ReloadRequest { trigger, reply }).ok()?;
@@ -129,16 +129,16 @@ impl Reloads {
     }
 }
 
-/// The thread that reloads.
+/// The state of the thread that reloads.
 struct Reloader {
     source: ConfigSource,
-    /// What the process was started with and keeps.
+    /// The settings that the process was started with and keeps.
     fixed: Fixed,
     parts: Parts,
     current: Arc<ArcSwap<Current>>,
-    /// What the last look saw, if it was new.
+    /// The digests that the last look saw, if they were new.
     settling: Option<FileDigests>,
-    /// When operators are told of certificates again.
+    /// The time of the next log lines about certificates.
     daily: Daily,
 }
 
@@ -148,13 +148,13 @@ impl Reloader {
             match orders.recv_timeout(LOOK_EVERY) {
                 Ok(order) => {
                     let outcome = self.reload(order.trigger);
-                    // Who asked may have gone; the log has it too.
+                    // The requester may have gone; the outcome is in the log as well.
                     let _ = order.reply.send(outcome);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look();
                     if self.daily.is_due(Instant::now()) {
-                        self.tell_of_certificates();
+                        self.report_certificates();
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -162,8 +162,8 @@ impl Reloader {
         }
     }
 
-    /// When the certificates in use end, as a metric, and in the log where that is soon.
-    fn tell_of_certificates(&self) {
+    /// Updates the metric of certificate expiry, and logs the certificates that expire soon.
+    fn report_certificates(&self) {
         let handshakes = &self.parts.handshakes;
         let in_use = handshakes.in_use();
         let ends = in_use.iter().map(|one| (&*one.listener, &*one.name, one.not_after_seconds));
@@ -203,7 +203,7 @@ impl Reloader {
                 for warning in &self.source.config.warnings {
                     tracing::warn!("{warning}");
                 }
-                self.tell_of_certificates();
+                self.report_certificates();
             }
             ReloadOutcome::Failure { faults } => {
                 self.parts.metrics.reloaded(Err(()));
@@ -238,12 +238,12 @@ impl Reloader {
         let (config, connector, certificates, audit) = match ready {
             Ok(ready) => ready,
             Err(faults) => {
-                // What was read stays known, or the same faults would be found again at every look.
+                // The digests are kept, or every look would find the same faulty files again.
                 self.source.seen.extend(seen);
                 return Err(faults);
             }
         };
-        // From here on nothing fails.
+        // Nothing fails from here on.
         let Parts { current_workers, handshakes, admission, budgets, level, .. } = &self.parts;
         level.set(config.log);
         if let Some(log) = &self.parts.audit {
@@ -264,7 +264,7 @@ impl Reloader {
     }
 }
 
-/// Once a day.
+/// A timer that is due once a day.
 struct Daily {
     next: Instant,
 }
@@ -274,7 +274,7 @@ impl Daily {
         Self { next: now + REMIND_EVERY }
     }
 
-    /// Whether it is time, which it then is not for another day.
+    /// Whether the timer is due; if so, it starts again.
     fn is_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next;
         if due {

@@ -1,4 +1,4 @@
-//! Where the configuration comes from, and what was in the files it names when they were read.
+//! The source of the configuration, and digests of the files it was read from.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,55 +13,55 @@ use zeroize::Zeroizing;
 use crate::config::{self, Config, ConfigFaults, SecretSources, SourceError, System};
 use crate::identity::{self, IdentityError};
 
-/// More of a file is not looked at; nothing that long is read.
+/// The most bytes of a file that enter its digest. No longer file is ever read.
 const LOOK_BYTES_MAX: u64 = 4 << 20;
 
-/// SHA-256 of what is in a file, by path; `None` if it cannot be read. Links are followed, so that a file that a link
-/// is turned to is a file with another content.
+/// SHA-256 of each file's contents by path; `None` if a file cannot be read. Symbolic links are followed, so that a
+/// changed link target counts as changed contents.
 pub(super) type FileDigests = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
-/// A configuration with where it came from.
+/// The configuration in use and its source.
 pub struct ConfigSource {
-    /// The one in use.
+    /// The configuration in use.
     pub config: Config,
-    /// `None`: built in.
+    /// The path of its file; `None` for a built-in configuration.
     path: Option<PathBuf>,
-    /// The files as they were last read.
+    /// The digests of the files when they were last read.
     pub(super) seen: FileDigests,
-    /// The same for the configuration in use.
+    /// The digests of the files that the configuration in use was read from.
     in_use: FileDigests,
 }
 
-/// A configuration that was read and is not in use yet, or its faults.
+/// A configuration that was read but is not in use yet, or its faults.
 pub(super) struct LoadedConfig {
     pub(super) config: Result<Config, Vec<String>>,
     pub(super) seen: FileDigests,
 }
 
 impl ConfigSource {
-    /// Loads a file.
+    /// Loads a file for a start. A certificate with a bad date is not a fault then.
     pub fn open(path: &Path) -> Result<Self, ConfigFaults> {
         let (config, seen) = load(path, Dates::LeftAlone);
         Ok(Self { config: config?, path: Some(path.to_owned()), in_use: seen.clone(), seen })
     }
 
-    /// Judges a file as a reload would that finds nothing of it in use.
+    /// Loads a file as a reload would that finds none of its certificates in use.
     pub fn inspect(path: &Path) -> Result<Config, ConfigFaults> {
         load(path, Dates::Judged(&FileDigests::new())).0
     }
 
-    /// A configuration without a file; it cannot be reloaded.
+    /// Wraps a configuration without a file, which cannot be reloaded.
     pub fn built_in(config: Config) -> Self {
         Self { config, path: None, seen: FileDigests::new(), in_use: FileDigests::new() }
     }
 
-    /// What is in the files now.
+    /// The digests of the files as they are now; `None` if there is no file.
     pub(super) fn look(&self) -> Option<FileDigests> {
         self.path.as_ref()?;
         Some(self.seen.keys().map(|path| (path.clone(), look_at(path))).collect())
     }
 
-    /// Reads everything again.
+    /// Reads the configuration again.
     pub(super) fn read(&mut self) -> Result<LoadedConfig, Vec<String>> {
         let Some(path) = &self.path else {
             return Err(vec!["the configuration is built in; there is no file to reload".to_owned()]);
@@ -70,7 +70,7 @@ impl ConfigSource {
         let (config, mut seen) = load(path, Dates::Judged(&self.in_use));
         let config = config.map_err(|faults| faults.iter().map(ToString::to_string).collect());
         if config.is_err() {
-            // Files that this attempt did not come to are still those of the configuration in use.
+            // Files that this attempt did not reach are still those of the configuration in use.
             for (path, content) in before {
                 seen.entry(path).or_insert(content);
             }
@@ -78,7 +78,7 @@ impl ConfigSource {
         Ok(LoadedConfig { config, seen })
     }
 
-    /// What was read is the configuration in use from now on.
+    /// Makes `config` the configuration in use.
     pub(super) fn take_in_use(&mut self, config: Config, seen: FileDigests) {
         self.in_use.clone_from(&seen);
         (self.config, self.seen) = (config, seen);
@@ -93,7 +93,7 @@ fn load(path: &Path, dates: Dates<'_>) -> (Result<Config, ConfigFaults>, FileDig
 }
 
 fn look_at(path: &Path) -> Option<[u8; 32]> {
-    // Asked before opening, because opening a pipe waits for its writer.
+    // Checked before opening, because opening a pipe blocks until it has a writer.
     if !std::fs::metadata(path).ok()?.is_file() {
         return None;
     }
@@ -104,16 +104,17 @@ fn look_at(path: &Path) -> Option<[u8; 32]> {
     digest(&SHA256, &content).as_ref().try_into().ok()
 }
 
-/// Whether a certificate that clients refuse now is a fault.
+/// Whether a certificate that clients would refuse now is a fault.
 #[derive(Clone, Copy)]
 enum Dates<'s> {
-    /// No: a process that starts serves what it can.
+    /// It is not: a starting process serves what it can.
     LeftAlone,
-    /// Yes, unless it is the one in use: what else is in the file must not wait for another one.
+    /// It is, unless the certificate is in use already: other changes in the file must not wait for a new certificate.
     Judged(&'s FileDigests),
 }
 
-/// The system's sources, with a note of every file that is asked for. What it notes is never newer than what is used.
+/// Reads from the system and records a digest of every file that is asked for. The digest is taken before the file is
+/// used, so it is never newer than the contents used.
 struct Recorder<'s> {
     seen: RefCell<FileDigests>,
     dates: Dates<'s>,

@@ -1,7 +1,7 @@
-//! The connection to the store: found, watched, lost and found again, on a thread of its own.
+//! The connection to the store, on a thread of its own that connects, watches the connection and reconnects.
 //!
-//! Everybody who takes shares one connection, on which commands follow each other without waiting for answers. It stays
-//! with one run of the server, whose id goes with every take: a server that began anew is never mistaken for itself.
+//! All calls share one connection, on which commands follow each other without waiting for answers. A connection
+//! belongs to one run of the server, whose id is sent with every take, so that a restarted server is recognized.
 
 use std::error::Error;
 use std::io;
@@ -19,28 +19,28 @@ use super::{ANSWER_MAX, Keep, Release, Scripts, StoreState, micros, slot_name};
 use crate::budget::whole_seconds;
 use crate::causes::Causes;
 
-/// For name, TCP and the store's greeting.
+/// The longest time for name resolution, TCP and the store's greeting.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// Between two attempts to find it: the first, and the longest.
+/// The first and the longest pause between two attempts to connect.
 const BACK_OFF: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
-/// A store that nobody asks is looked at this often.
+/// Interval of `PING`s on a connection that nobody uses.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Releases sent together.
+/// The most releases sent together.
 const BATCH_MAX: usize = 256;
 
-/// An open connection and the run of the server behind it.
+/// An open connection and the run id of its server.
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     pub(super) run: String,
     lost: Notify,
 }
 
-/// Where the connection is found while there is one.
+/// The open connection, if there is one.
 pub(super) struct CurrentConnection {
     link: ArcSwapOption<Link>,
     start: Instant,
-    /// Microseconds after `start` until which one budget or more is held back.
+    /// The time until which at least one budget is held back, in microseconds after `start`.
     held_until: AtomicU64,
 }
 
@@ -55,16 +55,16 @@ impl CurrentConnection {
         self.link.load_full()
     }
 
-    /// A connection did not do: nobody uses it any more.
+    /// Drops a connection that failed, so that no call uses it any more.
     pub(super) fn lose(&self, link: &Arc<Link>, error: &(dyn Error + 'static)) {
         let before = self.link.compare_and_swap(link, None);
         if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
-            tracing::warn!(error = %Causes(error), "the store of the shared budgets is away; own parts alone are used");
+            tracing::warn!(error = %Causes(error), "the store of the shared budgets is away; only the own parts are used");
             link.lost.notify_one();
         }
     }
 
-    /// A budget is held back for so long; told once until none is.
+    /// Records that a budget is held back for `left`. Logged once, until none is held back any more.
     pub(super) fn held_back(&self, left: Duration) {
         let now = micros(self.start.elapsed());
         let before = self.held_until.fetch_max(now.saturating_add(micros(left)), Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl CurrentConnection {
             let left = humantime::format_duration(Duration::from_secs(whole_seconds(left)));
             tracing::warn!(
                 %left,
-                "the store of the shared budgets was found without what was given before and holds it back; own parts alone are used"
+                "the store of the shared budgets was found without its former counts and holds calls back; only the own parts are used"
             );
         }
     }
@@ -86,10 +86,10 @@ impl CurrentConnection {
     }
 }
 
-/// Releases on their way to the store.
+/// Releases that wait to be sent.
 pub(super) struct Releases {
     waiting: mpsc::Receiver<Release>,
-    /// Taken from `waiting` and not yet known to have arrived.
+    /// Releases taken from `waiting` whose arrival is not known yet.
     batch: Vec<Release>,
     scripts: Arc<Scripts>,
     process: String,
@@ -100,7 +100,7 @@ impl Releases {
         Self { waiting, batch: Vec::new(), scripts: Arc::clone(scripts), process: process.to_owned() }
     }
 
-    /// Waits for some, sends them, and returns when they arrived. Sent twice, they do no harm. `None`: there will be
+    /// Waits for releases, sends them and waits for the answers. Sending one twice is harmless. `None`: there will be
     /// no more.
     async fn send(&mut self, link: &Link) -> Option<RedisResult<()>> {
         if self.batch.is_empty() && self.waiting.recv_many(&mut self.batch, BATCH_MAX).await == 0 {
@@ -128,7 +128,7 @@ impl Releases {
     }
 }
 
-/// Starts the thread that keeps the link. It ends when the last sender of releases is gone.
+/// Starts the thread that keeps the connection. It ends when the last sender of releases is dropped.
 pub(super) fn start(client: Client, current: Arc<CurrentConnection>, releases: Releases) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let keep = move || runtime.block_on(keep(&client, &current, releases));
@@ -136,7 +136,7 @@ pub(super) fn start(client: Client, current: Arc<CurrentConnection>, releases: R
 }
 
 async fn keep(client: &Client, current: &CurrentConnection, mut releases: Releases) {
-    let (mut back_off, mut told) = (BACK_OFF, false);
+    let (mut back_off, mut is_logged) = (BACK_OFF, false);
     while !releases.waiting.is_closed() {
         match connect(client).await {
             Ok(link) => {
@@ -144,17 +144,17 @@ async fn keep(client: &Client, current: &CurrentConnection, mut releases: Releas
                 current.link.store(Some(Arc::clone(&link)));
                 tracing::info!("the store of the shared budgets answers");
                 watch(&link, current, &mut releases).await;
-                told = false;
+                is_logged = false;
                 if since.elapsed() > BACK_OFF_MAX {
                     back_off = BACK_OFF;
                 }
             }
-            Err(error) if !told => {
+            Err(error) if !is_logged => {
                 tracing::warn!(
                     error = %Causes(&error),
-                    "the store of the shared budgets cannot be reached; own parts alone are used"
+                    "the store of the shared budgets cannot be reached; only the own parts are used"
                 );
-                told = true;
+                is_logged = true;
             }
             Err(_) => {}
         }
@@ -163,7 +163,7 @@ async fn keep(client: &Client, current: &CurrentConnection, mut releases: Releas
     }
 }
 
-/// Sends releases and looks at the store now and then, until it fails somebody.
+/// Sends releases, and a `PING` now and then, until the connection fails.
 async fn watch(link: &Arc<Link>, current: &CurrentConnection, releases: &mut Releases) {
     loop {
         let failed = tokio::select! {

@@ -1,14 +1,14 @@
 //! The part of the budgets that replicas share, kept in Redis or Valkey.
 //!
-//! The store keeps the same window as a process does for itself (`take.lua`), on its own clock: a slot is held until
-//! the head of the vendor's answer, and then for one window more. It is taken for as long as a call can matter at
-//! most, so that it ends by itself when its replica is gone; the answer shortens that. What is not heard is safe: a
-//! slot whose taking was not answered in time is never used, and a release that is lost keeps its slot held.
+//! The store counts by the same window as a process (`take.lua`), on its own clock: a slot is held until the head of
+//! the vendor's answer, and then for one window more. A slot is taken for the longest time that a call can matter, so
+//! that it expires by itself when its replica is gone; the answer shortens the time. Lost messages are safe: a slot
+//! whose take was not answered in time is never used, and a lost release keeps its slot held.
 //!
-//! A call that waits has its slots one after the other, and renews them when it has all (`renew.lua`).
+//! A waiting call takes its slots one after the other, and renews them once it has all (`renew.lua`).
 //!
-//! A store that does not answer within [`ANSWER_MAX`] counts as gone, and each replica lives on its own part alone
-//! until it is found again.
+//! A store that does not answer within [`ANSWER_MAX`] counts as unavailable, and each replica uses only its own part of
+//! the budgets until the store answers again.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -30,45 +30,45 @@ pub use given_slots::GivenSlots;
 use crate::budget::{Clock, GrantedMask, Horizon, SlotRequest, SlotRequests, StoreStatus};
 use crate::config::SharedBudgets;
 
-/// A store that takes longer counts as gone.
+/// The longest time for an answer of the store; after it the store counts as unavailable.
 pub const ANSWER_MAX: Duration = Duration::from_millis(100);
-/// Releases that wait for their turn; one that finds no room is left to the end of its slot.
+/// The most releases that wait to be sent. A slot whose release finds no room expires by itself.
 const RELEASES_MAX: usize = 16 * 1024;
 
-/// Why the store cannot be used at all.
+/// The reason why the store cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Not a URL of a store. The checked configuration has seen it, so this is a fault of ours.
+    /// The URL is not valid. The checked configuration should have refused it.
     #[error("the URL of the store is not one")]
     Url,
-    /// No thread for it.
+    /// The store's thread cannot be started.
     #[error("no thread for the store")]
     Thread(#[from] std::io::Error),
 }
 
-/// The store, as one process sees it.
+/// The store as one process uses it.
 pub struct Store {
     current: Arc<CurrentConnection>,
     releases: mpsc::Sender<Release>,
     scripts: Arc<Scripts>,
-    /// Tells the slots of this process from those of others.
+    /// Makes the slot names of this process different from those of others.
     process: String,
     next: AtomicU64,
 }
 
-/// How the store is doing.
+/// The state of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreState {
-    /// It answers and gives.
+    /// It answers and grants slots.
     Up,
-    /// It answers, and gives nothing yet in one budget or more: it was found without what was given before.
+    /// It answers, but grants nothing yet in at least one budget, because it lost its former counts.
     HoldingBack,
     /// It does not answer.
     Away,
 }
 
 impl StoreState {
-    /// Word for the status page.
+    /// The state as a word on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -78,41 +78,41 @@ impl StoreState {
     }
 }
 
-/// What the store made of a call.
+/// The store's answer to a request for slots.
 pub struct StoreAnswer {
-    /// What it gave, if anything.
+    /// The slots that were granted, if any.
     pub slots: Option<Box<Slots>>,
-    /// How each budget stands there; nothing if the store is away.
+    /// The status of each budget in the store; empty if the store is unavailable.
     pub statuses: SmallVec<[StoreStatus; 1]>,
 }
 
-/// The name of each budget of a call in the store, with something of it; `None` where nothing is held.
+/// The name of each budget in the store with a value; `None` where the call holds no slot.
 type PerBudget<T> = SmallVec<[Option<(Arc<str>, T)>; 1]>;
 
-/// Slots of one call in the store. Dropped, they are given back: the vendor cannot have counted the call.
+/// The slots of one call in the store. Dropping them gives them back: the vendor cannot have counted the call.
 pub struct Slots {
     store: Arc<Store>,
     id: u64,
-    /// With the lengths of their windows.
+    /// The length of each budget's window.
     budgets: PerBudget<Duration>,
     granted: GrantedMask,
     guard: Duration,
-    /// When the attempt they pay for must be over.
+    /// The latest end of the attempt that they pay for.
     ends: Instant,
 }
 
-/// What is still held of one call's slots, by budget.
+/// The new hold of one call's slots, by budget.
 struct Release {
     id: u64,
     budgets: PerBudget<Keep>,
 }
 
-/// How long a slot is held from now on.
+/// The time for which a slot is still held from now on.
 #[derive(Clone, Copy)]
 enum Keep {
-    /// Not at all.
+    /// The slot is released at once.
     None,
-    /// For this long.
+    /// The slot is held for this long.
     For(Duration),
 }
 
@@ -123,7 +123,7 @@ struct Scripts {
 }
 
 impl Store {
-    /// Starts looking for the store, on a thread of its own.
+    /// Starts a thread that connects to the store.
     pub fn start(shared: &SharedBudgets) -> Result<Arc<Self>, StoreError> {
         let client = redis::Client::open(shared.url.expose()).map_err(|_| StoreError::Url)?;
         let scripts = Arc::new(Scripts {
@@ -142,12 +142,12 @@ impl Store {
         Ok(Arc::new(Self { current, releases, scripts, process, next: AtomicU64::new(0) }))
     }
 
-    /// How it is doing.
+    /// The present state of the store.
     pub fn state(&self) -> StoreState {
         self.current.state()
     }
 
-    /// Asks for one slot in every budget that is wanted; all or nothing, and never for longer than [`ANSWER_MAX`].
+    /// Takes one slot in every requested budget, or none. Returns within [`ANSWER_MAX`].
     pub async fn take(
         self: &Arc<Self>,
         slot_requests: &SlotRequests,
@@ -157,8 +157,8 @@ impl Store {
         let away = || StoreAnswer { slots: None, statuses: SmallVec::new() };
         let Some(link) = self.current.link() else { return away() };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        // Made before anything is sent: the hold that the store counts begins later, and whoever stops listening for
-        // the answer lets go of what may have been taken.
+        // Created before anything is sent, for two reasons: `ends` is then earlier than the end of the hold in the
+        // store, and a caller that stops waiting for the answer drops the slots, which releases whatever was taken.
         let budgets = slot_requests.iter().map(|want| Some((Arc::clone(&want.key), want.window))).collect();
         let mut slots = Box::new(Slots {
             store: Arc::clone(self),
@@ -187,7 +187,8 @@ impl Store {
         StoreAnswer { slots: (!slots.granted.is_empty()).then_some(slots), statuses }
     }
 
-    /// Holds slots on as if they were taken now, all of them or none; `false` if one has ended, or the store is away.
+    /// Extends the hold of all slots as if they were taken now, or of none; `false` if one has expired or the store is
+    /// unavailable.
     async fn renew(&self, slots: &mut [Box<Slots>], horizon: Horizon) -> bool {
         let Some(link) = self.current.link() else { return false };
         let ends = Instant::now() + horizon.attempt;
@@ -207,7 +208,7 @@ impl Store {
         is_renewed
     }
 
-    /// Runs a script; `None`: the store is away.
+    /// Runs a script; `None`: the store is unavailable.
     async fn invoke<T: FromRedisValue>(
         &self,
         link: &Arc<Link>,
@@ -246,7 +247,7 @@ impl Store {
 }
 
 impl Slots {
-    /// Which budgets of the draw have their slot here.
+    /// The budgets of the set that have a slot here.
     pub fn granted(&self) -> GrantedMask {
         self.granted
     }
@@ -258,7 +259,7 @@ impl Slots {
         }
         let budgets =
             budgets.into_iter().map(|budget| budget.map(|(key, window)| (key, keep(window)))).collect();
-        // Without room the slot ends by itself.
+        // A release that finds no room is dropped; its slot expires by itself.
         let _ = self.store.releases.try_send(Release { id: self.id, budgets });
     }
 

@@ -1,7 +1,7 @@
--- Lets go of one slot in every budget named by KEYS, on this server's clock.
+-- Releases one slot in every budget named by KEYS, or shortens its hold, on this server's clock.
 --
--- ARGV: slot id, then for each key how many microseconds it is still held, or -1: not at all. A slot is never held
--- longer than before, and one that is gone is not brought back.
+-- ARGV: slot id; then for each key the microseconds for which the slot is still held, or -1 to release it. A hold is
+-- never extended, and a slot that has ended is not restored.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 for i, key in ipairs(KEYS) do

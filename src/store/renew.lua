@@ -1,7 +1,7 @@
--- Holds the slots of one call on for their whole time, as if they were taken now, on this server's clock.
+-- Extends the holds of one call's slots as if they were taken now, on this server's clock.
 --
--- KEYS: the budget of each slot. ARGV: then for each its id and its hold in microseconds. Answers 1; or 0 if one of them
--- is not held any more, and then nothing is changed.
+-- KEYS: the budget of each slot. ARGV: for each slot its id and its hold in microseconds. Returns 1, or 0 if one of the
+-- slots has ended; then nothing is changed.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 for i, key in ipairs(KEYS) do

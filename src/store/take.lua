@@ -1,12 +1,14 @@
 -- Takes one slot in every budget named by KEYS, or none at all, on this server's clock.
 --
--- A budget is one sorted set: the id of each slot, at the microsecond in which its hold ends, and one mark. The mark
--- names the run of the server and the division that the replicas agree on, and stands at minus the microsecond from
--- which slots may be given. A set without it is new, was lost or restored, or belongs to replicas that do not agree:
--- slots that were given before may be missing, so nothing is given until the last of those would be over.
+-- A budget is one sorted set. Each slot is a member whose score is the microsecond at which its hold ends. One more
+-- member is the mark: it contains the run id of the server and the division that the replicas agree on, and its score
+-- is minus the microsecond from which on slots may be granted. A set without the mark is new, was lost or restored, or
+-- belongs to replicas that do not agree. Slots granted before may then be missing, so none is granted until the last
+-- of those would have ended.
 --
 -- ARGV: slot id, run id; then for each key: limit, own part, window, hold, '1' if the call can do without.
--- Answers for each key: 1 if taken, slots still free, microseconds until one more is; minus those while held back.
+-- Returns for each key: 1 if a slot was taken, else 0; the free slots left; the microseconds until one more is free,
+-- negative while the budget is held back.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local slot, run = ARGV[1], ARGV[2]
@@ -23,7 +25,7 @@ for i, key in ipairs(KEYS) do
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 1)
     redis.call('ZADD', key, -ready, mark)
   end
-  -- The mark is a member too.
+  -- The mark is a member as well.
   local room = limit - (redis.call('ZCARD', key) - 1)
   local held_back = ready > now
   local takes = room > 0 and not held_back
@@ -40,7 +42,7 @@ for i, key in ipairs(KEYS) do
   end
   local wait = 0
   if budget.room <= 0 or not budget.held_back then
-    -- Where a limit was lowered, as many have to go first as there are too many.
+    -- Above a lowered limit, as many slots must end first as there are too many.
     local over = math.max(0, -budget.room)
     local first = redis.call('ZRANGEBYSCORE', key, 0, '+inf', 'WITHSCORES', 'LIMIT', over, 1)
     if first[2] then wait = first[2] - now + 1 end
