@@ -1,4 +1,4 @@
-//! The gateway as a whole: a configuration becomes running threads, a signal becomes an orderly end.
+//! The gateway as a whole: starts all threads from a configuration, and stops them in order on a signal.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -33,27 +33,27 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{AttemptFailures, Telemetry};
 use crate::upstream::TlsSetupError;
 
-/// Workers are heard every second.
-const HEARD_WITHIN: Duration = Duration::from_secs(2);
-/// How long calls of connected callers are still dispatched when another process takes new ones.
+/// The least time without a report after which a worker counts as stuck. Workers report every second.
+const STUCK_AFTER_MIN: Duration = Duration::from_secs(2);
+/// Time for which calls on open connections are still dispatched after another process has taken over new callers.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Why the gateway could not run.
+/// The reason why the gateway could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An address, a certificate or a thread.
+    /// An address, a certificate or a thread failed.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The store of shared budgets.
+    /// The store of shared budgets cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// TLS to the vendor.
+    /// TLS to the vendor cannot be set up.
     #[error(transparent)]
     Vendor(#[from] TlsSetupError),
-    /// The state file.
+    /// The state file cannot be used.
     #[error(transparent)]
-    AdminState(#[from] LedgerError),
-    /// The audit log.
+    StateFile(#[from] LedgerError),
+    /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// The operating system refused something else.
@@ -61,7 +61,7 @@ pub enum RunError {
     System(#[from] io::Error),
 }
 
-/// A gateway whose threads serve.
+/// A gateway whose threads are running.
 pub struct App {
     serving: ServerThreads,
     admission: Arc<Admission>,
@@ -73,7 +73,7 @@ pub struct App {
     logs: Arc<Logs>,
 }
 
-/// Everything that lines are written to.
+/// All logs of the process.
 struct Logs {
     access: LineLog,
     audit: Option<AuditLog>,
@@ -81,7 +81,7 @@ struct Logs {
 }
 
 impl Logs {
-    /// Writes what is left, as far as that can be done until then: who reads a log may have stopped reading it.
+    /// Writes the remaining lines, until `until` at the latest: the reader of a log may have stopped reading.
     fn end(&self, until: Instant) {
         self.access.end(until);
         if let Some(log) = &self.audit {
@@ -93,7 +93,7 @@ impl Logs {
 }
 
 impl App {
-    /// Starts serving, also on the sockets that were passed on to it. Access lines go to `out`. Must be called on a
+    /// Starts the gateway, including the listeners on inherited sockets. Access lines go to `out`. Must be called on a
     /// tokio runtime, which then serves the admin pages.
     pub fn start(
         source: ConfigSource,
@@ -101,13 +101,14 @@ impl App {
         log: &Arc<Log>,
         out: impl Write + Send + 'static,
     ) -> Result<Self, RunError> {
-        // Before anything tells that the process runs: an early SIGHUP would end it otherwise.
+        // First of all, because a SIGHUP before the handlers are installed would end the process.
         let signals = Signals::new()?;
         let config = &source.config;
         let (budgets, store) = budgets(config)?;
         let active = Arc::new(ActiveConfig::new(config, &budgets)?);
         let workers = workers(config);
-        // Before the listeners, whose share of the connections is lost when the start fails after them.
+        // The state file goes before the listeners: connections that the kernel assigned to them would be lost if the
+        // start failed later.
         let clock = Clock::start();
         let ledger = open_ledger(config, clock, &budgets)?;
         let (listeners, admin_listener) = listen(config, inherited, ledger.as_deref(), workers)?;
@@ -141,9 +142,10 @@ impl App {
         };
         let current_workers: Vec<_> = (0..workers).map(worker).collect();
         let handshakes = Handshakes::of(&config.listeners, &listeners);
-        let (serving, doors) = ServerThreads::start(listeners, current_workers.clone(), &config.limits)?;
+        let (serving, reserved_listeners) =
+            ServerThreads::start(listeners, current_workers.clone(), &config.limits)?;
         if let Some(ledger) = &ledger {
-            ledger.wait_in_line(&budgets, move || doors.open())?;
+            ledger.wait_for_owner(&budgets, move || reserved_listeners.open())?;
         }
         let current = Current::new(config, active);
         let parts = Parts {
@@ -169,25 +171,26 @@ impl App {
         Ok(Self { serving, admission, ledger, reloads, signals, admin, admin_listener, logs })
     }
 
-    /// Where it listens, in the order of the configuration.
+    /// The addresses of the listeners, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.serving.addresses()
     }
 
-    /// Where the admin pages are.
+    /// The address of the admin pages.
     pub fn admin_address(&self) -> io::Result<SocketAddr> {
         self.admin_listener.local_addr()
     }
 
-    /// Serves until SIGTERM, SIGINT or SIGQUIT, reloading at every SIGHUP, then drains. A second signal ends the drain.
+    /// Serves until SIGTERM, SIGINT or SIGQUIT, reloading at every SIGHUP, and then drains. A second signal ends the
+    /// drain.
     pub async fn run(self) {
         let Signals { mut stop, hangup, .. } = self.signals;
         let pages = tokio::spawn(admin::serve(self.admin_listener, Arc::clone(&self.admin)));
         let reloading = tokio::spawn(reload_at(hangup, self.reloads.clone(), Arc::clone(&self.admin)));
-        let telling = tokio::spawn(tell_when_ready(Arc::clone(&self.admin)));
-        let watching = tokio::spawn(tell_that_alive(self.serving.liveness()));
+        let notifying = tokio::spawn(notify_when_ready(Arc::clone(&self.admin)));
+        let watching = tokio::spawn(notify_while_alive(self.serving.liveness()));
         stop.signal().await;
-        telling.abort();
+        notifying.abort();
         service_manager::notify(ServiceState::Stopping);
         tracing::info!("draining");
         self.admission.start_leaving();
@@ -195,7 +198,8 @@ impl App {
         let drain = self.reloads.current().drain.clone();
         let finished = async {
             tokio::time::sleep(drain.delay).await;
-            // A thread of its own: at its end the runtime would wait for a blocking task, second signal or not.
+            // A thread and not a blocking task: the runtime would wait for the task at its end, even after a second
+            // signal.
             let (done, finished) = oneshot::channel();
             std::thread::spawn(move || {
                 let deadline = Instant::now() + drain.deadline;
@@ -208,7 +212,7 @@ impl App {
         tokio::select! {
             () = finished => {}
             () = stop.signal() => {
-                tracing::warn!("a second signal: ending without waiting for what is under way");
+                tracing::warn!("a second signal: ending without waiting for requests being served");
                 self.logs.end(Instant::now() + LAST_LINES);
             }
         }
@@ -218,13 +222,13 @@ impl App {
     }
 }
 
-/// Ends what there is. Whose callers go on to another process dispatches their calls for as long as they are connected,
-/// so that nobody is told to come again; else no call is dispatched any more.
+/// Drains the gateway. If another process takes over the callers, calls on open connections are still dispatched for a
+/// short time, so that no caller has to repeat one. Otherwise no further call is dispatched.
 fn finish(serving: ServerThreads, admission: &Admission, ledger: Option<Arc<Ledger>>, drain: &Drain) {
     let deadline = Instant::now() + drain.deadline;
-    let is_followed =
-        ledger.as_deref().is_some_and(Ledger::announce) || drain.handover || serving.is_followed();
-    if is_followed {
+    let has_successor =
+        ledger.as_deref().is_some_and(Ledger::announce) || drain.handover || serving.has_successor();
+    if has_successor {
         serving.finish_by(deadline);
         let settled = deadline.min(Instant::now() + SETTLE);
         while !serving.is_finished() && Instant::now() < settled {
@@ -232,16 +236,17 @@ fn finish(serving: ServerThreads, admission: &Admission, ledger: Option<Arc<Ledg
         }
     }
     admission.start_draining();
-    // At once: the next process waits for it.
+    // Started at once, because the next process waits for it.
     let hand_over = ledger.map(|ledger| std::thread::spawn(move || ledger.hand_over()));
     serving.finish_by(deadline);
     serving.join();
     if hand_over.is_some_and(|thread| thread.join().is_err()) {
-        tracing::error!("handing the state file over ended in a panic");
+        tracing::error!("the thread that hands the state file over panicked");
     }
 }
 
-/// Who may listen beside us: the process whose state file we wait for, one that gave it to us and ends, or nobody.
+/// The other processes that may listen on our addresses: the owner of the state file, the process that gave it to us,
+/// or none.
 fn neighbours(config: &Config, ledger: Option<&Ledger>) -> Neighbours {
     match ledger {
         Some(ledger) if !ledger.is_owned() => Neighbours::Owner,
@@ -251,7 +256,7 @@ fn neighbours(config: &Config, ledger: Option<&Ledger>) -> Neighbours {
     }
 }
 
-/// Threads that serve.
+/// Number of worker threads.
 fn workers(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     config.workers.map_or_else(cores, NonZeroUsize::get)
@@ -266,7 +271,8 @@ fn listen(
     let neighbours = neighbours(config, ledger);
     server::allow_open_files(config, workers);
     let certificates = Certificates::read(&config.listeners);
-    // The configuration was found good with all of them a moment ago: more than one fault is no case of its own.
+    // The configuration was checked with these certificates a moment ago, so more than one fault is unlikely; the first
+    // one is reported.
     let certificates = certificates.map_err(|mut faults| StartError::from(faults.swap_remove(0)))?;
     let listeners = Listeners::bind(&config.listeners, certificates, (&mut inherited, neighbours, workers))?;
     let admin_listener = match inherited.take(config.admin.address) {
@@ -280,13 +286,13 @@ fn listen(
     let listening = listeners.addresses().filter(|address| !is_reserved(address));
     listening.for_each(|address| tracing::info!(%address, "listening"));
     for address in &reserved {
-        tracing::info!(%address, "until the process that has the state file leaves, callers are left to it: not listening");
+        tracing::info!(%address, "not listening until the process that owns the state file leaves");
     }
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
     Ok((listeners, admin_listener))
 }
 
-/// No budgets yet, and the store that replicas share them in.
+/// The empty budgets, and the store if replicas share them.
 fn budgets(config: &Config) -> Result<(Arc<Budgets>, Option<Arc<Store>>), StoreError> {
     let shared = config.shared_budgets.as_ref();
     let budgets = Arc::new(Budgets::shared(shared.map(|shared| shared.shares)));
@@ -307,7 +313,7 @@ fn open_ledger(
 async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::AdminState>) {
     while hangup.recv().await.is_some() {
         service_manager::notify(ServiceState::Reloading);
-        // How it went stands in the log.
+        // The outcome is in the log.
         let _ = reloads.ask("SIGHUP").await;
         if admin.ready().is_ok() {
             service_manager::notify(ServiceState::Ready);
@@ -315,8 +321,8 @@ async fn reload_at(mut hangup: Signal, reloads: Reloads, admin: Arc<admin::Admin
     }
 }
 
-/// Tells the service manager when calls can be sent.
-async fn tell_when_ready(admin: Arc<admin::AdminState>) {
+/// Notifies the service manager when the gateway is ready.
+async fn notify_when_ready(admin: Arc<admin::AdminState>) {
     if let (Err(why), Some(ledger)) = (admin.ready(), &admin.ledger) {
         service_manager::notify(ServiceState::Waiting(&why.to_string()));
         ledger.settled().await;
@@ -326,18 +332,16 @@ async fn tell_when_ready(admin: Arc<admin::AdminState>) {
     }
 }
 
-/// Tells the service manager that all workers run, where it wants to know.
-async fn tell_that_alive(liveness: Arc<Liveness>) {
+/// Notifies the service manager regularly that all workers run, if it has a watchdog.
+async fn notify_while_alive(liveness: Arc<Liveness>) {
     let Some(longest) = service_manager::watchdog() else { return };
     let mut ticks = tokio::time::interval(longest / 4);
     loop {
         ticks.tick().await;
-        if liveness.all_within(longest.max(HEARD_WITHIN), Instant::now()) {
+        if liveness.all_within(longest.max(STUCK_AFTER_MIN), Instant::now()) {
             service_manager::notify(ServiceState::Alive);
         } else {
-            tracing::error!(
-                "a worker does not get to its tasks: the service manager is not told that all is well"
-            );
+            tracing::error!("a worker does not run its tasks: the service manager is not notified");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The file itself: opened, locked, and written cell by cell.
+//! Access to the file itself: opening, locking, and writing cell by cell.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -11,25 +11,25 @@ use super::LedgerError;
 use super::record::{self, CELL, CallRecord, CallState, FileHeader, Image, Now, Stamp};
 use crate::budget::{BudgetId, Ended, Timestamp};
 
-/// Cells the file grows by: one page of memory.
+/// Number of cells by which the file grows: one page of memory.
 const GROWTH: u32 = 64;
 
-/// A state file without its lock.
+/// An open state file that this process has not locked.
 pub(super) struct Opened {
     path: PathBuf,
     file: File,
     is_new: bool,
 }
 
-/// What became of a look at the lock.
+/// The result of an attempt to lock the file.
 pub(super) enum LockAttempt {
-    /// Ours now.
+    /// This process has the lock.
     Locked(LockedFile),
-    /// Another process has it.
+    /// Another process has the lock.
     Taken(Opened),
 }
 
-/// A state file that no other process writes.
+/// A state file locked by this process, so that no other process writes it.
 pub(super) struct LockedFile {
     path: PathBuf,
     file: File,
@@ -40,7 +40,7 @@ pub(super) struct LockedFile {
     free: Vec<u32>,
 }
 
-/// Whether a file is a state file, or could be made.
+/// Checks that `path` is a state file, or that one could be created there.
 pub(super) fn check(path: &Path) -> Result<(), LedgerError> {
     let fault = |source| LedgerError::Io { path: path.to_owned(), source };
     match std::fs::metadata(path) {
@@ -62,7 +62,7 @@ fn is_ours(file: &File, path: &Path) -> Result<(), LedgerError> {
 }
 
 impl Opened {
-    /// Opens the file, or makes it. Somebody else's is left alone.
+    /// Opens the file, or creates it. A file that is not a state file is an error and is left unchanged.
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
         let fault = |source| LedgerError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
@@ -81,7 +81,7 @@ impl Opened {
         Ok(Self { path: path.to_owned(), file, is_new })
     }
 
-    /// Takes the lock if nobody has it.
+    /// Locks the file if no other process has the lock.
     pub(super) fn try_lock(self) -> Result<LockAttempt, LedgerError> {
         let path = self.path.clone();
         match self.file.try_lock() {
@@ -94,14 +94,14 @@ impl Opened {
         }
     }
 
-    /// What the owner says of itself; its head can be read while it is written, so nothing may be said.
+    /// The header that the owner wrote; `None` if it cannot be read, which includes a read during a write.
     pub(super) fn head(&self) -> Option<FileHeader> {
         let mut cell = [0; CELL];
         self.file.read_exact_at(&mut cell, 0).ok()?;
         FileHeader::decode(&cell).ok()
     }
 
-    /// `None`: the path names another file by now, whose lock is another one.
+    /// Returns `None` if the path names another file by now: the lock on the old file then means nothing.
     fn locked(self) -> Result<Option<LockedFile>, LedgerError> {
         let Self { path, file, is_new } = self;
         let fault = |source| LedgerError::Io { path: path.clone(), source };
@@ -126,16 +126,16 @@ impl Opened {
 }
 
 impl LockedFile {
-    /// Whether this process made the file.
+    /// Whether this process created the file.
     pub(super) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Reads what is there and leaves it as a file of this process.
+    /// Reads the file and rewrites it as the file of this process.
     pub(super) fn take_up(&mut self, now: Now) -> Result<Image, LedgerError> {
         let fault = |source| LedgerError::Io { path: self.path.clone(), source };
         let image = if self.is_new { Image::default() } else { self.read(now)? };
-        // The head first: from here on it tells of the damage that is mended below.
+        // The header goes first: it records the damage before the damaged cells are overwritten below.
         self.head = FileHeader {
             cells: image.cells,
             boot: now.boot,
@@ -173,7 +173,8 @@ impl LockedFile {
         Ok(bytes)
     }
 
-    /// Writes a call down and returns its cell. `is_over` tells whether a call that ended then holds no slot any more.
+    /// Writes a call and returns its cell. `is_over` tells whether a call that ended at a given time no longer holds a
+    /// slot, so that its cell can be reused.
     pub(super) fn begin(
         &mut self,
         call: &CallRecord,
@@ -190,10 +191,10 @@ impl LockedFile {
         written.map(|()| number).inspect_err(|_| self.free.push(number))
     }
 
-    /// Writes down how a call ended; without a state its cell is free.
+    /// Writes the end of a call; `None` frees its cell.
     pub(super) fn end(&mut self, number: u32, call: Option<&CallRecord>, home: BudgetId, now: Timestamp) {
         let bytes = call.map_or_else(record::free, CallRecord::encode);
-        // What is not written leaves the call in flight, for whoever reads it next.
+        // A failed write leaves the call recorded as in flight, which the next reader counts as given up.
         let _ = self.file.write_all_at(&bytes, place(number));
         match call {
             Some(_) => self.ended.entry(home).or_default().push_back((now, number)),
@@ -201,11 +202,11 @@ impl LockedFile {
         }
     }
 
-    /// More cells, and one of them.
+    /// Adds cells to the file and returns one of them.
     fn grow(&mut self) -> io::Result<u32> {
         let first = self.head.cells;
         let cells = record::free().repeat(GROWTH as usize);
-        // What a full disk let through of it would pass for damage.
+        // Cells that a full disk let through only in part would be read as damage.
         let shrink = |_: &io::Error| drop(self.file.set_len(place(first)));
         self.file.write_all_at(&cells, place(first)).inspect_err(shrink)?;
         self.head.cells += GROWTH;
@@ -214,13 +215,13 @@ impl LockedFile {
         Ok(first)
     }
 
-    /// Tells whoever waits for the file that it will be given away soon.
+    /// Announces in the header that the file will be given away soon.
     pub(super) fn announce(&mut self) -> io::Result<()> {
         self.head.leaving = true;
         self.write_head()
     }
 
-    /// Writes down which calls are still under way, and for how long at most, and leaves everything on the disk.
+    /// Records the calls still under way and the longest they can last, syncs the file to the disk, and unlocks it.
     pub(super) fn give_away(mut self, at: Stamp, attempt: Duration) -> io::Result<()> {
         let left = u32::try_from(attempt.as_millis() + 1).unwrap_or(u32::MAX);
         for (number, call) in record::in_flight(&self.bytes()?) {
@@ -239,14 +240,14 @@ impl LockedFile {
     }
 }
 
-/// Where a cell stands in the file.
+/// The offset of a cell in the file.
 fn place(number: u32) -> u64 {
     (u64::from(number) + 1) * CELL as u64
 }
 
 #[cfg(test)]
 impl Opened {
-    /// A file of ours that refuses every write.
+    /// A state file opened for reading only, so that every write fails.
     pub(super) fn unwritable(path: &Path) -> LockedFile {
         let file = File::open(path).expect("the file");
         Self { path: path.to_owned(), file, is_new: false }

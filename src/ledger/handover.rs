@@ -1,8 +1,9 @@
-//! The line of those who wait for the state file: the owner learns that somebody does, and whoever waits learns that
-//! the owner leaves.
+//! The handover of the state file between processes. The owner learns that another process waits, and the waiting
+//! process learns that the owner is about to leave.
 //!
-//! The owner says so in the head of the file, which others can read. Who waits says so by the lock of an empty file
-//! beside it, which the kernel takes back when the process is gone; it makes it a shared one once it takes callers.
+//! The owner announces that in the header of the file, which others can read. A waiting process holds an exclusive lock
+//! on an empty file beside the state file; the kernel releases the lock when the process ends. Once it accepts callers,
+//! it makes the lock a shared one.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,17 +17,17 @@ use super::{Ledger, LedgerError, LedgerPhase};
 use crate::budget::Budgets;
 use crate::causes::Causes;
 
-/// How often those who wait look, at the owner and at its file.
+/// Interval at which a waiting process looks at the owner and at its file.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long the owner waits at its end for the one that waits to take callers.
-const TAKES_CALLERS: Duration = Duration::from_secs(1);
-/// How long after a failure another try is made to take the file up.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// The longest time for which a leaving owner waits until its successor accepts callers.
+const SUCCESSOR_MAX: Duration = Duration::from_secs(1);
+/// Pause after a failure before the next attempt to take the file over.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Ledger {
-    /// Takes the file up on a thread of its own once the process that has it gives it away. `take_callers` is called
-    /// when that process is about to, or is gone.
-    pub fn wait_in_line(
+    /// Waits on a thread of its own until the owner gives the file away, and then takes it over. Calls `take_callers`
+    /// when the owner is about to leave, or is gone.
+    pub fn wait_for_owner(
         self: &Arc<Self>,
         budgets: &Arc<Budgets>,
         take_callers: impl FnOnce() + Send + 'static,
@@ -41,19 +42,19 @@ impl Ledger {
         spawned.map(drop).map_err(|source| LedgerError::Io { path: self.path.clone(), source })
     }
 
-    /// Says that the file will be given away soon. If a process waits for it, blocks until that one takes callers;
-    /// `false`: nobody does.
+    /// Announces that the file will be given away soon. If another process waits for it, blocks until that one accepts
+    /// callers, for one second at most. Returns whether one waits.
     pub fn announce(&self) -> bool {
         if !self.is_owned() {
             return false;
         }
         let is_waited_for = is_waited_for(&self.path);
         if let Some(Err(error)) = self.lock().file.as_mut().map(LockedFile::announce) {
-            tracing::warn!(%error, "who waits for the state file cannot be told that it will be free");
+            tracing::warn!(%error, "waiting processes cannot be notified that the state file will be free");
             return false;
         }
         if is_waited_for {
-            wait_until_left(&self.path, TAKES_CALLERS);
+            wait_until_left(&self.path, SUCCESSOR_MAX);
         }
         is_waited_for
     }
@@ -89,27 +90,27 @@ impl Ledger {
         }
     }
 
-    /// Whether the owner says that it leaves.
+    /// Records the owner's process id and returns whether the owner has announced that it leaves.
     pub(super) fn look_at_owner(&self, opened: &Opened) -> bool {
         let Some(head) = opened.head() else { return false };
         self.other.store(head.owner, Ordering::Relaxed);
         head.leaving
     }
 
-    /// Each time anew: whoever had it may have put another file in its place.
+    /// Opens the file again each time, because its former owner may have replaced it.
     fn open_later(&self, error: &LedgerError) -> Result<Opened, LedgerError> {
-        tracing::error!(error = %Causes(error), "the state file cannot be taken up");
-        std::thread::sleep(TRY_AGAIN);
+        tracing::error!(error = %Causes(error), "the state file cannot be taken over");
+        std::thread::sleep(RETRY_PAUSE);
         Opened::open(&self.path)
     }
 }
 
-/// The place of the next one in line, who alone may take the file. Where its file cannot be made, the owner leaves
-/// without a look at who comes, which is safe, but not smooth.
+/// The place of the process that is next, which alone may take the file. Without a lock file (`None`) the owner leaves
+/// without waiting for a successor: safe, but callers see a short gap.
 struct HandoverQueue(Option<File>);
 
 impl HandoverQueue {
-    /// `None` if another process is the next.
+    /// Takes the place; `None` if another process has it.
     fn take(state_file: &Path) -> Option<Self> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
@@ -118,26 +119,27 @@ impl HandoverQueue {
             Ok(file) => Some(Self(Some(file))),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Error(error)) => {
-                tracing::warn!(%error, "the owner of the state file cannot be told that somebody waits for it");
+                tracing::warn!(%error, "the owner of the state file cannot be notified that this process waits for it");
                 Some(Self(None))
             }
         }
     }
 
-    /// The owner, which looks for a lock of its own, then sees nobody wait, and others still see the place taken.
+    /// Turns the lock into a shared one. The owner, which tries a shared lock, then no longer sees a waiting process,
+    /// while other processes, which try an exclusive lock, still find the place taken.
     fn show_that_callers_are_taken(&self) {
         let _ = self.0.as_ref().map(File::try_lock_shared);
     }
 }
 
-/// Whether somebody stands in line and takes no callers yet.
+/// Whether a process waits that does not accept callers yet.
 fn is_waited_for(state_file: &Path) -> bool {
     let Ok(file) = File::open(path_of(state_file)) else { return false };
-    // Shared, so that those who only look do not see each other.
+    // A shared lock, so that processes that only check do not see each other.
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// Blocks until nobody stands in line, or for so long.
+/// Blocks until no process waits any more, at most for `longest`.
 fn wait_until_left(state_file: &Path, longest: Duration) {
     let start = Instant::now();
     while is_waited_for(state_file) && start.elapsed() < longest {

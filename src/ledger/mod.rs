@@ -1,10 +1,10 @@
-//! The state file: which calls were dispatched and how they ended, so that budgets outlive the process.
+//! The state file: the calls that were dispatched and how they ended, so that budgets outlive the process.
 //!
-//! One process owns the file, by an exclusive lock that the kernel takes back when the process is gone. A call is
-//! written before it is dispatched; the page cache is enough for that, because a killed process takes nothing of it
-//! along. The owner gives the file away when it drains; who waits for it serves nothing until then.
+//! One process owns the file through an exclusive lock, which the kernel releases when the process ends. A call is
+//! written before it is dispatched. The page cache is enough for that, because it survives a killed process. The owner
+//! gives the file away when it drains; a process that waits for the file dispatches nothing until then.
 //!
-//! `record` is pure: the bytes and what they mean.
+//! `record` is pure: it converts between bytes and calls.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -32,32 +32,33 @@ use crate::causes::Causes;
 use crate::lock::lock;
 use crate::refusal::Refusal;
 
-/// How long the owner waits at its end for the answers of its last calls, of the 5 s that requests wait elsewhere.
+/// Time for which a leaving owner waits for the answers to its last calls. It is a part of the 5 s that requests wait
+/// in the next process.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// Why there is no state file.
+/// The reason why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// It cannot be opened, made, locked, read or written.
+    /// The file cannot be opened, created, locked, read or written.
     #[error("the state file {} cannot be used", path.display())]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// It is something else, which must not be overwritten.
+    /// The path names something else, which must not be overwritten.
     #[error("{} is not a state file of this program; state_file must name a file of its own", .0.display())]
     Foreign(PathBuf),
 }
 
-/// Why a call must not be dispatched.
+/// The reason why a call was not written and must not be dispatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotWritten {
-    /// The file is another process's.
+    /// Another process owns the file.
     #[error("the state file is another process's")]
     NotOurs,
-    /// It could not be written.
+    /// The write failed, for instance because the disk is full.
     #[error("the state file could not be written")]
     Failed,
 }
@@ -71,46 +72,46 @@ impl From<NotWritten> for Refusal {
     }
 }
 
-/// Where a state file is on its way through this process.
+/// The relation of this process to the state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum LedgerPhase {
-    /// Another process has it.
+    /// Another process owns the file.
     Waiting = 0,
-    /// Ours: calls are dispatched.
+    /// This process owns the file and dispatches calls.
     Owned = 1,
-    /// Ours: calls are only finished.
+    /// This process owns the file, but only finishes its calls.
     Closing = 2,
-    /// Ours no more.
+    /// This process has given the file away.
     Gone = 3,
 }
 
-/// The state file of this process.
+/// The state file as used by this process.
 pub struct Ledger {
     path: PathBuf,
     times: Times,
     clock: Clock,
     phase: AtomicU8,
-    /// The process that has the file, or had it before us; zero while that is not known.
+    /// The id of the process that owns the file, or owned it before this one; zero if unknown.
     other: AtomicU32,
     changed: Notify,
     book: Mutex<Book>,
-    /// Told when the last call in flight ended.
-    calm: Condvar,
+    /// Notified when the last call in flight ends.
+    idle: Condvar,
 }
 
-/// What the owner of the file knows about it.
+/// The owner's state of the file.
 #[derive(Default)]
 struct Book {
     file: Option<LockedFile>,
     in_flight: usize,
-    /// The longest an attempt of those in flight can last.
+    /// The longest that an attempt of the calls in flight can last.
     attempt: Duration,
     failing: bool,
 }
 
 impl Ledger {
-    /// Takes the file up; if another process has it, [`Ledger::wait_in_line`] has to follow.
+    /// Opens the file and takes it over. If another process owns it, [`Ledger::wait_for_owner`] has to be called next.
     pub fn open(path: &Path, clock: Clock, budgets: &Budgets) -> Result<Arc<Self>, LedgerError> {
         let ledger = Arc::new(Self {
             path: path.to_owned(),
@@ -120,7 +121,7 @@ impl Ledger {
             other: AtomicU32::new(0),
             changed: Notify::new(),
             book: Mutex::default(),
-            calm: Condvar::new(),
+            idle: Condvar::new(),
         });
         match Opened::open(path)?.try_lock()? {
             LockAttempt::Locked(locked) => ledger.take_up(locked, budgets)?,
@@ -133,15 +134,15 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Whether a file can be used, as far as that shows without touching it.
+    /// Checks that a file can be used, as far as that is possible without changing it.
     pub fn check(path: &Path) -> Result<(), LedgerError> {
         file::check(path)
     }
 
-    /// Reads the file, gives the budgets what it tells, and lets calls through.
+    /// Reads the file, restores the budgets from it, and admits calls.
     fn take_up(&self, mut locked: LockedFile, budgets: &Budgets) -> Result<(), LedgerError> {
         if self.phase() != LedgerPhase::Waiting {
-            // Told to stop meanwhile: the file goes to the next.
+            // The process was stopped in the meantime: the file stays free for the next one.
             return Ok(());
         }
         let now = self.times.reading();
@@ -154,7 +155,9 @@ impl Ledger {
                 "the state file is damaged: every budget is held back for one window and guard"
             ),
             (None, true) => tracing::warn!(%path, "the state file is new: budgets start empty"),
-            (None, false) => tracing::info!(%path, calls = image.found.len(), "the state file is ours"),
+            (None, false) => {
+                tracing::info!(%path, calls = image.found.len(), "the state file was taken over");
+            }
         }
         let mut restored = RestoredCalls::new(image.held_back.map(|held| held.timestamp));
         for found in &image.found {
@@ -176,19 +179,19 @@ impl Ledger {
         self.phase() == LedgerPhase::Owned
     }
 
-    /// The process that has the file, or had it before us; zero where that is not known.
+    /// The id of the process that owns the file, or owned it before this one; zero if unknown.
     pub fn other(&self) -> u32 {
         self.other.load(Ordering::Relaxed)
     }
 
-    /// Whether the process that had the file before us is still there, so that it ends just now.
+    /// Whether the former owner is still running, and so is just ending.
     pub fn other_runs(&self) -> bool {
         let other = self.other();
-        // In a container every process has the same number.
+        // In containers, both processes can have the same id.
         other != 0 && other != std::process::id() && Path::new(&format!("/proc/{other}")).exists()
     }
 
-    /// In a word, for operators.
+    /// The state as one word for operators.
     pub fn status(&self) -> &'static str {
         match self.phase() {
             LedgerPhase::Waiting => "waiting",
@@ -198,7 +201,7 @@ impl Ledger {
         }
     }
 
-    /// Returns once the file is ours, or never will be.
+    /// Returns once this process owns the file, or never will.
     pub async fn settled(&self) {
         loop {
             let changed = self.changed.notified();
@@ -209,8 +212,8 @@ impl Ledger {
         }
     }
 
-    /// Takes no call any more, waits a little for the answers to the last ones, writes down which are left, and gives
-    /// the file away. Blocks for as long as that takes.
+    /// Refuses new calls, waits a short time for the answers to the last ones, records the calls that are left, and
+    /// gives the file away. Blocks meanwhile.
     pub fn hand_over(&self) {
         let book = self.lock();
         if self.phase() == LedgerPhase::Waiting {
@@ -218,18 +221,19 @@ impl Ledger {
         }
         self.enter(LedgerPhase::Closing);
         let (mut book, _) = self
-            .calm
+            .idle
             .wait_timeout_while(book, LAST_ANSWERS, |book| book.in_flight > 0)
             .unwrap_or_else(PoisonError::into_inner);
         self.enter(LedgerPhase::Gone);
         let Some(file) = book.file.take() else { return };
         let (in_flight, attempt) = (book.in_flight, book.attempt);
-        // Calls that end from here on are not written any more, and need not wait for the disk.
+        // Calls that end from here on are not written any more. The lock is released so that they need not wait for the
+        // disk.
         drop(book);
         match file.give_away(self.times.stamp(), attempt) {
             Ok(()) => tracing::info!(in_flight, "the state file was given away"),
             Err(error) => {
-                tracing::error!(error = %Causes(&error), "the state file was given away without its last words");
+                tracing::error!(error = %Causes(&error), "the state file was given away without its last records");
             }
         }
     }
@@ -252,7 +256,7 @@ impl Ledger {
         lock(&self.book)
     }
 
-    /// Writes a call down that is about to be dispatched. Its cell is free again when it has ended and its slots are.
+    /// Writes a call that is about to be dispatched. Its cell is reused once the call has ended and holds no slot.
     pub fn begin(self: &Arc<Self>, budget_set: BudgetSet) -> Result<LedgerEntry, NotWritten> {
         let Longest { home, reach } = longest(&budget_set);
         let call = CallRecord::new(CallState::InFlight, self.times.stamp(), home, &budget_set);
@@ -279,7 +283,7 @@ impl Ledger {
         Ok(LedgerEntry { ledger: Arc::clone(self), number, budget_set })
     }
 
-    /// Writes down how a call ended; `None`: it was never made.
+    /// Writes the end of a call; `None`: the call was not made.
     fn end(&self, number: u32, budget_set: &BudgetSet, state: Option<CallState>) {
         let Longest { home, .. } = longest(budget_set);
         let call = state.map(|state| CallRecord::new(state, self.times.stamp(), home, budget_set));
@@ -287,7 +291,7 @@ impl Ledger {
         let mut book = self.lock();
         book.in_flight -= 1;
         if book.in_flight == 0 {
-            self.calm.notify_all();
+            self.idle.notify_all();
         }
         if let Some(file) = &mut book.file {
             file.end(number, call.as_ref(), home, now);
@@ -295,7 +299,7 @@ impl Ledger {
     }
 }
 
-/// The budget of a draw that holds a call longest.
+/// The budget of a call that holds its slot longest.
 struct Longest {
     home: BudgetId,
     reach: CallLifetime,
@@ -306,27 +310,27 @@ fn longest(budget_set: &BudgetSet) -> Longest {
     budgets.max_by_key(|longest| longest.reach.hold).expect("every operation has a budget")
 }
 
-/// A call under way as the file knows it; whoever has it tells how the call ended.
+/// A dispatched call in the state file. Its holder has to record the end of the call.
 #[must_use]
 pub struct LedgerEntry {
     ledger: Arc<Ledger>,
-    /// Its cell.
+    /// The number of its cell in the file.
     number: u32,
     budget_set: BudgetSet,
 }
 
 impl LedgerEntry {
-    /// The vendor answered.
+    /// Records that the vendor answered.
     pub fn settle(self) {
         self.end(Some(CallState::Settled));
     }
 
-    /// The call was given up: the vendor may still count it for a while.
+    /// Records that the call was given up: the vendor may still count it for a while.
     pub fn abandon(self) {
         self.end(Some(CallState::Abandoned));
     }
 
-    /// No byte of it was written, so it is as if it had not begun.
+    /// Removes a call of which no byte was written.
     pub fn erase(self) {
         self.end(None);
     }

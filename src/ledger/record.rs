@@ -1,93 +1,93 @@
-//! The bytes of a state file, and what they mean. Pure: bytes and times come in, calls come out.
+//! The format of the state file. Pure: bytes and times come in, calls come out.
 //!
-//! The file is a row of cells of 64 bytes, each with a checksum of its own, so that writing down a call is one small
-//! write that can be torn only on its own. The first cell is the head; every other one is free or a call.
-//! Numbers are little-endian. No cell holds a secret, or a key: budgets are known by their [`BudgetId`].
+//! The file is a row of cells of 64 bytes, each with a checksum of its own, so that recording a call is one small write
+//! and a torn write damages one cell only. The first cell is the header; every other one is free or a call. Numbers are
+//! little-endian. No cell holds a secret or a key: a budget is identified by its [`BudgetId`].
 
 use crate::budget::{Budget, BudgetId, BudgetSet, Ended, Timestamp, fnv1a};
 
-/// Bytes of a cell.
+/// Bytes in a cell.
 pub(super) const CELL: usize = 64;
 /// The first bytes of every state file.
 const MAGIC: &[u8; 16] = b"jpush-gw budgets";
-/// The present form.
+/// The version of this format.
 const VERSION: u32 = 1;
-/// So many of the first bytes tell a damaged file of ours from somebody else's.
+/// Matching bytes of [`MAGIC`] from which on a file is a damaged state file and not a foreign one.
 const MAGIC_LEAST: usize = 12;
-/// Budgets one call draws on at most.
+/// The most budgets that one call draws on.
 const DRAWS: usize = 4;
-/// Where a cell's checksum stands.
+/// The offset of the checksum in a cell.
 const SUM: usize = CELL - 8;
-/// After so long, no call matters any more, whatever its budget: two times 31 days and a margin, in microseconds.
+/// The age in microseconds from which on no call matters any more, whatever its budget: two times 31 days and a margin.
 pub(super) const FORGOTTEN: u64 = 64 * 24 * 3_600 * 1_000_000;
 
-/// When something was written, by two clocks, in microseconds.
+/// The time of a write by two clocks, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Since 1970. Can be set, so it can jump.
+    /// Time since 1970. This clock can be set, so it can jump.
     pub(super) wall: u64,
-    /// Since [`FORGOTTEN`] before the machine started, so that what was written before that start has a place.
+    /// Time since [`FORGOTTEN`] before the machine started, so that writes before that start have a time as well.
     pub(super) up: u64,
 }
 
 impl Stamp {
-    /// So many microseconds earlier.
+    /// The stamp this many microseconds earlier.
     fn before(self, elapsed: u64) -> Self {
         Self { wall: self.wall.saturating_sub(elapsed), up: self.up.saturating_sub(elapsed) }
     }
 }
 
-/// The present, as a reader needs it.
+/// The present time for reading a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) stamp: Stamp,
-    /// Which start of the machine this is; zero if that is not known.
+    /// Identifies the start of the machine; zero if unknown.
     pub(super) boot: u64,
-    /// The same moment on the clock of the budgets.
+    /// The same time on the clock of the budgets.
     pub(super) timestamp: Timestamp,
 }
 
-/// What a call was doing when it was written down last.
+/// The state of a call when it was last written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallState {
-    /// Dispatched, by the process that has the file.
+    /// Dispatched by the process that owns the file.
     InFlight,
-    /// Answered.
+    /// Answered by the vendor.
     Settled,
-    /// Given up.
+    /// Given up before an answer.
     Abandoned,
-    /// Still under way when its process gave the file away; it ends after so many milliseconds at the latest.
+    /// Under way when its process gave the file away; it ends after this many milliseconds at the latest.
     Left(u32),
 }
 
-/// One call.
+/// One call as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallRecord {
     pub(super) state: CallState,
-    /// When it came into this state.
+    /// The time at which it came into this state.
     pub(super) at: Stamp,
-    /// Its budgets, first the one that is held longest.
+    /// The budgets of the call; the first is the one that holds it longest.
     pub(super) budgets: [Option<BudgetId>; DRAWS],
 }
 
-/// The first cell.
+/// The first cell of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileHeader {
-    /// Cells that follow at least.
+    /// The least number of cells that follow.
     pub(super) cells: u32,
-    /// The start of the machine in which the file was taken up last.
+    /// The start of the machine in which a process last took the file over.
     pub(super) boot: u64,
-    /// Calls that nobody knows of were made until then.
+    /// Calls that are not recorded were made until this time.
     pub(super) held_back: Option<Stamp>,
-    /// The last owner gave the file away with everything on the disk.
+    /// Whether the last owner gave the file away with everything on the disk.
     pub(super) clean: bool,
-    /// The owner takes no callers any more and is about to give the file away.
+    /// Whether the owner accepts no more callers and is about to give the file away.
     pub(super) leaving: bool,
-    /// The process that took the file up last; zero where that is not known.
+    /// The id of the process that last took the file over; zero if unknown.
     pub(super) owner: u32,
 }
 
-/// Why a file does not tell everything.
+/// The reason why a file is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Damage {
     #[error("its head is damaged")]
@@ -106,47 +106,47 @@ pub(super) enum Damage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Foreign;
 
-/// One call, as it counts now.
+/// One call of the file and its effect on the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordedCall {
-    /// Its cell; the first after the head is 0.
+    /// The number of its cell; the first cell after the header is 0.
     pub(super) cell: u32,
-    /// As it is to be written down, by the present clocks.
+    /// The call as it is to be written again, by the present clocks.
     pub(super) call: CallRecord,
     pub(super) ended: Ended,
 }
 
-/// When every budget was taken to be used up.
+/// The time until which calls were made that are not recorded, so that every budget counts as used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeldBack {
     pub(super) at: Stamp,
     pub(super) timestamp: Timestamp,
 }
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) found: Vec<RecordedCall>,
-    /// Cells that say nothing, or nothing that still matters.
+    /// Cells that are free, or whose call no longer matters.
     pub(super) free: Vec<u32>,
     /// Cells that cannot be read.
     pub(super) broken: Vec<u32>,
-    /// All whole cells after the head.
+    /// The number of whole cells after the header.
     pub(super) cells: u32,
-    /// Calls were made that nobody knows of.
+    /// Set if calls were made that are not recorded.
     pub(super) held_back: Option<HeldBack>,
     pub(super) damage: Option<Damage>,
-    /// The process that had the file; zero where that is not known.
+    /// The id of the process that owned the file; zero if unknown.
     pub(super) owner: u32,
 }
 
-/// A free cell.
+/// The bytes of a free cell.
 pub(super) fn free() -> [u8; CELL] {
     sealed([0; CELL])
 }
 
 impl CallRecord {
-    /// A call on the budgets of a draw, of which `home` is held longest.
+    /// A call on the budgets of `budget_set`; `home` is the one that holds it longest.
     pub(super) fn new(state: CallState, at: Stamp, home: BudgetId, budget_set: &BudgetSet) -> Self {
         let mut budgets = [Some(home), None, None, None];
         let others = budget_set.iter().map(Budget::id).filter(|id| *id != home);
@@ -156,7 +156,7 @@ impl CallRecord {
         Self { state, at, budgets }
     }
 
-    /// The budget that holds it longest.
+    /// The budget that holds the call longest.
     pub(super) fn home(&self) -> BudgetId {
         self.budgets[0].expect("a call draws on one budget at least")
     }
@@ -180,7 +180,7 @@ impl CallRecord {
         sealed(cell)
     }
 
-    /// `None`: the cell is free. An error: nobody wrote it like this.
+    /// Decodes a cell; `None`: the cell is free. An error means that the cell is damaged.
     fn decode(cell: &[u8; CELL]) -> Result<Option<Self>, ()> {
         if !is_whole(cell) {
             return Err(());
@@ -240,23 +240,23 @@ impl FileHeader {
     }
 }
 
-/// Whether a file that begins like this is, or was, a state file. One of nothing but zeros is what a power cut can
-/// leave of it.
+/// Whether a file that begins with `bytes` is, or was, a state file. A file of zeros counts as one, because a power cut
+/// can leave that.
 pub(super) fn is_ours(bytes: &[u8]) -> bool {
     let same = bytes.iter().zip(MAGIC).filter(|(ours, magic)| ours == magic).count();
     let short = bytes.len() < MAGIC.len();
     same >= MAGIC_LEAST || (short && same == bytes.len()) || bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Reads a file. Whatever its bytes are, what comes out is no more generous than what was written, unless whole
-/// cells were put back to a former state.
+/// Reads a file. Whatever its bytes are, the result allows no more calls than what was written, unless whole cells were
+/// replaced by older ones.
 pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
     if !is_ours(bytes) {
         return Err(Foreign);
     }
     let (whole, rest) = bytes.as_chunks::<CELL>();
     let head = whole.first().ok_or(Damage::Truncated).and_then(FileHeader::decode);
-    // Another version's cells are not ours to read.
+    // The cells of another version have another format and are not read.
     let cells = if head == Err(Damage::Version) { &[] } else { whole.get(1..).unwrap_or_default() };
     let (boot, held_back) = head.map_or((0, None), |head| (head.boot, head.held_back));
     let mut image = Image {
@@ -292,7 +292,7 @@ pub(super) fn read(bytes: &[u8], now: Now) -> Result<Image, Foreign> {
     Ok(image)
 }
 
-/// Calls under way, of a file that is ours.
+/// The calls under way in a file of this process.
 pub(super) fn in_flight(bytes: &[u8]) -> Vec<(u32, CallRecord)> {
     let (whole, _) = bytes.as_chunks::<CELL>();
     let cells = (0..).zip(whole.iter().skip(1));
@@ -304,11 +304,11 @@ fn held_back_for(elapsed: u64, now: Now) -> HeldBack {
     HeldBack { at: now.stamp.before(elapsed), timestamp: before(now, elapsed) }
 }
 
-/// A call whose process is gone, or has given the file away.
+/// The effect of a call whose process has ended or has given the file away.
 fn found(number: u32, call: CallRecord, elapsed: u64, now: Now) -> RecordedCall {
     let at = now.stamp.before(elapsed);
     let (state, at, ended) = match call.state {
-        // Its process died, at the latest just now, and the vendor may still get its last bytes.
+        // The process died at the latest just now, and the vendor may still receive the last bytes.
         CallState::InFlight => (CallState::Abandoned, now.stamp, Ended::GivenUp(now.timestamp)),
         CallState::Settled => (call.state, at, Ended::Answered(before(now, elapsed))),
         CallState::Abandoned => (call.state, at, Ended::GivenUp(before(now, elapsed))),
@@ -321,8 +321,8 @@ fn found(number: u32, call: CallRecord, elapsed: u64, now: Now) -> RecordedCall 
     RecordedCall { cell: number, call: CallRecord { state, at, ..call }, ended }
 }
 
-/// Microseconds since something was written: by the clock on the wall, never negative, and never more than passed
-/// by the clock that nobody sets, where that one still runs.
+/// Microseconds since a write: by the wall clock, never negative, and never more than by the monotonic clock if the
+/// machine has not been restarted since.
 fn elapsed(at: Stamp, boot: u64, now: Now) -> u64 {
     let by_wall = now.stamp.wall.saturating_sub(at.wall);
     let same_boot = boot != 0 && boot == now.boot;

@@ -17,7 +17,7 @@ const HORIZON: Horizon = Horizon { guard: Duration::from_secs(10), attempt: Dura
 const BOOT: u64 = 77;
 const SECOND: u64 = 1_000_000;
 
-/// So many seconds into the story: clocks that agree.
+/// A stamp at which both clocks agree.
 fn at(seconds: u64) -> Stamp {
     Stamp { wall: (1_000_000 + seconds) * SECOND, up: FORGOTTEN + (500 + seconds) * SECOND }
 }
@@ -81,7 +81,7 @@ fn what_was_written_is_read_back_at_its_age() {
     assert_eq!(image.found[3].call.budgets, call(CallState::Settled, at(0), &[3, 4, 5, 6]).budgets);
 }
 
-/// By how many seconds the clocks moved between writing and reading, and what they say together.
+/// Checks the elapsed time for shifts of both clocks, in seconds, between writing and reading.
 #[test]
 fn no_clock_makes_a_call_older_than_it_is() {
     let settled = file(head(1), &[Some(call(CallState::Settled, at(100), &[1]))]);
@@ -151,7 +151,7 @@ fn somebody_elses_file_is_told_apart() {
 }
 
 proptest! {
-    /// Whatever changed in a file: it is refused, or noticed, or says what it said.
+    /// After any change of its bytes, a file is refused, reported as damaged, or yields the same calls.
     #[test]
     fn no_damage_passes_for_the_truth(changes in prop::collection::vec((0usize..6 * CELL, 1u8..), 1..5), cut in 0usize..6 * CELL, is_cut: bool) {
         let (good, present) = (story(), now(at(10)));
@@ -183,7 +183,7 @@ fn limit(limit: u32, window: Duration) -> BudgetLimit {
     BudgetLimit { limit: NonZeroU32::new(limit).expect("positive"), window, burst: None }
 }
 
-/// A process: its clock, its budgets and, if it could have it, the file.
+/// A simulated process: its clock, its budgets and, if it got the lock, the file.
 struct Process {
     clock: Clock,
     budgets: Arc<Budgets>,
@@ -194,7 +194,7 @@ impl Process {
     fn start(path: &Path) -> Self {
         let (clock, budgets) = (Clock::start(), Arc::new(Budgets::default()));
         let ledger = Ledger::open(path, clock, &budgets).expect("a state file");
-        ledger.wait_in_line(&budgets, || ()).expect("a thread");
+        ledger.wait_for_owner(&budgets, || ()).expect("a thread");
         Self { clock, budgets, ledger }
     }
 
@@ -220,7 +220,7 @@ impl Process {
         call.settle(self.clock.now(), RateHeaders::default(), BudgetName::Push);
     }
 
-    /// As kill -9 leaves the file: nothing more is written, and the lock is free.
+    /// Ends the process like kill -9: nothing more is written, and the lock is released.
     fn die(self) {
         self.ledger.enter(LedgerPhase::Gone);
         self.ledger.lock().file = None;
@@ -261,7 +261,7 @@ fn a_process_that_dies_leaves_every_call_to_the_next() {
     let second = Process::start(&folder.state());
     assert_eq!((second.used(Push), second.used(Broadcast), second.used(File)), (3, 1, 1));
     second.die();
-    // Budgets that come later, as by a reload, find theirs as well; and nothing is counted twice.
+    // Budgets opened later, as by a reload, get their calls as well, and nothing is counted twice.
     let third = Process::start(&folder.state());
     assert_eq!((third.used(File), third.used(Push), third.used(BudgetName::Device)), (1, 3, 0));
 }
@@ -312,7 +312,7 @@ fn only_one_process_has_the_file_and_the_next_gets_what_is_left() {
     assert_eq!(second.used(Push), 2);
     let standing = second.budget(Push).status(second.clock.now());
     assert_eq!(standing.remaining, 3);
-    // Its end is not written any more: the file is another's.
+    // The end is not written, because the file belongs to the other process by now.
     first.settle(still_out);
     second.begin(&[Push]).expect("written").refund();
     let bytes = fs::read(folder.state()).expect("a file");
@@ -349,7 +349,7 @@ fn a_damaged_file_holds_back_a_window_and_the_guard_and_is_mended() {
 fn what_cannot_be_written_is_not_dispatched() {
     let folder = Folder::new("full");
     let process = Process::start(&folder.state());
-    // A file that takes no more bytes, as on a full disk.
+    // A file that accepts no more bytes, as on a full disk.
     let unwritable = Opened::unwritable(&folder.state());
     let written = process.ledger.lock().file.replace(unwritable);
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! The clocks a state file is kept by.
+//! The clocks of the state file.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,16 +6,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::record::{FORGOTTEN, Now, Stamp};
 use crate::budget::{Clock, fnv1a};
 
-/// The system tells the time since its start in hundredths of a second: two readings can differ by so much too much.
+/// The system reports its uptime in hundredths of a second, so two readings can differ by this much too much.
 const UPTIME_STEP: Duration = Duration::from_millis(20);
 
-/// Reads the clocks.
+/// Reads the wall clock and the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     clock: Clock,
-    /// Which start of the machine this is; zero where the system does not tell.
+    /// Identifies the start of the machine; zero if the system does not report it.
     pub(super) boot: u64,
-    /// What `up` of a stamp is at the origin of `clock`, less than it could be negative.
+    /// The value of [`Stamp::up`] at the origin of `clock`. Signed, because it can be negative.
     up: i128,
 }
 
@@ -26,7 +26,7 @@ impl Times {
             let seconds: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
             Duration::try_from_secs_f64(seconds).ok()
         });
-        // Without both of them only the clock on the wall counts.
+        // Without both of them only the wall clock counts.
         let (boot, uptime) = match (boot, uptime) {
             (Ok(boot), Some(uptime)) => (fnv1a(boot.trim().bytes()).max(1), uptime),
             _ => (0, Duration::ZERO),
@@ -35,12 +35,13 @@ impl Times {
         Self { clock, boot, up }
     }
 
-    /// The present, to write down.
+    /// The present time for writing.
     pub(super) fn stamp(&self) -> Stamp {
         self.now().stamp
     }
 
-    /// The present, to read by: another process may have read its clock at the other end of a step.
+    /// The present time for reading, one step earlier: the writing process may have read its uptime at the other end of
+    /// a step.
     pub(super) fn reading(&self) -> Now {
         let mut now = self.now();
         now.stamp.up = now.stamp.up.saturating_sub(u64::try_from(UPTIME_STEP.as_micros()).expect("small"));

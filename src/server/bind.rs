@@ -1,4 +1,4 @@
-//! Listening sockets, and who may listen beside us.
+//! Listening sockets, and sharing addresses with other processes.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -7,40 +7,40 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::StartError;
 
-/// Connections the kernel queues for us.
+/// Connections that the kernel queues for each socket.
 const BACKLOG: i32 = 4096;
 
-/// Who may listen on our addresses beside us.
+/// The processes that may listen on our addresses as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Neighbours {
-    /// Nobody: an address that is taken stops the start.
+    /// None: an address in use stops the start.
     None,
-    /// A gateway whose place we take, now or over time.
+    /// A gateway that this process replaces, at once or gradually.
     Predecessor,
-    /// A gateway that has what we need to serve. Its callers are left to it until it leaves.
+    /// A gateway that owns the state file. It keeps its callers until it leaves.
     Owner,
 }
 
-/// Sockets on one address, one for each worker.
+/// The sockets on one address, one for each worker.
 pub(super) struct Sockets {
     pub(super) address: SocketAddr,
     pub(super) listeners: Vec<StdListener>,
     pub(super) origin: SocketOrigin,
 }
 
-/// Where sockets come from, which tells how they begin and end.
+/// The origin of sockets, which decides how they begin and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SocketOrigin {
-    /// Made here, listening.
+    /// Created by this process and listening from the start.
     Own,
-    /// Made here, but not listening before [`super::Doors::open`].
+    /// Created by this process, but not listening before [`super::ReservedListeners::open`].
     Reserved,
-    /// The service manager's, which goes on listening when the process has ended.
+    /// Passed on by the service manager, which keeps them listening after the process has ended.
     Inherited,
 }
 
 impl Sockets {
-    /// A port left open is settled by the first.
+    /// Binds one socket for each worker. For port 0 the first socket determines the port of the others.
     pub(super) fn bind(
         address: SocketAddr,
         neighbours: Neighbours,
@@ -59,7 +59,7 @@ impl Sockets {
         Ok(Self { address: settled, listeners, origin })
     }
 
-    /// The service manager's socket: all workers accept from its one queue.
+    /// Clones the service manager's socket for each worker: all of them accept from the same queue.
     pub(super) fn inherited(
         address: SocketAddr,
         socket: StdListener,
@@ -72,7 +72,7 @@ impl Sockets {
     }
 }
 
-/// An address that the owner does not have is ours at once.
+/// An address that the owner does not listen on can be used at once.
 fn first_try(neighbours: Neighbours) -> Neighbours {
     match neighbours {
         Neighbours::Owner => Neighbours::None,
@@ -80,7 +80,7 @@ fn first_try(neighbours: Neighbours) -> Neighbours {
     }
 }
 
-/// One listening socket, which others of ours can share its address with.
+/// Opens one listening socket. Other sockets of this process can share its address.
 pub fn listen(address: SocketAddr, neighbours: Neighbours) -> Result<StdListener, StartError> {
     let opened = match neighbours {
         Neighbours::None => alone(address),
@@ -96,8 +96,8 @@ fn fault(address: SocketAddr, source: io::Error) -> StartError {
     }
 }
 
-/// Listens first and shares after that: the kernel compares with everybody who listens by then, so that of two
-/// processes that start at once one fails.
+/// Listens before it allows sharing the address. The kernel compares a new listener with those that listen by then, so
+/// of two processes that start together one fails.
 fn alone(address: SocketAddr) -> io::Result<StdListener> {
     let socket = open(address)?;
     socket.bind(&address.into())?;
@@ -112,7 +112,7 @@ fn beside(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket)
 }
 
-/// Has its part of the address, and gets no connection yet.
+/// Binds a socket that can share its address and does not listen yet.
 fn reserve(address: SocketAddr) -> io::Result<StdListener> {
     let socket = open(address)?;
     socket.set_reuse_port(true)?;
@@ -120,7 +120,7 @@ fn reserve(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Makes a reserved socket one that listens.
+/// Makes a reserved socket listen.
 pub(super) fn start_listening(socket: &StdListener) -> io::Result<()> {
     SockRef::from(socket).listen(BACKLOG)
 }

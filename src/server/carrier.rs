@@ -1,6 +1,7 @@
-//! What carries TLS: a TCP stream whose bytes are counted until hands are shaken.
+//! The TCP stream below TLS, which counts the bytes of the handshake.
 //!
-//! rustls keeps a message of the handshake until it is whole, up to 64 KiB. Whoever sends one is a stranger still.
+//! rustls buffers a handshake message of up to 64 KiB until it is complete, and the client is not authenticated at that
+//! point.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,44 +16,45 @@ use super::stream::{CallerStream, Closing};
 
 use crate::body_reader::{Counted, MemoryLimit};
 
-/// Honest handshakes are shorter, also those with a client's certificates.
+/// Bytes that every handshake may have without being counted. Usual handshakes are shorter, also with client
+/// certificates.
 const BYTES_FREE: usize = 8 * 1024;
-/// What longer ones may keep: the longest message, and the record that it ends in.
+/// The memory counted for a longer handshake: the longest message, and the record that it ends in.
 const BYTES_MAX: usize = (64 + 16) * 1024;
 
 /// A TCP stream below TLS.
 pub(super) struct Carrier {
     stream: TcpStream,
-    handshake: Option<HandshakeResult>,
+    handshake: Option<HandshakeProgress>,
 }
 
-/// What came of a handshake.
-struct HandshakeResult {
+/// The progress of a handshake.
+struct HandshakeProgress {
     bytes: usize,
     heads: Arc<MemoryLimit>,
     room: Option<Counted>,
 }
 
 impl Carrier {
-    /// One on which a handshake begins; a long one counts towards this memory.
+    /// Wraps a stream on which a handshake starts. A long handshake is counted in `heads`.
     pub(super) fn new(stream: TcpStream, heads: &Arc<MemoryLimit>) -> Self {
-        let handshake = HandshakeResult { bytes: 0, heads: Arc::clone(heads), room: None };
+        let handshake = HandshakeProgress { bytes: 0, heads: Arc::clone(heads), room: None };
         Self { stream, handshake: Some(handshake) }
     }
 
-    /// Who is at the other end, if that is still to be told.
+    /// The address of the other end, unless the connection is gone.
     pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
         self.stream.peer_addr().ok()
     }
 
-    /// Hands are shaken.
-    pub(super) fn shaken(&mut self) {
+    /// Ends the counting: the handshake is complete.
+    pub(super) fn handshake_done(&mut self) {
         self.handshake = None;
     }
 }
 
-impl HandshakeResult {
-    /// More bytes of it came; whether they have room.
+impl HandshakeProgress {
+    /// Counts further bytes of the handshake; returns whether they are within the limits.
     fn grow(&mut self, bytes: usize) -> bool {
         self.bytes += bytes;
         if self.bytes > BYTES_FREE && self.room.is_none() {
@@ -80,7 +82,8 @@ impl AsyncRead for Carrier {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let has_room = self.handshake.as_mut().is_none_or(|shake| shake.grow(buffer.filled().len() - before));
+        let has_room =
+            self.handshake.as_mut().is_none_or(|handshake| handshake.grow(buffer.filled().len() - before));
         Poll::Ready(if has_room { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) })
     }
 }

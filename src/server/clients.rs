@@ -1,7 +1,7 @@
-//! Client certificates after the handshake that brought them: for how long one may tell who calls.
+//! Client certificates after their handshake: the time for which they identify a caller.
 //!
-//! Only a full handshake judges a certificate. A connection that is kept and a session that is resumed would carry it
-//! on for ever, so what they carry ends with the certificate, and with the trust in those who signed it.
+//! Only a full handshake checks a certificate. A connection that stays open, or a session that is resumed, would keep
+//! it valid without limit. So both lose it when the certificate expires, or when its authority is no longer trusted.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,18 +20,18 @@ use crate::x509::Validity;
 
 /// A client certificate with more names than this identifies nobody.
 const NAMES_MAX: usize = 64;
-/// Sessions that are kept, as many as the library keeps by itself.
+/// Sessions that are kept; the same number as the library's default.
 const SESSIONS_MAX: usize = 256;
-/// How often the clock is looked at while a certificate holds: somebody may have put it forward.
+/// Interval at which the clock is checked while a certificate is valid, because the clock can be set forward.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 
-/// What a listener knows of the certificates of its clients.
+/// The state of a listener about the certificates of its clients.
 #[derive(Clone)]
 pub(super) struct Clients {
-    /// Who signs for clients.
+    /// The authorities that sign client certificates.
     roots: Arc<[CertificateDer<'static>]>,
     sessions: Arc<Sessions>,
-    /// Whether the roots are trusted still.
+    /// Whether the roots are still trusted.
     trust: Arc<watch::Sender<bool>>,
 }
 
@@ -40,12 +40,13 @@ impl Clients {
         Self { roots: roots.into(), sessions: Arc::default(), trust: Arc::new(watch::Sender::new(true)) }
     }
 
-    /// Sessions for the handshakes of the listener.
+    /// The session store for the handshakes of the listener.
     pub(super) fn sessions(&self) -> Arc<Sessions> {
         Arc::clone(&self.sessions)
     }
 
-    /// What follows another one in a reload: connections of before go on if all who signed for them still may.
+    /// Replaces `previous` in a reload. Existing connections keep their certificates if all former roots are still
+    /// trusted.
     #[must_use]
     pub(super) fn after(self, previous: &Self) -> Self {
         if previous.roots.iter().all(|root| self.roots.contains(root)) {
@@ -55,13 +56,14 @@ impl Clients {
         self
     }
 
-    /// Connections with certificates end: the listener takes none any more, or none of the same authorities.
+    /// Ends the validity of the certificates on existing connections, because their authorities are not trusted any
+    /// more.
     pub(super) fn withdraw(&self) {
         self.trust.send_replace(false);
     }
 
-    /// The certificate that a handshake brought, this one or the one that this one resumes. `None` if there is none,
-    /// or none that tells its names and its end.
+    /// The certificate from a handshake, or from the one whose session it resumes. `None` if there is none, or if its
+    /// names or its end cannot be read.
     pub(super) fn shown(&self, connection: &ServerConnection) -> Option<Shown> {
         let chain = connection.peer_certificates()?;
         let until = holds_until(chain, SystemTime::now())?;
@@ -71,10 +73,10 @@ impl Clients {
     }
 }
 
-/// When a chain that was just found to be good is good no more: at the end of its leaf or of one of those between,
-/// but for those that were over already, which cannot have been needed.
+/// The time at which a chain that was just verified becomes invalid: the end of its leaf or of an intermediate
+/// certificate. Intermediates that have expired already are ignored, because the chain was valid without them.
 fn holds_until(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<SystemTime> {
-    // The last second is one of those in which it holds (RFC 5280, 4.1.2.5).
+    // The certificate is still valid in its last second (RFC 5280, 4.1.2.5).
     let end = |certificate| Some(Validity::of(certificate)?.not_after + Duration::from_secs(1));
     let (leaf, between) = chain.split_first()?;
     let ahead = between.iter().filter_map(|certificate| end(certificate)).filter(|end| *end > now);
@@ -83,7 +85,7 @@ fn holds_until(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<SystemTi
 
 fn names(leaf: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let leaf = EndEntityCert::try_from(leaf).ok()?;
-    // Without its colon, a URI would pass for a DNS name.
+    // A URI without a colon could be mistaken for a DNS name.
     let uris = leaf.valid_uri_names().filter(|name| name.contains(':'));
     let names: Vec<_> = leaf.valid_dns_names().chain(uris).take(NAMES_MAX + 1).collect();
     (names.len() <= NAMES_MAX).then(|| ClientCertificate::new(names))
@@ -92,18 +94,18 @@ fn names(leaf: &CertificateDer<'_>) -> Option<ClientCertificate> {
 /// A client certificate on its connection.
 pub(super) struct Shown {
     names: ClientCertificate,
-    /// The first moment at which it holds no more.
+    /// The first moment at which it is no longer valid.
     until: SystemTime,
     trust: watch::Receiver<bool>,
 }
 
 impl Shown {
-    /// Its names while it holds.
+    /// Its names while it is valid.
     pub(super) fn names(&self) -> Option<&ClientCertificate> {
         (SystemTime::now() < self.until && *self.trust.borrow()).then_some(&self.names)
     }
 
-    /// Ends when it holds no more. Boxed: few connections have one.
+    /// Completes when the certificate is no longer valid. Boxed, because few connections have one.
     pub(super) fn end(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let (until, mut trust) = (self.until, self.trust.clone());
         Box::pin(async move {
@@ -117,8 +119,8 @@ impl Shown {
     }
 }
 
-/// Sessions that clients can resume. All are forgotten when the first certificate among them ends: what comes then is a
-/// full handshake, which judges the certificate that the client has by then.
+/// Sessions that clients can resume. All of them are dropped when the first certificate among them expires; the next
+/// connections then make a full handshake, which checks the client's present certificate.
 #[derive(Default)]
 pub(super) struct Sessions(Mutex<SessionsByClient>);
 
@@ -134,7 +136,7 @@ impl Default for SessionsByClient {
 }
 
 impl Sessions {
-    /// The session of this certificate was kept, and may be until then.
+    /// Records that a session with this certificate was stored, which may be kept until `until`.
     fn keep_until(&self, until: SystemTime) {
         let mut kept = self.lock();
         kept.until = Some(kept.until.map_or(until, |known| known.min(until)));
@@ -211,7 +213,11 @@ mod tests {
         assert_eq!(until(&[50, 90, 20]), Some(21));
         assert_eq!(until(&[50, 0]), Some(1));
         let over = [certificate(1_000_000_050), certificate(999_999_000)];
-        assert_eq!(holds_until(&over, now), Some(now + 51 * SECOND), "one that nobody needed");
+        assert_eq!(
+            holds_until(&over, now),
+            Some(now + 51 * SECOND),
+            "an expired intermediate was not needed"
+        );
         assert_eq!(holds_until(&[certificate(5)], now), Some(at(6)), "a leaf counts in any case");
         assert_eq!(holds_until(&[], now), None);
         assert_eq!(holds_until(&[CertificateDer::from(vec![1, 2, 3])], now), None);
@@ -246,9 +252,9 @@ mod tests {
         let first = Clients::signed_by(one);
         let old = shown(&first, later);
         assert!(old.names().is_some());
-        assert!(shown(&first, SystemTime::now()).names().is_none(), "its end has come");
+        assert!(shown(&first, SystemTime::now()).names().is_none(), "it has expired");
         let second = Clients::signed_by(both).after(&first);
-        assert!(old.names().is_some(), "another root came, none went");
+        assert!(old.names().is_some(), "a root was added and none removed");
         let third = Clients::signed_by(two).after(&second);
         let new = shown(&third, later);
         assert!(old.names().is_none() && new.names().is_some());

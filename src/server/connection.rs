@@ -1,4 +1,4 @@
-//! One connection of a caller's: HTTP/1.1 or HTTP/2 over whatever stream it came on.
+//! One connection of a caller: HTTP/1.1 or HTTP/2 over any stream.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -13,26 +13,24 @@ use crate::body_reader::{BodySource, MemoryLimit};
 use crate::gateway::{Client, Handled};
 use crate::request::RequestHead;
 
-/// Which protocol a connection speaks, as ALPN settled it.
+/// The protocol of a connection, as chosen by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// HTTP/1.1
     Http1,
-    /// HTTP/2
     Http2,
 }
 
-/// What was settled before a connection's first request.
+/// The facts about a connection that are known before its first request.
 pub(super) struct Opening {
-    /// What it speaks.
+    /// The protocol of the connection.
     pub(super) protocol: Protocol,
-    /// Who opened it, if that was shown.
+    /// The client's certificate, if it sent one.
     pub(super) certificate: Option<Shown>,
-    /// Where it came from, with a port, if it came over a network.
+    /// The client's address with its port, if the connection came over a network.
     pub(super) address: Option<Arc<str>>,
 }
 
-/// Serves a connection until it is done, late, or told to stop.
+/// Serves a connection until it ends, times out or is told to close.
 pub(super) async fn serve<S>(
     stream: S,
     opening: Opening,
@@ -49,7 +47,7 @@ pub(super) async fn serve<S>(
     }
 }
 
-/// Where the requests of a connection come from, and who answers them.
+/// Handles the requests of one connection with the current worker.
 pub(super) struct Requests {
     worker: Arc<CurrentWorker>,
     pub(super) timer: Arc<ConnectionTimer>,
@@ -58,22 +56,22 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Counts bytes that were no request.
+    /// Counts bytes that were not a valid request.
     pub(super) fn none(&self, what: NoRequest) {
         self.worker.load().telemetry().metrics.bad_request(what.as_str());
     }
 
-    /// The memory of all heads that are longer than most.
+    /// The memory limit that all unfinished long heads share.
     pub(super) fn heads(&self) -> Arc<MemoryLimit> {
         Arc::clone(&self.worker.load().admission().heads)
     }
 
-    /// Answers a request; `None` if its caller went away.
+    /// Answers a request; `None` if the caller went away.
     pub(super) async fn answer(&self, head: &RequestHead, source: &mut dyn BodySource) -> Option<Handled> {
         let (worker, serving) = (self.worker.load_full(), self.timer.serving());
         let certificate = self.certificate.as_ref().map(|shown| {
             shown.names().unwrap_or_else(|| {
-                // The next connection brings a better one.
+                // Closes the connection after this answer, so that the next one brings a valid certificate.
                 self.timer.finish();
                 &ClientCertificate::ENDED
             })
@@ -85,32 +83,32 @@ impl Requests {
     }
 }
 
-/// Bytes on a connection that were no request.
+/// The reason why bytes on a connection were not a valid request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoRequest {
-    /// Nothing known.
+    /// The bytes match none of the other reasons.
     Malformed,
-    /// A head over the limits.
+    /// The head exceeds the limits.
     TooLarge,
-    /// A long head, with no memory for another.
+    /// The head is long, and there is no memory for another long one.
     NoRoom,
     /// A TLS handshake on a plain listener.
     Tls,
-    /// The preface of HTTP/2 where it was not agreed on.
+    /// The HTTP/2 preface on a connection that speaks HTTP/1.1.
     Http2,
     /// The connection ended in the middle of a head.
     Cut,
-    /// The rest of a head did not come in time.
+    /// The rest of a head did not arrive in time.
     Late,
 }
 
 impl NoRequest {
-    /// What bytes that cannot begin a request of HTTP/1.1 look like.
+    /// Classifies bytes that cannot begin an HTTP/1.1 request.
     pub(super) fn of(bytes: &[u8]) -> Self {
         match bytes {
-            // A record of a handshake (RFC 8446, 5.1).
+            // A handshake record (RFC 8446, 5.1).
             [0x16, 0x03, ..] => Self::Tls,
-            // RFC 9113, 3.4.
+            // The connection preface (RFC 9113, 3.4).
             [b'P', b'R', b'I', b' ', b'*', ..] => Self::Http2,
             _ => Self::Malformed,
         }
@@ -129,7 +127,7 @@ impl NoRequest {
     }
 }
 
-/// What a connection is told now; to finish only once.
+/// The current order for a connection; [`CloseOrder::Finish`] is returned only once.
 pub(super) fn obey(timer: &ConnectionTimer, cx: &Context<'_>, finishing: &mut bool) -> CloseOrder {
     match timer.order(cx) {
         CloseOrder::Finish if std::mem::replace(finishing, true) => CloseOrder::Serve,

@@ -1,25 +1,25 @@
-//! A listener that is about to close: how to let nobody down who is on the way to it.
+//! Closes a listener without resetting connections still in their handshake.
 
 use std::io;
 
 use tokio::net::TcpListener;
 
-/// Lets no new handshake begin, and those under way end. Who is turned away hears nothing, knocks again after a second,
-/// and finds another process's listener on the port, or none.
+/// Drops the SYN of every new connection and lets handshakes under way complete. The client gets no answer, repeats its
+/// SYN after a second, and reaches another process's listener on the port, or none.
 ///
-/// Closing at once resets every connection whose handshake ends between the last look into the queue and the close;
+/// Without this, the close resets every connection whose handshake completes between the last `accept` and the close;
 /// only some kernels can hand it to another listener (`net.ipv4.tcp_migrate_req`).
 #[cfg(target_os = "linux")]
 pub(super) fn take_no_more(listener: &TcpListener) -> io::Result<()> {
     use socket2::{SockFilter, SockRef};
 
-    /// Loads one byte of the segment, from its header on.
+    /// BPF instruction: loads one byte of the segment, counted from its TCP header.
     const LOAD_BYTE: u16 = 0x30;
-    /// Jumps if any of these bits is set.
+    /// BPF instruction: jumps if any of these bits is set.
     const JUMP_IF_SET: u16 = 0x45;
-    /// Ends with the number of bytes that are let through.
+    /// BPF instruction: ends, and keeps the given number of bytes; 0 drops the segment.
     const RETURN: u16 = 0x06;
-    /// Where the flags of a TCP header stand.
+    /// Offset of the flags in a TCP header.
     const FLAGS: u32 = 13;
     const SYN: u32 = 0x02;
     SockRef::from(listener).attach_filter(&[

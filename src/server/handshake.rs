@@ -1,4 +1,4 @@
-//! The TLS handshake of one connection, and what is told of one that fails.
+//! The TLS handshake of one connection, and the report of a failed one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,24 +14,24 @@ use super::carrier::Carrier;
 use crate::telemetry::sparing::Sparing;
 use crate::telemetry::tls_metrics::TlsMetrics;
 
-/// How a handshake can fail: the label of its metric, and what is said of it.
+/// The reason why a handshake failed: a label in metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum HandshakeFault {
-    /// The client said too little for too long.
+    /// The client did not complete it in time.
     Late,
     /// It was long, and there is no memory for another long one.
     NoRoom,
-    /// It went away without a word, as a balancer's probe does.
+    /// The client closed the connection, as the health check of a load balancer does.
     Closed,
-    /// What came is no TLS.
+    /// The bytes are not TLS.
     NotTls,
-    /// No version, suite or protocol in common.
+    /// The client and the listener have no version, cipher suite or protocol in common.
     Incompatible,
-    /// The client told why: it does not trust our certificate, mostly.
+    /// The client sent an alert: most often it does not trust our certificate.
     Alert,
-    /// Its own certificate is not good.
+    /// The client's certificate is not valid.
     ClientCertificate,
-    /// Something else was wrong with what it sent.
+    /// Something else was wrong with the client's messages.
     Other,
 }
 
@@ -66,7 +66,7 @@ impl HandshakeFault {
     }
 }
 
-/// Handshakes of one listener.
+/// Runs the handshakes of one listener.
 pub(super) struct Handshake<'h> {
     pub(super) listener: &'h str,
     pub(super) failures: &'h HandshakeFailures,
@@ -74,7 +74,7 @@ pub(super) struct Handshake<'h> {
 }
 
 impl Handshake<'_> {
-    /// Shakes hands. `None` if that failed, which is counted and told.
+    /// Performs the handshake; `None` if it failed, which is counted and logged.
     pub(super) async fn run(
         &self,
         acceptor: &TlsAcceptor,
@@ -82,9 +82,9 @@ impl Handshake<'_> {
         metrics: &TlsMetrics,
     ) -> Option<TlsStream<Carrier>> {
         let peer = stream.peer_addr();
-        let (kind, why) = match timeout(self.limit, acceptor.accept(stream)).await {
+        let (kind, error) = match timeout(self.limit, acceptor.accept(stream)).await {
             Ok(Ok(mut stream)) => {
-                stream.get_mut().0.shaken();
+                stream.get_mut().0.handshake_done();
                 return Some(stream);
             }
             Ok(Err(error)) => (HandshakeFault::of(&error), error),
@@ -92,22 +92,22 @@ impl Handshake<'_> {
         };
         metrics.handshake_failed(self.listener, kind.as_str());
         if let Some(suppressed) = self.failures.admit(kind, Instant::now()) {
-            self.tell(kind, &why, peer, suppressed);
+            self.log(kind, &error, peer, suppressed);
         }
         None
     }
 
-    fn tell(&self, kind: HandshakeFault, why: &io::Error, peer: Option<SocketAddr>, suppressed: u64) {
+    fn log(&self, kind: HandshakeFault, error: &io::Error, peer: Option<SocketAddr>, suppressed: u64) {
         let (listener, kind_word) = (self.listener, kind.as_str());
         let peer = peer.map(|peer| peer.ip().to_string());
-        // Probes of balancers come for ever and mean nothing.
+        // Health checks of load balancers close the connection regularly, which is no fault.
         if kind == HandshakeFault::Closed {
-            tracing::debug!(listener, kind = kind_word, peer, error = %why, suppressed, "a TLS handshake failed");
+            tracing::debug!(listener, kind = kind_word, peer, %error, suppressed, "a TLS handshake failed");
         } else {
-            tracing::warn!(listener, kind = kind_word, peer, error = %why, suppressed, "a TLS handshake failed");
+            tracing::warn!(listener, kind = kind_word, peer, %error, suppressed, "a TLS handshake failed");
         }
     }
 }
 
-/// Knows when failures of each kind were last told of.
+/// Limits the log lines about failed handshakes, by kind.
 pub(super) type HandshakeFailures = Sparing<HandshakeFault>;

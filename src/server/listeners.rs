@@ -1,4 +1,4 @@
-//! The listeners of the configuration, from being bound to being served.
+//! The configured listeners, from binding to serving.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -12,26 +12,25 @@ use super::tls::CallerTls;
 use super::{Certificates, ShutdownStage, StartError};
 use crate::config::Listener;
 
-/// One listener, bound.
 struct Bound {
     sockets: Sockets,
-    manner: Manner,
+    setup: ConnectionSetup,
 }
 
-/// How connections of a listener begin.
+/// The way in which connections of a listener begin.
 #[derive(Clone)]
-pub(super) struct Manner {
+pub(super) struct ConnectionSetup {
     pub(super) tls: Option<Arc<CallerTls>>,
-    /// A proxy says first whom it speaks for.
+    /// Whether a proxy sends the client's address first.
     pub(super) proxy_protocol: bool,
 }
 
-/// The listeners, bound but not yet served.
+/// The listeners, bound but not served yet.
 pub struct Listeners(Vec<Bound>);
 
 impl Listeners {
-    /// Binds every listener once for each worker, but for those whose socket was passed on to us. The certificates
-    /// are those of the same listeners.
+    /// Binds every listener once for each worker, except those with an inherited socket. `certificates` are those of
+    /// the same listeners.
     pub fn bind(
         listeners: &[Listener],
         certificates: Certificates,
@@ -43,64 +42,67 @@ impl Listeners {
                 None => Sockets::bind(listener.address, neighbours, workers)?,
             };
             let tls = acceptor.map(|acceptor| Arc::new(CallerTls::new(sockets.address, acceptor)));
-            let manner = Manner { tls, proxy_protocol: listener.proxy_protocol };
-            Ok(Bound { sockets, manner })
+            let setup = ConnectionSetup { tls, proxy_protocol: listener.proxy_protocol };
+            Ok(Bound { sockets, setup })
         };
         listeners.iter().zip(certificates.into_acceptors()).map(bind).collect::<Result<_, _>>().map(Self)
     }
 
     pub(super) fn tls(&self) -> impl Iterator<Item = Option<&Arc<CallerTls>>> {
-        self.0.iter().map(|bound| bound.manner.tls.as_ref())
+        self.0.iter().map(|bound| bound.setup.tls.as_ref())
     }
 
-    /// Addresses as bound.
+    /// The addresses, with the ports that were actually bound.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.0.iter().map(|bound| bound.sockets.address)
     }
 
-    /// Addresses on which it does not listen before [`Doors::open`].
+    /// The addresses on which the process does not listen before [`ReservedListeners::open`].
     pub fn reserved(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let reserved = self.0.iter().filter(|bound| bound.sockets.origin == SocketOrigin::Reserved);
         reserved.map(|bound| bound.sockets.address)
     }
 
-    /// Whether sockets of ours go on listening when we have ended.
+    /// Whether some sockets continue to listen after the process has ended.
     pub(super) fn are_inherited(&self) -> bool {
         self.0.iter().any(|bound| bound.sockets.origin == SocketOrigin::Inherited)
     }
 
-    /// What is to be opened later.
-    pub(super) fn doors(&self, stage: watch::Sender<ShutdownStage>) -> io::Result<Doors> {
+    /// The reserved sockets, to be opened later.
+    pub(super) fn reserved_listeners(
+        &self,
+        stage: watch::Sender<ShutdownStage>,
+    ) -> io::Result<ReservedListeners> {
         let reserved = self.0.iter().filter(|bound| bound.sockets.origin == SocketOrigin::Reserved);
         let sockets = reserved.flat_map(|bound| &bound.sockets.listeners).map(StdListener::try_clone);
-        Ok(Doors {
+        Ok(ReservedListeners {
             addresses: self.reserved().collect(),
             reserved: sockets.collect::<Result<_, _>>()?,
             stage,
         })
     }
 
-    /// The sockets of each of so many workers.
+    /// Distributes the sockets to this many workers.
     pub(super) fn into_ports(self, workers: usize) -> Vec<Vec<Port>> {
         let mut ports: Vec<Vec<Port>> = (0..workers).map(|_| Vec::new()).collect();
-        for Bound { sockets: Sockets { listeners, origin, .. }, manner } in self.0 {
+        for Bound { sockets: Sockets { listeners, origin, .. }, setup } in self.0 {
             for (own, socket) in ports.iter_mut().zip(listeners) {
-                own.push(Port { socket, origin, manner: manner.clone() });
+                own.push(Port { socket, origin, setup: setup.clone() });
             }
         }
         ports
     }
 }
 
-/// The addresses that another process still listens on.
-pub struct Doors {
+/// The reserved addresses, on which another process still listens.
+pub struct ReservedListeners {
     addresses: Vec<SocketAddr>,
     reserved: Vec<StdListener>,
     stage: watch::Sender<ShutdownStage>,
 }
 
-impl Doors {
-    /// Takes callers on them from here on.
+impl ReservedListeners {
+    /// Starts to listen on the reserved addresses.
     pub fn open(self) {
         for socket in &self.reserved {
             if let Err(error) = bind::start_listening(socket) {
@@ -109,11 +111,11 @@ impl Doors {
         }
         self.addresses.iter().for_each(|address| tracing::info!(%address, "listening"));
         self.stage.send_if_modified(|stage| {
-            let stands = *stage == ShutdownStage::Stand;
-            if stands {
+            let is_unreserved_only = *stage == ShutdownStage::ServeUnreserved;
+            if is_unreserved_only {
                 *stage = ShutdownStage::Serve;
             }
-            stands
+            is_unreserved_only
         });
     }
 }
@@ -122,5 +124,5 @@ impl Doors {
 pub(super) struct Port {
     pub(super) socket: StdListener,
     pub(super) origin: SocketOrigin,
-    pub(super) manner: Manner,
+    pub(super) setup: ConnectionSetup,
 }

@@ -1,6 +1,6 @@
-//! Listeners, threads and the way to an end.
+//! Listeners, worker threads and their shutdown.
 //!
-//! One current-thread runtime a core, each with its own listeners (`SO_REUSEPORT`) and its own vendor connections;
+//! Each core has one current-thread runtime with its own listeners (`SO_REUSEPORT`) and its own vendor connections;
 //! nothing moves between cores. A multi-thread runtime was measured at a p99 of 228 ms against 37 ms with 1,000
 //! connections.
 
@@ -41,12 +41,12 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 
 use handshake::Handshake;
-use listeners::{Manner, Port};
+use listeners::{ConnectionSetup, Port};
 use tls::CallerTls;
 
 pub use bind::{Neighbours, listen};
 pub use inherited::Inherited;
-pub use listeners::{Doors, Listeners};
+pub use listeners::{Listeners, ReservedListeners};
 pub use liveness::Liveness;
 pub use open_files::allow_open_files;
 pub use stream::{CallerStream, Closing};
@@ -56,48 +56,48 @@ use crate::admission::InFlightGuard;
 use crate::config::Limits;
 use crate::gateway::Worker;
 
-/// What is on its way when we begin to close can still arrive: ends of handshakes, and requests on connections that
-/// nobody told anything yet. A long round trip.
-const ON_THE_WAY: Duration = Duration::from_millis(250);
-/// At the end of a drain, time to tell those whose calls are given up.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time after the start of the shutdown in which traffic already on its way can arrive: the ends of handshakes, and
+/// requests on connections that do not know of the shutdown yet. It corresponds to a long round trip.
+const IN_TRANSIT: Duration = Duration::from_millis(250);
+/// Time at the end of a drain for answering the calls that are given up.
+const FINAL_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Why the gateway cannot start serving.
+/// The reason why the gateway cannot start serving.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process listens there.
+    /// Another process listens on the address.
     #[error("cannot listen on {0}: address in use")]
     AddressInUse(SocketAddr),
-    /// A socket that was passed on to us cannot be used.
+    /// An inherited socket cannot be used.
     #[error("a socket of the service manager cannot be used")]
     Inherited(#[source] io::Error),
-    /// A socket was passed on to us that the configuration does not ask for.
+    /// The configuration does not use an inherited socket.
     #[error(
         "the service manager passes a socket on {0}, which is the address of no listener and not admin.address"
     )]
     NotAsked(SocketAddr),
-    /// An address cannot be listened on.
+    /// The process cannot listen on an address.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address.
+        /// The address in the configuration.
         address: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// TLS of a listener. Its files changed since the configuration was read, mostly.
+    /// TLS of a listener cannot be set up; most often its files changed after the configuration was read.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// A thread or its runtime.
+    /// A thread or its runtime cannot be started.
     #[error("a worker thread cannot be started")]
     Thread(#[source] io::Error),
 }
 
-/// The worker in use on a core: a reload puts another in its place, and every request takes the present one along.
+/// The worker in use on a core. A reload replaces it; each request keeps the worker that it started with.
 pub type CurrentWorker = ArcSwap<Worker>;
 
-/// Serves HTTP/1.1 on a stream that no listener accepted, as it is served on a plain listener but for its time-outs:
-/// tests and fuzzers need no sockets.
+/// Serves HTTP/1.1 on a stream without a listener, as on a plain listener but without its timeouts, so that tests and
+/// fuzzers need no sockets.
 pub async fn serve_stream<S>(stream: S, worker: Arc<CurrentWorker>)
 where
     S: CallerStream + 'static,
@@ -111,37 +111,37 @@ where
     connection::serve(stream, opening, worker, timers.add()).await;
 }
 
-/// Where the process is on its way to an end.
+/// The stage of the process between start and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownStage {
-    /// Serving, but for the addresses that are only reserved.
-    Stand,
-    /// Serving.
+    /// Serving, except on reserved addresses.
+    ServeUnreserved,
+    /// Serving on all addresses.
     Serve,
-    /// Accepting no more, finishing what there is until this instant.
+    /// Accepting no more connections and finishing the present ones, until this instant.
     Finish(Instant),
 }
 
-/// The threads that serve.
+/// The threads that run the workers.
 pub struct ServerThreads {
     addresses: Vec<SocketAddr>,
     liveness: Arc<Liveness>,
-    is_followed: bool,
+    has_successor: bool,
     workers: Vec<JoinHandle<()>>,
     stage: watch::Sender<ShutdownStage>,
 }
 
 impl ServerThreads {
-    /// Starts a thread for every worker.
+    /// Starts one thread for each worker.
     pub fn start(
         listeners: Listeners,
         workers: Vec<Arc<CurrentWorker>>,
         limits: &Limits,
-    ) -> Result<(Self, Doors), StartError> {
-        let (stage, stages) = watch::channel(ShutdownStage::Stand);
-        let doors = listeners.doors(stage.clone()).map_err(StartError::Thread)?;
+    ) -> Result<(Self, ReservedListeners), StartError> {
+        let (stage, stages) = watch::channel(ShutdownStage::ServeUnreserved);
+        let reserved_listeners = listeners.reserved_listeners(stage.clone()).map_err(StartError::Thread)?;
         let timeouts = ConnectionTimeouts { head: limits.header_timeout, idle: limits.idle_timeout };
-        let (addresses, is_followed) = (listeners.addresses().collect(), listeners.are_inherited());
+        let (addresses, has_successor) = (listeners.addresses().collect(), listeners.are_inherited());
         let ports = listeners.into_ports(workers.len());
         let liveness = Arc::new(Liveness::new(workers.len()));
         let start = |(number, (worker, ports))| {
@@ -160,51 +160,52 @@ impl ServerThreads {
                 .name(format!("worker-{number}"))
                 .spawn(move || {
                     runtime.block_on(core.run(ports, timeouts));
-                    // Not dropped: that would wait for the system's resolver, which can hang for minutes.
+                    // Not dropped, because that waits for the system's resolver, which can block for minutes.
                     runtime.shutdown_background();
                 })
                 .map_err(StartError::Thread)
         };
         let workers = workers.into_iter().zip(ports).enumerate().map(start).collect::<Result<_, _>>()?;
-        Ok((Self { addresses, liveness, is_followed, workers, stage }, doors))
+        Ok((Self { addresses, liveness, has_successor, workers, stage }, reserved_listeners))
     }
 
-    /// Addresses as bound, in the order of the configuration.
+    /// The addresses as bound, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Whether its callers go on to another process by themselves: sockets of the service manager go on listening.
-    pub fn is_followed(&self) -> bool {
-        self.is_followed
+    /// Whether another process takes over the callers without being told: the service manager's sockets continue to
+    /// listen.
+    pub fn has_successor(&self) -> bool {
+        self.has_successor
     }
 
-    /// Tells of workers that are stuck.
+    /// The detection of stuck workers.
     pub fn liveness(&self) -> Arc<Liveness> {
         Arc::clone(&self.liveness)
     }
 
-    /// Stops accepting, and finishes what there is by then at the latest.
+    /// Stops accepting, and ends what is under way at `deadline` at the latest.
     pub fn finish_by(&self, deadline: Instant) {
         self.stage.send_replace(ShutdownStage::Finish(deadline));
     }
 
-    /// Whether there is nothing left, and nobody on the way to us.
+    /// Whether all workers have ended.
     pub fn is_finished(&self) -> bool {
         self.workers.iter().all(JoinHandle::is_finished)
     }
 
-    /// Blocks until everything is finished.
+    /// Blocks until all workers have ended.
     pub fn join(self) {
         for worker in self.workers {
             if worker.join().is_err() {
-                tracing::error!("a worker thread ended in a panic");
+                tracing::error!("a worker thread panicked");
             }
         }
     }
 }
 
-/// One worker's thread.
+/// The state of one worker's thread.
 struct Core {
     worker: Arc<CurrentWorker>,
     timers: Arc<ConnectionTimers>,
@@ -230,15 +231,15 @@ impl Core {
                 return;
             }
         };
-        // Requests that come meanwhile end their connection with an answer, and not in the air.
-        sleep(ON_THE_WAY.min(deadline.saturating_duration_since(Instant::now()))).await;
+        // Requests that arrive in the meantime still get an answer before their connections close.
+        sleep(IN_TRANSIT.min(deadline.saturating_duration_since(Instant::now()))).await;
         core.finish_until(deadline, &mut listeners).await;
         core.worker.load().give_up_calls();
-        core.finish_until(Instant::now() + LAST_WORDS, &mut listeners).await;
+        core.finish_until(Instant::now() + FINAL_ANSWERS, &mut listeners).await;
         core.liveness.ended(core.number);
     }
 
-    /// Connections that come while the others are told are found by the next round.
+    /// Tells all connections to finish, again and again, because new ones can still be accepted meanwhile.
     async fn finish_until(&self, deadline: Instant, listeners: &mut JoinSet<()>) {
         let admission = Arc::clone(self.worker.load().admission());
         let mut busy = || {
@@ -246,17 +247,17 @@ impl Core {
             !listeners.is_empty() || admission.in_flight() > 0 || admission.connections.now() > 0
         };
         while Instant::now() < deadline && busy() {
-            self.timers.tell_all(CloseOrder::Finish);
+            self.timers.order_all(CloseOrder::Finish);
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Serves a connection whose other end says first whom it speaks for.
-    async fn introduced(
+    /// Serves a connection on which a proxy first sends the client's address.
+    async fn serve_behind_proxy(
         self: Arc<Self>,
         mut stream: TcpStream,
         proxy: SocketAddr,
-        manner: Manner,
+        setup: ConnectionSetup,
         place: InFlightGuard,
     ) {
         let worker = self.worker.load_full();
@@ -265,7 +266,7 @@ impl Core {
         let Ok(Ok(client)) = header else { return worker.telemetry().metrics.bad_request("proxy-header") };
         drop(worker);
         let address = client.unwrap_or(proxy);
-        match manner.tls {
+        match setup.tls {
             None => self.serve(stream, address, place).await,
             Some(tls) => self.handshake((stream, address), tls, place).await,
         }
@@ -281,7 +282,7 @@ impl Core {
         S: CallerStream + 'static,
     {
         let opening =
-            Opening { protocol: Protocol::Http1, certificate: None, address: Some(written(address)) };
+            Opening { protocol: Protocol::Http1, certificate: None, address: Some(address_text(address)) };
         let served = connection::serve(stream, opening, Arc::clone(&self.worker), self.timers.add());
         async move {
             served.await;
@@ -297,17 +298,17 @@ impl Core {
     ) -> impl Future<Output = ()> + Send + use<> {
         let (worker, timers) = (Arc::clone(&self.worker), Arc::clone(&self.timers));
         async move {
-            let Some((stream, clients)) = shake_hands(&tls, &worker, stream).await else { return };
+            let Some((stream, clients)) = run_handshake(&tls, &worker, stream).await else { return };
             drop(tls);
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            // What is known of clients goes: it holds the trust in those who signed for them.
+            // `clients` is dropped here: it would keep trusting the authorities that signed for them.
             let certificate = clients.and_then(|clients| clients.shown(stream.get_ref().1));
             let end = certificate.as_ref().map(Shown::end);
             let timer = timers.add();
-            let opening = Opening { protocol, certificate, address: Some(written(address)) };
+            let opening = Opening { protocol, certificate, address: Some(address_text(address)) };
             let mut served = pin!(connection::serve(stream, opening, worker, Arc::clone(&timer)));
             if let Some(end) = end {
                 tokio::select! {
@@ -327,9 +328,9 @@ impl Core {
         let mut trimmed = Instant::now();
         loop {
             ticks.tick().await;
-            self.liveness.hear(self.number, Instant::now());
+            self.liveness.report(self.number, Instant::now());
             self.timers.sweep();
-            self.worker.load().telemetry().failures.tell_rest(Instant::now());
+            self.worker.load().telemetry().failures.log_suppressed(Instant::now());
             if trimmed.elapsed() >= Duration::from_secs(10) {
                 trimmed = Instant::now();
                 self.worker.load().trim(trimmed);
@@ -338,8 +339,8 @@ impl Core {
     }
 }
 
-/// The stream of a good handshake, and what the listener knows of clients.
-async fn shake_hands(
+/// Performs a handshake; returns the stream, and the listener's state about client certificates.
+async fn run_handshake(
     tls: &CallerTls,
     worker: &CurrentWorker,
     stream: TcpStream,
@@ -352,7 +353,7 @@ async fn shake_hands(
     Some((stream, acceptor.clients.clone()))
 }
 
-/// An address as it is logged. One of IPv4 that came to a socket of IPv6 is written as one of IPv4.
-fn written(address: SocketAddr) -> Arc<str> {
+/// An address as it is logged. An IPv4 address on an IPv6 socket is written as IPv4.
+fn address_text(address: SocketAddr) -> Arc<str> {
     SocketAddr::new(address.ip().to_canonical(), address.port()).to_string().into()
 }

@@ -1,15 +1,15 @@
-//! How many files the process may have open: every connection is one.
+//! The limit of open files, of which every connection needs one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Besides connections of callers and to the vendor: the admin's connections, logs, the state file, timers.
+/// Files besides the connections of callers and to the vendor: the admin's connections, logs, the state file, timers.
 const OTHERS: usize = 128;
 
-/// Allows as many open files as the system lets us, and warns if a full house would need more.
+/// Raises the soft limit of open files to the hard limit, and warns if the configured limits could need more.
 ///
-/// The soft limit is 1,024 in most places, for the sake of programs that use `select`; who does not raises it.
+/// The soft limit is usually 1,024 for the sake of programs that use `select`; other programs are expected to raise it.
 pub fn allow_open_files(config: &Config, workers: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = current == maximum
@@ -32,7 +32,8 @@ pub fn allow_open_files(config: &Config, workers: usize) {
     }
 }
 
-/// A call has one connection to the vendor; every worker has a socket for each listener.
+/// Files that the limits allow to be open: a connection for each caller's connection and each call, and a socket for
+/// each worker and listener.
 fn needed(config: &Config, workers: usize) -> usize {
     let limits = &config.limits;
     limits.connections + limits.in_flight + workers * config.listeners.len() + OTHERS

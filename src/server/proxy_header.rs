@@ -1,7 +1,8 @@
-//! What a proxy before us says of its client: the PROXY protocol, versions 1 and 2 (`HAProxy`'s `proxy-protocol.txt`).
+//! The PROXY protocol, versions 1 and 2 (`HAProxy`'s `proxy-protocol.txt`), in which a proxy in front of the gateway
+//! reports its client's address.
 //!
-//! The header is fetched here without a byte of what comes behind it, and read by the `ppp` crate. Whoever connects to a
-//! listener that takes it is believed.
+//! The header is received without a byte of what follows it, and parsed by the `ppp` crate. On a listener with this
+//! protocol, every peer is trusted to be such a proxy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,27 +11,28 @@ use ppp::{v1, v2};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// The shortest header of version 1, `PROXY UNKNOWN` and a line end; of version 2 they have more.
+/// The shortest header of version 1, `PROXY UNKNOWN` and a line end; headers of version 2 are longer.
 const SHORTEST: usize = 15;
 /// The longest header of version 1 (2.1 of the document).
 const LINE_MAX: usize = 107;
-/// The part of version 2 that tells how long the rest is.
+/// The part of a version 2 header that contains the length of the rest.
 const BINARY_START: usize = 16;
-/// The longest header of version 2 that is taken. Addresses need 52 bytes of it, and what proxies add some hundreds.
+/// The longest version 2 header that is accepted. Addresses need 52 bytes of it, and the additions of proxies some
+/// hundreds.
 const BINARY_MAX: usize = 4096;
 
-/// Why nobody is known to be at the other end.
+/// The reason why there is no valid header.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoHeader {
     /// The connection ended or broke.
     #[error("the connection ended before its PROXY header did")]
     Cut(#[from] io::Error),
-    /// What came is something else.
+    /// The bytes are not a PROXY header.
     #[error("there is no PROXY header")]
     Malformed,
 }
 
-/// Reads the header; `None`: the proxy speaks for itself, or does not know.
+/// Reads the header; `None` if the proxy speaks for itself or does not know its client.
 pub(super) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, NoHeader> {
     let mut header = vec![0; SHORTEST];
     stream.read_exact(&mut header).await?;
@@ -47,7 +49,7 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, N
         return Err(NoHeader::Malformed);
     }
     while !header.ends_with(b"\n") {
-        // Looked at before it is taken: what comes behind the line is not ours to read.
+        // Peeked first, because the bytes after the line must not be consumed here.
         let mut next = [0; LINE_MAX];
         let seen = stream.peek(&mut next[header.len()..]).await?;
         if seen == 0 {
@@ -82,7 +84,7 @@ fn of_binary(header: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
     Ok(match (header.command, header.addresses) {
         (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => Some((ip.source_address, ip.source_port).into()),
         (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => Some((ip.source_address, ip.source_port).into()),
-        // A health check of the proxy's own, or a client of which it says nothing.
+        // A health check by the proxy itself, or a client whose address it does not report.
         (v2::Command::Local, _) | (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
     })
 }
@@ -94,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read of bytes that come in two pieces, and what is left behind it.
+    /// The header read from bytes that arrive in two pieces, and the bytes left after it.
     async fn read_of(bytes: &[u8], cut: usize) -> (Result<Option<String>, ()>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -102,7 +104,7 @@ mod tests {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let send = async {
             for piece in [&bytes[..cut], &bytes[cut..]] {
-                // A reader that found a fault may be gone.
+                // A reader that found a fault may have closed the connection.
                 let _ = proxy.write_all(piece).await;
                 tokio::task::yield_now().await;
             }

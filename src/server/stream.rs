@@ -1,4 +1,4 @@
-//! Streams to callers, and how they are closed.
+//! Streams to callers and the ways to close them.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use tokio_rustls::server::TlsStream;
 
 /// A stream to a caller.
 pub trait CallerStream: AsyncRead + AsyncWrite + Unpin + Send {
-    /// How it is closed from now on when it is dropped.
+    /// Sets the way in which the stream is closed when it is dropped.
     fn close_by(&self, closing: Closing);
 
-    /// Whether a reset came, also one behind an end, which reading does not tell.
+    /// Whether the caller reset the connection, also after its end of stream, where reading does not report it.
     fn was_reset(&self) -> bool;
 }
 
-/// What a caller sees of the end of a stream.
+/// The way a stream ends for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
-    /// An end, behind all that was written.
+    /// An end of stream, after everything that was written.
     Orderly,
-    /// A reset.
+    /// A reset of the connection.
     ByReset,
 }
 
@@ -29,7 +29,7 @@ impl CallerStream for TcpStream {
     fn close_by(&self, closing: Closing) {
         let linger = (closing == Closing::ByReset).then_some(Duration::ZERO);
         if let Err(error) = SockRef::from(self).set_linger(linger) {
-            tracing::debug!(%error, "how a connection is closed could not be set");
+            tracing::debug!(%error, "the way a connection closes could not be set");
         }
     }
 
@@ -48,7 +48,7 @@ impl<S: CallerStream> CallerStream for TlsStream<S> {
     }
 }
 
-/// In memory, for tests and fuzzers: there is no reset to be seen.
+/// An in-memory stream for tests and fuzzers, on which there are no resets.
 impl CallerStream for DuplexStream {
     fn close_by(&self, _: Closing) {}
 

@@ -1,7 +1,7 @@
-//! The pulse of one connection: what it is doing since when, and what it is told.
+//! The timer of each connection: its activity, its timeouts, and the order to close.
 //!
-//! One sweep a worker looks at all of them, instead of two timers a request: a header time-out by timer was measured
-//! at 3 % of the CPU of a push.
+//! One sweep per worker checks all connections, instead of two timers for each request: a header timeout by a tokio
+//! timer was measured at 3 % of the CPU of a push.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -11,10 +11,11 @@ use futures_util::task::AtomicWaker;
 
 use crate::lock::lock;
 
-/// An idle connection is polled once after this long, if it asked for that: longer than the resend guard usually takes.
+/// Time after which an idle connection is polled once, if it asked for that: longer than the resend guard usually
+/// takes.
 const REMINDER: Duration = Duration::from_secs(3);
 
-/// A worker's connections and its coarse clock.
+/// The timers of a worker's connections, and its coarse clock.
 pub(super) struct ConnectionTimers {
     start: Instant,
     now_ms: AtomicU32,
@@ -22,51 +23,51 @@ pub(super) struct ConnectionTimers {
     connections: Mutex<Vec<Weak<ConnectionTimer>>>,
 }
 
-/// How long connections may take.
+/// The timeouts of connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionTimeouts {
-    /// With half a head.
+    /// The longest time for receiving a head.
     pub(super) head: Duration,
-    /// With no request.
+    /// The longest time without a request.
     pub(super) idle: Duration,
 }
 
 impl ConnectionTimeouts {
-    /// How often to look, so that no time-out is late by more than a quarter, or a second.
+    /// Interval of the sweep, so that no timeout is late by more than a quarter of it, or by a second.
     pub(super) fn period(self) -> Duration {
         (self.head.min(self.idle) / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 }
 
-/// One connection.
+/// The timer of one connection.
 pub(super) struct ConnectionTimer {
-    home: Arc<ConnectionTimers>,
-    /// Requests being served on it.
+    timers: Arc<ConnectionTimers>,
+    /// Requests being served on the connection.
     active: AtomicU32,
     head_begun: AtomicU8,
     since_ms: AtomicU32,
-    /// It wants to be polled when nothing has happened for [`REMINDER`].
+    /// Whether the connection asked to be polled when nothing has happened for [`REMINDER`].
     wants_reminder: AtomicBool,
     order: AtomicU8,
     waker: AtomicWaker,
-    /// Answers that wait to be taken, on a connection with many requests at once.
+    /// Answers that wait to be received, on a connection with several requests at once.
     answers: Mutex<Vec<Arc<Progress>>>,
 }
 
-/// When an answer last went on its way.
+/// The last progress of an answer.
 struct Progress {
     since_ms: AtomicU32,
 }
 
-/// What a connection is told.
+/// The order to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum CloseOrder {
-    /// Go on.
+    /// Continue to serve requests.
     Serve = 0,
-    /// Close after the next answer; at once if there is none to come.
+    /// Close after the next answer, or at once if none is pending.
     Finish = 1,
-    /// Close now.
+    /// Close at once, without an answer.
     Close = 2,
 }
 
@@ -80,10 +81,10 @@ impl ConnectionTimers {
         })
     }
 
-    /// A new connection.
+    /// Adds the timer of a new connection.
     pub(super) fn add(self: &Arc<Self>) -> Arc<ConnectionTimer> {
         let timer = Arc::new(ConnectionTimer {
-            home: Arc::clone(self),
+            timers: Arc::clone(self),
             active: AtomicU32::new(0),
             head_begun: AtomicU8::new(0),
             since_ms: AtomicU32::new(self.now_ms.load(Relaxed)),
@@ -96,17 +97,17 @@ impl ConnectionTimers {
         timer
     }
 
-    /// Moves the clock on and closes what took too long.
+    /// Advances the clock and orders connections to close that exceeded a timeout.
     pub(super) fn sweep(&self) {
         let now = clock_ms(self.start.elapsed());
         self.now_ms.store(now, Relaxed);
         self.lock().retain(|timer| {
             let Some(timer) = timer.upgrade() else { return false };
             if timer.is_late(now, self.limits) {
-                timer.tell(CloseOrder::Close);
+                timer.give_order(CloseOrder::Close);
             } else if timer.stuck(now, self.limits) > 0 {
-                // No more requests: what is under way is finished, and then there is nothing left but these.
-                timer.tell(CloseOrder::Finish);
+                // No further requests: once those under way are finished, only the stuck answers are left.
+                timer.give_order(CloseOrder::Finish);
             } else if timer.is_reminder_due(now) {
                 timer.wants_reminder.store(false, Relaxed);
                 timer.waker.wake();
@@ -115,9 +116,9 @@ impl ConnectionTimers {
         });
     }
 
-    /// Tells every connection.
-    pub(super) fn tell_all(&self, order: CloseOrder) {
-        self.lock().iter().filter_map(Weak::upgrade).for_each(|timer| timer.tell(order));
+    /// Gives an order to every connection.
+    pub(super) fn order_all(&self, order: CloseOrder) {
+        self.lock().iter().filter_map(Weak::upgrade).for_each(|timer| timer.give_order(order));
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<ConnectionTimer>>> {
@@ -125,37 +126,37 @@ impl ConnectionTimers {
     }
 }
 
-/// Milliseconds that start again every 49.7 days; only differences are looked at.
+/// Milliseconds, which wrap around every 49.7 days; only differences are used.
 fn clock_ms(elapsed: Duration) -> u32 {
     u32::try_from(elapsed.as_millis() & u128::from(u32::MAX)).expect("32 bits")
 }
 
 impl ConnectionTimer {
-    /// Some of a head is here, or of what stands before the first one. Only its beginning counts.
+    /// Records that a head, or the preface before the first one, has begun. Only its beginning starts the timeout.
     pub(super) fn head_begins(&self) {
         if self.active.load(Relaxed) == 0 && self.head_begun.swap(1, Relaxed) == 0 {
             self.touch();
         }
     }
 
-    /// It is whole.
+    /// Records that the head is complete.
     pub(super) fn head_ends(&self) {
         self.head_begun.store(0, Relaxed);
     }
 
-    /// Bytes of an answer went out.
+    /// Records that bytes of an answer were sent.
     pub(super) fn sent(&self) {
         self.touch();
     }
 
-    /// An answer begins to wait for its caller to take it, where several can.
+    /// Records that an answer starts to wait, on a connection where several can.
     pub(super) fn answer_waits(self: &Arc<Self>) -> PendingAnswer {
-        let progress = Arc::new(Progress { since_ms: self.home.now_ms.load(Relaxed).into() });
+        let progress = Arc::new(Progress { since_ms: self.timers.now_ms.load(Relaxed).into() });
         self.answers().push(Arc::clone(&progress));
         PendingAnswer { timer: Arc::clone(self), progress }
     }
 
-    /// How many answers wait.
+    /// Number of answers that wait.
     pub(super) fn answers_waiting(&self) -> usize {
         self.answers().len()
     }
@@ -164,14 +165,14 @@ impl ConnectionTimer {
         lock(&self.answers)
     }
 
-    /// A request is being served until the guard is dropped.
+    /// Counts a request as being served until the guard is dropped.
     pub(super) fn serving(self: &Arc<Self>) -> ServingRequest {
         self.active.fetch_add(1, Relaxed);
         self.head_begun.store(0, Relaxed);
         ServingRequest(Arc::clone(self))
     }
 
-    /// Asks to be polled once nothing has happened for a while, if that was not asked since the last time.
+    /// Asks for a poll once nothing has happened for [`REMINDER`]; returns whether that was not asked for already.
     pub(super) fn is_to_be_reminded(&self) -> bool {
         !self.wants_reminder.swap(true, Relaxed)
     }
@@ -182,40 +183,40 @@ impl ConnectionTimer {
             && u128::from(now_ms.wrapping_sub(self.since_ms.load(Relaxed))) > REMINDER.as_millis()
     }
 
-    /// What to do now; wakes this task when that changes.
+    /// The present order; the task is woken when it changes.
     pub(super) fn order(&self, cx: &std::task::Context<'_>) -> CloseOrder {
         self.waker.register(cx.waker());
         match self.order.load(Relaxed) {
             0 => CloseOrder::Serve,
             1 => CloseOrder::Finish,
-            // What it was told may be out of date: a request can have come in the meantime.
-            _ if self.is_late(self.home.now_ms.load(Relaxed), self.home.limits) => CloseOrder::Close,
+            // The order to close can be out of date: a request may have arrived in the meantime.
+            _ if self.is_late(self.timers.now_ms.load(Relaxed), self.timers.limits) => CloseOrder::Close,
             _ => CloseOrder::Finish,
         }
     }
 
-    /// Whether half a head is here.
+    /// Whether a head has begun and is not complete.
     pub(super) fn is_in_head(&self) -> bool {
         self.head_begun.load(Relaxed) == 1
     }
 
-    /// Whether it should end when it can.
+    /// Whether the connection is to close after its answers.
     pub(super) fn finishes(&self) -> bool {
         self.order.load(Relaxed) != CloseOrder::Serve as u8
     }
 
-    /// Tells the connection to end when it can.
+    /// Orders the connection to close after its answers.
     pub(super) fn finish(&self) {
-        self.tell(CloseOrder::Finish);
+        self.give_order(CloseOrder::Finish);
     }
 
-    fn tell(&self, order: CloseOrder) {
+    fn give_order(&self, order: CloseOrder) {
         self.order.fetch_max(order as u8, Relaxed);
         self.waker.wake();
     }
 
     fn touch(&self) {
-        self.since_ms.store(self.home.now_ms.load(Relaxed), Relaxed);
+        self.since_ms.store(self.timers.now_ms.load(Relaxed), Relaxed);
     }
 
     fn is_late(&self, now_ms: u32, limits: ConnectionTimeouts) -> bool {
@@ -230,7 +231,7 @@ impl ConnectionTimer {
         u128::from(now_ms.wrapping_sub(self.since_ms.load(Relaxed))) > limit.as_millis()
     }
 
-    /// Answers of which nothing was taken for too long.
+    /// Number of answers that made no progress for longer than the idle timeout.
     fn stuck(&self, now_ms: u32, limits: ConnectionTimeouts) -> usize {
         let is_stuck = |answer: &&Arc<Progress>| {
             u128::from(now_ms.wrapping_sub(answer.since_ms.load(Relaxed))) > limits.idle.as_millis()
@@ -239,19 +240,19 @@ impl ConnectionTimer {
     }
 }
 
-/// An answer that waits to be taken, until this is dropped.
+/// An answer that waits until this is dropped.
 pub(super) struct PendingAnswer {
     timer: Arc<ConnectionTimer>,
     progress: Arc<Progress>,
 }
 
 impl PendingAnswer {
-    /// Some of it was taken, or there is more to take.
-    pub(super) fn goes_on(&self) {
-        self.progress.since_ms.store(self.timer.home.now_ms.load(Relaxed), Relaxed);
+    /// Records that some of the answer was taken, or that there is more of it.
+    pub(super) fn progressed(&self) {
+        self.progress.since_ms.store(self.timer.timers.now_ms.load(Relaxed), Relaxed);
     }
 
-    /// It is the vendor who is waited for, until the guard is dropped.
+    /// Counts the vendor as awaited, and not the caller, until the guard is dropped.
     pub(super) fn serving(&self) -> ServingRequest {
         self.timer.serving()
     }
@@ -264,7 +265,7 @@ impl Drop for PendingAnswer {
     }
 }
 
-/// A request on a connection.
+/// A request that is being served.
 pub(super) struct ServingRequest(Arc<ConnectionTimer>);
 
 impl Drop for ServingRequest {
@@ -306,12 +307,12 @@ mod tests {
         let late = |seconds: u32| timer.is_late(seconds * 1_000, LIMITS);
         let (first, second) = (timer.answer_waits(), timer.answer_waits());
         at(70);
-        second.goes_on();
+        second.progressed();
         timer.sent();
         assert!(!late(76) && timer.stuck(76_000, LIMITS) == 1, "only one of them is stuck");
         assert!(late(146), "both are");
         drop(second);
-        assert!(late(76), "what is left is stuck, whatever else went on");
+        assert!(late(76), "all answers that are left are stuck");
         let serving = timer.serving();
         assert!(!late(146), "a request is finished first");
         drop((serving, first));
@@ -326,8 +327,8 @@ mod tests {
         let order = || timer.order(&std::task::Context::from_waker(std::task::Waker::noop()));
         assert_eq!(order(), CloseOrder::Serve);
         timers.now_ms.store(75_001, Relaxed);
-        timers.tell_all(CloseOrder::Close);
-        timers.tell_all(CloseOrder::Finish);
+        timers.order_all(CloseOrder::Close);
+        timers.order_all(CloseOrder::Finish);
         assert_eq!(order(), CloseOrder::Close);
     }
 
@@ -337,14 +338,14 @@ mod tests {
         let timer = timers.add();
         let order = || timer.order(&std::task::Context::from_waker(std::task::Waker::noop()));
         timers.now_ms.store(75_001, Relaxed);
-        timer.tell(CloseOrder::Close);
+        timer.give_order(CloseOrder::Close);
         let serving = timer.serving();
         assert_eq!(order(), CloseOrder::Finish);
         drop(serving);
         timer.sent();
         assert_eq!(order(), CloseOrder::Finish, "its answer may be half written");
         timers.now_ms.store(150_003, Relaxed);
-        assert_eq!(order(), CloseOrder::Close, "nobody reads it");
+        assert_eq!(order(), CloseOrder::Close, "the caller does not read it");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! TLS of a listener: certificates chosen by the name a client asks for.
+//! TLS of listeners, with certificates chosen by the server name that a client sends.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,27 +21,27 @@ use super::handshake::HandshakeFailures;
 use crate::config::{Listener, ListenerTls};
 use crate::identity::{Identity, IdentityError, Notice, RootsError, read_roots};
 
-/// Why a listener's TLS cannot be set up.
+/// The reason why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A chain or its key.
+    /// A certificate chain or its key is not usable.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// Those who sign client certificates.
+    /// The authorities for client certificates are not usable.
     #[error(transparent)]
     ClientCa(#[from] RootsError),
-    /// The TLS library refused its settings.
+    /// The TLS library refused the settings.
     #[error("TLS cannot be set up")]
     Settings(#[source] rustls::Error),
 }
 
-/// How a listener shakes hands.
+/// The TLS of one listener.
 pub(super) struct CallerTls {
-    /// Its address, as it is shown.
+    /// The listener's address, for logs and metrics.
     pub(super) listener: String,
-    /// A reload puts another in its place.
+    /// The acceptor in use; a reload replaces it.
     pub(super) acceptor: ArcSwap<Acceptor>,
-    /// What was told of handshakes that failed.
+    /// Limits the log lines about failed handshakes.
     pub(super) failures: HandshakeFailures,
 }
 
@@ -52,19 +52,19 @@ impl CallerTls {
     }
 }
 
-/// Handshakes as one configuration has them.
+/// The TLS settings of one configuration.
 pub(super) struct Acceptor {
     pub(super) tls: TlsAcceptor,
-    /// If clients are asked for certificates.
+    /// Set if clients are asked for certificates.
     pub(super) clients: Option<Clients>,
     identities: Arc<[Identity]>,
 }
 
-/// TLS of a configuration's listeners, read and ready to be used.
+/// The TLS settings of all listeners of a configuration, read and ready for use.
 pub struct Certificates(Vec<(SocketAddr, Option<Acceptor>)>);
 
 impl Certificates {
-    /// Reads what the listeners name; all that is wrong with it.
+    /// Reads the files of the listeners; returns all faults.
     pub fn read(listeners: &[Listener]) -> Result<Self, Vec<CertificateError>> {
         let (mut read, mut faults) = (Vec::new(), Vec::new());
         for listener in listeners {
@@ -76,43 +76,43 @@ impl Certificates {
         if faults.is_empty() { Ok(Self(read)) } else { Err(faults) }
     }
 
-    /// What operators have to know about the dates of the certificates.
+    /// Notices for operators about certificates that expire soon or are not valid.
     pub fn notices(&self, now: SystemTime) -> Vec<Notice> {
         let with_tls = self.0.iter().filter_map(|(address, acceptor)| Some((address, acceptor.as_ref()?)));
         with_tls.flat_map(|(address, acceptor)| acceptor.notices(address, now)).collect()
     }
 
-    /// One for each listener, in their order.
+    /// The acceptors in the order of the listeners; `None` for one without TLS.
     pub(super) fn into_acceptors(self) -> impl Iterator<Item = Option<Acceptor>> {
         self.0.into_iter().map(|(_, acceptor)| acceptor)
     }
 }
 
-/// TLS of the listeners that are being served.
+/// The TLS of the listeners that are being served.
 pub struct Handshakes(Vec<(SocketAddr, Option<Arc<CallerTls>>)>);
 
-/// One certificate that is in use.
+/// One certificate in use.
 pub struct InUse {
-    /// The address of the listener that shows it.
+    /// The address of its listener.
     pub listener: String,
-    /// What it is called.
+    /// The name of the certificate for operators.
     pub name: String,
-    /// Its last second.
+    /// Its last valid second, in Unix time.
     pub not_after_seconds: i64,
 }
 
 impl Handshakes {
-    /// TLS of listeners as configured and bound.
+    /// Pairs the configured listeners with the bound ones.
     pub fn of(configured: &[Listener], bound: &Listeners) -> Self {
         let pairs = configured.iter().zip(bound.tls());
         Self(pairs.map(|(listener, tls)| (listener.address, tls.cloned())).collect())
     }
 
-    /// From now on new connections are offered these certificates, where a listener is still the same.
+    /// Offers these certificates to new connections, on listeners that are still configured.
     pub fn replace(&self, new: Certificates) {
         let mut new = new.0;
         for (address, in_use) in &self.0 {
-            // In order, so that listeners whose port the system chose do not get each other's.
+            // In order, so that several listeners with port 0 keep their own certificates.
             let Some(found) = new.iter().position(|(known, _)| known == address) else { continue };
             if let (Some(in_use), (_, Some(new))) = (in_use, new.remove(found)) {
                 let new = new.after(&in_use.acceptor.load());
@@ -134,7 +134,7 @@ impl Handshakes {
         self.tls().flat_map(of_listener).collect()
     }
 
-    /// What operators have to know about their dates.
+    /// Notices for operators about certificates in use that expire soon or are not valid.
     pub fn notices(&self, now: SystemTime) -> Vec<Notice> {
         self.tls().flat_map(|tls| tls.acceptor.load().notices(&tls.listener, now)).collect()
     }
@@ -162,7 +162,7 @@ impl Acceptor {
     }
 }
 
-/// Prepares the handshakes of a listener: TLS 1.2 and 1.3.
+/// Prepares the TLS 1.2 and 1.3 settings of a listener.
 fn acceptor(tls: &ListenerTls) -> Result<Acceptor, Vec<CertificateError>> {
     let (mut identities, mut faults) = (Vec::new(), Vec::new());
     for files in &tls.certificates {
@@ -205,7 +205,7 @@ fn set_up(
     Ok(Acceptor { tls: TlsAcceptor::from(Arc::new(config)), clients, identities })
 }
 
-/// Takes clients without a certificate and those with one that these signed, for clients, and that holds now.
+/// Accepts clients without a certificate, and those with a valid client certificate signed by one of `signers`.
 fn client_verifier(
     signers: &[CertificateDer<'static>],
     provider: &Arc<CryptoProvider>,
@@ -216,7 +216,7 @@ fn client_verifier(
     verifier.allow_unauthenticated().build().expect("there are roots and no revocation lists")
 }
 
-/// The first certificate that is valid for the name; the first of all for clients that name none, or another.
+/// Resolves to the first certificate that is valid for the client's server name, or to the first one if there is none.
 struct ByName(Arc<[Identity]>);
 
 fn is_valid_for(identity: &Identity, name: &ServerName<'_>) -> bool {

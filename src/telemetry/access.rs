@@ -1,4 +1,4 @@
-//! A log that may lose lines: what cannot be written is counted and dropped, so that nothing queues up behind it.
+//! Logs that may lose lines: a line that cannot be written is counted and dropped, so that no lines queue up behind it.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
@@ -7,23 +7,23 @@ use prometheus::IntCounter;
 
 use super::log_writer::{LINGER, Sink, count};
 
-/// An output without blocking that takes nothing is asked again after this long.
+/// The pause before another write to a non-blocking output that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
-/// Whatever takes the lines of the access log.
+/// The sink of the access log.
 pub struct AccessLog<W> {
     out: LogStream<W>,
     failing: bool,
 }
 
-/// Whatever takes lifecycle and error lines. It has nobody to tell its own troubles to.
+/// The sink of the process log. It cannot log its own failures.
 pub(super) struct ErrorLog<W>(LogStream<W>);
 
-/// An output with what is known about it.
+/// An output and its state.
 struct LogStream<W> {
     out: W,
     lost: IntCounter,
-    /// The last line in it is half a line.
+    /// Whether the output ends in the middle of a line.
     cut: bool,
 }
 
@@ -32,7 +32,7 @@ impl<W: Write> LogStream<W> {
         Self { out, lost, cut: false }
     }
 
-    /// Writes lines, or drops and counts those that it cannot.
+    /// Writes lines; those that cannot be written are dropped and counted.
     fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
         let mut written = 0;
         let outcome = self.write_from(&mut written, lines);
@@ -57,7 +57,7 @@ impl<W: Write> LogStream<W> {
     }
 }
 
-/// Writes once, waiting for an output that is set not to wait itself.
+/// Writes once; waits if the output is non-blocking and full.
 fn write_some(out: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match out.write(bytes) {
@@ -71,7 +71,7 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
 }
 
 impl<W: Write> AccessLog<W> {
-    /// Lines go to `out`; those that it does not take are counted.
+    /// Creates a log that writes to `out` and counts the lines it drops.
     pub fn new(out: W, lost: IntCounter) -> Self {
         Self { out: LogStream::new(out, lost), failing: false }
     }
@@ -106,7 +106,7 @@ impl<W: Write + Send + 'static> Sink for AccessLog<W> {
 
 impl<W: Write + Send + 'static> Sink for ErrorLog<W> {
     fn write(&mut self, lines: &mut Vec<u8>) {
-        // Counted; there is nowhere to say so.
+        // The stream counts lost lines; there is no other log to report the error in.
         let _ = self.0.write(lines);
     }
 
@@ -114,7 +114,7 @@ impl<W: Write + Send + 'static> Sink for ErrorLog<W> {
         tracing::warn!(lines, "lines of this log were lost: it was not read fast enough");
     }
 
-    /// Few, and read at once.
+    /// Short, because these lines are few and read at once.
     fn linger(&self) -> Duration {
         LINGER / 100
     }
@@ -124,13 +124,13 @@ impl<W: Write + Send + 'static> Sink for ErrorLog<W> {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes at each write, as the test says, and no more once these are used up.
-    struct Narrow {
+    /// Accepts the given number of bytes at each write, and no more after the last of them.
+    struct LimitedWriter {
         steps: Vec<usize>,
         taken: Vec<u8>,
     }
 
-    impl Write for Narrow {
+    impl Write for LimitedWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             match self.steps.pop() {
                 None => Err(ErrorKind::StorageFull.into()),
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_counted_and_half_a_line_ends_before_the_next() {
         let lost = IntCounter::new("lost", "Lines.").expect("a valid metric");
-        let out = Narrow { steps: vec![5, 0, 2], taken: Vec::new() };
+        let out = LimitedWriter { steps: vec![5, 0, 2], taken: Vec::new() };
         let mut stream = LogStream::new(out, lost.clone());
         let mut lines = b"one\ntwo\nthree\n".to_vec();
         assert!(stream.write(&mut lines).is_err() && lines.is_empty());

@@ -1,7 +1,7 @@
-//! The access line: fixed fields in a fixed order, written by hand.
+//! The access line: fixed fields in a fixed order, formatted by hand.
 //!
-//! Every request writes one, and most values need no escaping: numbers, and names the configuration restricts. Doing
-//! it through `serde_json` cost three thousand instructions a request more.
+//! Every request writes one, and most values need no escaping: numbers, and names that the configuration restricts.
+//! Formatting it with `serde_json` cost three thousand instructions more per request.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::VendorNote;
 use crate::config::BaseUrl;
 
-/// One line, before it is written.
+/// The values of one line.
 pub(super) struct AccessLine<'r> {
     pub(super) time: SystemTime,
     pub(super) request_id: &'r str,
@@ -31,7 +31,7 @@ pub(super) struct AccessLine<'r> {
 }
 
 impl AccessLine<'_> {
-    /// Writes one JSON object without a newline.
+    /// Appends one JSON object without a newline.
     pub(super) fn write(&self, buffer: &mut Vec<u8>) {
         buffer.reserve(768);
         buffer.extend_from_slice(b"{\"time\":\"");
@@ -80,7 +80,7 @@ impl AccessLine<'_> {
     }
 }
 
-/// A JSON string; what could end it or forge another field goes through the library.
+/// Appends a JSON string. Values with characters that need escaping go through `serde_json`.
 fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     match value {
@@ -94,7 +94,7 @@ fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
     }
 }
 
-/// A host with its port, as the `Host` header has it.
+/// Appends a host and its port in the form of the `Host` header.
 fn host(buffer: &mut Vec<u8>, url: Option<&BaseUrl>) {
     let Some(url) = url else { return buffer.extend_from_slice(b"null") };
     let (open, close) = if url.host.contains(':') { ("\"[", "]") } else { ("\"", "") };
@@ -115,7 +115,7 @@ fn number(buffer: &mut Vec<u8>, value: Option<u64>) {
     }
 }
 
-/// Milliseconds with three decimals.
+/// Appends milliseconds with three decimals.
 fn millis(buffer: &mut Vec<u8>, value: Option<Duration>) {
     let Some(value) = value else { return buffer.extend_from_slice(b"null") };
     number(buffer, Some(u64::try_from(value.as_millis()).unwrap_or(u64::MAX)));

@@ -1,4 +1,4 @@
-//! What is logged of attempts at the vendor: failures with all of their causes, and with `debug` every one.
+//! Log lines about attempts at the vendor: failures with all of their causes, and every attempt at level `debug`.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -11,31 +11,31 @@ use crate::causes::Causes;
 use crate::operation::OperationId;
 use crate::tenant::CredentialKind;
 
-/// When failures of each kind were last told, by kind and host. Shared by all workers.
+/// Limits the lines about failures, by kind and host. Shared by all workers.
 #[derive(Default)]
 pub struct AttemptFailures(Sparing<(&'static str, String)>);
 
-/// Which attempt it is about.
+/// The values that identify an attempt in the log.
 #[derive(Clone, Copy)]
 pub struct AttemptLabels<'a> {
     /// The id of the request.
     pub request_id: &'a str,
-    /// Which call.
+    /// The operation that is called.
     pub operation: OperationId,
-    /// For whom.
+    /// The name of the tenant.
     pub tenant: &'a str,
-    /// With which credential.
+    /// The kind of credential.
     pub credential: CredentialKind,
-    /// Where, as the `Host` header says it.
+    /// The vendor's host in the form of the `Host` header.
     pub host: &'a str,
-    /// Which address that was, as far as it came.
+    /// The address that was connected to, if it came that far.
     pub address: Option<SocketAddr>,
-    /// The first or the second.
+    /// The number of the attempt: 1 or 2.
     pub number: u8,
 }
 
 impl AttemptLabels<'_> {
-    /// The vendor answered.
+    /// Logs an answer of the vendor at level `debug`.
     pub fn answered(&self, status: u16) {
         let Self { request_id, operation, tenant, credential, host, address, number } = *self;
         let (operation, credential, address) = (operation.name, credential.as_str(), address.map(display));
@@ -52,7 +52,7 @@ impl AttemptLabels<'_> {
         );
     }
 
-    /// It failed, and what comes next may mend that.
+    /// Logs a failed attempt that may be repeated, at level `debug`.
     pub fn is_repeated(&self, kind: &'static str, error: &(dyn Error + 'static)) {
         let Self { request_id, operation, tenant, credential, host, address, number } = *self;
         let (operation, credential, address) = (operation.name, credential.as_str(), address.map(display));
@@ -62,7 +62,7 @@ impl AttemptLabels<'_> {
         );
     }
 
-    /// It failed, and the call with it.
+    /// Logs a failed attempt that fails the call as well.
     pub fn failed(&self, kind: &'static str, error: &(dyn Error + 'static), failures: &AttemptFailures) {
         let Self { request_id, operation, tenant, credential, host, address, number } = *self;
         let Some(suppressed) = failures.admit(kind, host.to_owned()) else {
@@ -75,11 +75,11 @@ impl AttemptLabels<'_> {
         );
     }
 
-    /// The vendor does not know our credential.
+    /// Logs that the vendor rejected our credential.
     pub fn was_rejected(&self, failures: &AttemptFailures) {
         let Self { request_id, operation, tenant, credential, host, .. } = *self;
         let (operation, credential) = (operation.name, credential.as_str());
-        // Of each credential, which is what somebody has to renew.
+        // Limited by credential, because an operator has to renew each one.
         let which = format!("{host}, tenant {tenant}, credential {credential}");
         let Some(suppressed) = failures.admit("rejected-credential", which) else {
             return;
@@ -97,13 +97,13 @@ impl AttemptLabels<'_> {
 }
 
 impl AttemptFailures {
-    /// Whether a failure of this kind, of or at something, is to be told now, with the number of those that were not.
+    /// Whether a failure of this kind and subject is to be logged now; returns the number of suppressed ones before it.
     pub fn admit(&self, kind: &'static str, of: String) -> Option<u64> {
         self.0.admit((kind, of), Instant::now())
     }
 
-    /// Tells of failures that nobody was told of, where none came after them.
-    pub fn tell_rest(&self, now: Instant) {
+    /// Logs the suppressed failures that no later failure has reported.
+    pub fn log_suppressed(&self, now: Instant) {
         for ((kind, of), suppressed) in self.0.overdue(now) {
             tracing::warn!(kind, of, suppressed, "there were more failures of this kind");
         }

@@ -1,7 +1,7 @@
 //! The audit log: one line for every call that had, or may have had, an effect at the vendor.
 //!
-//! A line is never dropped silently. What cannot be written waits and is tried again; when too much waits, what is
-//! lost is counted and logged. Calls themselves never wait for the log.
+//! A line is never dropped silently. A line that cannot be written is kept and tried again; when too many are waiting,
+//! lost lines are counted and logged. Calls never wait for the log.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -16,7 +16,7 @@ use super::log_writer::{Lane, LineLog, Sink};
 use crate::config::Audit;
 use crate::lock::lock;
 
-/// Why the audit log cannot be written.
+/// The audit log's file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("audit.file: the file {path:?} cannot be opened")]
 pub struct AuditError {
@@ -24,27 +24,27 @@ pub struct AuditError {
     source: io::Error,
 }
 
-/// The running audit log. Dropped, it writes what is left.
+/// The running audit log. Dropping it writes the remaining lines.
 pub struct AuditLog {
     log: LineLog,
     reopening: Reopening,
 }
 
-/// Opens the log's file anew, for whoever rotates it.
+/// Reopens the log's file after it was rotated.
 #[derive(Clone)]
 pub struct Reopening {
-    /// `None`: standard error, which nobody rotates.
+    /// The path of the file; `None` for standard error, which is not rotated.
     path: Option<PathBuf>,
     next: Arc<Mutex<Option<File>>>,
     lane: Arc<Lane>,
 }
 
 impl AuditLog {
-    /// Opens the log and starts its thread. `lost` counts the lines that are lost.
+    /// Opens the log and starts its thread. `lost` counts lost lines.
     pub fn start(audit: &Audit, lanes: usize, lost: IntCounter) -> Result<Self, AuditError> {
         let (path, out) = match audit {
-            Audit::Stderr => (None, Out::Stderr),
-            Audit::File(path) => (Some(path.clone()), Out::File(open(path)?)),
+            Audit::Stderr => (None, AuditOutput::Stderr),
+            Audit::File(path) => (Some(path.clone()), AuditOutput::File(open(path)?)),
         };
         let next = Arc::default();
         let sink = AuditSink { out, next: Arc::clone(&next), written: 0, failing: false };
@@ -59,24 +59,24 @@ impl AuditLog {
         self.log.lane(worker)
     }
 
-    /// Writes what is left, as far as that can be done until then.
+    /// Writes the remaining lines, until `until` at the latest.
     pub fn end(&self, until: Instant) {
         self.log.end(until);
     }
 
-    /// What a reload needs.
+    /// The handle that a reload needs.
     pub fn reopening(&self) -> Reopening {
         self.reopening.clone()
     }
 }
 
 impl Reopening {
-    /// Opens the file again. Nothing changes until it is given to [`Self::take_in_use`].
+    /// Opens the file again. The log uses it after [`Self::take_in_use`].
     pub fn open(&self) -> Result<Option<File>, AuditError> {
         self.path.as_deref().map(open).transpose()
     }
 
-    /// The next line goes into this file.
+    /// Makes the log write to this file from the next line on.
     pub fn take_in_use(&self, file: Option<File>) {
         if let Some(file) = file {
             *lock(&self.next) = Some(file);
@@ -85,11 +85,11 @@ impl Reopening {
     }
 }
 
-/// Looks whether a start could open the log, without making the file.
+/// Checks that the log could be opened, without creating the file.
 pub fn probe(audit: &Audit) -> Result<(), AuditError> {
     let Audit::File(path) = audit else { return Ok(()) };
     match open_with(OpenOptions::new().append(true), path) {
-        // A start would make it; its folder has to be there.
+        // A start would create the file, if its folder exists.
         Err(error) if error.source.kind() == ErrorKind::NotFound => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new("."));
@@ -100,28 +100,29 @@ pub fn probe(audit: &Audit) -> Result<(), AuditError> {
 }
 
 fn open(path: &Path) -> Result<File, AuditError> {
-    // For its owner alone: it tells who sends what.
+    // Readable by its owner only, because it tells who sends what.
     open_with(OpenOptions::new().append(true).create(true).mode(0o600), path)
 }
 
 fn open_with(options: &OpenOptions, path: &Path) -> Result<File, AuditError> {
     let opened = match std::fs::metadata(path) {
-        // Asked before opening, because opening a pipe waits for its reader.
+        // Checked before opening, because opening a pipe blocks until it has a reader.
         Ok(known) if !known.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")),
         _ => options.open(path),
     };
     opened.map_err(|source| AuditError { path: path.to_owned(), source })
 }
 
-enum Out {
+enum AuditOutput {
     Stderr,
     File(File),
 }
 
-impl Out {
+impl AuditOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            // Whole, unless it is set not to wait; so no line of the log gets between.
+            // One write for all, so that no line of the process log gets in between, unless standard error is
+            // non-blocking.
             Self::Stderr => io::stderr().write(bytes),
             Self::File(file) => file.write(bytes),
         }
@@ -129,9 +130,9 @@ impl Out {
 }
 
 struct AuditSink {
-    out: Out,
+    out: AuditOutput,
     next: Arc<Mutex<Option<File>>>,
-    /// Bytes of the waiting lines that are in the present file already: all of some lines, and a part of one.
+    /// Bytes of the waiting lines that are already in the present file: whole lines, and a part of one.
     written: usize,
     failing: bool,
 }
@@ -139,8 +140,8 @@ struct AuditSink {
 impl Sink for AuditSink {
     fn write(&mut self, lines: &mut Vec<u8>) {
         if let Some(file) = lock(&self.next).take() {
-            self.out = Out::File(file);
-            // Half a line in the file before is no line: this file gets all of it.
+            self.out = AuditOutput::File(file);
+            // The old file may have a part of a line; the new file gets the whole line.
             self.written = 0;
         }
         let outcome = self.write_rest(lines);

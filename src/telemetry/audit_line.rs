@@ -6,36 +6,36 @@ use std::time::{Duration, SystemTime};
 use super::VendorNote;
 use crate::delivery::{Delivery, Doubt};
 
-/// The longest value of a request's that is written, in characters.
+/// The longest value from a request that is written, in characters.
 const VALUE_MAX: usize = 128;
 
-/// What a call is about to change, noted when it is dispatched.
+/// The subject of a call, recorded when it is dispatched.
 #[derive(Debug, Default)]
 pub struct AuditedCall {
-    /// The vendor's id of what is changed, if the path names one: as it came, still percent-encoded.
+    /// The vendor's id of the object that is changed, if the path names one: as received, still percent-encoded.
     pub object: Option<Box<str>>,
-    /// The id by which the vendor knows a push that came twice.
+    /// The id by which the vendor recognizes a push that it gets twice.
     pub cid: Option<Box<str>>,
 }
 
-/// What became of a dispatched call.
+/// The outcome of a dispatched call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallOutcome {
-    /// The vendor answered; its status tells whether it did what was asked.
+    /// The vendor answered; the status tells whether the call had its effect.
     Answered,
-    /// No answer in time: it may have been done.
+    /// No answer in time: the call may have had its effect.
     TimedOut,
-    /// The connection broke: it may have been done.
+    /// The connection broke: the call may have had its effect.
     Interrupted,
-    /// The process stopped, or the call ended in a panic: it may have been done.
+    /// The process stopped or the call panicked: the call may have had its effect.
     Abandoned,
 }
 
 impl CallOutcome {
-    /// The outcome of a call that ended so; `None` if nothing was sent.
+    /// The outcome by the vendor's answer and the delivery of a refused call; `None` if nothing was sent.
     pub(super) fn of(vendor: Option<&VendorNote>, refused: Option<Delivery>) -> Option<Self> {
         match (refused, vendor) {
-            // First: what an attempt may have done is not undone by the answer to a second one.
+            // Checked first: the answer to a second attempt does not undo what the first one may have done.
             (Some(Delivery::Unknown(Doubt::TimedOut)), _) => Some(Self::TimedOut),
             (Some(Delivery::Unknown(Doubt::Interrupted)), _) => Some(Self::Interrupted),
             (Some(Delivery::Unknown(Doubt::GatewayFailed)), _) | (None, None) => Some(Self::Abandoned),
@@ -56,7 +56,7 @@ impl CallOutcome {
     }
 }
 
-/// One line, before it is written.
+/// The values of one line.
 pub(super) struct EffectLine<'r> {
     pub(super) time: SystemTime,
     pub(super) request_id: &'r str,
@@ -71,12 +71,12 @@ pub(super) struct EffectLine<'r> {
 }
 
 impl EffectLine<'_> {
-    /// Writes one JSON object without a newline.
+    /// Appends one JSON object without a newline.
     pub(super) fn write(&self, buffer: &mut Vec<u8>) {
         let vendor = self.vendor;
         let msg_id = vendor.and_then(|vendor| std::str::from_utf8(vendor.msg_id.as_deref()?).ok());
         let object = self.effect.object.as_deref();
-        // A push that is withdrawn is known by the id that it was given.
+        // The path of a withdrawal contains the message id of the push.
         let (msg_id, object) =
             if self.operation == "push-withdraw" { (object, None) } else { (msg_id, object) };
         write!(buffer, "{{\"time\":\"{}\"", humantime::format_rfc3339_millis(self.time))
@@ -110,7 +110,8 @@ impl EffectLine<'_> {
     }
 }
 
-/// A JSON string of printable ASCII alone, so that no value can end its line, forge a field or command a terminal.
+/// Appends a JSON string of printable ASCII only, so that no value can end its line, forge a field or send a command to
+/// a terminal.
 fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
     let Some(value) = value else { return buffer.extend_from_slice(b"null") };
     buffer.push(b'"');
@@ -211,7 +212,7 @@ mod tests {
     }
 
     proptest! {
-        /// The law of the log: whatever a value holds, there is one line, of printable ASCII, and it says the value.
+        /// For any value the log has one line, of printable ASCII, from which the value can be read.
         #[test]
         fn no_value_breaks_out_of_its_field(id in "\\PC{0,140}|[\\x00-\\xff\u{2028}\"\\\\]{0,40}", cid in any::<String>()) {
             let effect = AuditedCall { object: Some(id.as_str().into()), cid: Some(cid.as_str().into()) };

@@ -1,11 +1,11 @@
-//! The gauges of the budgets, measured when somebody asks.
+//! The gauges of the budgets, updated when the metrics are read.
 
 use prometheus::IntGaugeVec;
 
 use crate::budget::Timestamp;
 use crate::tenant::{CredentialKind, Directory};
 
-/// One gauge for everything that is to be seen of a budget.
+/// One family of gauges for each value of a budget.
 pub(super) struct BudgetGauges {
     limit: IntGaugeVec,
     used: IntGaugeVec,
@@ -16,22 +16,28 @@ pub(super) struct BudgetGauges {
 }
 
 impl BudgetGauges {
-    /// Has them registered, by name, help and labels.
+    /// Registers the gauges by a function that takes a name, a help text and labels.
     pub(super) fn new(gauges: impl Fn(&str, &str, &[&str]) -> IntGaugeVec) -> Self {
         let gauge = |name, help| gauges(name, help, &["tenant", "credential", "budget"]);
         Self {
-            limit: gauge("budget_limit", "Calls a window."),
-            used: gauge("budget_used", "Slots in use."),
+            limit: gauge("budget_limit", "Calls allowed per window."),
+            used: gauge("budget_used", "Calls that count against the budget now."),
             waiting: gauge("budget_waiting", "Requests that wait for a slot."),
-            foreign_used: gauge("budget_foreign_used", "Calls of the key that were not ours."),
-            vendor_limit: gauge("budget_vendor_limit", "Calls a window, as the vendor says."),
-            holding_back: gauge("budget_holding_back", "Whether calls made before are not known."),
+            foreign_used: gauge(
+                "budget_foreign_used",
+                "Calls that the vendor counted on the key and that were not ours.",
+            ),
+            vendor_limit: gauge("budget_vendor_limit", "Calls allowed per window according to the vendor."),
+            holding_back: gauge(
+                "budget_holding_back",
+                "Whether calls are held back because earlier calls are unknown.",
+            ),
         }
     }
 
     pub(super) fn measure(&self, directory: &Directory, now: Timestamp) {
         let Self { limit, used, waiting, foreign_used, vendor_limit, holding_back } = self;
-        // Budgets of tenants that a reload removed are not there any more.
+        // Budgets of tenants that a reload removed no longer exist.
         for gauge in [limit, used, waiting, foreign_used, vendor_limit, holding_back] {
             gauge.reset();
         }

@@ -1,7 +1,7 @@
-//! The log of what happens to the process: lifecycle and errors, on standard error.
+//! The process log: lifecycle events and errors, on standard error.
 //!
-//! `tracing` formats an event where it happens and hands the line to the log's own thread, so that nobody waits for
-//! whoever reads the log. Its text or JSON is chosen at the start; the level can be changed while the process runs.
+//! `tracing` formats an event where it happens and hands the line to the log's own thread, so that no caller waits for
+//! the reader of the log. The format is chosen at the start; the level can be changed while the process runs.
 
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
@@ -19,22 +19,23 @@ use super::log_writer::{Lane, LineLog};
 use super::metrics::log_lost;
 use crate::config::{LogFormat, LogLevel, LogSettings};
 
-/// Levels in the form of `tracing-subscriber`, for those who need more than the configuration offers.
+/// Environment variable with a filter in the syntax of `tracing-subscriber`, for settings that the configuration does
+/// not offer.
 const VARIABLE: &str = "JPUSH_GATEWAY_LOG";
 
-/// The running log. Dropped, it writes what is left.
+/// The running log. Dropping it writes the remaining lines.
 pub struct Log {
     lines: LineLog,
     level: Level,
     lost: IntCounter,
 }
 
-/// Changes how much is logged.
+/// Changes the log level.
 #[derive(Clone)]
 pub struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Log {
-    /// Starts the log of the process. Panics are told in it, too. A second start in one process keeps the first log.
+    /// Starts the process log, which also logs panics. A second start in the same process keeps the first log.
     pub fn start(settings: LogSettings) -> io::Result<Self> {
         let lost = log_lost();
         let lines = LineLog::start("log", 1, ErrorLog::new(io::stderr(), lost.clone()), lost.clone())?;
@@ -43,44 +44,44 @@ impl Log {
             .with_writer(ToLane(lines.lane(0)))
             .with_target(false)
             .with_ansi(false)
-            // Otherwise a line that cannot be written is told to standard error by a macro that panics.
+            // Otherwise a line that cannot be written is reported on standard error by a macro that panics.
             .log_internal_errors(false);
         let events = match settings.format {
             LogFormat::Text => events.boxed(),
             LogFormat::Json => events.json().flatten_event(true).with_current_span(false).boxed(),
         };
         if tracing_subscriber::registry().with(filter).with(events).try_init().is_ok() {
-            std::panic::set_hook(Box::new(tell_panic));
+            std::panic::set_hook(Box::new(log_panic));
         }
         Ok(Self { lines, level: Level(handle), lost })
     }
 
-    /// What a reload needs.
+    /// The handle that a reload needs.
     pub fn level(&self) -> Level {
         self.level.clone()
     }
 
-    /// Lines of this log and of the access log that were lost.
+    /// The counter of lost lines of this log and the access log.
     pub fn lost(&self) -> &IntCounter {
         &self.lost
     }
 
-    /// Writes what is left, as far as that can be done until then.
+    /// Writes the remaining lines, until `until` at the latest.
     pub fn end(&self, until: Instant) {
         self.lines.end(until);
     }
 }
 
 impl Level {
-    /// From now on as much is logged as these settings say.
+    /// Applies the level of these settings from now on.
     pub fn set(&self, settings: LogSettings) {
-        // Without a log in use there is nothing to change.
+        // Fails only if no log is running, and then there is nothing to change.
         let _ = self.0.reload(filter(settings));
     }
 }
 
-/// What the configuration says, else what the variable says, else `info`. Libraries say little at any level: what they
-/// tell below it is about their insides.
+/// The filter from the configuration, else from the variable, else `info`. The levels below `info` apply to the gateway
+/// only: those of libraries describe their internals.
 fn filter(settings: LogSettings) -> EnvFilter {
     match settings.level {
         Some(level @ (LogLevel::Error | LogLevel::Warn | LogLevel::Info)) => EnvFilter::new(level.as_str()),
@@ -89,15 +90,15 @@ fn filter(settings: LogSettings) -> EnvFilter {
     }
 }
 
-/// Tells where a panic was. A message that was put together is left out: it can hold a part of what was sent to us.
-fn tell_panic(info: &PanicHookInfo<'_>) {
+/// Logs the place of a panic. A formatted message is left out, because it can contain parts of a request.
+fn log_panic(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string);
     let message = info.payload().downcast_ref::<&'static str>();
     let thread = std::thread::current();
     tracing::error!(place, message, thread = thread.name(), "a thread panicked");
 }
 
-/// Gives every event a writer that takes its line to the log's thread.
+/// Makes the events of `tracing` write to a lane.
 struct ToLane(Arc<Lane>);
 
 impl<'w> MakeWriter<'w> for ToLane {

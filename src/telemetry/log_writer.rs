@@ -1,6 +1,6 @@
-//! Lines on their way to a log: formatted once into a buffer of the worker's, and written by one thread.
+//! Log writing: each worker formats lines into its own buffer, and one thread writes them.
 //!
-//! A `tracing` event a request was measured at 18-20 % of the CPU of a push; this is about 3 %.
+//! One `tracing` event per request was measured at 18-20 % of the CPU of a push; this is about 3 %.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,27 +12,28 @@ use prometheus::IntCounter;
 
 use crate::lock::lock;
 
-/// A buffer this full is written at once.
+/// A buffer with this many bytes is written at once.
 const FULL_BYTES: usize = 64 * 1024;
-/// A buffer this full takes no more lines: whatever takes the log has stopped taking it.
+/// A buffer with this many bytes accepts no more lines: the output has stopped accepting them.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The longest a line waits for others to be written with, where many are.
+/// The longest time for which a line waits to be written together with others.
 pub const LINGER: Duration = Duration::from_millis(100);
-/// How soon lines that could not be written are tried again.
+/// Pause before lines that could not be written are tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// At its end, a log has at least this long to be written.
+/// The least time that a log has to write its last lines at the end of the process.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Where lines end up.
+/// The destination of lines.
 pub trait Sink: Send + 'static {
-    /// Writes whole lines and takes out of the buffer what need not be offered again. While something is left, lines
+    /// Writes whole lines, and removes from the buffer what need not be offered again. While something is left, lines
     /// queue up in the lanes.
     fn write(&mut self, lines: &mut Vec<u8>);
 
-    /// So many lines will never be offered: too many were waiting, or the process ends. They are counted already.
+    /// Reports that this many lines were lost, because too many were waiting or the process ends. They are counted
+    /// already.
     fn lost(&mut self, lines: u64);
 
-    /// How long a line waits for others to be written with.
+    /// The time for which a line waits to be written together with others.
     fn linger(&self) -> Duration {
         LINGER
     }
@@ -45,21 +46,21 @@ pub struct Lane {
     lost: Arc<LostLines>,
 }
 
-/// Lines that nobody will read. They are counted when they are lost: whoever writes the log may be stuck just then.
+/// Lost lines. They are counted at the time of the loss, because the thread that writes the log may be stuck then.
 struct LostLines {
     counter: IntCounter,
-    untold: AtomicU64,
+    unreported: AtomicU64,
 }
 
 impl LostLines {
     fn add(&self, lines: u64) {
         self.counter.inc_by(lines);
-        self.untold.fetch_add(lines, Ordering::Relaxed);
+        self.unreported.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
 impl Lane {
-    /// Adds a line, without its newline. Lost, and counted, if nobody takes the log.
+    /// Adds a line, given without its newline. The line is dropped and counted if the output accepts no more.
     pub fn write(&self, line: impl FnOnce(&mut Vec<u8>)) {
         let mut buffer = lock(&self.buffer);
         let before = buffer.len();
@@ -74,27 +75,27 @@ impl Lane {
         }
     }
 
-    /// Has the writer look soon.
+    /// Makes the writing thread look at the lanes soon.
     pub(super) fn wake(&self) {
-        // A full channel means that the writer is about to look anyway.
+        // A full channel means that the thread is about to look anyway.
         let _ = self.wake.try_send(());
     }
 }
 
-/// The writing thread with its lanes. Dropped, it writes what is left, if that takes no longer than a second.
+/// The writing thread and its lanes. Dropping it writes the remaining lines, for [`LAST_LINES`] at most.
 pub struct LineLog {
     lanes: Vec<Arc<Lane>>,
-    /// Dropped, it tells the thread to end; what that drops tells that it has.
+    /// Dropping the sender tells the thread to end; the receiver is disconnected when the thread has ended.
     end: Mutex<Option<(SyncSender<()>, Receiver<()>)>>,
 }
 
 impl LineLog {
-    /// Starts a thread of this name with this many lanes. `lost` counts the lines that never get to the sink.
+    /// Starts a thread of this name with this many lanes. `lost` counts the lines that never reach the sink.
     pub fn start(name: &str, lanes: usize, sink: impl Sink, lost: IntCounter) -> std::io::Result<Self> {
         let (wake, woken) = sync_channel(1);
         let (stop, stopped) = sync_channel(1);
         let (done, ended) = sync_channel(1);
-        let lost = Arc::new(LostLines { counter: lost, untold: AtomicU64::new(0) });
+        let lost = Arc::new(LostLines { counter: lost, unreported: AtomicU64::new(0) });
         let lane =
             || Arc::new(Lane { buffer: Mutex::default(), wake: wake.clone(), lost: Arc::clone(&lost) });
         let lanes: Vec<_> = (0..lanes).map(|_| lane()).collect();
@@ -111,8 +112,8 @@ impl LineLog {
         Arc::clone(&self.lanes[worker])
     }
 
-    /// Writes what is left, and gives it up where that takes longer: whoever reads the log may be stuck for good. Only
-    /// the first who asks for the end waits for it.
+    /// Writes the remaining lines, and drops them at `until`: the reader of the log may be stuck for good. Only the
+    /// first call waits.
     pub fn end(&self, until: Instant) {
         let end = lock(&self.end).take();
         let Some((stop, ended)) = end else { return };
@@ -120,7 +121,7 @@ impl LineLog {
         if let Some(lane) = self.lanes.first() {
             lane.wake();
         }
-        // The thread is gone when its side of the channel is. One that is stuck ends with the process.
+        // The thread has ended when its side of the channel is dropped. A stuck thread ends with the process.
         let _ = ended.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
@@ -137,7 +138,7 @@ struct LineWriter<S> {
     woken: Receiver<()>,
     stopped: Receiver<()>,
     sink: S,
-    /// Lines that are being written, or could not be.
+    /// Lines that are being written, or could not be written yet.
     batch: Vec<u8>,
 }
 
@@ -152,7 +153,7 @@ impl<S: Sink> LineWriter<S> {
             if woken == Err(RecvTimeoutError::Disconnected) || self.stopping() {
                 return self.end();
             }
-            // Lines of the next moment go out with the first; a full buffer does not wait.
+            // Lines of the next moments are written with the first one; a full buffer does not wait.
             if let Ok(()) | Err(RecvTimeoutError::Timeout) = self.woken.recv_timeout(self.sink.linger()) {
                 self.flush();
             }
@@ -167,11 +168,12 @@ impl<S: Sink> LineWriter<S> {
     }
 
     fn flush(&mut self) {
-        let lost = self.lost.untold.swap(0, Ordering::Relaxed);
+        let lost = self.lost.unreported.swap(0, Ordering::Relaxed);
         if lost > 0 {
             self.sink.lost(lost);
         }
-        // What is left of the time before stands first; an empty batch lets a sink notice that it was changed.
+        // Lines left over from before go first. An empty batch still calls the sink, so that it notices a reopened
+        // file.
         self.sink.write(&mut self.batch);
         for lane in &self.lanes {
             if !self.batch.is_empty() {
@@ -179,7 +181,7 @@ impl<S: Sink> LineWriter<S> {
             }
             mem::swap(&mut self.batch, &mut *lock(&lane.buffer));
             self.sink.write(&mut self.batch);
-            // Memory that one busy moment needed is not kept for ever.
+            // Memory that one busy moment needed is not kept forever.
             if self.batch.is_empty() && self.batch.capacity() > 2 * FULL_BYTES {
                 self.batch = Vec::new();
             }
@@ -197,7 +199,7 @@ impl<S: Sink> LineWriter<S> {
     }
 }
 
-/// How many lines these are.
+/// The number of lines in a buffer.
 pub(super) fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
@@ -208,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes lines only while it is open.
+    /// Accepts lines only while it is open.
     #[derive(Clone, Default)]
     struct Gate {
         open: Arc<AtomicBool>,
@@ -232,7 +234,7 @@ mod tests {
         IntCounter::new("lost", "Lines.").expect("a valid metric")
     }
 
-    /// Never comes back from its first write.
+    /// Never returns from its first write.
     struct Stuck;
 
     impl Sink for Stuck {
@@ -264,7 +266,7 @@ mod tests {
         let log = LineLog::start("test", 2, gate.clone(), counter.clone()).expect("a thread");
         let lanes = [log.lane(0), log.lane(1)];
         let line = vec![b'x'; 64 * 1024 - 1];
-        // Room for one batch that is tried again and for two lanes.
+        // The room for one batch that is tried again, and for two lanes.
         let room = 3 * (MAX_BYTES / (line.len() + 1) + 1);
         for lane in lanes.iter().cycle().take(4 * room) {
             lane.write(|buffer| buffer.extend_from_slice(&line));

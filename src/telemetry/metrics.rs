@@ -19,14 +19,14 @@ use crate::operation::{BudgetName, OPERATIONS, OperationId};
 use crate::tenant::Directory;
 use crate::upstream::CircuitState;
 
-/// Label value of something a request did not get far enough to have.
+/// The label value for something that is unknown because the request failed before it was determined.
 pub const NONE: &str = "none";
 
-/// Latencies from one millisecond to the deadline.
+/// Histogram buckets in seconds, from one millisecond to the deadline.
 const BUCKETS: [f64; 14] =
     [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Codes the vendor documents (`docs/vendor.md`, V54), as labels.
+/// The codes that the vendor documents (`docs/vendor.md`, V54); any other is labelled `other`.
 const CODES: [u32; 62] = [
     0, 10, 51, 1000, 1001, 1002, 1003, 1004, 1005, 1008, 1009, 1011, 1012, 1020, 1030, 1100, 1101, 1102,
     1103, 1104, 1105, 1112, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 3001, 3004, 3005, 4001, 4002,
@@ -52,26 +52,27 @@ pub struct Metrics {
     store_up: IntGaugeVec,
     reloads: IntCounterVec,
     last_reload_success: IntGauge,
-    /// Of the listeners with TLS.
+    /// Metrics of the listeners with TLS.
     pub tls: TlsMetrics,
-    /// Requests being served.
+    /// Requests that are being served.
     pub in_flight: IntGauge,
-    /// Open connections.
+    /// Open connections of callers.
     pub connections: IntGauge,
-    /// Bytes of bodies held.
+    /// Bytes of request bodies held in memory.
     pub body_memory: IntGauge,
-    /// Bytes of unfinished heads and of answers nobody takes.
+    /// Bytes of unfinished request heads, and of answers that callers do not read.
     pub head_memory: IntGauge,
-    /// Audit lines that will never be written.
+    /// Audit lines that were lost.
     pub audit_lost: IntCounter,
     /// Lines of the other logs that were lost.
     pub log_lost: IntCounter,
-    /// Calls that were saved by refusing their bodies here, and bodies that a `report` rule let pass.
+    /// Bodies that broke a rule, both refused ones, each of which saved a call, and those passed by a rule in `report`
+    /// mode.
     calls_saved: IntCounterVec,
     bad_requests: IntCounterVec,
 }
 
-/// Handles of the common outcome of one call, so that no label is looked up for it.
+/// Cached handles of a call's most common outcome, which avoid the lookup by labels.
 #[derive(Default)]
 pub struct Series(OnceLock<SeriesHandles>);
 
@@ -81,13 +82,13 @@ struct SeriesHandles {
 }
 
 impl Metrics {
-    /// Registers everything; nothing else is told of lines that were lost.
+    /// Registers all metrics, with a counter of lost lines that no log shares.
     pub fn new() -> Self {
         Self::with_log(log_lost())
     }
 
-    /// Registers everything, and the count of lines that the log of the process and others lose. `expect`s only on the
-    /// names and labels written here.
+    /// Registers all metrics, with the counter of lost lines that the process log and others share. The `expect`s are
+    /// about the names and labels written here.
     #[expect(clippy::too_many_lines, reason = "a list: one metric after the other")]
     pub fn with_log(log_lost: IntCounter) -> Self {
         let registry = Registry::new();
@@ -117,7 +118,7 @@ impl Metrics {
         let operations: Vec<&str> = OPERATIONS.iter().map(|row| row.name).chain([NONE]).collect();
         let histograms = |name: &str, help: &str| histogram_by(name, help, "operation", &operations);
         registry.register(Box::new(log_lost.clone())).expect("registered once");
-        // Of the platforms the gateway runs on, Linux tells these.
+        // The process metrics come from /proc, which only Linux has.
         #[cfg(target_os = "linux")]
         registry.register(Box::new(ProcessCollector::for_self())).expect("registered once");
         gauges("build_info", "Version of the running program.", &["version", "revision"])
@@ -130,18 +131,21 @@ impl Metrics {
         reloads.with_label_values(&["success"]).inc();
         reloads.with_label_values(&["failure"]);
         let last_reload_success =
-            gauge("config_last_reload_success", "Whether the last load of the configuration was good.");
+            gauge("config_last_reload_success", "Whether the last load of the configuration succeeded.");
         last_reload_success.set(1);
         Self {
             requests: counter(
                 "requests_total",
-                "Requests by outcome.",
+                "Requests by operation, tenant, caller and status.",
                 &["operation", "tenant", "caller", "status"],
             ),
-            request_seconds: histograms("request_duration_seconds", "From the request's head to our answer."),
+            request_seconds: histograms(
+                "request_duration_seconds",
+                "Time from a request's head to its answer.",
+            ),
             vendor_seconds: histograms(
                 "vendor_duration_seconds",
-                "From dispatch to the end of the vendor's answer.",
+                "Time from dispatch to the end of the vendor's answer.",
             ),
             refusals: counter(
                 "refusals_total",
@@ -150,18 +154,18 @@ impl Metrics {
             ),
             vendor_answers: counter(
                 "vendor_answers_total",
-                "The vendor's answers.",
+                "Answers of the vendor by status and code.",
                 &["operation", "tenant", "status", "code"],
             ),
             vendor_failures: counter(
                 "vendor_failures_total",
-                "Attempts without an answer.",
+                "Attempts that ended without an answer of the vendor.",
                 &["operation", "kind"],
             ),
-            retries: counter("retries_total", "Second attempts.", &["operation"]),
+            retries: counter("retries_total", "Second attempts at the vendor.", &["operation"]),
             pushes_without_cid: counter(
                 "pushes_without_cid_total",
-                "Pushes that were to have a cid and went without, because none was to be had.",
+                "Pushes sent without the cid they should have had, because none was available.",
                 &["tenant"],
             ),
             replays: counter("replays_total", "Repeated calls that were not sent.", &["operation", "by"]),
@@ -173,7 +177,7 @@ impl Metrics {
             budgets: BudgetGauges::new(gauges),
             budget_wait_seconds: histogram_by(
                 "budget_wait_seconds",
-                "How long requests waited that had to.",
+                "Time spent queued for a budget.",
                 "budget",
                 &BudgetName::ALL.map(BudgetName::as_str),
             ),
@@ -183,8 +187,8 @@ impl Metrics {
             tls: TlsMetrics::new(counter, gauges),
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
-            body_memory: gauge("body_memory_bytes", "Bytes of request bodies held."),
-            head_memory: gauge("head_memory_bytes", "Bytes of unfinished heads and of answers nobody takes."),
+            body_memory: gauge("body_memory_bytes", "Bytes of request bodies held in memory."),
+            head_memory: gauge("head_memory_bytes", "Bytes of unfinished heads and unread answers."),
             audit_lost: {
                 let counter =
                     IntCounter::new("jpush_gateway_audit_lost_total", "Audit lines that were lost.")
@@ -193,17 +197,17 @@ impl Metrics {
                 counter
             },
             log_lost,
-            bad_requests: counter("bad_requests_total", "Bytes that were no request.", &["kind"]),
+            bad_requests: counter("bad_requests_total", "Bytes that were no valid request.", &["kind"]),
             calls_saved: counter(
                 "body_refusals_total",
-                "Bodies by the rule they broke.",
+                "Bodies that broke a rule, by rule and outcome.",
                 &["rule", "outcome"],
             ),
             registry,
         }
     }
 
-    /// One request is over.
+    /// Records the end of a request.
     pub fn request(&self, series: Option<&Series>, labels: Labels<'_>, status: u16, took: Duration) {
         if let (Some(series), 200) = (series, status) {
             self.handles(series, labels).requests_200.inc();
@@ -216,14 +220,14 @@ impl Metrics {
         self.request_seconds[labels.index()].observe(took.as_secs_f64());
     }
 
-    /// The gateway answered itself.
+    /// Records an answer made by the gateway itself.
     pub fn refusal(&self, labels: Labels<'_>, reason: &str) {
         self.refusals
             .with_label_values(&[reason, labels.operation_name(), labels.tenant, labels.caller])
             .inc();
     }
 
-    /// The vendor answered.
+    /// Records an answer of the vendor.
     #[expect(clippy::too_many_arguments, reason = "labels and values of one observation")]
     pub fn vendor_answer(
         &self,
@@ -246,49 +250,49 @@ impl Metrics {
         self.vendor_seconds[labels.index()].observe(took.as_secs_f64());
     }
 
-    /// An attempt ended without an answer.
+    /// Records an attempt that ended without an answer.
     pub fn vendor_failure(&self, operation: OperationId, kind: &str) {
         self.vendor_failures.with_label_values(&[operation.name, kind]).inc();
     }
 
-    /// A request waited for a budget, served in the end or not.
+    /// Records the time that a request waited for a budget, whether it was served or not.
     pub fn budget_wait(&self, budget: BudgetName, took: Duration) {
         self.budget_wait_seconds[budget.index()].observe(took.as_secs_f64());
     }
 
-    /// A second attempt was made.
+    /// Records a second attempt.
     pub fn retry(&self, operation: OperationId) {
         self.retries.with_label_values(&[operation.name]).inc();
     }
 
-    /// Whether the store of shared budgets answers. Without one there is no such series.
+    /// Records whether the store of shared budgets answers. Without a store the series does not exist.
     pub fn store_up(&self, up: bool) {
         self.store_up.with_label_values::<&str>(&[]).set(up.into());
     }
 
-    /// A repeated call got the first one's answer.
+    /// Records a repeated call that got the first call's answer.
     pub fn replay(&self, operation: OperationId, by: ReplayedBy) {
         self.replays.with_label_values(&[operation.name, by.as_str()]).inc();
     }
 
-    /// A push that was to have a cid went without.
+    /// Records a push that was sent without the cid it should have had.
     pub fn push_without_cid(&self, tenant: &str) {
         self.pushes_without_cid.with_label_values(&[tenant]).inc();
     }
 
-    /// A load of the configuration ended.
+    /// Records the result of loading the configuration.
     pub fn reloaded(&self, success: Result<(), ()>) {
         let result = if success.is_ok() { "success" } else { "failure" };
         self.reloads.with_label_values(&[result]).inc();
         self.last_reload_success.set(success.is_ok().into());
     }
 
-    /// Bytes came that were no request.
+    /// Records bytes on a connection that were not a valid request.
     pub fn bad_request(&self, kind: &str) {
         self.bad_requests.with_label_values(&[kind]).inc();
     }
 
-    /// A body broke a rule.
+    /// Records a body that broke a rule.
     pub fn body_rule(&self, rule: Rule, outcome: RuleOutcome) {
         self.calls_saved.with_label_values(&[rule.as_str(), outcome.as_str()]).inc();
     }
@@ -303,17 +307,17 @@ impl Metrics {
         })
     }
 
-    /// How it stands with the vendor's hosts.
+    /// Updates the circuit state of each vendor host.
     pub fn vendor_circuits(&self, hosts: impl IntoIterator<Item = (String, CircuitState)>) {
         self.vendor_circuit_open.reset();
         for (host, status) in hosts {
             let is_open = i64::from(status != CircuitState::Closed);
-            // Two base URLs of one host, with and without TLS, count together.
+            // Two base URLs of the same host, with and without TLS, are counted together.
             self.vendor_circuit_open.with_label_values(&[host]).add(is_open);
         }
     }
 
-    /// The whole state in Prometheus' text format.
+    /// All metrics in the Prometheus text format.
     pub fn render(&self, directory: &Directory, now: crate::budget::Timestamp) -> String {
         self.budgets.measure(directory, now);
         let mut text = Vec::new();
@@ -322,7 +326,7 @@ impl Metrics {
     }
 }
 
-/// Counts the lines of logs that are lost; the log of the process begins before there are metrics.
+/// Creates the counter of lost log lines. The process log needs it before the other metrics exist.
 pub fn log_lost() -> IntCounter {
     IntCounter::new("jpush_gateway_log_lost_total", "Lines of the logs that were lost.")
         .expect("a valid metric")
@@ -334,12 +338,12 @@ impl Default for Metrics {
     }
 }
 
-/// Why a repeated call was known as such.
+/// The reason why a call was recognized as a repeated one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayedBy {
-    /// Its caller said so.
+    /// The caller sent the same `Idempotency-Key`.
     IdempotencyKey,
-    /// Its first connection had broken a moment ago.
+    /// The resend guard matched: the connection of the first call broke before its answer was delivered.
     ResendGuard,
 }
 
@@ -352,12 +356,12 @@ impl ReplayedBy {
     }
 }
 
-/// What became of a body that broke a rule.
+/// The treatment of a body that broke a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleOutcome {
     /// It was refused, which saved a call.
     Refused,
-    /// It was let pass, as the rule is in `report` mode.
+    /// It passed, because the rule is in `report` mode.
     Reported,
 }
 
@@ -370,14 +374,14 @@ impl RuleOutcome {
     }
 }
 
-/// Label values of one request.
+/// The label values of one request.
 #[derive(Clone, Copy)]
 pub struct Labels<'l> {
-    /// The operation, once it is known.
+    /// The operation, if it is known.
     pub operation: Option<OperationId>,
-    /// The tenant's name.
+    /// The name of the tenant.
     pub tenant: &'l str,
-    /// The caller's name.
+    /// The name of the caller.
     pub caller: &'l str,
 }
 

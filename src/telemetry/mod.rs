@@ -1,4 +1,4 @@
-//! What operators see: metrics, the access line, the audit line, what happened lately.
+//! Telemetry: metrics, the access log, the audit log, the process log and the last refusals.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -35,32 +35,34 @@ use vendor_clock::VendorClock;
 use crate::operation::OPERATIONS;
 use crate::tenant::Directory;
 
-/// Telemetry as one worker uses it: shared metrics, its own lane of the access log.
+/// Telemetry of one worker: the shared metrics, and its own lanes of the logs.
 pub struct Telemetry {
-    /// The process's metrics.
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// The process's last refusals.
+    /// The last refusals of the process.
     pub recent: Arc<RecentRefusals>,
-    /// Which failures it told of lately.
+    /// Limits the log lines about failed attempts.
     pub failures: Arc<AttemptFailures>,
-    /// When the process compares the vendor's clock with its own.
+    /// Schedules the comparisons of the vendor's clock with ours.
     pub vendor_clock: Arc<VendorClock>,
-    /// Where this worker's access lines go.
+    /// The worker's lane of the access log.
     pub lane: Arc<Lane>,
-    /// Where its audit lines go, if there is an audit log.
+    /// The worker's lane of the audit log, if there is one.
     pub audit: Option<Arc<Lane>>,
 }
 
-/// Per-configuration state of telemetry: prepared series and the last use of every token.
+/// The telemetry state of one configuration: cached metric series and the last use of every token.
 pub struct Usage {
-    /// By caller and tenant, then by operation; filled as calls come.
+    /// By caller and tenant, then by operation; filled on first use.
     series: Vec<Vec<std::sync::OnceLock<Box<[Series]>>>>,
-    /// Unix time in seconds, by caller and token; zero: never. Shared with the configurations that have the token.
+    /// Unix time in seconds by caller and token; zero: never. Shared with other configurations that have the same
+    /// token.
     last_use: Vec<Vec<Arc<AtomicU64>>>,
 }
 
 impl Usage {
-    /// Room for every caller and tenant of a directory. Tokens of the one before keep their last use.
+    /// Creates the state for every caller and tenant of a directory. Tokens that were in the previous configuration
+    /// keep their last use.
     pub fn new(directory: &Directory, previous: Option<(&Self, &Directory)>) -> Self {
         let series = || directory.tenants.iter().map(|_| std::sync::OnceLock::new()).collect();
         let tokens = |count: usize| (0..count).map(|_| Arc::default()).collect();
@@ -93,17 +95,18 @@ impl Usage {
         &by_operation[operation]
     }
 
-    /// Notes that a token was good.
+    /// Records that a token was accepted.
     pub fn token_used(&self, caller: usize, token: usize, now: SystemTime) {
         let unix_seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let last = &self.last_use[caller][token];
-        // Most calls come within the second of the one before: reading alone keeps the line shared between cores.
+        // Most calls come within the same second as the one before; reading only keeps the cache line shared between
+        // cores.
         if last.load(Ordering::Relaxed) != unix_seconds {
             last.store(unix_seconds, Ordering::Relaxed);
         }
     }
 
-    /// When a token was last good, in seconds since 1970.
+    /// The time at which a token was last accepted, in seconds since 1970.
     pub fn last_use(&self, caller: usize, token: usize) -> Option<u64> {
         Some(self.last_use[caller][token].load(Ordering::Relaxed)).filter(|seconds| *seconds > 0)
     }

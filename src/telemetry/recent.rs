@@ -7,19 +7,19 @@ use serde::Serialize;
 
 use crate::lock::lock;
 
-/// Refusals kept.
+/// Number of refusals kept.
 const KEPT: usize = 50;
 
-/// One refusal. Nothing in it came from a request but its id.
+/// One refusal. The request's id is the only value that came from the request.
 #[derive(Clone, Debug, Serialize)]
 pub struct RefusedCall {
-    /// RFC 3339.
+    /// The time in RFC 3339 form.
     pub time: String,
-    /// The request's id.
+    /// The id of the refused request.
     pub request_id: String,
-    /// The stable reason.
+    /// The stable reason, as in `X-JPush-Gateway-Reason`.
     pub reason: &'static str,
-    /// HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
     /// The operation, if it was known.
     pub operation: Option<&'static str>,
@@ -29,12 +29,12 @@ pub struct RefusedCall {
     pub caller: Option<String>,
 }
 
-/// A ring of refusals.
+/// A ring buffer of the last refusals.
 #[derive(Default)]
 pub struct RecentRefusals(Mutex<VecDeque<RefusedCall>>);
 
 impl RecentRefusals {
-    /// One more.
+    /// Adds a refusal; drops the oldest one if the buffer is full.
     pub fn push(&self, refused: RefusedCall) {
         let mut ring = lock(&self.0);
         if ring.len() == KEPT {
@@ -43,7 +43,7 @@ impl RecentRefusals {
         ring.push_back(refused);
     }
 
-    /// All of them, the latest first.
+    /// All refusals, the latest first.
     pub fn list(&self) -> Vec<RefusedCall> {
         lock(&self.0).iter().rev().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! One request's record: whatever happens to the request, dropping its record counts and logs it once.
+//! The record of one request. Dropping it counts and logs the request once, however the request ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,70 +17,70 @@ use crate::upstream::AnswerCut;
 use bytes::Bytes;
 use http::HeaderValue;
 
-/// Status of a request whose caller hung up before there was an answer.
+/// The status of a request whose caller hung up before it got an answer.
 const CALLER_GONE: u16 = 499;
 
-/// What is known about a request so far.
+/// Collects what is known about a request until it is dropped.
 pub struct Record {
     telemetry: Arc<Telemetry>,
     started: Instant,
-    asked: RequestOrigin,
+    origin: RequestOrigin,
     names: Option<Names>,
-    /// Positions of the caller and of the token it used.
+    /// The indexes of the caller and of the token it used.
     caller: Option<(usize, usize)>,
-    /// The position of the tenant, the credential to be used, and where the call goes.
+    /// The index of the tenant, the kind of credential, and the vendor's base URL.
     granted: Option<(usize, CredentialKind, OriginId)>,
     operation: Option<OperationId>,
     status: u16,
     reason: Option<&'static str>,
-    /// What a refusal says about the call.
+    /// Whether a refused call may have been delivered.
     delivery: Option<Delivery>,
-    /// What a refused body broke.
+    /// The body rule that a refused body broke.
     rule: Option<&'static str>,
     attempts: u8,
     vendor: Option<VendorNote>,
-    /// Only with an audit log.
+    /// Set only if there is an audit log.
     effect: Option<Box<AuditedCall>>,
     bytes_in: u64,
     bytes_out: u64,
 }
 
-/// What a request says of itself before anything is known about it.
+/// The properties of a request that are known before it is processed.
 pub struct RequestOrigin {
-    /// The id it goes by.
+    /// The request's id: the caller's own, or a new one.
     pub request_id: HeaderValue,
-    /// Where it came from: an address with a port, if it came over a network.
+    /// The client's address with its port, if the connection came over a network.
     pub peer: Option<Arc<str>>,
-    /// The trace it belongs to.
+    /// The id of the trace it belongs to.
     pub trace_id: Option<TraceId>,
 }
 
-/// Where positions get their names from.
+/// The source of the names for the indexes in a record.
 struct Names {
     directory: Arc<Directory>,
     usage: Arc<Usage>,
 }
 
-/// What the vendor said.
+/// The vendor's answer, as far as the logs need it.
 pub struct VendorNote {
-    /// HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
     /// The code in its body, if it had one.
     pub code: Option<u32>,
-    /// Digits of the message id in its body.
+    /// The digits of the message id in its body.
     pub msg_id: Option<Bytes>,
-    /// From dispatch to the end of its answer.
+    /// Time from dispatch to the end of the answer.
     pub took: Duration,
 }
 
 impl Record {
     /// Opens the record of a request that just arrived.
-    pub fn open(telemetry: Arc<Telemetry>, asked: RequestOrigin) -> Self {
+    pub fn open(telemetry: Arc<Telemetry>, origin: RequestOrigin) -> Self {
         telemetry.metrics.in_flight.inc();
         Self {
             telemetry,
             started: Instant::now(),
-            asked,
+            origin,
             names: None,
             caller: None,
             granted: None,
@@ -97,45 +97,46 @@ impl Record {
         }
     }
 
-    /// The id the request goes by.
+    /// The id of the request, for the answer and the logs.
     pub fn request_id(&self) -> &HeaderValue {
-        &self.asked.request_id
+        &self.origin.request_id
     }
 
-    /// Somebody known calls.
+    /// Records the caller and its token; `directory` and `usage` are kept for their names.
     pub fn identified(&mut self, directory: &Arc<Directory>, usage: &Arc<Usage>, principal: &Principal<'_>) {
         self.names = Some(Names { directory: Arc::clone(directory), usage: Arc::clone(usage) });
         self.caller = Some((principal.caller(), principal.token));
     }
 
-    /// The call is known.
+    /// Records the operation that the request was matched with.
     pub fn matched(&mut self, operation: OperationId) {
         self.operation = Some(operation);
     }
 
-    /// The tenant is known, and where its call goes.
+    /// Records the tenant, the credential and the base URL.
     pub fn granted(&mut self, grant: &Grant) {
         self.granted = Some((grant.positions().1, grant.credential_kind(), grant.origin()));
     }
 
-    /// An attempt at the vendor begins.
+    /// Records the start of an attempt at the vendor.
     pub fn attempt(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    /// So many bytes of body arrived.
+    /// Records the number of body bytes received.
     pub fn received(&mut self, bytes: usize) {
         self.bytes_in = bytes as u64;
     }
 
-    /// The call is dispatched; from here on it may have an effect.
+    /// Records the dispatch of the call; from here on it may have an effect. `effect` is called only if the audit log
+    /// needs it.
     pub fn dispatched(&mut self, effect: impl FnOnce() -> AuditedCall) {
         if self.telemetry.audit.is_some() && self.operation.is_some_and(|operation| operation.has_effect()) {
             self.effect = Some(Box::new(effect()));
         }
     }
 
-    /// An answer of ours is on its way.
+    /// Records an answer made by the gateway itself.
     pub fn refused(&mut self, refusal: &Refusal, status: u16, bytes: usize) {
         self.reason = Some(refusal.reason());
         self.delivery = Some(refusal.delivery());
@@ -153,25 +154,25 @@ impl Record {
         });
     }
 
-    /// An answer is on its way.
+    /// Records the status and body length of the answer.
     pub fn answered(&mut self, status: u16, bytes: usize) {
         self.status = status;
         self.bytes_out = bytes as u64;
     }
 
-    /// So many bytes more of a long answer went out.
+    /// Adds bytes of a long answer that were sent.
     pub fn sent(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
-    /// The vendor answered.
+    /// Records the vendor's answer.
     pub fn vendor(&mut self, note: VendorNote) {
         let metrics = &self.telemetry.metrics;
         metrics.vendor_answer(self.series(), self.labels(), note.status, note.code, note.took);
         self.vendor = Some(note);
     }
 
-    /// The rest of a long answer did not come.
+    /// Records that the rest of a long answer did not arrive.
     pub fn was_cut(&self, cut: &AnswerCut) {
         let (Some(operation), Some((_, credential, _))) = (self.operation, self.granted) else { return };
         let host = self.host().map(BaseUrl::authority).unwrap_or_default();
@@ -230,17 +231,17 @@ impl Record {
             took,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            peer: self.asked.peer.as_deref(),
+            peer: self.origin.peer.as_deref(),
             token: self.token(),
             rule: self.rule,
             attempts: self.attempts,
             host: self.host(),
-            trace_id: self.asked.trace_id.as_ref().map(TraceId::as_str),
+            trace_id: self.origin.trace_id.as_ref().map(TraceId::as_str),
         }
     }
 
     fn request_id_text(&self) -> &str {
-        self.asked.request_id.to_str().unwrap_or_default()
+        self.origin.request_id.to_str().unwrap_or_default()
     }
 
     fn host(&self) -> Option<&BaseUrl> {
@@ -314,8 +315,8 @@ mod tests {
             lane: logs[0].lane(0),
             audit: Some(logs[1].lane(0)),
         };
-        let asked = RequestOrigin { request_id: HeaderValue::from_static("id"), peer: None, trace_id: None };
-        end(Record::open(Arc::new(telemetry), asked));
+        let origin = RequestOrigin { request_id: HeaderValue::from_static("id"), peer: None, trace_id: None };
+        end(Record::open(Arc::new(telemetry), origin));
         drop(logs);
         let lines = audit.0.lock().expect("no panic");
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

@@ -1,4 +1,4 @@
-//! Lines that could come by the thousand: one a second for each kind, and a count of the others.
+//! A limit on repeated log lines: one per second for each kind, and a count of the others.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 
-/// After a line, the others of its kind are counted for this long.
+/// The time after a line for which other lines of its kind are only counted.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Kinds that are remembered. Those in use come from the configuration.
+/// The most kinds that are remembered. The kinds in use come from the configuration.
 const KINDS_MAX: usize = 4096;
 
-/// Knows when each kind of line was last written.
-pub struct Sparing<K>(Mutex<HashMap<K, Told>>);
+/// Remembers when a line of each kind was last written.
+pub struct Sparing<K>(Mutex<HashMap<K, LastLine>>);
 
-struct Told {
+struct LastLine {
     at: Instant,
     /// Lines since then that were not written.
     suppressed: u64,
@@ -28,38 +28,38 @@ impl<K> Default for Sparing<K> {
 }
 
 impl<K: Hash + Eq + Clone> Sparing<K> {
-    /// Whether a line is to be written now, with the number of those that were not, since the last one of its kind.
+    /// Whether a line is to be written now; returns the number of suppressed lines since the last one of its kind.
     pub fn admit(&self, kind: K, now: Instant) -> Option<u64> {
         let mut known = lock(&self.0);
         if known.len() >= KINDS_MAX {
-            known.retain(|_, told| now.saturating_duration_since(told.at) < PAUSE);
+            known.retain(|_, last| now.saturating_duration_since(last.at) < PAUSE);
         }
-        let new = Told { at: now, suppressed: 0 };
-        let Some(told) = known.get_mut(&kind) else {
-            // With as many kinds within one second, this one is as good as suppressed.
+        let new = LastLine { at: now, suppressed: 0 };
+        let Some(last) = known.get_mut(&kind) else {
+            // With this many kinds within one second, the line is suppressed without being counted.
             return (known.len() < KINDS_MAX).then(|| known.insert(kind, new)).map(|_| 0);
         };
-        if now.saturating_duration_since(told.at) < PAUSE {
-            told.suppressed += 1;
+        if now.saturating_duration_since(last.at) < PAUSE {
+            last.suppressed += 1;
             return None;
         }
-        Some(std::mem::replace(told, new).suppressed)
+        Some(std::mem::replace(last, new).suppressed)
     }
 
-    /// Kinds of which nothing came lately, with the number of lines that were never written.
+    /// Removes kinds without lines for two seconds, and returns those with suppressed lines and their number.
     pub fn overdue(&self, now: Instant) -> Vec<(K, u64)> {
         let mut known = lock(&self.0);
-        let (mut over, mut owed) = (Vec::new(), Vec::new());
-        for (kind, told) in &*known {
-            if now.saturating_duration_since(told.at) >= 2 * PAUSE {
+        let (mut over, mut suppressed) = (Vec::new(), Vec::new());
+        for (kind, last) in &*known {
+            if now.saturating_duration_since(last.at) >= 2 * PAUSE {
                 over.push(kind.clone());
-                owed.extend((told.suppressed > 0).then(|| (kind.clone(), told.suppressed)));
+                suppressed.extend((last.suppressed > 0).then(|| (kind.clone(), last.suppressed)));
             }
         }
         for kind in over {
             known.remove(&kind);
         }
-        owed
+        suppressed
     }
 }
 

@@ -1,15 +1,15 @@
-//! What metrics tell of the listeners with TLS.
+//! Metrics of the listeners with TLS.
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-/// Certificates in use, and handshakes that failed.
+/// The expiry of the certificates in use, and the number of failed handshakes.
 pub struct TlsMetrics {
     not_after: IntGaugeVec,
     failures: IntCounterVec,
 }
 
 impl TlsMetrics {
-    /// Takes what registers a family of counters or gauges by name, help and labels.
+    /// Registers the metrics by functions that take a name, a help text and labels.
     pub(super) fn new(
         counter: impl Fn(&str, &str, &[&str]) -> IntCounterVec,
         gauges: impl Fn(&str, &str, &[&str]) -> IntGaugeVec,
@@ -28,18 +28,18 @@ impl TlsMetrics {
         }
     }
 
-    /// The certificates that are in use now: listener, name and last second.
+    /// Updates the expiry of the certificates in use, given as listener, name and last second.
     pub fn certificates<'c>(&self, in_use: impl IntoIterator<Item = (&'c str, &'c str, i64)>) {
         self.not_after.reset();
         for (listener, name, seconds) in in_use {
             let gauge = self.not_after.with_label_values(&[listener, name]);
-            // Two of one name, of two kinds of keys: the one that ends first is the one to look at.
+            // Of two certificates for the same name with different kinds of keys, the one that expires first is shown.
             let known = gauge.get();
             gauge.set(if known == 0 { seconds } else { known.min(seconds) });
         }
     }
 
-    /// A handshake failed.
+    /// Records a failed handshake.
     pub fn handshake_failed(&self, listener: &str, kind: &str) {
         self.failures.with_label_values(&[listener, kind]).inc();
     }

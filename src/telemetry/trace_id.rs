@@ -1,11 +1,11 @@
-//! The trace that a request belongs to, by its `traceparent` (W3C Trace Context, 3.2).
+//! The trace that a request belongs to, from its `traceparent` header (W3C Trace Context, 3.2).
 
 /// The id of a trace: 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId([u8; 32]);
 
 impl TraceId {
-    /// The id in a `traceparent`; `None` if it is not one.
+    /// Reads the id from a `traceparent` value; `None` if it is malformed.
     pub fn read(traceparent: &[u8]) -> Option<Self> {
         let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let is_zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
@@ -15,13 +15,13 @@ impl TraceId {
         let (flags, more) = rest.split_at_checked(2)?;
         let dashes = [version[2], parent[0], parent[17]] == *b"---";
         let hex = is_hex(&version[..2]) && is_hex(id) && is_hex(&parent[1..17]) && is_hex(flags);
-        // Later versions may go on behind another dash.
+        // Later versions may append more after another dash.
         let ends = more.is_empty() || (&version[..2] != b"00" && more[0] == b'-');
         let known = dashes && hex && ends && &version[..2] != b"ff";
         (known && !is_zero(id) && !is_zero(&parent[1..17])).then_some(Self(*id))
     }
 
-    /// Its digits.
+    /// The digits of the id as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("digits are ASCII")
     }

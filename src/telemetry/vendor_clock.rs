@@ -1,21 +1,22 @@
-//! The vendor's clock beside ours: schedules and reports are kept by the vendor's, so a wrong one has to be known.
+//! A comparison of the vendor's clock with ours. The vendor runs schedules and dates reports by its own clock, so
+//! operators have to know of a large difference.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::fields::Fields;
 
-/// Clocks may differ by so much.
+/// The largest difference that is not reported.
 const OFF_MAX: Duration = Duration::from_mins(1);
-/// How often they are compared.
+/// Time between two comparisons.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
-/// How often a difference is told.
-const TELL_EVERY: Duration = Duration::from_hours(1);
+/// Time after a warning until the next comparison.
+const PAUSE_AFTER_WARNING: Duration = Duration::from_hours(1);
 
-/// When the vendor's clock is looked at next.
+/// Schedules the comparisons of the vendor's clock with ours.
 pub struct VendorClock {
     start: Instant,
-    /// Milliseconds since the start.
+    /// The time of the next comparison, in milliseconds since the start.
     due: AtomicU64,
 }
 
@@ -26,7 +27,8 @@ impl Default for VendorClock {
 }
 
 impl VendorClock {
-    /// Compares the `Date` of an answer that arrived now with our clock, now and then, and logs a large difference.
+    /// Compares the `Date` of an answer that arrived just now with our clock if a comparison is due, and logs a large
+    /// difference.
     pub fn compare(&self, arrived: Instant, fields: &Fields) {
         let date = || httpdate::parse_http_date(fields.get("Date")?.text()?).ok();
         if let Some(off) = self.difference((arrived, SystemTime::now), date) {
@@ -38,7 +40,7 @@ impl VendorClock {
         }
     }
 
-    /// A difference that is to be told: how far the vendor's clock is ahead, or behind.
+    /// The difference to report: how far the vendor's clock is ahead (`Ok`) or behind (`Err`).
     fn difference(
         &self,
         (arrived, now): (Instant, impl FnOnce() -> SystemTime),
@@ -51,8 +53,8 @@ impl VendorClock {
         }
         let off = date().map(|date| date.duration_since(now()).map_err(|behind| behind.duration()));
         let off = off.filter(|(Ok(off) | Err(off))| *off > OFF_MAX);
-        let next = millis(elapsed + if off.is_some() { TELL_EVERY } else { LOOK_EVERY });
-        // Of several answers at once, one is compared.
+        let next = millis(elapsed + if off.is_some() { PAUSE_AFTER_WARNING } else { LOOK_EVERY });
+        // Of several answers at the same time, only one is compared.
         self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).ok().and(off)
     }
 }

@@ -1,7 +1,8 @@
-//! Answers over HTTP/2 until their callers have taken them.
+//! Answers over HTTP/2 until their callers have received them.
 //!
-//! A caller opens the window of each stream when it likes, and until then h2 keeps the answer. So what an answer holds is
-//! held by its bytes wherever they are: in the stream that waits for a window, in the buffer behind it, on their way.
+//! A caller opens the window of each stream when it likes, and h2 keeps the answer until then. So the resources of an
+//! answer are held by its bytes, wherever they are: in the stream that waits for a window, in the buffer behind it, or
+//! in the body.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,28 +17,29 @@ use crate::body_reader::{Counted, MemoryLimit};
 use crate::server::timeouts::{ConnectionTimer, PendingAnswer, ServingRequest};
 use crate::upstream::AnswerCut;
 
-/// What a stream with its answer takes beside the answer's body: measured 4.3 KiB.
+/// Memory of a stream with its answer, beside the answer's body: measured 4.3 KiB.
 const STREAM_BYTES: usize = 5 * 1024;
-/// Answers of a connection that may wait whatever others hold: whoever takes answers as they come always gets them.
+/// Answers of one connection that may wait without being counted, so that a caller that reads its answers always gets
+/// them.
 const ANSWERS_FREE: usize = 4;
 
-/// What an answer holds as long as it waits.
+/// The resources that an answer holds while it waits.
 struct HeldAnswer {
     delivery: PendingAnswer,
     _places: Option<[InFlightGuard; 2]>,
     _room: Option<Counted>,
 }
 
-/// The body of an answer.
+/// The body of an answer that holds its resources.
 pub(super) struct DeliveredBody {
     body: Reply,
     waiting: Arc<HeldAnswer>,
-    /// The vendor is waited for.
+    /// Set while the vendor's next bytes are awaited.
     serving: Option<ServingRequest>,
 }
 
 impl DeliveredBody {
-    /// An answer that begins to wait; `None` if there is no room for one that no call was made for.
+    /// Wraps an answer that starts to wait; `None` if there is no memory left for an answer that no call was made for.
     pub(super) fn of(
         body: Reply,
         places: Option<[InFlightGuard; 2]>,
@@ -67,7 +69,7 @@ impl Body for DeliveredBody {
             return Poll::Pending;
         };
         *serving = None;
-        waiting.delivery.goes_on();
+        waiting.delivery.progressed();
         let portion = |bytes| Portion { bytes, waiting: Arc::clone(waiting) };
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(portion))))
     }
@@ -98,6 +100,6 @@ impl Buf for Portion {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        self.waiting.delivery.goes_on();
+        self.waiting.delivery.progressed();
     }
 }

@@ -1,9 +1,10 @@
-//! Fragments in the targets of HTTP/2: seen before the parser cuts them off.
+//! Detects fragments in the targets of HTTP/2 requests before the parser cuts them off.
 //!
-//! h2 gives a `:path` to a library that drops `#` and all that follows without a word, so another object would be acted
-//! on than was named. Nothing above h2 can see it. So every literal that can be a `:path` is looked at on its way
-//! there. What a path is cut to is remembered for the connection, with what it was: any request for that is judged by
-//! what was sent. No table of HPACK is kept for it: what the parser has there came as a literal before.
+//! h2 passes a `:path` to a library that silently drops `#` and everything after it, so the request would address
+//! another object than it named, and no layer above h2 can see that. Therefore every literal that can be a `:path` is
+//! examined before h2 parses it. The shortened form of a path with a fragment is remembered for the connection together
+//! with the original, and a request for it is judged by the original. No HPACK table is needed: every entry of the
+//! parser's table was a literal before.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,15 +14,15 @@ use super::http2_limits::FRAME_BYTES;
 use super::huffman;
 use crate::lock::lock;
 
-/// Bytes that a connection begins with, before its first frame.
+/// Length of the connection preface.
 const PREFACE_BYTES: usize = 24;
-/// Length of what stands before each frame.
+/// Length of a frame's head.
 const FRAME_HEAD_BYTES: usize = 9;
-/// Longest header block that is read along; the parser closes the connection before that.
+/// Longest header block that is examined; the parser closes the connection before that.
 const BLOCK_BYTES_MAX: usize = 8 * FRAME_BYTES as usize;
-/// Paths that are remembered for one connection. Honest callers send none.
+/// Paths remembered for one connection. Usual callers send none with a fragment.
 const CUT_MAX: usize = 64;
-/// Buffers up to this length are kept between two heads.
+/// Buffers up to this capacity are kept between two heads.
 const KEPT_BYTES: usize = 4 * 1024;
 
 const HEADERS: u8 = 1;
@@ -30,7 +31,7 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Names of the static table that mean `:path`, and the last one there is.
+/// Indexes of `:path` in the static table, and the last index of that table.
 const PATH_NAMES: [usize; 2] = [4, 5];
 const STATIC_NAMES: usize = 61;
 
@@ -44,12 +45,12 @@ pub(super) struct Fragments {
 #[derive(Default)]
 struct FragmentCut {
     paths: HashMap<Box<str>, Box<str>>,
-    /// There were too many, or bytes that this does not read: every path may be one.
+    /// There were too many paths, or bytes that could not be read: any path may have had a fragment.
     is_lost: bool,
 }
 
 impl Fragments {
-    /// What was sent as the path that now reads so, if that had a fragment.
+    /// The original of a path that had a fragment; `None` if the path had none.
     pub(super) fn sent_as(&self, path: &str) -> Option<Box<str>> {
         if !self.any.load(Ordering::Acquire) {
             return None;
@@ -63,7 +64,7 @@ impl Fragments {
         let mut cut = lock(&self.cut);
         cut.is_lost |= cut.paths.len() >= CUT_MAX;
         if !cut.is_lost {
-            // The library's name for an empty path is a slash.
+            // For an empty path the library reports a slash.
             let rest = if rest.is_empty() { "/" } else { rest };
             cut.paths.insert(rest.into(), path.into());
         }
@@ -77,28 +78,28 @@ impl Fragments {
     }
 }
 
-/// Reads along with one connection, from its first byte.
+/// Follows the bytes of one connection, from the first one on.
 pub(super) struct Reader {
-    /// What a connection begins with is here.
+    /// Whether the whole preface was read.
     is_open: bool,
-    /// Bytes to be passed over.
+    /// Number of bytes to skip.
     skip: usize,
-    /// A frame with header fields, as far as it is here; of others their heads.
+    /// A frame with header fields, as far as it was read; of other frames, only the head.
     frame: Vec<u8>,
-    /// The header fields of one head so far.
+    /// The header fields of the current head so far.
     block: Vec<u8>,
     is_lost: bool,
 }
 
-/// Bytes that are not read here. The parser closes the connection for them, or should.
-struct NotRead;
+/// Bytes that cannot be read here. The parser closes the connection for them, or should.
+struct Unreadable;
 
 impl Reader {
     pub(super) fn new() -> Self {
         Self { is_open: false, skip: PREFACE_BYTES, frame: Vec::new(), block: Vec::new(), is_lost: false }
     }
 
-    /// Reads the next bytes, before the parser has them.
+    /// Reads the next bytes, before the parser gets them.
     pub(super) fn read(&mut self, bytes: &[u8], fragments: &Fragments) {
         if !self.is_lost && self.follow(bytes, fragments).is_err() {
             self.is_lost = true;
@@ -106,19 +107,19 @@ impl Reader {
         }
     }
 
-    /// Whether a head, or what a connection begins with, is begun and not whole.
+    /// Whether a head, or the preface, has begun and is not complete.
     pub(super) fn is_in_head(&self) -> bool {
         !self.is_open || self.head_bytes() > 0
     }
 
-    /// Bytes of a head that is not whole.
+    /// Bytes of an incomplete head.
     pub(super) fn head_bytes(&self) -> usize {
         let is_head = |kind: &u8| [HEADERS, CONTINUATION].contains(kind);
         let begun = if self.frame.get(3).is_some_and(is_head) { self.frame.len() } else { 0 };
         self.block.len() + begun
     }
 
-    fn follow(&mut self, mut bytes: &[u8], fragments: &Fragments) -> Result<(), NotRead> {
+    fn follow(&mut self, mut bytes: &[u8], fragments: &Fragments) -> Result<(), Unreadable> {
         loop {
             let passed = self.skip.min(bytes.len());
             (self.skip, bytes) = (self.skip - passed, &bytes[passed..]);
@@ -135,7 +136,7 @@ impl Reader {
                 self.skip = length;
                 self.frame.clear();
             } else if length > FRAME_BYTES as usize {
-                return Err(NotRead);
+                return Err(Unreadable);
             } else if self.frame.len() == self.frame_bytes() {
                 self.end_frame(fragments)?;
             } else if bytes.is_empty() {
@@ -144,7 +145,7 @@ impl Reader {
         }
     }
 
-    /// Length of the frame that is here, or of its head as long as that is not.
+    /// Length of the current frame; length of a frame head, as long as that is not complete.
     fn frame_bytes(&self) -> usize {
         match self.frame[..] {
             [high, middle, low, _, _, _, _, _, _, ..] => {
@@ -154,19 +155,19 @@ impl Reader {
         }
     }
 
-    fn end_frame(&mut self, fragments: &Fragments) -> Result<(), NotRead> {
+    fn end_frame(&mut self, fragments: &Fragments) -> Result<(), Unreadable> {
         let (kind, flags) = (self.frame[3], self.frame[4]);
         let mut payload = &self.frame[FRAME_HEAD_BYTES..];
         if kind == HEADERS && flags & PADDED != 0 {
-            let (padding, rest) = payload.split_first().ok_or(NotRead)?;
-            payload = &rest[..rest.len().checked_sub(usize::from(*padding)).ok_or(NotRead)?];
+            let (padding, rest) = payload.split_first().ok_or(Unreadable)?;
+            payload = &rest[..rest.len().checked_sub(usize::from(*padding)).ok_or(Unreadable)?];
         }
         if kind == HEADERS && flags & PRIORITY != 0 {
-            payload = payload.get(5..).ok_or(NotRead)?;
+            payload = payload.get(5..).ok_or(Unreadable)?;
         }
         self.block.extend_from_slice(payload);
         if self.block.len() > BLOCK_BYTES_MAX {
-            return Err(NotRead);
+            return Err(Unreadable);
         }
         if flags & END_HEADERS != 0 {
             read_block(&self.block, fragments)?;
@@ -179,10 +180,10 @@ impl Reader {
     }
 }
 
-/// Looks at every literal that can be a path (RFC 7541, 6).
-fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), NotRead> {
+/// Examines every literal that can be a path (RFC 7541, 6).
+fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), Unreadable> {
     while let Some(first) = block.first() {
-        // How many bits of the first byte belong to the number in it, and whether a text follows.
+        // The number of bits in the first byte that belong to its integer, and whether a literal follows.
         let (bits, is_literal) = match first {
             0x80.. => (7, false),
             0x40.. => (6, true),
@@ -197,7 +198,7 @@ fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), NotRead> {
             take_text(&mut block)?;
         }
         let (value, is_coded) = take_text(&mut block)?;
-        // Names of the connection's own table, and those that are written out, may be any.
+        // An entry of the dynamic table, or a literal name, can be any name.
         if PATH_NAMES.contains(&name) || name == 0 || name > STATIC_NAMES {
             let value = if is_coded { huffman::decode(value) } else { Some(value.to_vec()) };
             if let Some(path) = value.and_then(|value| String::from_utf8(value).ok())
@@ -210,33 +211,33 @@ fn read_block(mut block: &[u8], fragments: &Fragments) -> Result<(), NotRead> {
     Ok(())
 }
 
-/// Takes a number whose first bits stand at the end of a byte (RFC 7541, 5.1).
-fn take_number(block: &mut &[u8], bits: u32) -> Result<usize, NotRead> {
+/// Takes an integer whose first bits are the last ones of a byte (RFC 7541, 5.1).
+fn take_number(block: &mut &[u8], bits: u32) -> Result<usize, Unreadable> {
     let mut next = || {
         let (byte, rest) = block.split_first()?;
         *block = rest;
         Some(usize::from(*byte))
     };
     let most = (1 << bits) - 1;
-    let mut number = next().ok_or(NotRead)? & most;
+    let mut number = next().ok_or(Unreadable)? & most;
     if number < most {
         return Ok(number);
     }
     for shift in [0, 7, 14, 21] {
-        let byte = next().ok_or(NotRead)?;
+        let byte = next().ok_or(Unreadable)?;
         number += (byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(number);
         }
     }
-    Err(NotRead)
+    Err(Unreadable)
 }
 
-/// Takes a text, and tells whether it is in the Huffman code (RFC 7541, 5.2).
-fn take_text<'b>(block: &mut &'b [u8]) -> Result<(&'b [u8], bool), NotRead> {
+/// Takes a string, and returns whether it is Huffman-coded (RFC 7541, 5.2).
+fn take_text<'b>(block: &mut &'b [u8]) -> Result<(&'b [u8], bool), Unreadable> {
     let is_coded = block.first().is_some_and(|first| first & 0x80 != 0);
     let length = take_number(block, 7)?;
-    let (text, rest) = block.split_at_checked(length).ok_or(NotRead)?;
+    let (text, rest) = block.split_at_checked(length).ok_or(Unreadable)?;
     *block = rest;
     Ok((text, is_coded))
 }

@@ -1,8 +1,8 @@
 //! The Huffman code of HPACK (RFC 7541, appendix B), decoded. Pure.
 //!
-//! It is canonical: codes of one length follow each other, in the order of their bytes.
+//! The code is canonical: codes of the same length are consecutive, in the order of their bytes.
 
-/// Bytes in the order of their codes.
+/// All bytes in the order of their codes.
 static BYTES: &[u8; 256] =
     b"012aceiost\x20%-./3456789=A_bdfghlmnpru:BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz&*,;XZ!\"()?'+|#>\x00$@[]~^}<\
       `{\\\xc3\xd0\x80\x82\x83\xa2\xb8\xc2\xe0\xe2\x99\xa1\xa7\xac\xb0\xb1\xb3\xd1\xd8\xd9\xe3\xe5\xe6\x81\
@@ -15,14 +15,15 @@ static BYTES: &[u8; 256] =
 
 /// Bits of the shortest code.
 const SHORTEST: usize = 5;
-/// How many codes have 5 bits, 6 bits, and so on to 30. The last code of all ends a text and never stands in one.
+/// The number of codes with 5 bits, 6 bits, and so on to 30. The very last code marks the end of a string and does not
+/// appear in one.
 const COUNTS: [u16; 26] =
     [10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 3];
 
-/// Decodes a text; `None` if it is none.
+/// Decodes a string; `None` if it is malformed.
 pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(coded.len() * 8 / SHORTEST);
-    // Bits that were not decoded yet, the first ones in front.
+    // Bits that are not decoded yet, the next one in the highest position.
     let (mut bits, mut length) = (0_u64, 0);
     let mut rest = coded.iter();
     loop {
@@ -37,7 +38,7 @@ pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
                 text.push(byte);
                 (bits, length) = (bits << used, length - used);
             }
-            // What fills the last byte is the beginning of the code that ends a text.
+            // The last byte is padded with the beginning of the end-of-string code, which is all ones.
             _ => return (length < 8 && bits.leading_ones() as usize >= length).then_some(text),
         }
     }
@@ -86,7 +87,7 @@ pub(super) mod tests {
         bits.chunks(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit))).collect()
     }
 
-    /// RFC 7541, C.4 and C.6.
+    /// The examples of RFC 7541, C.4 and C.6.
     #[test]
     fn the_examples_of_the_rfc() {
         let rows: [(&[u8], &str); 4] = [

@@ -1,4 +1,4 @@
-//! HTTP/2 with a caller, which is hyper's: streams, flow control and their limits.
+//! HTTP/2 with callers, by hyper: this module sets the limits on streams and flow control.
 
 mod delivery;
 mod fragments;
@@ -29,37 +29,38 @@ use crate::request::RequestHead;
 use crate::strict::HEADER_BYTES_MAX;
 use crate::target::Target;
 
-/// As for HTTP/1: the pseudo-fields have room beside the header section.
+/// The longest header section, the same as for HTTP/1, with room for the pseudo-header fields.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
-/// What is kept of a head that is not whole counts towards `limits.head_memory` from here on.
+/// Bytes of an incomplete head from which on it is counted in `limits.head_memory`.
 const HEAD_BYTES_FREE: usize = 4 * 1024;
 
-/// What an HTTP/2 connection may ask of us; h2 and hyper say of their own defaults that these may change.
+/// The limits of an HTTP/2 connection. All are set here, because the defaults of h2 and hyper may change.
 mod http2_limits {
-    /// Requests at once. One more is `REFUSED_STREAM`.
+    /// Concurrent requests. One more gets `REFUSED_STREAM`.
     pub(super) const STREAMS: u32 = 128;
-    /// Requests taken back before we came to look at them ("rapid reset"). One more is `GOAWAY`.
+    /// Requests that the caller cancelled before they were processed ("rapid reset"). One more gets `GOAWAY`.
     pub(super) const UNSEEN_RESETS: usize = 20;
-    /// Streams we had to reset for what the caller did, in the life of a connection. One more is `GOAWAY`. An honest
-    /// caller causes some: requests beyond the limit before it has read the limit, bodies that go on long after an
-    /// early answer.
+    /// Streams that were reset because of the caller, over the life of a connection. One more gets `GOAWAY`. Correct
+    /// callers cause some: requests over the limit before they have read the limit, and bodies that continue long after
+    /// an early answer.
     pub(super) const FAULTS: usize = 1024;
-    /// Bytes of a frame, the least that the protocol allows. With the length of a head this also gives how many
-    /// `CONTINUATION` frames a head may have: 5.
+    /// The greatest frame in bytes, the least that the protocol allows. Together with the length of a head it limits a
+    /// head to 5 `CONTINUATION` frames.
     pub(super) const FRAME_BYTES: u32 = 16 * 1024;
-    /// Bytes of a body that came and nobody has read yet. They are beside `limits.body_memory`, and enough for
-    /// 10 MiB in the time-out of a body over any path.
+    /// Bytes of one body that were received and not read yet. They are not counted in `limits.body_memory`. Enough for
+    /// 10 MiB within the body timeout over any network path.
     pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
-    /// The same of all bodies of a connection. Half of it is also what small `DATA` frames may cost.
+    /// The same for all bodies of a connection. Half of it is also the allowance for small `DATA` frames.
     pub(super) const CONNECTION_WINDOW: u32 = 512 * 1024;
     /// Bytes of an answer that wait for a caller that does not read, for each stream.
     pub(super) const SEND_BYTES: usize = 64 * 1024;
 }
 
-/// The body of a request over HTTP/2. hyper drops what answers a caller that is gone.
+/// The body of an HTTP/2 request. It never reports that the caller is gone: hyper drops the future that answers the
+/// request then.
 struct Http2Body {
     incoming: Incoming,
-    /// Of the last frame.
+    /// The rest of the last frame.
     rest: Bytes,
 }
 
@@ -91,7 +92,7 @@ impl BodySource for Http2Body {
     }
 }
 
-/// Serves a connection until it is done, late, or told to stop.
+/// Serves a connection until it ends, times out or is told to close.
 pub(super) async fn serve<S>(stream: S, requests: Requests)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -100,7 +101,7 @@ where
     let fragments = Arc::new(Fragments::default());
     let (reader, seen) = (Reader::new(), Arc::clone(&fragments));
     let (timer_seen, heads) = (Arc::clone(&timer), requests.heads());
-    let io = Observed { stream, timer: timer_seen, reader, fragments: seen, heads, room: None };
+    let io = ObservedStream { stream, timer: timer_seen, reader, fragments: seen, heads, room: None };
     let io = TokioIo::new(io);
     let requests = Arc::new(requests);
     let kept = Arc::clone(&requests);
@@ -156,20 +157,21 @@ where
     .await;
 }
 
-/// A stream whose bytes are read before the parser has them. That they move is no sign of life, as requests and their
-/// answers are: its pulse hears of the heads that begin.
-struct Observed<S> {
+/// A stream that lets [`Reader`] see the bytes before the parser gets them. Received bytes alone do not count as
+/// activity, only requests and answers do; the timer is told when heads begin and end.
+struct ObservedStream<S> {
     stream: S,
     timer: Arc<ConnectionTimer>,
     reader: Reader,
     fragments: Arc<Fragments>,
-    /// The memory of all long heads, and what this connection has of it.
+    /// The memory limit that all long heads share, and this connection's part of it.
     heads: Arc<MemoryLimit>,
     room: Option<Counted>,
 }
 
-impl<S> Observed<S> {
-    /// Whether what is kept of a head has room, here and in the parser.
+impl<S> ObservedStream<S> {
+    /// Whether the bytes of an incomplete head have room. They are counted twice, because the parser keeps them as
+    /// well.
     fn has_room(&mut self) -> bool {
         let kept = 2 * self.reader.head_bytes();
         if kept < HEAD_BYTES_FREE {
@@ -182,7 +184,7 @@ impl<S> Observed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -204,7 +206,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

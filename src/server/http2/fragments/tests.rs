@@ -1,4 +1,5 @@
-//! Heads by hand and by chance, read along here and by hyper's server: a path that hyper cut is known as it was sent.
+//! Handwritten and generated heads, read here and by hyper's server: the original of every path that hyper shortened is
+//! known.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -15,12 +16,12 @@ use tokio::io::AsyncWriteExt;
 use super::huffman::tests::encode;
 use super::*;
 
-/// How a path is written into a header block.
+/// The encoding of a path in a header block.
 #[derive(Clone, Copy, Debug)]
 struct Written {
-    /// The byte that tells what becomes of it, with no number in it, and how many bits that may have.
+    /// The bits of the first byte that select the representation, and the number of bits left for an integer.
     kind: (u8, usize),
-    /// Whether its name is written out too.
+    /// Whether the name is a literal as well.
     named: bool,
     coded: bool,
 }
@@ -50,13 +51,13 @@ impl Written {
         let (kind, bits) = self.kind;
         let name = number(kind, bits, if self.named { 0 } else { 4 });
         let name = if self.named { [name, text(b":path", self.coded)].concat() } else { name };
-        // GET, https, an authority, and a field that is like a path but is none.
+        // GET, https, an authority, and a field with a value like a path.
         let start = [vec![0x82, 0x87, 0x01], text(b"x", false), name, text(path, self.coded)].concat();
         [start, vec![0x0f, 0x24], text(b"/like#a/path", false)].concat()
     }
 }
 
-/// Frames of one head: its fields in so many pieces.
+/// The frames of one head, with its fields split into `pieces` parts.
 fn frames(stream: u32, block: &[u8], pieces: usize) -> Vec<u8> {
     let size = block.len().div_ceil(pieces).max(1);
     let count = block.chunks(size).count();
@@ -72,7 +73,7 @@ fn frames(stream: u32, block: &[u8], pieces: usize) -> Vec<u8> {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// The paths of all requests as hyper has them.
+/// The paths of all requests as hyper reports them.
 fn by_hyper(bytes: &[u8]) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
@@ -87,7 +88,7 @@ fn by_hyper(bytes: &[u8]) -> Vec<String> {
         let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         let served = tokio::spawn(http2.serve_connection(TokioIo::new(ours), service));
         theirs.write_all(bytes).await.expect("room");
-        // Nothing waits for anything else: after these turns all of it is done.
+        // No task waits for anything outside, so after these turns all are done.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -110,7 +111,7 @@ fn written() -> impl Strategy<Value = Written> {
     (kind, any::<bool>(), any::<bool>()).prop_map(|(kind, named, coded)| Written { kind, named, coded })
 }
 
-/// Pieces of paths, most of them good.
+/// Pieces of paths, most of them valid.
 fn path() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec!["/", "a", "#", "?", "安", "%2e", "*", " ", "\u{7f}", "v3/tags/"]);
     (any::<bool>(), prop::collection::vec(piece, 0..6))
