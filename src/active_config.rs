@@ -1,4 +1,4 @@
-//! One configuration in use: the directory and everything else that a request looks up in it.
+//! The configuration in use: the directory and everything else that requests look up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,27 +17,27 @@ use crate::telemetry::Usage;
 use crate::tenant::{self, Directory, Grant};
 use crate::upstream::{Connector, Deadlines, TlsSetupError};
 
-/// A configuration, resolved.
+/// A configuration, resolved for requests.
 pub struct ActiveConfig {
-    /// Who may do what.
+    /// The callers, the tenants and their permissions.
     pub directory: Arc<Directory>,
-    /// Last uses, and prepared metric series.
+    /// The last use of tokens, and cached metric series.
     pub usage: Arc<Usage>,
-    /// How the vendor is reached.
+    /// The connections to the vendor's hosts.
     pub connector: Arc<Connector>,
-    /// Rules for target lists.
+    /// Limits of target lists.
     pub files: Files,
-    /// Rules for pictures.
+    /// Limits of uploaded images.
     pub images: Images,
-    /// Whether trace context travels on.
+    /// Whether trace context is sent to the vendor.
     pub trace: Trace,
-    /// Bounds on what callers can make us hold.
+    /// Limits on what callers can occupy.
     pub limits: Limits,
-    /// What operators have to know for the pages that are not for everybody.
+    /// The digest of the token for the protected admin pages, if there is one.
     pub admin_token: Option<TokenDigest>,
-    /// How long an attempt matters in the store: it must be over when its slot there ends by itself.
+    /// The times for which an attempt matters in the store: the attempt must be over before its slot expires there.
     pub shared_horizon: Horizon,
-    /// Calls that may come again. It outlives the configuration.
+    /// The memory of calls that may be repeated. It outlives the configuration.
     pub recall: Arc<Recall>,
     callers: Vec<CallerAdmission>,
     response_timeout: Duration,
@@ -49,9 +49,9 @@ impl ActiveConfig {
         Ok(Self::after(None, config, budgets, connector(config)?))
     }
 
-    /// Resolves a checked configuration that follows another: what is counted by caller or token goes on.
+    /// Resolves a checked configuration that replaces `previous`. Counts by caller and token continue.
     ///
-    /// Nothing here can fail, because the budgets have their new sizes from here on.
+    /// Nothing in here can fail, because budgets have their new limits from here on.
     pub fn after(previous: Option<&Self>, config: &Config, budgets: &Budgets, connector: Connector) -> Self {
         let directory = Directory::after(previous.map(|previous| &*previous.directory), config, budgets);
         let directory = Arc::new(directory);
@@ -86,18 +86,18 @@ impl ActiveConfig {
         Some(self.callers[self.directory.caller_named(name)?].clone())
     }
 
-    /// What a call's caller is doing.
+    /// The totals of the caller of `grant`.
     pub fn caller_admission(&self, grant: &Grant) -> &CallerAdmission {
         &self.callers[grant.positions().0]
     }
 
-    /// What the body of a call may cost.
+    /// The limits for the body of a call.
     pub fn allowance(&self, operation: OperationId) -> Allowance {
         let limit_bytes = crate::body::limit_bytes(operation.body, &self.limits, &self.files, &self.images);
         Allowance { limit_bytes, timeout: self.limits.body_timeout }
     }
 
-    /// When a call whose body just ended must have its answer.
+    /// The deadlines of a call whose body just ended.
     pub fn deadlines(&self, now: Instant) -> Deadlines {
         Deadlines {
             call: now + self.limits.deadline,
@@ -112,7 +112,7 @@ impl ActiveConfig {
     }
 }
 
-/// How the vendor is reached by a configuration. Reads its trust roots.
+/// The connector to the vendor's hosts. Reads the trust roots.
 pub fn connector(config: &Config) -> Result<Connector, TlsSetupError> {
     let vendor = &config.vendor;
     let origins = tenant::origins(&config.tenants);

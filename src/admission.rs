@@ -1,4 +1,4 @@
-//! How much the gateway does at once: requests and bodies, in all and for each caller, who gets at most half.
+//! The limits on requests and bodies, in total and for each caller, which gets at most half.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -9,26 +9,26 @@ use crate::body_reader::{BodyReservation, Counted, MemoryLimit};
 use crate::config::Limits;
 use crate::refusal::Refusal;
 
-/// Phases of the process, in their order.
+/// The phases of the process, in their order.
 const SERVING: u8 = 0;
 const LEAVING: u8 = 1;
 const DRAINING: u8 = 2;
 
-/// What is going on in the whole gateway.
+/// The totals of the whole gateway.
 pub struct Admission {
     in_flight: InFlightCount,
     memory: Arc<MemoryLimit>,
-    /// Heads that are not whole yet, and refusals that wait for those who do not take them.
+    /// Memory of unfinished heads, and of answers that callers do not read.
     pub heads: Arc<MemoryLimit>,
-    /// Open connections.
+    /// Open connections of callers.
     pub connections: InFlightCount,
-    /// Bodies of requests that wait for a budget; at most half of all memory for bodies.
+    /// Memory of bodies that wait for a budget: at most half of all memory for bodies.
     waiting: Arc<MemoryLimit>,
     phase: AtomicU8,
     drain_started: Notify,
 }
 
-/// What is going on for one caller. A clone counts with it.
+/// The totals of one caller. Clones share them.
 #[derive(Clone)]
 pub struct CallerAdmission {
     in_flight: InFlightCount,
@@ -44,7 +44,7 @@ struct Limited {
     limit: AtomicUsize,
 }
 
-/// One place in a [`InFlightCount`], free again when it is dropped.
+/// One place in an [`InFlightCount`], which is free again when it is dropped.
 pub struct InFlightGuard(Arc<Limited>);
 
 impl InFlightCount {
@@ -52,20 +52,20 @@ impl InFlightCount {
         Self(Arc::new(Limited { now: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }))
     }
 
-    /// Takes a place if there is one.
+    /// Takes a place, if one is free.
     pub fn enter(&self) -> Option<InFlightGuard> {
         let place = InFlightGuard(Arc::clone(&self.0));
-        // The place gives back what it took, also when it was one too many.
+        // The guard gives its place back, also if it was one too many.
         let limit = self.0.limit.load(Ordering::Relaxed);
         (self.0.now.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
     }
 
-    /// Has another limit from now on. Who has a place keeps it.
+    /// Changes the limit. Places that are taken stay taken.
     fn resize(&self, limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Places taken.
+    /// Number of places taken.
     pub fn now(&self) -> usize {
         self.0.now.load(Ordering::Relaxed)
     }
@@ -78,7 +78,7 @@ impl Drop for InFlightGuard {
 }
 
 impl Admission {
-    /// Nothing going on.
+    /// Creates empty totals with these limits.
     pub fn new(limits: &Limits) -> Self {
         Self {
             in_flight: InFlightCount::new(limits.in_flight),
@@ -91,7 +91,7 @@ impl Admission {
         }
     }
 
-    /// Has other limits from now on.
+    /// Applies changed limits; what is admitted stays admitted.
     pub fn resize(&self, limits: &Limits) {
         self.in_flight.resize(limits.in_flight);
         self.memory.resize(limits.body_memory_bytes);
@@ -100,7 +100,7 @@ impl Admission {
         self.waiting.resize(limits.body_memory_bytes / 2);
     }
 
-    /// Lets one more request of a caller in.
+    /// Admits one more request of a caller; fails at the limit of either total.
     pub fn enter(&self, caller: &CallerAdmission) -> Result<[InFlightGuard; 2], Refusal> {
         let overloaded = || Refusal::Overloaded { what: "requests at once" };
         let whole = self.in_flight.enter().ok_or_else(overloaded)?;
@@ -108,27 +108,28 @@ impl Admission {
         Ok([whole, own])
     }
 
-    /// Starts counting the memory of one body.
+    /// Starts the memory reservation of one body.
     pub fn hold(&self, caller: &CallerAdmission) -> BodyReservation {
         BodyReservation::new(&self.memory, &caller.memory)
     }
 
-    /// Requests that are being served, those whose callers are gone included.
+    /// Requests being served, including those whose callers are gone.
     pub fn in_flight(&self) -> usize {
         self.in_flight.now()
     }
 
-    /// Bytes of bodies held.
+    /// Bytes of bodies held in memory.
     pub fn body_memory_bytes(&self) -> usize {
         self.memory.used()
     }
 
-    /// Told to stop: not ready any more and keeping no connection, but serving until callers have noticed.
+    /// Starts to stop: the gateway is not ready any more and keeps no connections open, but serves until callers have
+    /// noticed.
     pub fn start_leaving(&self) {
         self.phase.fetch_max(LEAVING, Ordering::Release);
     }
 
-    /// No new call is dispatched from here on.
+    /// Stops dispatching new calls.
     pub fn start_draining(&self) {
         self.phase.fetch_max(DRAINING, Ordering::Release);
         self.drain_started.notify_waiters();
@@ -142,12 +143,12 @@ impl Admission {
         }
     }
 
-    /// Counts a body that waits for a budget; `None` if too much waits already.
+    /// Counts a body that waits for a budget; `None` if waiting bodies already use too much memory.
     pub fn wait_with(&self, bytes: usize) -> Option<Counted> {
         MemoryLimit::count(&self.waiting, bytes)
     }
 
-    /// Whether the gateway was told to stop.
+    /// Whether the gateway is stopping.
     pub fn leaving(&self) -> bool {
         self.phase.load(Ordering::Acquire) >= LEAVING
     }
@@ -159,7 +160,7 @@ impl Admission {
 }
 
 impl CallerAdmission {
-    /// Nothing going on for this caller.
+    /// Creates the empty totals of one caller.
     pub fn new(limits: &Limits) -> Self {
         Self {
             in_flight: InFlightCount::new(half(limits.in_flight)),
@@ -167,7 +168,7 @@ impl CallerAdmission {
         }
     }
 
-    /// Has other limits from now on.
+    /// Applies changed limits to the caller; what is admitted stays admitted.
     pub fn resize(&self, limits: &Limits) {
         self.in_flight.resize(half(limits.in_flight));
         self.memory.resize(half(limits.body_memory_bytes));

@@ -1,4 +1,4 @@
-//! The vendor's answer on its way to the caller: whole where it is short, streamed where it is long.
+//! The vendor's answer on its way to the caller: a short one as a whole, a long one as a stream.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -17,39 +17,39 @@ use crate::refusal::Refusal;
 use crate::telemetry::Record;
 use crate::upstream::{self, AnswerCut};
 
-/// Answers up to this length are relayed once they are whole, so that a cut one can be told as such.
+/// Answers up to this length are relayed once they are complete, so that the caller can be told of a cut one.
 const WHOLE_BYTES: usize = 64 * 1024;
 
-/// The body of a reply to a caller.
+/// The body of an answer to a caller.
 pub enum Reply {
-    /// All of it.
+    /// All bytes of a short answer.
     Whole(Bytes),
-    /// A long answer of the vendor's.
+    /// A long body of the vendor's, relayed as it arrives.
     Stream(Box<AnswerStream>),
 }
 
-/// A long answer: what was read already, and the rest as it comes. It carries its request's record.
+/// A long body: the bytes read so far, the rest as it arrives, and the record of its request.
 pub struct AnswerStream {
     head: Bytes,
     rest: upstream::AnswerBody,
     record: Box<Record>,
 }
 
-/// The body of an answer, read as far as it is relayed at once.
+/// The body of an answer after [`read`].
 pub enum ReadAnswer {
-    /// All of it.
+    /// All bytes of a short answer.
     Whole(Bytes),
-    /// The beginning of a long one.
+    /// The beginning of a long body.
     Long {
-        /// What was read.
+        /// The bytes read so far.
         head: Bytes,
-        /// What is to come.
+        /// The rest of the body.
         rest: upstream::AnswerBody,
     },
 }
 
 impl ReadAnswer {
-    /// Goes on with a long answer on the caller's time.
+    /// Converts it to the body of an answer. A long one takes the record along and counts its bytes there.
     pub fn into_reply(self, record: Box<Record>) -> Reply {
         match self {
             Self::Whole(bytes) => Reply::Whole(bytes),
@@ -57,7 +57,7 @@ impl ReadAnswer {
         }
     }
 
-    /// All of the body, unless it is a long one.
+    /// The complete body; `None` for a long one.
     pub fn whole(&self) -> Option<&Bytes> {
         match self {
             Self::Whole(bytes) => Some(bytes),
@@ -65,13 +65,13 @@ impl ReadAnswer {
         }
     }
 
-    /// Bytes that go out at once; a long body counts the others as they pass.
+    /// Length of a complete body; zero for a long one, whose bytes are counted as they are sent.
     pub fn ready_bytes(&self) -> usize {
         self.whole().map_or(0, Bytes::len)
     }
 }
 
-/// Reads the body of an answer: all of a short one, the beginning of a long one.
+/// Reads the body of an answer: a short one completely, the beginning of a long one.
 pub async fn read(mut body: upstream::AnswerBody) -> Result<ReadAnswer, AnswerCut> {
     if body.left().is_some_and(|bytes| bytes > WHOLE_BYTES as u64) {
         return Ok(ReadAnswer::Long { head: Bytes::new(), rest: body });
@@ -80,7 +80,7 @@ pub async fn read(mut body: upstream::AnswerBody) -> Result<ReadAnswer, AnswerCu
     loop {
         match poll_fn(|cx| body.poll_next(cx)).await? {
             None => return Ok(ReadAnswer::Whole(whole)),
-            // Most answers come in one piece, which is passed on as it is.
+            // Most answers arrive in one piece, which is passed on without a copy.
             Some(bytes) if whole.is_empty() => whole = bytes,
             Some(bytes) => {
                 let mut longer = BytesMut::from(whole);
@@ -94,22 +94,22 @@ pub async fn read(mut body: upstream::AnswerBody) -> Result<ReadAnswer, AnswerCu
     }
 }
 
-/// What an answer's body says, for the record; nothing of it is ever changed.
+/// The values that the record needs from an answer's body. The body itself is never changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AnswerSummary {
-    /// The vendor's code.
+    /// The vendor's code; 0 or absent for a success.
     pub code: Option<u32>,
-    /// Digits of the message id.
+    /// The digits of the message id.
     pub msg_id: Option<Bytes>,
 }
 
-/// Reads the code and the message id of an answer, if its body is a JSON object with such.
+/// Reads the code and the message id of an answer whose body is a JSON object with these members.
 pub fn said(body: &Bytes) -> AnswerSummary {
     let (mut code, mut inner, mut msg_id) = (None, None, None);
     let read = body::members(body, |key, value| match key {
         "code" => code = value.parse().ok(),
         "error" => {
-            // A text, where it is no object: it says no code.
+            // Where `error` is a string and not an object, it has no code.
             let _ = body::members(value.as_bytes(), |key, value| {
                 if key == "code" {
                     inner = value.parse().ok();
@@ -129,7 +129,7 @@ pub fn said(body: &Bytes) -> AnswerSummary {
     }
 }
 
-/// Turns answers that must not reach the caller as they are into refusals.
+/// Returns a refusal for an answer that must not reach the caller unchanged.
 pub fn judge(
     status: StatusCode,
     fields: &Fields,

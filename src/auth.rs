@@ -1,4 +1,5 @@
-//! Who calls: the `Authorization` header of a request, or its connection's certificate, becomes a [`Principal`], or a reason why not.
+//! Authentication: finds the [`Principal`] of a request by its `Authorization` header or its connection's client
+//! certificate.
 
 use std::sync::Arc;
 
@@ -10,49 +11,49 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use crate::request::{Field, RequestHead};
 use crate::tenant::{CertificateOwner, Directory, Principal};
 
-/// Credentials longer than this are no caller's: an app key and a token have 24 characters each.
+/// Longer credentials cannot be valid: an app key and a token have 24 characters each.
 const CREDENTIALS_BYTES_MAX: usize = 1024;
 
-/// Standard base64; some clients leave the padding out.
+/// Standard base64; padding is optional, because some clients leave it out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why nobody could be identified.
+/// The reason why no caller could be identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unidentified {
-    /// No credentials, or none that can be read.
+    /// No credentials, or unreadable ones.
     #[error(
         "no usable credentials; send Authorization: Basic with an app key (or tenant name) as user and the caller's token as password, or Authorization: Bearer with the token"
     )]
     Missing,
-    /// A token nobody has.
+    /// A token that no caller has.
     #[error(
         "the token is not known here; the password of Basic credentials is the caller's token, not the vendor's master secret"
     )]
     Wrong,
-    /// A certificate of another caller than the token's, or of several.
+    /// A certificate of another caller than the token's, or of several callers.
     #[error(
         "the client certificate is another caller's than the credentials, or lists names of several callers"
     )]
     OtherCaller,
-    /// A certificate that was good when its connection was opened.
+    /// A certificate that was valid when its connection was opened, but no longer is.
     #[error(
         "the client certificate of this connection has expired, or those who signed it are no longer trusted; open a new connection with a good one"
     )]
     Ended,
 }
 
-/// Names in the client certificate of a connection; cheap to clone.
+/// The names in the client certificate of a connection; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ClientCertificate(Option<Arc<[Box<str>]>>);
 
 impl ClientCertificate {
-    /// One that is good no more: it says nothing.
+    /// A certificate that is no longer valid: it identifies nobody.
     pub const ENDED: Self = Self(None);
 
-    /// From the names of a certificate that was found to be good.
+    /// Takes the names of a verified certificate.
     pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         Self(Some(names.into_iter().map(Box::from).collect()))
     }
@@ -62,7 +63,7 @@ impl ClientCertificate {
     }
 }
 
-/// Identifies the caller of a request: by its credentials if it has some, else by its connection's certificate.
+/// Identifies the caller of a request by its credentials, if it has any, else by the certificate of its connection.
 pub fn identify<'d>(
     directory: &'d Directory,
     head: &RequestHead,
@@ -107,7 +108,7 @@ fn by_credentials<'d>(directory: &'d Directory, header: &[u8]) -> Result<Princip
     directory.identify(&pair[colon + 1..], Some(user)).ok_or(Unidentified::Wrong)
 }
 
-/// `scheme SP credentials` (RFC 9110, 11.4), with more than one blank tolerated.
+/// `scheme SP credentials` (RFC 9110, 11.4); more than one space is tolerated.
 fn split_scheme(header: &[u8]) -> Option<(&[u8], &[u8])> {
     let blank = memchr::memchr(b' ', header)?;
     Some((&header[..blank], header[blank..].trim_ascii()))

@@ -1,7 +1,7 @@
-//! Request bodies, held whole under one limit of memory.
+//! Reading of request bodies into memory, under a total limit.
 //!
-//! They are read from the connection straight to where they stay. For large ones that is a buffer that was used
-//! before: fresh allocations of 10 MB cost 2.5 times the CPU of the whole upload in page faults.
+//! A body is read from the connection directly to its final place. Large bodies use reused buffers: fresh allocations
+//! of 10 MB cost 2.5 times the CPU of the whole upload in page faults.
 
 use std::future::poll_fn;
 use std::ops::Deref;
@@ -19,34 +19,34 @@ use crate::refusal::Refusal;
 
 /// Bodies announced with up to this length get a buffer of their own.
 const SMALL_BYTES: usize = 64 * 1024;
-/// So much is read before it is looked at: what was just copied here is still in the cache.
+/// Bytes read before the body checks look at them, while they are still in the CPU cache.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Buffers kept for the next upload, a worker.
+/// Buffers that each worker keeps for later uploads.
 const SPARE_BUFFERS: usize = 4;
 
-/// A count of bytes, shared, with a limit.
+/// A shared count of bytes with a limit.
 pub struct MemoryLimit {
     used: AtomicUsize,
     limit: AtomicUsize,
 }
 
 impl MemoryLimit {
-    /// Nothing used yet.
+    /// Creates a count of zero.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         Arc::new(Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit_bytes) })
     }
 
-    /// Has another limit from now on. What is in use stays.
+    /// Changes the limit. Bytes in use stay counted.
     pub fn resize(&self, limit_bytes: usize) {
         self.limit.store(limit_bytes, Ordering::Relaxed);
     }
 
-    /// Bytes in use.
+    /// Bytes that are counted now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Counts so many bytes, if they are within the limit.
+    /// Counts `bytes`, if the limit allows it.
     pub fn count(this: &Arc<Self>, bytes: usize) -> Option<Counted> {
         this.reserve(bytes).then(|| Counted { memory: Arc::clone(this), bytes })
     }
@@ -58,14 +58,14 @@ impl MemoryLimit {
     }
 }
 
-/// Bytes counted until this is dropped.
+/// Bytes that stay counted until this is dropped.
 pub struct Counted {
     memory: Arc<MemoryLimit>,
     bytes: usize,
 }
 
 impl Counted {
-    /// How many.
+    /// Number of bytes counted.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -77,7 +77,7 @@ impl Drop for Counted {
     }
 }
 
-/// Memory held by one body: in the whole gateway's count and in its caller's.
+/// The memory of one body, counted in the total of the gateway and in that of its caller.
 pub struct BodyReservation {
     whole: Arc<MemoryLimit>,
     caller: Arc<MemoryLimit>,
@@ -85,7 +85,7 @@ pub struct BodyReservation {
 }
 
 impl BodyReservation {
-    /// Holds nothing yet.
+    /// Creates an empty reservation.
     pub fn new(whole: &Arc<MemoryLimit>, caller: &Arc<MemoryLimit>) -> Self {
         Self { whole: Arc::clone(whole), caller: Arc::clone(caller), bytes: 0 }
     }
@@ -112,25 +112,25 @@ impl Drop for BodyReservation {
     }
 }
 
-/// A whole body and the memory it counts for.
+/// A whole body and its memory reservation.
 pub struct RequestBody {
     bytes: Bytes,
     hold: Option<BodyReservation>,
 }
 
 impl RequestBody {
-    /// No body.
+    /// A body without bytes or reservation.
     pub fn empty() -> Self {
         Self { bytes: Bytes::new(), hold: None }
     }
 
-    /// Other bytes of about the same length, counted as these were.
+    /// Replaces the bytes by others of about the same length and keeps the reservation.
     #[must_use]
     pub fn rewritten(self, bytes: Bytes) -> Self {
         Self { bytes, ..self }
     }
 
-    /// The bytes, and the memory they count for as long as it is kept.
+    /// The bytes, and the reservation that counts them until it is dropped.
     pub fn into_parts(self) -> (Bytes, Option<BodyReservation>) {
         (self.bytes, self.hold)
     }
@@ -144,21 +144,21 @@ impl Deref for RequestBody {
     }
 }
 
-/// What a body may cost.
+/// The limits for one body.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
-    /// Length.
+    /// The greatest length in bytes.
     pub limit_bytes: usize,
-    /// Time for all of it.
+    /// Time for the whole body.
     pub timeout: Duration,
 }
 
-/// A request's body on its way in, and the caller it comes from.
+/// A request's body that is being received, and the caller that sends it.
 pub trait BodySource: Send {
-    /// Its length, if that was announced.
+    /// The announced length, if there is one.
     fn declared(&self) -> Option<u64>;
 
-    /// Appends what comes next, at most so many bytes; `false` at the end.
+    /// Appends the next bytes, `most` at most; `false` at the end of the body.
     fn poll_append(
         &mut self,
         cx: &mut Context<'_>,
@@ -166,20 +166,21 @@ pub trait BodySource: Send {
         most: usize,
     ) -> Poll<Result<bool, BodyCut>>;
 
-    /// Ready once nobody may wait for the answer any more. Asked only behind the end of the body.
+    /// Ready once the caller may no longer wait for the answer. Called only after the end of the body.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone>;
 }
 
-/// What is known of somebody who waited for an answer.
+/// The certainty that a caller no longer waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// It ended its side of the connection, or cannot be seen any more behind what it sent: it may be gone, or read on.
+    /// The caller ended its side of the connection, or its connection cannot be watched behind further bytes it sent.
+    /// It may be gone or still read.
     Perhaps,
-    /// The connection broke.
+    /// The connection broke: nobody can receive the answer.
     Certainly,
 }
 
-/// Whether somebody still waits for an answer, as far as its request's story has to know.
+/// Whether the caller of a request still waits for the answer, as far as the request's processing has to know.
 #[derive(Default)]
 pub struct Presence {
     is_doubted: AtomicBool,
@@ -191,18 +192,19 @@ impl Presence {
         self.is_doubted.load(Ordering::Relaxed)
     }
 
-    /// Ends once the caller may be gone: [`unless_gone`] polls its story again when that is so.
+    /// Completes once the caller may be gone. It registers no waker: [`unless_gone`] polls the whole future again when
+    /// that changes.
     pub async fn doubted(&self) {
         poll_fn(|_| if self.is_doubted() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 
-/// A body ended early, or is not framed as it says.
+/// A body ended early, or violates its framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyCut;
 
-/// Follows a story as long as somebody may wait for its end. It comes pinned: moving a future costs what copying all
-/// its states would.
+/// Runs `story` until it is done, or until the caller is certainly gone. The future is passed pinned, because moving it
+/// would copy all of its states.
 pub async fn unless_gone<T>(
     source: &mut dyn BodySource,
     presence: &Presence,
@@ -223,10 +225,11 @@ pub async fn unless_gone<T>(
     .await
 }
 
-/// Reads a body to its end, refusing it as soon as it passes a limit; one that announces itself as too long before
-/// any of it is read.
+/// Reads a body to its end. Refuses it as soon as it exceeds a limit, and before any of it is read if its announced
+/// length does.
 ///
-/// `look` is shown a large body from its beginning, each time some was added and is still in the cache.
+/// `look` is called with the beginning of a large body each time bytes were added, while they are still in the CPU
+/// cache.
 pub async fn read(
     source: &mut dyn BodySource,
     allowance: Allowance,
@@ -252,7 +255,7 @@ pub async fn read(
     Ok(RequestBody { bytes: whole, hold: Some(reading.hold) })
 }
 
-/// Most bodies are here with their heads: the timer starts with the first wait.
+/// Applies the timeout. Most bodies arrive together with their heads, so the timer starts only with the first wait.
 async fn within<T>(
     timeout: Duration,
     reading: impl Future<Output = Result<T, Refusal>>,
@@ -261,7 +264,7 @@ async fn within<T>(
     if let Some(read) = reading.as_mut().now_or_never() {
         return read;
     }
-    // Boxed: the few that wait should not make the others carry the room for it.
+    // Boxed, so that bodies without a wait do not reserve room for the timer.
     let read = Box::pin(tokio::time::timeout(timeout, reading)).await;
     read.unwrap_or(Err(Refusal::BodyTimeout { limit: timeout }))
 }
@@ -302,7 +305,7 @@ fn check_length(bytes: usize, allowance: Allowance) -> Result<usize, Refusal> {
     if bytes > limit_bytes { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(bytes) }
 }
 
-/// Large buffers of one worker, kept for the next upload.
+/// Large buffers of one worker, kept for later uploads.
 #[derive(Default)]
 pub struct SpareBuffers(Mutex<Vec<Vec<u8>>>);
 
@@ -313,19 +316,19 @@ impl SpareBuffers {
         let mut buffer =
             fitting.or(spare.len().checked_sub(1)).map(|at| spare.swap_remove(at)).unwrap_or_default();
         buffer.reserve(bytes);
-        Buffer { bytes: buffer, home: Arc::clone(self) }
+        Buffer { bytes: buffer, pool: Arc::clone(self) }
     }
 
-    /// Gives the memory of buffers back that nobody used since the last call.
+    /// Drops one spare buffer. Called regularly, this releases the memory of buffers that are no longer used.
     pub fn trim(&self) {
         lock(&self.0).pop();
     }
 }
 
-/// A buffer that goes home when nobody reads it any more.
+/// A buffer that returns to the spare ones when its last reader drops it.
 struct Buffer {
     bytes: Vec<u8>,
-    home: Arc<SpareBuffers>,
+    pool: Arc<SpareBuffers>,
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -336,7 +339,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut spare = lock(&self.home.0);
+        let mut spare = lock(&self.pool.0);
         if spare.len() < SPARE_BUFFERS {
             let mut bytes = std::mem::take(&mut self.bytes);
             bytes.clear();

@@ -1,21 +1,22 @@
-//! A future that is finished in a task of its own if whoever awaits it goes away.
+//! A future that continues in a task of its own when the task that awaits it is dropped.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What takes an outcome that nobody waits for any more.
+/// Receives the result when nobody awaits it any more.
 pub type ResultHandler<T> = Box<dyn FnOnce(T) + Send>;
 
-/// Whoever names that heir when it comes to it.
+/// Chooses who receives the result if the awaiting task is dropped.
 pub trait OnDetach<T>: Send + Unpin {
-    /// The one who waited is gone: who takes the outcome now?
+    /// Called when the awaiting task is dropped; returns the handler of the result, if there is one.
     fn result_handler(self) -> Option<ResultHandler<T>>;
 }
 
-/// Runs like the future inside; dropped before that is done, it moves what is left to a new task.
+/// Runs like the future inside. If it is dropped before that is done, the rest runs in a new task.
 ///
-/// A request's future is dropped when its caller hangs up. What was dispatched must run on, and spawning every call
-/// up front would cost a task each. Whoever waits for the end gets the testament back with it.
+/// A request's future is dropped when its caller hangs up, but a dispatched call must run on. Spawning every call from
+/// the start would cost a task each. The output contains the [`OnDetach`] value as well, for the caller that waited to
+/// the end.
 pub struct DetachOnDrop<F, T>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -35,7 +36,7 @@ where
         Self { future: Some(Box::pin(future)), on_detach: Some(on_detach) }
     }
 
-    /// The testament, as long as the future is not done.
+    /// The [`OnDetach`] value, until the future is done.
     pub fn on_detach(&mut self) -> Option<&mut T> {
         self.on_detach.as_mut()
     }
@@ -49,7 +50,7 @@ where
     type Output = (F::Output, T);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Taken out while it is polled: a future that panicked must not be polled again by the drop.
+        // Taken out while it is polled, so that dropping `self` after a panic does not poll it again.
         let mut future = self.future.take().expect("not polled after it was done");
         match future.as_mut().poll(cx) {
             Poll::Pending => {

@@ -1,7 +1,7 @@
-//! Headers in both directions: the vendor request, and the vendor's answer on its way to the caller.
+//! Headers in both directions: of the request to the vendor, and of the vendor's answer to the caller.
 //!
-//! Requests are built from an allow-list, so nothing of the caller's reaches the vendor by accident. Answers pass
-//! but for what belongs to the connection. Pure.
+//! Requests are built from an allow-list, so that nothing of the caller's reaches the vendor by accident. Answers pass
+//! except for the fields that belong to the connection. Pure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::target::Target;
 use crate::tenant::{Grant, OriginId};
 use crate::upstream::Message;
 
-/// `X-Request-Id`
+/// Name of the header with the request's id.
 pub const REQUEST_ID: &str = "X-Request-Id";
-/// Headers of a request that travel on, as they are written.
+/// Request headers that are forwarded, with the spelling that is sent.
 static FORWARDED: [(Field, &str); 2] = [(Field::Accept, "Accept"), (Field::ContentType, "Content-Type")];
-/// And the one that travels on with an encrypted push alone: on any other call it would change how a body that was
-/// checked is read.
+/// The request header that is forwarded with an encrypted push only: on any other call it would change the meaning of a
+/// body that was already checked.
 static ENCRYPTION: [(Field, &str); 1] = [(Field::EncryptType, "X-Encrypt-Type")];
-/// And those that travel on where it is wanted.
+/// Request headers that are forwarded if the configuration says so.
 static TRACE_CONTEXT: [(Field, &str); 2] =
     [(Field::TraceParent, "Traceparent"), (Field::TraceState, "Tracestate")];
 const LIMIT: &str = "X-Rate-Limit-Limit";
@@ -39,45 +39,46 @@ const CID: &str = "X-Jpush-Cid";
 const RATE_LIMIT: &str = "Ratelimit";
 const RATE_LIMIT_POLICY: &str = "Ratelimit-Policy";
 
-/// Names of an answer's fields that say what the gateway did, so that nobody else may: all that begin so.
-static OURS_ALONE: [&str; 3] = ["X-Jpush-Gateway-", CID, PREFERENCE_APPLIED];
-/// Fields about the vendor's server, or for clients of its own.
-static VENDORS_ALONE: [&str; 2] = ["Server", "Set-Cookie"];
+/// Beginnings of the field names in which only the gateway reports something. Fields of the vendor with such names are
+/// removed.
+static GATEWAY_FIELDS: [&str; 3] = ["X-Jpush-Gateway-", CID, PREFERENCE_APPLIED];
+/// Fields about the vendor's server, or for its own clients, which are removed.
+static VENDOR_FIELDS: [&str; 2] = ["Server", "Set-Cookie"];
 
 const OUR_AGENT: HeaderValue = HeaderValue::from_static(concat!("jpush-gateway/", env!("CARGO_PKG_VERSION")));
 
-/// Whether the caller's trace context travels on.
+/// Whether the caller's trace context is sent to the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trace {
-    /// `traceparent` and `tracestate` are sent on.
+    /// `traceparent` and `tracestate` are forwarded.
     Forward,
-    /// They are not.
+    /// They are not forwarded.
     Drop,
 }
 
-/// What a caller's request still contributes once it is authorized and checked.
+/// The parts of a caller's request that are still needed after it was authorized and checked.
 pub struct Inbound<'r> {
-    /// Its head, if the call has one of a caller's.
+    /// The head of the caller's request; `None` for a call of the gateway's own.
     pub head: Option<&'r RequestHead>,
-    /// Its target, as it came.
+    /// The target as received.
     pub target: &'r Target,
-    /// Its path, as it was matched.
+    /// The path as matched.
     pub path: &'r Path<'r>,
-    /// The id it goes by.
+    /// The id of the request, which the vendor gets as well.
     pub request_id: &'r HeaderValue,
 }
 
-/// A request to the vendor, with the tenant's credential inside: authorized, checked, and ready to be paid for.
+/// A request to the vendor with the tenant's credential: authorized, checked, and ready to be paid for.
 pub struct VendorRequest {
     origin: OriginId,
     message: Message,
     facts: Facts,
-    /// The body counts as memory in use until the answer is here.
+    /// Counts the body as memory in use until the answer has arrived.
     _memory: Option<BodyReservation>,
 }
 
 impl VendorRequest {
-    /// Builds the request. `host` is the vendor's, from the configuration.
+    /// Builds the request. `host` is the vendor's host from the configuration.
     pub fn build(
         grant: &Grant,
         inbound: &Inbound<'_>,
@@ -102,23 +103,23 @@ impl VendorRequest {
         Self { origin: grant.origin(), message: head.body(body), facts, _memory: memory }
     }
 
-    /// Where it goes.
+    /// The base URL that the request goes to.
     pub fn origin(&self) -> OriginId {
         self.origin
     }
 
-    /// What its body says about the call.
+    /// The facts about the call that its body contained.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// The message to be written.
+    /// The message to write.
     pub fn message(&self) -> &Message {
         &self.message
     }
 }
 
-/// The target as the vendor sees it: the path as it was matched, with the query as it came.
+/// The target as the vendor gets it: the matched path, and the query as received.
 pub fn target<'t>(grant: &Grant, inbound: &'t Inbound<'_>) -> Cow<'t, str> {
     let (region, host) = (grant.tenant().region, grant.operation().host);
     if inbound.path.is_as_sent() && region == Region::Default {
@@ -142,7 +143,7 @@ const BEIJING_PATHS: [(&str, &str); 4] = [
     ("/v3/tags", "/v3/device/tags"),
 ];
 
-/// The path the Beijing data centre uses for a call.
+/// The path of a call in the Beijing data centre.
 fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
     if host == Host::Report {
         return Cow::Owned(format!("/v3/report{}", path.trim_start_matches("/v3")));
@@ -154,14 +155,15 @@ fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
     moved.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
-/// Drops from a vendor's answer what is not for callers, and what only the gateway may say.
+/// Removes from a vendor's answer the fields that are not for callers, or that only the gateway may set.
 pub fn relay_fields(fields: &mut Fields) {
-    let is_ours = |name: &[u8]| OURS_ALONE.iter().any(|ours| name.starts_with(ours.as_bytes()));
-    let is_theirs = |name: &[u8]| VENDORS_ALONE.iter().any(|theirs| name == theirs.as_bytes());
-    fields.retain(|name| !is_ours(name) && !is_theirs(name));
+    let is_ours = |name: &[u8]| GATEWAY_FIELDS.iter().any(|ours| name.starts_with(ours.as_bytes()));
+    let is_vendors = |name: &[u8]| VENDOR_FIELDS.iter().any(|vendors| name == vendors.as_bytes());
+    fields.retain(|name| !is_ours(name) && !is_vendors(name));
 }
 
-/// The fields of an answer that another request may be given: all but those that tell about its own moment.
+/// The fields of an answer that can be given to a repeated request: all but those that describe the moment of the first
+/// one.
 pub fn lasting_fields(fields: &Fields) -> Fields {
     fields.without(&[
         REQUEST_ID,
@@ -176,7 +178,7 @@ pub fn lasting_fields(fields: &Fields) -> Fields {
     ])
 }
 
-/// What the rate headers of an answer say. The window's reset comes in whole seconds.
+/// Reads the rate headers of an answer. `Reset` is in whole seconds.
 pub fn rate_said(status: StatusCode, fields: &Fields) -> RateHeaders {
     let number = |name| fields.get(name)?.text()?.trim().parse::<u32>().ok();
     RateHeaders {
@@ -187,17 +189,18 @@ pub fn rate_said(status: StatusCode, fields: &Fields) -> RateHeaders {
     }
 }
 
-/// Tells that a `wait` preference was applied (RFC 7240, 3).
+/// Reports that a `wait` preference was applied (RFC 7240, 3).
 pub fn add_preference(fields: &mut Fields, seconds: u32) {
     fields.set(PREFERENCE_APPLIED, &[ValuePart::Text("wait="), ValuePart::Number(seconds.into())]);
 }
 
-/// Tells whoever gave a call a key that it has no cid, so that it cannot be sent again when its outcome is unknown.
+/// Reports to the caller that its call with an idempotency key has no cid, so that it cannot be sent again when its
+/// outcome is unknown.
 pub fn add_no_cid(fields: &mut Fields) {
     fields.set(CID, &[ValuePart::Text("none")]);
 }
 
-/// Adds the rate headers of a budgeted call: the vendor's own where it sent them, ours otherwise; never a secret.
+/// Adds the rate headers of a call: the vendor's own values where it sent them, else ours.
 pub fn add_rate_fields(fields: &mut Fields, status: &BudgetStatus) {
     let number = |number: u32| [ValuePart::Number(number.into())];
     let (limit, quota) = (fields.get(LIMIT), fields.get(QUOTA));
@@ -222,7 +225,7 @@ pub fn add_rate_fields(fields: &mut Fields, status: &BudgetStatus) {
     fields.set(RATE_LIMIT, &list_item(status, "r", status.remaining, "t", reset));
 }
 
-/// One String Item with two Integer parameters (RFC 9651).
+/// A list with one String Item and two Integer parameters (RFC 9651).
 fn list_item(
     status: &BudgetStatus,
     first: &'static str,
@@ -236,7 +239,7 @@ fn list_item(
     [text("\""), name, text("\";"), text(first), text("="), one, text(";"), text(second), text("="), two]
 }
 
-/// The caller's request id if it is at most 128 visible ASCII characters.
+/// The caller's request id, if it is at most 128 visible ASCII characters.
 pub fn request_id(head: &RequestHead) -> Option<HeaderValue> {
     let value = head.one(Field::RequestId).ok()??;
     let fits = matches!(value.len(), 1..=128) && value.iter().all(u8::is_ascii_graphic);
@@ -259,7 +262,7 @@ mod tests {
         }
         relay_fields(&mut fields);
         assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), [&b"X-Jpush"[..], b"Serve"]);
-        for name in OURS_ALONE.iter().chain(&VENDORS_ALONE) {
+        for name in GATEWAY_FIELDS.iter().chain(&VENDOR_FIELDS) {
             assert_eq!(title_case(name), *name, "or it is never found");
         }
     }

@@ -1,4 +1,4 @@
-//! A checked request body: evidence that the vendor would not certainly refuse it.
+//! A checked request body. Having one means that the body breaks none of the rules that are checked before a call.
 
 use bytes::Bytes;
 
@@ -6,14 +6,15 @@ use crate::body::{self, Cid, Defect, Facts, Prescan, Subject};
 use crate::body_reader::{BodyReservation, RequestBody};
 use crate::operation::BodyRule;
 
-/// A body that was checked, whole and byte for byte as the caller sent it, but for a cid of ours.
+/// A checked body, byte for byte as the caller sent it, except for a cid added by the gateway.
 pub struct Payload {
     body: RequestBody,
     facts: Facts,
 }
 
 impl Payload {
-    /// Checks a body, of which `prescan` may know a part. Where the operation takes none, what was sent is dropped.
+    /// Checks a body; `prescan` holds the results of checks made while it was read. An operation without a body gets an
+    /// empty one, whatever was sent.
     pub fn check(
         rule: BodyRule,
         subject: &Subject<'_>,
@@ -26,12 +27,12 @@ impl Payload {
         Ok(Self { body, facts })
     }
 
-    /// No body.
+    /// The payload of a call without a body.
     pub fn none() -> Self {
         Self { body: RequestBody::empty(), facts: Facts::default() }
     }
 
-    /// The same push with a cid in front of all it says.
+    /// Adds a cid in front of the other members of a push.
     #[must_use]
     pub fn with_cid(self, cid: &Cid) -> Self {
         let Self { body, facts } = self;
@@ -43,27 +44,27 @@ impl Payload {
         }
     }
 
-    /// What the body says about the call.
+    /// The facts about the call that its body contained.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// The bytes.
+    /// The bytes of the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Length in bytes.
+    /// Length of the body in bytes.
     pub fn len(&self) -> usize {
         self.body.len()
     }
 
-    /// Whether there is no body.
+    /// Whether the body is empty.
     pub fn is_empty(&self) -> bool {
         self.body.is_empty()
     }
 
-    /// The bytes, what they say, and the memory they count for.
+    /// The bytes, their facts, and their memory reservation.
     pub fn into_parts(self) -> (Bytes, Facts, Option<BodyReservation>) {
         let (bytes, hold) = self.body.into_parts();
         (bytes, self.facts, hold)

@@ -1,4 +1,4 @@
-//! Waiting for a budget: how long a request may, and the sleep between two decisions.
+//! Waiting for a budget: the time that a request may wait, and the sleep between two decisions.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
 use crate::store::{GivenSlots, Slots, Store, StoreAnswer};
 
-/// The `wait` preference of a request in seconds (RFC 7240, 4.3); the first one counts.
+/// The request's `wait` preference in seconds (RFC 7240, 4.3); the first one counts.
 pub fn preference(head: &RequestHead) -> Option<u32> {
     let preferences = head.all(Field::Prefer).filter_map(FieldValue::text).flat_map(|value| value.split(','));
     preferences.filter_map(|preference| preference.split(';').next()?.split_once('=')).find_map(
@@ -30,12 +30,13 @@ pub fn preference(head: &RequestHead) -> Option<u32> {
     )
 }
 
-/// How long a request waits for another process to give the budgets away.
+/// The longest time for which a request waits until another process gives the budgets away.
 pub const LEDGER_MAX: Duration = Duration::from_secs(5);
-/// While the store is away, a call that waits looks this often whether it is back.
+/// Interval at which a waiting call looks whether an unavailable store answers again.
 const LOOK_FOR_STORE: Duration = Duration::from_millis(250);
 
-/// Waits until the budgets are ours.
+/// Waits until this process owns the state file. Refuses the call if that takes longer than `longest`, if a drain
+/// starts, or if waiting bodies already use too much memory.
 pub async fn for_ledger(
     ledger: &Ledger,
     longest: Duration,
@@ -52,57 +53,57 @@ pub async fn for_ledger(
     if ledger.is_owned() { Ok(()) } else { Err(Refusal::Draining) }
 }
 
-/// A call that asks for its slots, and waits for them if it may.
+/// A call that asks for its slots and may wait for them.
 pub struct Waiting<'w> {
     /// The budgets it draws on.
     pub budget_set: &'w BudgetSet,
-    /// Who asks.
+    /// The caller it belongs to.
     pub requester: &'w Requester,
     /// The clock of the budgets.
     pub clock: Clock,
-    /// What replicas share, if they do, and how long an attempt matters there.
+    /// The store, if replicas share budgets, and the times for which an attempt matters there.
     pub store: Option<(&'w Arc<Store>, Horizon)>,
-    /// When it gives up.
+    /// The time at which it gives up.
     pub until: Instant,
-    /// Whether somebody waits for it: one that may be gone does not wait on.
+    /// Tells whether the caller is still there. A call whose caller may be gone stops waiting.
     pub presence: &'w Presence,
 }
 
-/// What became of a call that asked.
+/// The result of asking for slots.
 pub enum WaitOutcome {
-    /// It has its slots.
+    /// The call has its slots.
     Paid(Payment),
-    /// It waits.
+    /// The call has to wait.
     Waits(Wait),
-    /// It cannot be served in time.
+    /// The call cannot be served in time.
     Refused(Refusal),
 }
 
-/// A place in line, and when to look again although no bell rang.
+/// The places of a waiting call in the queues, and the time of its next look without a wake-up.
 pub struct Wait {
     ticket: Box<QueueTicket>,
-    /// What the store gave for the budgets that are passed.
+    /// The slots in the store for the budgets that it passed.
     slots: GivenSlots,
     look_at: Option<Timestamp>,
-    /// When the store may give more than it did; a bell before that is about our own part alone.
+    /// The earliest time at which the store may grant more. A wake-up before it concerns only this replica's own part.
     ask_at: Option<Timestamp>,
 }
 
-/// What a call has so far: nothing, for a newcomer.
+/// The ticket and the slots that a call has so far; empty for a new call.
 type SoFar = (Option<Box<QueueTicket>>, GivenSlots);
 
 impl Waiting<'_> {
-    /// The first decision; most calls are done with it.
+    /// Makes the first decision, which is the only one for most calls.
     pub async fn ask(&self, now: Instant) -> WaitOutcome {
         let newcomer = (None, GivenSlots::new());
         match self.store {
             None => self.decide(now, newcomer, None, None),
-            // Boxed: a call that shares nothing should not carry the room for it.
+            // Boxed, so that calls without a store do not reserve room for this future.
             Some(_) => Box::pin(self.ask_store(now, newcomer)).await,
         }
     }
 
-    /// Sleeps and asks again until the call is paid for or cannot be in time, or the gateway stops.
+    /// Sleeps and asks again, until the call has its slots, cannot be served in time, or the gateway drains.
     pub async fn wait(mut self, mut wait: Wait, admission: &Admission) -> Result<Payment, Refusal> {
         loop {
             let look_at = [wait.look_at, wait.ask_at].into_iter().flatten().min();
@@ -133,8 +134,8 @@ impl Waiting<'_> {
         }
     }
 
-    /// What was set aside in the store ends there by itself, so that it is renewed. Where that comes too late, the call
-    /// asks for everything again.
+    /// Renews the slots that were set aside in the store, which would otherwise expire. If one has expired already, the
+    /// call asks for everything again.
     async fn renewed(&self, payment: Payment) -> WaitOutcome {
         let Some((_, horizon)) = self.store else { return WaitOutcome::Paid(payment) };
         match payment.renewed(horizon).await {
@@ -143,7 +144,8 @@ impl Waiting<'_> {
         }
     }
 
-    /// The store first: what it gives outlives this process, and our own part is left for when it is away.
+    /// Asks the store before the own part: slots in the store outlive this process, and the own part is then left for
+    /// times when the store is unavailable.
     async fn ask_store(&self, now: Instant, so_far: SoFar) -> WaitOutcome {
         let next = so_far.0.as_ref().map(|ticket| ticket.asks());
         let budget_set = next.as_ref().unwrap_or(self.budget_set);
@@ -161,7 +163,7 @@ impl Waiting<'_> {
         let (now, mut ask_at) = (Instant::now(), None);
         if slots.is_none() {
             let now = self.clock.at(now);
-            // An answer elsewhere can shorten a hold to one window from now, and nobody tells us.
+            // An answer to another replica can shorten a hold to one window from now, and this replica is not notified.
             let full = statuses.iter().zip(&slot_requests).filter(|(statuses, _)| statuses.free == 0);
             let soonest = full.map(|(statuses, want)| statuses.next.min(now + want.window)).max();
             ask_at = Some(soonest.unwrap_or(now + LOOK_FOR_STORE));
@@ -187,12 +189,13 @@ impl Waiting<'_> {
                 WaitOutcome::Paid(Payment::new(permit, passed, self.clock))
             }
             Decision::Refused(exhausted) => WaitOutcome::Refused(exhausted.into()),
-            // It stands where it stood: what the store gave, if anything, goes back.
+            // The call passed no gate, so slots that the store granted are released.
             Decision::Wait { ticket, look_at } if gates == Some(ticket.gates()) => {
                 WaitOutcome::Waits(Wait { ticket, slots: passed, look_at, ask_at })
             }
             Decision::Wait { ticket, look_at } => {
-                // A newcomer asked the store for all of its budgets at once; from now on it asks for one after the other.
+                // A new call asked the store for all of its budgets together; from now on it asks for one after the
+                // other.
                 let moved_on = gates.is_some() || ticket.gates() > 1;
                 let ask_at = if self.store.is_some() && moved_on { Some(now) } else { ask_at };
                 passed.extend(slots.filter(|_| gates.is_some()));
