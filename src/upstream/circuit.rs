@@ -1,4 +1,5 @@
-//! Whether a vendor host is worth a try: one that cannot be reached is asked again by one call at a time.
+//! The circuit breaker of a vendor host: while a host cannot be reached, calls are refused, and one call at a time
+//! probes it.
 //!
 //! Only connecting counts. A host that accepts connections and answers late, or not at all, is not down: a call to it
 //! may have been delivered, and refusing the next ones would not make it faster.
@@ -10,45 +11,45 @@ use std::time::{Duration, Instant};
 use crate::budget::whole_seconds;
 use crate::lock::lock;
 
-/// So many failures in a row, without a success between them, open a circuit.
+/// Consecutive failures that open a circuit.
 const FAILURES_MAX: u32 = 5;
-/// Failures further apart are not in a row: so few calls do no harm.
+/// Failures further apart than this are not consecutive: so few calls do no harm.
 const GAP_MAX: Duration = Duration::from_secs(30);
-/// From opening to the first probe; doubled after every probe that fails.
+/// Time from opening to the first probe; doubled after every failed probe.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest time between probes.
+/// The longest time between two probes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The host could not be reached several times in a row, so nothing was tried.
+/// The host could not be reached several times in a row, so no connection was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the vendor's host could not be reached several times in a row; nothing was sent, try again after Retry-After"
 )]
 pub struct CircuitOpen {
-    /// When a call that comes alone is tried.
+    /// The time after which a lone call is tried.
     pub retry_after: Duration,
 }
 
 impl CircuitOpen {
-    /// For `Retry-After`: whole seconds, rounded up.
+    /// The time for `Retry-After`: whole seconds, rounded up, at least one.
     pub fn retry_after_seconds(&self) -> u64 {
         whole_seconds(self.retry_after).max(1)
     }
 }
 
-/// What operators see of a circuit.
+/// The state of a circuit for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CircuitState {
-    /// Calls pass.
+    /// Calls to the host are made.
     Closed,
-    /// Calls are refused until the next one is due to be a probe.
+    /// Calls are refused until a probe is due.
     Open,
-    /// As above; one call is trying.
+    /// Calls are refused while one call probes the host.
     Probing,
 }
 
 impl CircuitState {
-    /// The word on the status page.
+    /// The state as a word on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -61,37 +62,37 @@ impl CircuitState {
 /// The circuit of one vendor host, shared by all workers.
 pub(super) struct Circuit {
     host: String,
-    /// Whether there is anything to look up: all that a call reads while all is well.
+    /// Whether there have been failures since the last success. While there are none, calls read only this flag.
     troubled: AtomicBool,
     state: Mutex<CircuitCore>,
 }
 
 impl Circuit {
-    /// Closed. The host is for the log.
+    /// Creates a closed circuit; `host` is for the log.
     pub(super) fn new(host: String) -> Self {
         Self { host, troubled: AtomicBool::new(false), state: Mutex::default() }
     }
 
-    /// Whether a call would be let through now; reserves nothing.
+    /// Checks whether a call would be admitted now; reserves nothing.
     pub(super) fn check(&self) -> Result<(), CircuitOpen> {
         if self.troubled.load(Ordering::Relaxed) { self.lock().check(Instant::now()) } else { Ok(()) }
     }
 
-    /// Leave to open one connection now.
+    /// Admits one attempt to connect, which can be the probe.
     pub(super) fn admit(&self, now: Instant) -> Result<ConnectAttempt<'_>, CircuitOpen> {
         let troubled = self.troubled.load(Ordering::Relaxed);
         let probe = if troubled { self.lock().admit(now)? } else { None };
         Ok(ConnectAttempt { circuit: self, probe })
     }
 
-    /// The host answered or accepted a connection.
+    /// Records that the host answered or accepted a connection.
     pub(super) fn succeeded(&self) {
         if !self.troubled.load(Ordering::Relaxed) {
             return;
         }
         let mut state = self.lock();
         let was = std::mem::take(&mut state.phase);
-        // Under the lock, so that a failure just after it is not forgotten.
+        // Cleared under the lock, so that a failure just after it is not lost.
         self.troubled.store(false, Ordering::Relaxed);
         drop(state);
         if was.state() != CircuitState::Closed {
@@ -114,7 +115,7 @@ impl Circuit {
             tracing::warn!(
                 host = self.host,
                 failures = FAILURES_MAX,
-                "the vendor's host cannot be reached; calls to it are refused, and one at a time tries it again"
+                "the vendor's host cannot be reached; calls to it are refused, and one call at a time probes it"
             );
         }
     }
@@ -124,7 +125,7 @@ impl Circuit {
     }
 }
 
-/// Leave to open one connection. Dropped without an outcome, it tells nothing about the host.
+/// An admitted attempt to connect. Dropping it without an outcome says nothing about the host.
 #[must_use]
 pub(super) struct ConnectAttempt<'c> {
     circuit: &'c Circuit,
@@ -132,12 +133,12 @@ pub(super) struct ConnectAttempt<'c> {
 }
 
 impl ConnectAttempt<'_> {
-    /// The connection stands.
+    /// Records that the connection was established.
     pub(super) fn succeeded(self) {
         self.circuit.succeeded();
     }
 
-    /// There is no connection.
+    /// Records that no connection was established.
     pub(super) fn failed(mut self, now: Instant) {
         self.circuit.failed(self.probe.take(), now);
     }
@@ -151,11 +152,11 @@ impl Drop for ConnectAttempt<'_> {
     }
 }
 
-/// Tells one probe from those before it, which may end later.
+/// Identifies a probe, because an earlier one can end later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Probe(u64);
 
-/// The pure part: time is passed in.
+/// The pure part of a circuit: time is passed in.
 #[derive(Debug, Default)]
 struct CircuitCore {
     phase: CircuitPhase,
@@ -169,7 +170,7 @@ enum CircuitPhase {
     Probing(Probe, Pause),
 }
 
-/// Between two probes.
+/// The time between two probes.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Instant,
@@ -198,7 +199,7 @@ impl CircuitCore {
             CircuitPhase::Open(pause) if now < pause.until => {
                 Err(CircuitOpen { retry_after: pause.until - now })
             }
-            // How the probe ends is not known; if badly, the next pause is at least this long.
+            // The result of the probe is not known yet; if it fails, the next pause is at least this long.
             CircuitPhase::Probing(..) => Err(CircuitOpen { retry_after: FIRST_PAUSE }),
             CircuitPhase::Closed { .. } | CircuitPhase::Open(_) => Ok(()),
         }
@@ -227,12 +228,12 @@ impl CircuitCore {
             CircuitPhase::Probing(present, pause) if probe == Some(present) => {
                 CircuitPhase::Open(Pause::of((pause.length * 2).min(LONGEST_PAUSE), now))
             }
-            // Begun before the circuit opened: nothing new.
+            // The attempt started before the circuit opened, so it tells nothing new.
             same @ (CircuitPhase::Open(_) | CircuitPhase::Probing(..)) => same,
         };
     }
 
-    /// The probe ended without an outcome; the next call is one.
+    /// Records that the probe ended without an outcome: the next call becomes the probe.
     fn gave_up(&mut self, probe: Probe) {
         if let CircuitPhase::Probing(present, pause) = self.phase
             && present == probe
@@ -356,7 +357,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: one probe at a time, refused only after enough failures, never for longer than it says.
+        /// On any sequence of events there is one probe at a time, and calls are refused only after enough failures and
+        /// never for longer than announced.
         #[test]
         fn laws(steps in steps()) {
             let (mut state, mut now) = (CircuitCore::default(), Instant::now());
@@ -395,7 +397,7 @@ mod tests {
                     Step::Answer => (state.phase, failures) = (CircuitPhase::default(), 0),
                     Step::Succeed(_) | Step::Fail(_) | Step::GiveUp(_) => {}
                 }
-                // Who probes is still under way: a circuit never waits for a call that has ended.
+                // The call that probes is still under way: a circuit never waits for a call that has ended.
                 if let CircuitPhase::Probing(probe, _) = state.phase {
                     prop_assert!(under_way.contains(&Some(probe)));
                 }

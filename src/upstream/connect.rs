@@ -1,4 +1,4 @@
-//! Opening connections to the vendor: DNS, TCP, a proxy's tunnel, and TLS.
+//! Opening connections to the vendor: DNS, TCP, the tunnel through a proxy, and TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,54 +26,54 @@ pub struct Connector {
     timeout: Duration,
 }
 
-/// TLS to the vendor, and whom it trusts.
+/// The TLS settings towards the vendor, and the trusted authorities.
 struct UpstreamTls {
     connector: TlsConnector,
     roots: Vec<TrustAnchor<'static>>,
 }
 
-/// A base URL with what every connection to it needs.
+/// A base URL and the state that its connections share.
 pub struct UpstreamOrigin {
     url: BaseUrl,
-    /// What its connections go through.
+    /// The proxy that its connections go through, if any.
     tunnel: Option<Tunnel>,
     server_name: ServerName<'static>,
     /// The `Host` header of its requests.
     pub host: HeaderValue,
-    /// Shared with the same base URL of the configuration before.
+    /// Kept over reloads that keep the base URL.
     pub(super) circuit: Arc<Circuit>,
-    /// So is this.
+    /// Kept in the same way.
     addresses: Arc<dial::FailedAddresses>,
 }
 
-/// Why there is no connection. No byte of a request was written.
+/// The reason why there is no connection. No byte of a request was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
-    /// The name has no address.
+    /// The host name has no address.
     #[error("the host name does not resolve")]
     Resolve(#[source] io::Error),
-    /// TCP.
+    /// No TCP connection was established.
     #[error("the connection was refused or failed")]
     Connect(#[source] io::Error),
-    /// The proxy on the way.
+    /// The proxy gave no tunnel.
     #[error("there is no tunnel to the vendor")]
     Proxy(#[from] ProxyError),
-    /// TLS.
+    /// The TLS handshake failed.
     #[error("the TLS handshake failed")]
     Tls {
-        /// With whom: the vendor, or the proxy on the way.
+        /// The other end of the handshake: the vendor, or the proxy in front of it.
         address: Option<SocketAddr>,
-        /// Why.
+        /// The error of the TLS library or the socket.
         #[source]
         source: io::Error,
     },
-    /// `connect_timeout`, or the call's deadline before it.
+    /// `connect_timeout`, or the call's deadline before it, expired.
     #[error("no connection in time")]
     TimedOut,
 }
 
 impl ConnectorError {
-    /// Word for metrics.
+    /// The value of the `kind` label in metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Resolve(_) => "resolve",
@@ -84,7 +84,7 @@ impl ConnectorError {
         }
     }
 
-    /// The address it is about, where it is one alone; the sources name the others.
+    /// The address that failed, if it is a single one; otherwise the error's sources name the addresses.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tls { address, .. } => *address,
@@ -93,25 +93,26 @@ impl ConnectorError {
     }
 }
 
-/// Why connections cannot be opened at all, found at start.
+/// The reason why the connector cannot be set up at all, found at the start.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSetupError {
-    /// The extra trust roots cannot be read.
+    /// The file of extra trust roots cannot be read.
     #[error("vendor.ca: no certificate can be read from this file")]
     Ca(#[source] PemError),
-    /// An extra trust root is no usable certificate.
+    /// An extra trust root is not usable.
     #[error("vendor.ca: a certificate in this file cannot be a trust root")]
     Root(#[source] rustls::Error),
     /// A host is neither a DNS name nor an address.
     #[error("a vendor host name is not valid for TLS")]
     Name(#[source] InvalidDnsNameError),
-    /// The TLS library refused its settings.
+    /// The TLS library refused the settings.
     #[error("TLS cannot be set up")]
     Settings(#[source] rustls::Error),
 }
 
 impl Connector {
-    /// Prepares connections to these base URLs, through the proxy unless they lead to this machine. Trust roots are read only if one of them speaks TLS.
+    /// Prepares connections to these base URLs, through the proxy except for those on loopback. Trust roots are read
+    /// only if one of the URLs uses TLS.
     pub fn new(
         urls: &[BaseUrl],
         extra_roots: Option<&Path>,
@@ -124,17 +125,17 @@ impl Connector {
         Ok(Self { origins, tls, timeout })
     }
 
-    /// Where connections can go.
+    /// The base URLs, in the order of their [`OriginId`]s.
     pub fn origins(&self) -> &[UpstreamOrigin] {
         &self.origins
     }
 
-    /// The hosts, with their ports where these are not the usual ones, and how it stands with their circuits.
+    /// The state of every host's circuit, with the port where it is not the default one.
     pub fn circuit_states(&self) -> impl Iterator<Item = (String, CircuitState)> + '_ {
         self.origins.iter().map(|origin| (origin.url.authority(), origin.circuit.state()))
     }
 
-    /// The connector after another one: hosts that are down are not forgotten, nor are addresses that did not do.
+    /// Takes over the circuits and failed addresses of the connector that this one replaces.
     #[must_use]
     pub fn after(mut self, previous: Option<&Self>) -> Self {
         let known: Vec<_> = self
@@ -154,7 +155,7 @@ impl Connector {
         self
     }
 
-    /// The base URL of another connector whose open connections are as good as new ones of this one.
+    /// The base URL of `other` whose open connections this connector can use as well.
     pub(super) fn same_origin(&self, origin: &UpstreamOrigin, other: &Self) -> Option<OriginId> {
         let is_same = |known: &UpstreamOrigin| known.url == origin.url && known.tunnel == origin.tunnel;
         let known = other.origins.iter().position(is_same)?;
@@ -165,12 +166,12 @@ impl Connector {
         self.tls.as_ref().map(|tls| &*tls.roots)
     }
 
-    /// For DNS, TCP, the proxy and TLS together.
+    /// The time limit for DNS, TCP, the proxy and TLS together.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Opens a connection.
+    /// Opens a connection to a base URL, without a limit of time.
     pub(super) async fn connect(&self, origin: OriginId) -> Result<UpstreamConnection, ConnectorError> {
         let origin = &self.origins[origin.0];
         let (stream, trial) = match &origin.tunnel {
@@ -203,13 +204,13 @@ impl UpstreamOrigin {
         let server_name = ServerName::try_from(url.host.clone()).map_err(TlsSetupError::Name)?;
         let host = HeaderValue::from_str(&url.authority()).expect("a checked base URL is visible ASCII");
         let circuit = Arc::new(Circuit::new(url.authority()));
-        // The proxy's loopback is another machine's.
+        // The proxy's own loopback is not that of this machine, so loopback URLs are reached directly.
         let tunnel = proxy.filter(|_| !url.is_loopback()).map(Tunnel::through);
         Ok(Self { url: url.clone(), tunnel, server_name, host, circuit, addresses: Arc::default() })
     }
 }
 
-/// Why the proxy cannot be reached.
+/// Converts an error of connecting to the proxy.
 fn of_proxy(error: ConnectorError) -> ConnectorError {
     match error {
         ConnectorError::Resolve(error) | ConnectorError::Connect(error) => {

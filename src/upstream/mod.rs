@@ -1,7 +1,7 @@
-//! The vendor's side: connections, time-outs, and one attempt of one call.
+//! The client side towards the vendor: connections, timeouts, and one attempt of a call.
 //!
-//! Every worker keeps its own connections in a last-in-first-out pool. An attempt says how it failed, because that
-//! decides what may be sent again: [`Failure::NotSent`] means that no byte of the request was written.
+//! Every worker keeps its own connections in a last-in-first-out pool. The error of an attempt tells how it failed,
+//! because that decides what may be sent again: [`Failure::NotSent`] means that no byte of the request was written.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -39,49 +39,49 @@ use crate::lock::lock;
 use crate::response::Response;
 use crate::tenant::OriginId;
 
-/// Connections without a call are closed after this long; the vendor's own idle time-out is not documented.
+/// Idle connections are closed after this time; the vendor does not document its own idle timeout.
 const IDLE_MAX: Duration = Duration::from_secs(50);
-/// Idle connections kept, a worker and base URL.
+/// Idle connections kept by each worker for each base URL.
 const IDLE_COUNT_MAX: usize = 1024;
 
-/// After waiting or a failed attempt, a call is dispatched only with this much of its time left, or half of it where
-/// that is less.
+/// After a wait or a failed attempt, a call is dispatched only if this much of its time is left, or half of its time
+/// where that is less.
 const DISPATCH_MIN: Duration = Duration::from_secs(5);
 
 /// One worker's connections to the vendor.
 pub struct Pool {
     connector: Arc<Connector>,
-    /// By origin; shared with the pools of other configurations that reach the origin in the same way.
-    idle: Vec<Shelf>,
+    /// Idle connections by origin. Shared with the pools of other configurations that reach the origin in the same way.
+    idle: Vec<IdleConnections>,
 }
 
-type Shelf = Arc<Mutex<Vec<Idle>>>;
+type IdleConnections = Arc<Mutex<Vec<Idle>>>;
 
 struct Idle {
     connection: UpstreamConnection,
     since: Instant,
 }
 
-/// When a call ends at the latest.
+/// The time limits of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// For the whole call, waiting and all attempts.
+    /// The deadline of the whole call, with waiting and all attempts.
     pub call: Instant,
-    /// How long the whole call had.
+    /// The time that the whole call had from the start.
     pub whole: Duration,
-    /// From the last byte of the request to the last byte of the answer.
+    /// The time from the last byte of the request to the last byte of the answer.
     pub response: Duration,
 }
 
 impl Deadlines {
-    /// When a call must end waiting that begins now and wants to wait for so long: what is left of its time after that
-    /// is enough to dispatch it.
+    /// The end of a wait that starts at `now` and was asked to last for `asked`. It leaves enough of the call's time to
+    /// dispatch the call.
     pub fn wait_end(&self, now: Instant, asked: Duration) -> Instant {
         let left = self.call.saturating_duration_since(now).saturating_sub(self.for_dispatch());
         now + asked.min(left)
     }
 
-    /// Whether enough time is left for dispatching the call after waiting, or a second time.
+    /// Whether enough time is left to dispatch the call after a wait, or a second time.
     pub fn leave_time_for_dispatch(&self) -> bool {
         self.call.saturating_duration_since(Instant::now()) >= self.for_dispatch()
     }
@@ -91,34 +91,34 @@ impl Deadlines {
     }
 }
 
-/// Which connection an attempt may use.
+/// The choice of a connection for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// A pooled one, if there is one.
+    /// A pooled connection, if there is one.
     Any,
-    /// A new one: the pooled one before it was dead, and the others may be as well.
+    /// A new connection: the pooled one before was dead, so the others may be dead as well.
     Fresh,
 }
 
-/// An attempt that brought no answer, and where that was, as far as it came.
+/// A failed attempt, and the address it was connected to, if it came that far.
 pub type Failed = (Failure, Option<SocketAddr>);
 
-/// Why an attempt brought no answer.
+/// The reason why an attempt got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No byte of the request was written. The vendor cannot have counted it.
+    /// No byte of the request was written, so the vendor cannot have counted it.
     #[error(transparent)]
     NotSent(#[from] NotSent),
-    /// Time was up after the request, or some of it, was written.
+    /// The time was up after some or all of the request was written.
     #[error("the vendor did not answer in time")]
     TimedOut,
-    /// The connection broke after the request, or some of it, was written.
-    #[error("there was no whole answer")]
+    /// The connection broke after some or all of the request was written.
+    #[error("the connection broke before the answer was complete")]
     Broken(#[source] Break),
 }
 
 impl Failure {
-    /// Word for metrics.
+    /// The value of the `kind` label in metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotSent(why) => why.kind(),
@@ -128,13 +128,13 @@ impl Failure {
     }
 }
 
-/// Why nothing was written.
+/// The reason why nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSent {
-    /// No connection.
+    /// There was no connection.
     #[error(transparent)]
     Connect(#[from] ConnectorError),
-    /// The host is down; nothing was tried.
+    /// The host's circuit is open; nothing was tried.
     #[error(transparent)]
     CircuitOpen(#[from] CircuitOpen),
     /// A pooled connection turned out to be closed.
@@ -143,7 +143,7 @@ pub enum NotSent {
 }
 
 impl NotSent {
-    /// Word for metrics.
+    /// The value of the `kind` label in metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.kind(),
@@ -160,19 +160,20 @@ impl NotSent {
     }
 }
 
-/// The head of the vendor's answer, with its body still on the way.
+/// The head of the vendor's answer; the body is still to be read.
 pub struct UpstreamAnswer {
-    /// The answer; its body is to be read.
+    /// The answer with its unread body.
     pub response: Response<AnswerBody>,
-    /// When the attempt began.
+    /// The time at which the attempt began.
     pub started: Instant,
-    /// When the head was here.
+    /// The time at which the head was complete.
     pub arrived: Instant,
-    /// Where it came from: the vendor's address, or a proxy's.
+    /// The address it came from: the vendor's, or that of a proxy.
     pub address: Option<SocketAddr>,
 }
 
-/// The body of an answer. Read to its end, it gives its connection back; dropped before, it resets it.
+/// The body of an answer. Reading it to its end returns the connection to the pool; dropping it before that resets the
+/// connection.
 pub struct AnswerBody {
     lease: Option<Lease>,
     framing: Framing,
@@ -184,7 +185,8 @@ struct Lease {
     connection: Option<UpstreamConnection>,
     pool: Arc<Pool>,
     origin: OriginId,
-    /// When something was heard on it, as far as it was looked at the clock: what a short answer takes is no matter.
+    /// The last time at which something is known to have been received; the time that a short body takes is not
+    /// measured.
     heard: Instant,
 }
 
@@ -195,16 +197,16 @@ impl AnswerBody {
         body
     }
 
-    /// Bytes still to come, where the vendor said how many.
+    /// Bytes left to read, if the vendor announced the length.
     pub fn left(&self) -> Option<u64> {
         self.framing.left()
     }
 
-    /// The next bytes; `None` at the end.
+    /// Reads the next bytes; `None` at the end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, AnswerCut>> {
         let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
         let part = lease.connection().poll_body(&mut self.framing, self.due, cx);
-        // Known to be whole with its last byte: the connection need not wait for somebody to ask once more.
+        // The end is known with the last byte, so the connection is returned without another poll.
         self.release_if(self.framing.is_done() || matches!(part, Poll::Ready(Ok(None))));
         part
     }
@@ -221,7 +223,7 @@ impl Lease {
         self.connection.as_mut().expect("a lease holds its connection until it is released")
     }
 
-    /// The answer is whole.
+    /// Returns the connection to the pool after a complete answer, if it can be used again.
     fn release(mut self) {
         let is_good = |connection: &UpstreamConnection| connection.finish() && !connection.is_old(self.heard);
         if let Some(connection) = self.connection.take().filter(is_good) {
@@ -239,13 +241,13 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    /// No connections yet.
+    /// Creates a pool without connections.
     pub fn new(connector: Arc<Connector>) -> Arc<Self> {
-        let idle = connector.origins().iter().map(|_| Shelf::default()).collect();
+        let idle = connector.origins().iter().map(|_| IdleConnections::default()).collect();
         Arc::new(Self { connector, idle })
     }
 
-    /// The pool of the configuration after this one: it keeps the connections that still go where they should.
+    /// Creates the pool of the next configuration; it shares the idle connections of origins that are unchanged.
     pub fn followed_by(&self, connector: Arc<Connector>) -> Arc<Self> {
         let kept = |origin| {
             let known = connector.same_origin(origin, &self.connector)?;
@@ -255,7 +257,7 @@ impl Pool {
         Arc::new(Self { connector, idle })
     }
 
-    /// Makes one attempt: from choosing a connection to the head of the answer.
+    /// Makes one attempt: chooses a connection, sends the request, and reads the head of the answer.
     pub async fn send(
         self: &Arc<Self>,
         origin: OriginId,
@@ -299,8 +301,8 @@ impl Pool {
         })
     }
 
-    /// Whether a call would be refused because its host is down, asked before it is paid for. It would not over a
-    /// connection that is still open.
+    /// Checks whether a call would be refused because its host's circuit is open, before the call is paid for. A call
+    /// that can use an idle connection is not refused.
     pub fn check_circuit(&self, origin: OriginId) -> Result<(), CircuitOpen> {
         self.circuit(origin)
             .check()
@@ -315,7 +317,7 @@ impl Pool {
         let now = Instant::now();
         let attempt = self.circuit(origin).admit(now)?;
         let due = call_due.min(now + self.connector.timeout());
-        // Boxed: a TLS handshake needs kilobytes that a call over an open connection should not carry along.
+        // Boxed, so that calls on an open connection do not reserve kilobytes for a TLS handshake.
         let outcome = timeout_at(due.into(), Box::pin(self.connector.connect(origin)))
             .await
             .unwrap_or(Err(ConnectorError::TimedOut));
@@ -326,7 +328,7 @@ impl Pool {
         Ok(outcome?)
     }
 
-    /// The connection used last that is still open.
+    /// Takes the idle connection that was used last and is still open.
     fn checkout(&self, origin: OriginId) -> Option<UpstreamConnection> {
         loop {
             let mut idle = lock(&self.idle[origin.0]).pop()?;
@@ -343,10 +345,9 @@ impl Pool {
         }
     }
 
-    /// Closes connections that nobody used for a while.
+    /// Closes connections that have been idle for too long.
     pub fn trim(&self, now: Instant) {
         for idle in &self.idle {
-            // The oldest stand first: what is returned last is used first.
             let mut idle = lock(idle);
             idle.retain_mut(|idle| {
                 let is_fresh = now.duration_since(idle.since) < IDLE_MAX && !idle.connection.is_old(now);

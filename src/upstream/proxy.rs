@@ -1,7 +1,7 @@
-//! `CONNECT` (RFC 9110, 9.3.6): a tunnel to a vendor host, for networks without direct egress.
+//! `CONNECT` (RFC 9110, 9.3.6): a tunnel to a vendor host through a proxy, for networks without direct egress.
 //!
-//! The proxy learns the host and its port, and resolves the name. It is trusted with nothing: what it answers is
-//! bounded, and TLS inside the tunnel is checked as it is without one.
+//! The proxy learns the host and its port, and resolves the name. Apart from that it is not trusted: its answers are
+//! limited in length, and TLS inside the tunnel is verified as without a proxy.
 
 use std::io;
 
@@ -16,27 +16,28 @@ use crate::secret::Secret;
 /// Longest head of a proxy's answer, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// Why there is no tunnel. No byte went to the vendor.
+/// The reason why there is no tunnel. No byte was sent to the vendor.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// No connection to the proxy.
+    /// The proxy cannot be connected to.
     #[error("the proxy cannot be reached")]
     Unreachable(#[source] io::Error),
-    /// The connection broke before the proxy's answer was whole.
+    /// The connection broke before the proxy's answer was complete.
     #[error("the connection to the proxy broke")]
     Broken(#[source] io::Error),
-    /// It answered that there is no tunnel.
+    /// The proxy refused the tunnel.
     #[error("the proxy refused the tunnel with status {0}")]
     Refused(u16),
-    /// It wants to know who asks, or does not take what it was told.
+    /// The proxy asks for credentials, or does not accept the configured ones.
     #[error("the proxy refused the tunnel with status 407: it asks for a user and a password, and {0}")]
     Credentials(&'static str),
-    /// Its answer is no HTTP, is longer than 8 KiB, or goes on after its head, where only the vendor may speak.
+    /// The proxy's answer is not HTTP, is longer than 8 KiB, or has bytes after its head, where only the vendor may
+    /// send.
     #[error("the proxy's answer cannot be understood")]
     Unclear,
 }
 
-/// The way through a proxy.
+/// A proxy and its credentials.
 #[derive(PartialEq, Eq)]
 pub(super) struct Tunnel {
     url: BaseUrl,
@@ -48,12 +49,12 @@ impl Tunnel {
         Self { url: proxy.url.clone(), login: proxy.login.as_ref().map(Login::new) }
     }
 
-    /// The proxy.
+    /// The URL of the proxy.
     pub(super) fn url(&self) -> &BaseUrl {
         &self.url
     }
 
-    /// Makes a fresh connection to the proxy one to `target`, a host and a port.
+    /// Opens a tunnel to `target`, a host and a port, on a fresh connection to the proxy.
     pub(super) async fn open<S>(&self, stream: &mut S, target: &str) -> Result<(), ProxyError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -72,7 +73,7 @@ impl Tunnel {
         }
     }
 
-    /// It may hold a password, so it is wiped when it goes.
+    /// Zeroized, because it may contain a password.
     fn request(&self, target: &str) -> Zeroizing<String> {
         let version = env!("CARGO_PKG_VERSION");
         let (name, login, end) = match &self.login {
@@ -85,7 +86,7 @@ impl Tunnel {
     }
 }
 
-/// A user and a password as Basic carries them (RFC 7617).
+/// A user and a password, encoded for Basic (RFC 7617).
 struct Login(Secret);
 
 impl Login {
@@ -103,7 +104,7 @@ impl PartialEq for Login {
 
 impl Eq for Login {}
 
-/// Reads the head of a proxy's answer; its status.
+/// Reads the head of a proxy's answer and returns its status.
 async fn read_answer<S>(stream: &mut S) -> Result<u16, ProxyError>
 where
     S: AsyncRead + Unpin,
@@ -115,7 +116,7 @@ where
         if read == 0 {
             return Err(ProxyError::Broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        // The end may have begun in what was read before.
+        // The blank line may have begun in the bytes read before.
         let from = length.saturating_sub(3);
         length += read;
         if let Some(at) = memchr::memmem::find(&head[from..length], b"\r\n\r\n") {
@@ -127,7 +128,8 @@ where
     }
 }
 
-/// What came, with a head that ends at `end`. A tunnel's first bytes are ours to send: more than a head is a fault.
+/// Judges the bytes received, with a head that ends at `end`. In a tunnel the gateway sends first, so bytes after the
+/// head are a fault.
 fn judge(received: &[u8], end: usize) -> Result<u16, ProxyError> {
     match status(received).ok_or(ProxyError::Unclear)? {
         200 if received.len() > end => Err(ProxyError::Unclear),
@@ -135,7 +137,7 @@ fn judge(received: &[u8], end: usize) -> Result<u16, ProxyError> {
     }
 }
 
-/// The status of `HTTP/1.x NNN`, followed by a blank or the end of the line.
+/// The status of `HTTP/1.x NNN`, followed by a space or the end of the line.
 fn status(head: &[u8]) -> Option<u16> {
     let rest = head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 "))?;
     let (digits, rest) = rest.split_at_checked(3)?;
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_user_and_a_password_are_told_to_the_proxy() {
-        // The pairs of RFC 7617, sections 2 and 2.1.
+        // The credentials in the examples of RFC 7617, sections 2 and 2.1.
         let rows = [
             (("Aladdin", "open sesame"), "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
             (("test", "123\u{a3}"), "dGVzdDoxMjPCow=="),

@@ -9,26 +9,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// A stream of either kind.
+/// A stream with or without TLS.
 pub(super) enum UpstreamStream {
-    /// TCP.
     Plain(Socket),
-    /// TLS.
     Tls(Box<TlsStream<Socket>>),
 }
 
 impl UpstreamStream {
-    /// Bytes that TCP took so far: what was not taken cannot have reached the vendor.
+    /// Bytes that TCP has accepted so far. Bytes it has not accepted cannot have reached the vendor.
     pub(super) fn written(&self) -> u64 {
         self.socket().written
     }
 
-    /// The other end of the TCP connection.
+    /// The address of the other end of the TCP connection.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.socket().address
     }
 
-    /// Closes with a reset when it is dropped.
+    /// Makes the drop close the connection with a reset.
     pub(super) fn reset(&self) {
         let _ = self.socket().stream.set_zero_linger();
     }
@@ -41,7 +39,7 @@ impl UpstreamStream {
     }
 }
 
-/// A TCP stream that counts what was written to it.
+/// A TCP stream that counts the bytes written to it.
 pub(super) struct Socket {
     stream: TcpStream,
     address: Option<SocketAddr>,
@@ -53,7 +51,7 @@ impl Socket {
         Self { address: stream.peer_addr().ok(), stream, written: 0 }
     }
 
-    /// The other end.
+    /// The address of the other end.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.address
     }
@@ -104,7 +102,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Passes every call on to the stream inside.
+/// Passes a call on to the stream inside.
 macro_rules! either {
     ($stream:expr, $name:ident $(, $argument:expr)*) => {
         match $stream.get_mut() {

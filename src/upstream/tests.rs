@@ -1,4 +1,4 @@
-//! Connections that are kept, and for how long.
+//! Idle connections and the time for which they are kept.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::*;
 use crate::config::BaseUrl;
 use crate::operation::Verb;
 
-/// Accepts one connection after the other and answers everything on them; their number so far is its address's.
+/// A vendor that answers every request on each connection. The number of connections so far is available as well.
 async fn vendor() -> (BaseUrl, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -52,12 +52,12 @@ async fn a_busy_connection_makes_place_for_a_new_one_when_it_is_old() {
     }
     assert_eq!((*lock(&accepted), lock(&pool.idle[0]).len()), (1, 1), "kept while it is young");
     lock(&pool.idle[0])[0].connection.grow_old();
-    // The call that finds it so still uses it, and the next one a new one.
+    // The call that finds the connection old still uses it; the next call opens a new one.
     call(&pool).await;
     assert_eq!((*lock(&accepted), lock(&pool.idle[0]).len()), (1, 0));
     call(&pool).await;
     assert_eq!((*lock(&accepted), lock(&pool.idle[0]).len()), (2, 1));
-    // Nor does it wait for its idle time.
+    // The connection is closed before its idle time is over.
     lock(&pool.idle[0])[0].connection.grow_old();
     pool.trim(Instant::now());
     assert!(lock(&pool.idle[0]).is_empty());

@@ -1,8 +1,8 @@
-//! TCP to a host of which some addresses may be silent: Happy Eyeballs (RFC 8305).
+//! TCP connections to a host with several addresses, some of which may not answer: Happy Eyeballs (RFC 8305).
 //!
-//! hyper-util's connector races the two families against each other but tries the addresses of one family after one
-//! another, each for its share of the time to connect: with one silent IPv4 address of two, every other connection
-//! would take half of that.
+//! hyper-util's connector races the two address families but tries the addresses of one family one after the other,
+//! each with a share of the connect timeout. With one silent IPv4 address of two, every other connection would take
+//! half of that timeout.
 
 #[cfg(test)]
 mod tests;
@@ -21,16 +21,16 @@ use super::connect::ConnectorError;
 use crate::config::BaseUrl;
 use crate::lock::lock;
 
-/// From one attempt to the next while nothing happens (RFC 8305, 5). Less where `connect_timeout` would be over before
-/// every address had its turn.
+/// Time between the starts of two attempts (RFC 8305, 5). Shorter if `connect_timeout` would otherwise end before every
+/// address was tried.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Addresses of a name that are looked at, of each family and together.
+/// The most addresses of a name that are used, of each family and in total.
 const ADDRESSES_MAX: usize = 16;
-/// How long an address that did not do is tried after the others (RFC 6555, 4.2).
+/// Time for which a failed address is tried after the others (RFC 6555, 4.2).
 const AVOIDED_FOR: Duration = Duration::from_mins(10);
 
-/// Opens a TCP connection within about `timeout`, which the caller keeps. The address is on trial until all that
-/// belongs to a connection went well on it.
+/// Opens a TCP connection. `timeout` only determines the delays; the caller has to enforce it. The address counts as
+/// failed until [`Trial::passed`] is called, after all steps of the connection succeeded.
 pub(super) async fn dial<'m>(
     url: &BaseUrl,
     memory: &'m FailedAddresses,
@@ -38,7 +38,7 @@ pub(super) async fn dial<'m>(
 ) -> Result<(TcpStream, Trial<'m>), ConnectorError> {
     let found =
         tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(ConnectorError::Resolve)?;
-    let addresses = memory.sort(in_turns(found), Instant::now());
+    let addresses = memory.sort(alternate_families(found), Instant::now());
     let delay = delay_for(timeout, addresses.len());
     let winner = race(&addresses, delay, TcpStream::connect).await.map_err(ConnectorError::Connect)?;
     let trial = Trial { memory, address: winner.address, is_good: false };
@@ -49,8 +49,9 @@ pub(super) async fn dial<'m>(
     Ok((winner.stream, trial))
 }
 
-/// Each address once, the families in turns, beginning with the resolver's first choice (RFC 8305, 4).
-fn in_turns(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+/// The distinct addresses, alternating between the families, beginning with the family that the resolver returned first
+/// (RFC 8305, 4).
+fn alternate_families(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut families = [Vec::new(), Vec::new()];
     let mut first_choice = None;
     for address in found {
@@ -65,21 +66,21 @@ fn in_turns(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     turns.flatten().copied().take(ADDRESSES_MAX).collect()
 }
 
-/// From one attempt to the next, so that the last address has some time left too.
+/// The delay between two attempts that leaves some time for the last address.
 fn delay_for(timeout: Duration, addresses: usize) -> Duration {
     ATTEMPT_DELAY.min(timeout / u32::try_from(addresses + 1).unwrap_or(u32::MAX))
 }
 
-/// The first connection that stood.
+/// The first connection that was established.
 struct FirstConnected<T> {
     stream: T,
     address: SocketAddr,
-    /// Those that were tried before it and did not do, or not in time.
+    /// The addresses tried before it, which failed or were too slow.
     passed: Vec<SocketAddr>,
 }
 
-/// Tries one address after the other without giving the ones before up: the next begins when one failed, or when
-/// nothing happened for `delay`. What did not win is dropped.
+/// Tries the addresses one after the other and keeps earlier attempts running: the next one starts when one failed, or
+/// after `delay`. The losing attempts are dropped.
 async fn race<T, F>(
     addresses: &[SocketAddr],
     delay: Duration,
@@ -99,14 +100,14 @@ where
         } else if attempts.is_empty() {
             return Err(UnreachableAddresses::error(failures));
         }
-        let patience = async {
+        let next_start = async {
             match addresses.get(begun) {
                 Some(_) => tokio::time::sleep(delay).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            // Attempts first: one that stands is never left for a new one.
+            // Biased towards attempts, so that an established connection is always preferred to a new attempt.
             biased;
             Some((address, outcome)) = attempts.next() => match outcome {
                 Ok(stream) => {
@@ -115,17 +116,17 @@ where
                 }
                 Err(error) => failures.push((address, error)),
             },
-            () = patience => {}
+            () = next_start => {}
         }
     }
 }
 
-/// Every address that was tried, and what became of it.
+/// The addresses that were tried, and their errors.
 #[derive(Debug)]
 struct UnreachableAddresses(Vec<(SocketAddr, io::Error)>);
 
 impl UnreachableAddresses {
-    /// An error of the kind of the first one.
+    /// An error with the kind of the first failure.
     fn error(failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
         let kind = failures.first().map_or(io::ErrorKind::NotFound, |(_, error)| error.kind());
         io::Error::new(kind, Self(failures))
@@ -147,12 +148,12 @@ impl fmt::Display for UnreachableAddresses {
 
 impl std::error::Error for UnreachableAddresses {}
 
-/// The addresses of a host that did not do lately. They are not given up, only tried last.
+/// Addresses of a host that failed recently. They are still tried, but last.
 #[derive(Default)]
 pub(super) struct FailedAddresses(Mutex<Vec<(SocketAddr, Instant)>>);
 
 impl FailedAddresses {
-    /// Those that did not do after the others, the latest of them last.
+    /// Puts failed addresses after the others, the one that failed last at the end.
     fn sort(&self, mut addresses: Vec<SocketAddr>, now: Instant) -> Vec<SocketAddr> {
         let mut avoided = self.lock();
         avoided.retain(|(_, since)| now.saturating_duration_since(*since) < AVOIDED_FOR);
@@ -166,7 +167,7 @@ impl FailedAddresses {
     fn avoid(&self, address: SocketAddr, now: Instant) {
         let mut avoided = self.lock();
         avoided.retain(|(known, _)| *known != address);
-        // A name that leads to ever new addresses fills no memory.
+        // Bounded, because a name can resolve to ever new addresses.
         if avoided.len() == ADDRESSES_MAX {
             avoided.remove(0);
         }
@@ -182,8 +183,8 @@ impl FailedAddresses {
     }
 }
 
-/// A connection that is not ready yet. Dropped before it is, it speaks against its address: a proxy or a vendor may
-/// accept connections and never say a word, or show another's certificate.
+/// A connection whose setup is not complete. Dropping it before that marks its address as failed: a proxy or vendor may
+/// accept connections and then never answer, or present a wrong certificate.
 #[must_use]
 pub(super) struct Trial<'m> {
     memory: &'m FailedAddresses,
@@ -192,7 +193,7 @@ pub(super) struct Trial<'m> {
 }
 
 impl Trial<'_> {
-    /// The connection can be used.
+    /// Records that the connection can be used.
     pub(super) fn passed(mut self) {
         self.is_good = true;
         self.memory.forgive(self.address);

@@ -1,4 +1,4 @@
-//! On tokio's own time: which address is tried when.
+//! The order and times of attempts, on tokio's paused clock.
 
 use std::cell::RefCell;
 
@@ -6,15 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What an address does with a connection.
+/// The behaviour of an address.
 #[derive(Clone, Copy, Debug)]
-enum Does {
+enum Behaviour {
     Accepts(u64),
     Refuses(u64),
     Nothing,
 }
 
-use Does::{Accepts, Nothing, Refuses};
+use Behaviour::{Accepts, Nothing, Refuses};
 
 fn v4(last: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, last], 443))
@@ -24,11 +24,11 @@ fn v6(last: u16) -> SocketAddr {
     SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, last], 443))
 }
 
-/// Who won, when, and when every address was tried; milliseconds.
+/// The address that won, the time, and the time of each attempt, in milliseconds.
 type Story = (Option<SocketAddr>, u64, Vec<(SocketAddr, u64)>);
 
-/// Races addresses that behave like this within a time to connect.
-async fn story(does: &[(SocketAddr, Does)], timeout_ms: u64) -> Story {
+/// Races addresses with this behaviour under a connect timeout.
+async fn story(does: &[(SocketAddr, Behaviour)], timeout_ms: u64) -> Story {
     let start = tokio::time::Instant::now();
     let now = || u64::try_from(start.elapsed().as_millis()).expect("short");
     let tried = RefCell::new(Vec::new());
@@ -60,17 +60,17 @@ async fn story(does: &[(SocketAddr, Does)], timeout_ms: u64) -> Story {
 #[tokio::test(start_paused = true)]
 async fn the_next_address_is_tried_when_one_failed_or_said_nothing() {
     let (a, b, c) = (v4(1), v4(2), v6(3));
-    let rows: [(&[(SocketAddr, Does)], Story); 8] = [
+    let rows: [(&[(SocketAddr, Behaviour)], Story); 8] = [
         (&[(a, Accepts(40))], (Some(a), 40, vec![(a, 0)])),
-        // The first answers within its delay: nobody else is asked.
+        // The first address answers within the delay: no other is tried.
         (&[(a, Accepts(249)), (b, Accepts(1))], (Some(a), 249, vec![(a, 0)])),
-        // One of two addresses of one family is silent.
+        // One of two addresses of a family is silent.
         (&[(a, Nothing), (b, Accepts(10))], (Some(b), 260, vec![(a, 0), (b, 250)])),
-        // The first is slow and comes first all the same.
+        // The first address is slow, and still wins.
         (&[(a, Accepts(300)), (b, Accepts(100))], (Some(a), 300, vec![(a, 0), (b, 250)])),
-        // Refused: the next at once.
+        // A refusal starts the next attempt at once.
         (&[(a, Refuses(5)), (b, Refuses(5)), (c, Accepts(5))], (Some(c), 15, vec![(a, 0), (b, 5), (c, 10)])),
-        // A failure of one brings the next forward although another still hangs.
+        // A failed attempt starts the next one although another is still pending.
         (
             &[(a, Nothing), (b, Refuses(10)), (c, Accepts(5))],
             (Some(c), 265, vec![(a, 0), (b, 250), (c, 260)]),
@@ -106,7 +106,7 @@ async fn what_became_of_each_address_is_told() {
 
 #[test]
 fn families_take_turns() {
-    let sorted = |found: &[SocketAddr]| in_turns(found.iter().copied());
+    let sorted = |found: &[SocketAddr]| alternate_families(found.iter().copied());
     assert_eq!(sorted(&[]), []);
     assert_eq!(sorted(&[v4(1), v4(2), v4(1)]), [v4(1), v4(2)]);
     assert_eq!(sorted(&[v6(1), v6(2), v4(3), v4(4)]), [v6(1), v4(3), v6(2), v4(4)]);
@@ -150,7 +150,7 @@ fn a_connection_that_came_to_nothing_speaks_against_its_address() {
 }
 
 proptest! {
-    /// Whatever the others do: where one address accepts in time, there is a connection.
+    /// If one address accepts in time, there is a connection, whatever the others do.
     #[test]
     fn one_good_address_is_enough(
         others in proptest::collection::vec(prop_oneof![
