@@ -110,15 +110,28 @@ impl Stub {
         wait_until("the vendor gets the request", || self.requests().len() >= count);
     }
 
-    /// Waits until this many connections were closed by the gateway.
+    /// Waits until this many connections were closed here, and until the gateway can see that none is open.
     pub(crate) fn wait_for_ends(&self, count: usize) {
         wait_until("the vendor closes", || self.seen.ended.load(Ordering::SeqCst) >= count);
+        // A busy system delivers a FIN or a reset a moment later.
+        wait_until("the gateway's side sees the close", || !is_established_to(self.address.port()));
     }
 
     /// Number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
+}
+
+/// Whether any socket of this machine has an established connection to a port of the loopback address.
+fn is_established_to(port: u16) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux lists its sockets");
+    let remote = format!("0100007F:{port:04X}");
+    // Its columns: a number, the own address, the other one, and the state, of which 01 is ESTABLISHED.
+    sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|columns| columns[2..4] == [&*remote, "01"])
 }
 
 impl Drop for Stub {
