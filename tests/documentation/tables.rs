@@ -407,3 +407,21 @@ fn subcommands(command: &[&str]) -> Vec<String> {
     let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
 }
+
+/// `promtool test rules` says nothing of an alert that no test names.
+#[test]
+fn every_alert_is_tested_firing_and_silent() {
+    let parsed = |yaml| serde_yaml::from_str::<serde_yaml::Value>(yaml).expect("YAML");
+    let rules = parsed(include_str!("../../deploy/alerts.yaml"));
+    let tests = parsed(include_str!("../../deploy/alerts_test.yaml"));
+    let tests: Vec<_> = sequence(&tests["tests"]).flat_map(|test| sequence(&test["alert_rule_test"])).collect();
+    for rule in sequence(&rules["groups"]).flat_map(|group| sequence(&group["rules"])) {
+        let of_rule = tests.iter().filter(|test| test["alertname"] == rule["alert"]);
+        let (firing, silent): (Vec<_>, Vec<_>) = of_rule.partition(|test| test.get("exp_alerts").is_some());
+        assert!(!firing.is_empty() && silent.len() > 1, "{:?} is not tested before, while and after", rule["alert"]);
+    }
+}
+
+fn sequence(value: &serde_yaml::Value) -> impl Iterator<Item = &serde_yaml::Value> {
+    value.as_sequence().expect("a sequence").iter()
+}
