@@ -2,7 +2,33 @@
 
 use zeroize::Zeroizing;
 
-/// A secret text. It has no `Debug`, `Display` or `Serialize`, and its memory is wiped on drop.
+/// A secret text. It has no `Debug`, `Display`, `Serialize` or `Clone`, and its memory is wiped on drop.
+///
+/// ```
+/// use jpush_gateway::secret::Secret;
+///
+/// let secret = Secret::new("a master secret\n".into()).expect("not empty");
+/// assert_eq!(secret.expose(), "a master secret");
+/// ```
+///
+/// These do not compile:
+///
+/// ```compile_fail,E0277
+/// # let secret = jpush_gateway::secret::Secret::new("a master secret".into()).expect("not empty");
+/// format!("{secret:?}");
+/// ```
+/// ```compile_fail,E0277
+/// # let secret = jpush_gateway::secret::Secret::new("a master secret".into()).expect("not empty");
+/// format!("{secret}");
+/// ```
+/// ```compile_fail,E0277
+/// # let secret = jpush_gateway::secret::Secret::new("a master secret".into()).expect("not empty");
+/// serde_json::to_string(&secret);
+/// ```
+/// ```compile_fail,E0599
+/// # let secret = jpush_gateway::secret::Secret::new("a master secret".into()).expect("not empty");
+/// secret.clone();
+/// ```
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -25,7 +51,22 @@ impl Secret {
     }
 }
 
-/// SHA-256 of a token. The configuration holds this in place of the token.
+/// SHA-256 of a caller's token: what the configuration holds in its place.
+///
+/// Only [`TokenDigest::to_hex`] writes it, where a person asked for it. These do not compile:
+///
+/// ```compile_fail,E0277
+/// # let digest = jpush_gateway::secret::TokenDigest::of(b"a token");
+/// format!("{digest:?}");
+/// ```
+/// ```compile_fail,E0277
+/// # let digest = jpush_gateway::secret::TokenDigest::of(b"a token");
+/// format!("{digest}");
+/// ```
+/// ```compile_fail,E0277
+/// # let digest = jpush_gateway::secret::TokenDigest::of(b"a token");
+/// serde_json::to_string(&digest);
+/// ```
 #[derive(Clone, Copy)]
 pub struct TokenDigest([u8; 32]);
 

@@ -54,6 +54,34 @@ pub enum Decision {
 }
 
 /// Takes a slot in every budget of `budget_set` and one call of the caller's quota, or nothing at all. Never waits.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+///
+/// use jpush_gateway::budget::{BudgetSet, Budgets, Clock, Horizon, Precedence, RateHeaders, Requester, take};
+/// use jpush_gateway::config::{BudgetLimit, VendorKey};
+/// use jpush_gateway::operation::BudgetName;
+///
+/// let budgets = Budgets::default();
+/// let key = VendorKey::new("7d431e42dfa6a6d693ac2d04".into()).expect("a key");
+/// let one_a_minute = BudgetLimit { limit: NonZeroU32::MIN, window: Duration::from_secs(60), burst: None };
+/// let horizon = Horizon { guard: Duration::from_secs(10), attempt: Duration::from_secs(28) };
+/// let mut budget_set = BudgetSet::default();
+/// budget_set.add(budgets.open(&key, BudgetName::Push, one_a_minute, horizon));
+///
+/// let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+/// let clock = Clock::start();
+/// let take_one = || take(&budget_set, &requester, clock.now());
+///
+/// let permit = take_one().expect("the only slot");
+/// assert!(take_one().is_err());
+/// drop(permit); // Nothing was sent, so the slot is free again.
+///
+/// let permit = take_one().expect("the only slot");
+/// permit.settle(clock.now(), RateHeaders::default());
+/// assert!(take_one().is_err(), "in use until a window after the vendor's answer");
+/// ```
 #[inline]
 pub fn take(budget_set: &BudgetSet, requester: &Requester, now: Timestamp) -> Result<Permit, Exhausted> {
     let mut locked = LockedSet::lock(budget_set, requester);

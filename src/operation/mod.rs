@@ -315,6 +315,15 @@ pub enum NoMatch {
 ///
 /// Literal segments win over `{…}`. A value that does not have the form its column demands (`msg_id`: digits) makes the
 /// path unknown.
+///
+/// ```
+/// use jpush_gateway::operation::{BudgetName, Path, Scope, find};
+///
+/// let path = Path::parse("/v3/push").expect("a plain path");
+/// let push = find("POST", &path).expect("a row of the table").operation;
+/// assert_eq!((push.name, push.scope, push.budget), ("push", Scope::Push, BudgetName::Push));
+/// assert!(find("DELETE", &path).is_err());
+/// ```
 pub fn find<'p>(method: &str, path: &'p Path<'_>) -> Result<Matched<'p>, NoMatch> {
     let hit = ROUTER.at(path.as_str()).map_err(|_| NoMatch::UnknownEndpoint)?;
     let value = hit.params.iter().last().map(|(_, value)| value);

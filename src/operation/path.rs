@@ -7,6 +7,13 @@
 use std::borrow::Cow;
 
 /// A path in ASCII without repeated or trailing slashes, and without anything ambiguous in it.
+///
+/// ```
+/// use jpush_gateway::operation::{BadPath, Path};
+///
+/// assert_eq!(Path::parse("/v3//push/validate/").expect("as some SDKs send it").as_str(), "/v3/push/validate");
+/// assert_eq!(Path::parse("/v3/files/%2e%2e/push"), Err(BadPath::DotSegment));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path<'a>(Cow<'a, str>);
 

@@ -4,6 +4,39 @@ use super::CredentialKind;
 use crate::operation::Scope;
 
 /// The reason why an identified caller may not make this call.
+/// One who may gets a [`Grant`](super::Grant), which later stages ask for.
+///
+/// ```
+/// use std::path::Path;
+/// use std::sync::Arc;
+///
+/// use jpush_gateway::budget::Budgets;
+/// use jpush_gateway::config;
+/// use jpush_gateway::operation::{OperationId, Scope};
+/// use jpush_gateway::secret::TokenDigest;
+/// use jpush_gateway::tenant::{Denied, Directory, MissingRight, TenantHints};
+///
+/// let yaml = format!(
+///     r#"
+///     listeners: [ {{ address: 127.0.0.1:8080 }} ]
+///     tenants: {{ shop: {{ app: {{ key: 7d431e42dfa6a6d693ac2d04, secret: {{ value: a-master-secret }} }} }} }}
+///     callers: {{ web: {{ tokens: [ {{ sha256: {} }} ], tenants: [ shop ], allow: [ push ] }} }}
+///     "#,
+///     TokenDigest::of(b"the token of web").to_hex(),
+/// );
+/// let config = config::parse(&yaml, Path::new("."), &config::System).expect("a good configuration");
+/// let directory = Arc::new(Directory::new(&config, &Budgets::default()));
+///
+/// let authorize = |operation| {
+///     let principal = directory.identify(b"the token of web", None).expect("a known token");
+///     let operation = OperationId::named(operation).expect("a row of the table");
+///     directory.authorize(principal, operation, TenantHints::default())
+/// };
+/// let grant = authorize("push").expect("it is in `allow`");
+/// assert_eq!(grant.tenant().name, "shop");
+/// let missing = MissingRight::Scope(Scope::Device);
+/// assert_eq!(authorize("device-get").err(), Some(Denied::Forbidden(missing)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// A right is missing. The message is the same for each, so that a caller learns nothing about tenants it may not
