@@ -411,17 +411,32 @@ fn subcommands(command: &[&str]) -> Vec<String> {
 /// `promtool test rules` says nothing of an alert that no test names.
 #[test]
 fn every_alert_is_tested_firing_and_silent() {
-    let parsed = |yaml| serde_yaml::from_str::<serde_yaml::Value>(yaml).expect("YAML");
+    let parsed = |yaml| serde_yaml::from_str::<Value>(yaml).expect("YAML");
     let rules = parsed(include_str!("../../deploy/alerts.yaml"));
     let tests = parsed(include_str!("../../deploy/alerts_test.yaml"));
-    let tests: Vec<_> = sequence(&tests["tests"]).flat_map(|test| sequence(&test["alert_rule_test"])).collect();
+    let tests: Vec<_> =
+        sequence(&tests["tests"]).flat_map(|test| sequence(&test["alert_rule_test"])).collect();
     for rule in sequence(&rules["groups"]).flat_map(|group| sequence(&group["rules"])) {
-        let of_rule = tests.iter().filter(|test| test["alertname"] == rule["alert"]);
-        let (firing, silent): (Vec<_>, Vec<_>) = of_rule.partition(|test| test.get("exp_alerts").is_some());
-        assert!(!firing.is_empty() && silent.len() > 1, "{:?} is not tested before, while and after", rule["alert"]);
+        let alert = &rule["alert"];
+        let of_rule = tests.iter().filter(|test| test["alertname"] == *alert);
+        let firing = of_rule.clone().filter(|test| test.get("exp_alerts").is_some()).count();
+        assert!(firing > 0 && of_rule.count() > firing + 1, "{alert:?}: tested before, firing and after");
     }
 }
 
-fn sequence(value: &serde_yaml::Value) -> impl Iterator<Item = &serde_yaml::Value> {
+fn sequence(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_sequence().expect("a sequence").iter()
+}
+
+/// So that whoever builds with it, as CI does, has checked `rust-version`.
+#[test]
+fn the_pinned_toolchain_is_the_oldest_that_is_promised() {
+    let oldest = concat!(env!("CARGO_PKG_RUST_VERSION"), ".0");
+    for (file, line) in [
+        (include_str!("../rust-toolchain.toml"), format!("channel = \"{oldest}\"")),
+        (include_str!("../deploy/Dockerfile"), format!("FROM rust:{oldest}-slim-bookworm AS build")),
+        (include_str!("../deploy/Dockerfile"), format!("ENV RUSTUP_TOOLCHAIN={oldest}")),
+    ] {
+        assert!(file.lines().any(|found| found == line), "no line is {line}");
+    }
 }
