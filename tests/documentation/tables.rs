@@ -433,9 +433,9 @@ fn sequence(value: &Value) -> impl Iterator<Item = &Value> {
 fn the_pinned_toolchain_is_the_oldest_that_is_promised() {
     let oldest = concat!(env!("CARGO_PKG_RUST_VERSION"), ".0");
     for (file, line) in [
-        (include_str!("../rust-toolchain.toml"), format!("channel = \"{oldest}\"")),
-        (include_str!("../deploy/Dockerfile"), format!("FROM rust:{oldest}-slim-bookworm AS build")),
-        (include_str!("../deploy/Dockerfile"), format!("ENV RUSTUP_TOOLCHAIN={oldest}")),
+        (include_str!("../../rust-toolchain.toml"), format!("channel = \"{oldest}\"")),
+        (include_str!("../../deploy/Dockerfile"), format!("FROM rust:{oldest}-slim-bookworm AS build")),
+        (include_str!("../../deploy/Dockerfile"), format!("ENV RUSTUP_TOOLCHAIN={oldest}")),
     ] {
         assert!(file.lines().any(|found| found == line), "no line is {line}");
     }
