@@ -5,7 +5,7 @@
 //! unknown kind narrows nothing, and a spelling that any parser might accept counts.
 
 use super::json::Value;
-use super::push::note;
+use super::rule::note;
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Upper bound of a tag or an alias, in bytes of UTF-8.

@@ -7,7 +7,7 @@ use crate::operation::Verb;
 use super::channel::{self, ImageType, UrlForm};
 use super::json::{self, Value};
 use super::media_id;
-use super::push::note;
+use super::rule::note;
 use super::{BodyFault, Facts, Rule, Subject, Verdict};
 
 /// Upper bound of a picture URL, in bytes of UTF-8. Web servers refuse longer ones.

@@ -5,6 +5,7 @@
 use super::audience::{self, AllowedAudience, Reach};
 use super::cid::is_cid;
 use super::json::{self, Value};
+use super::rule::note;
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Variant of the rule for pushes.
@@ -153,12 +154,5 @@ impl<'k> PushReading<'k> {
             Rule::Cid,
             "cid is not one of this application's: {app key}-{uuid}, as GET /v3/push/cid hands them out",
         ))
-    }
-}
-
-/// Keeps the first fault of several verdicts.
-pub(super) fn note(fault: &mut Option<BodyFault>, verdict: Verdict) {
-    if let Err(found) = verdict {
-        fault.get_or_insert(found);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::operation::Family;
 
-use super::Defect;
+use super::{Defect, Verdict};
 
 /// A broken rule, before the family of error codes is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,13 @@ impl BodyFault {
     /// Turns the fault into a defect with the error code of this family.
     pub(super) fn worded_for(self, family: Family) -> Defect {
         Defect { rule: self.rule, code: code(family, self.rule.kind()), message: self.message }
+    }
+}
+
+/// Keeps the first fault of several verdicts.
+pub(super) fn note(fault: &mut Option<BodyFault>, verdict: Verdict) {
+    if let Err(found) = verdict {
+        fault.get_or_insert(found);
     }
 }
 

@@ -4,7 +4,8 @@ use crate::operation::Verb;
 
 use super::audience::AllowedAudience;
 use super::json::{self, Value};
-use super::push::{AbsentField, PushKind, PushReading, note, record_audiences};
+use super::push::{AbsentField, PushKind, PushReading, record_audiences};
+use super::rule::note;
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Upper bound of a schedule's name, in bytes of UTF-8.

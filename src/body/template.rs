@@ -2,7 +2,8 @@
 
 use super::audience::{self, AllowedAudience, Reach};
 use super::json::{self, Value};
-use super::push::{note, record_audience, record_audiences};
+use super::push::{record_audience, record_audiences};
+use super::rule::note;
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Checks a body with the parameters of a template.
