@@ -106,10 +106,3 @@ impl FaultReport {
         (!faults.is_empty()).then_some(ConfigFaults(faults))
     }
 }
-
-/// A text from the file as a message shows it: quoted, escaped onto one line and cut at 200 characters.
-pub(super) fn shown(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 200;
-    let cut: String = text.chars().take(CHARACTERS_MAX).collect();
-    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
-}

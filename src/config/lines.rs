@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::reader::segment;
+use super::words::segment;
 
 /// Upper bound of bytes parsed to find lines. That is enough for a thousand faults in a file of usual size; faults
 /// after that are reported without a line.

@@ -46,10 +46,11 @@ pub use values::*;
 pub use words::hint;
 
 use document::BYTES_MAX;
-use fault::{FaultReport, shown};
+use fault::FaultReport;
 use lines::LineFinder;
 use reader::{ConfigValue, Section, Zero};
 use sources::Outside;
+use words::shown;
 
 use crate::secret::TokenDigest;
 

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::Node;
-use super::fault::{FaultReport, shown};
+use super::fault::FaultReport;
+use super::words::segment;
 use super::{units, words};
 
 /// Whether a duration may be zero.
@@ -287,12 +288,4 @@ impl Drop for Section<'_> {
             }
         }
     }
-}
-
-/// A key as part of a path: as written, or quoted where it could be misread or is long.
-pub(super) fn segment(name: &str) -> String {
-    const PLAIN_LEN_MAX: usize = 64;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    let as_written = matches!(name.len(), 1..=PLAIN_LEN_MAX) && name.bytes().all(plain);
-    if as_written { name.to_owned() } else { shown(name) }
 }

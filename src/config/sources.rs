@@ -7,10 +7,9 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use super::fault::shown;
 use super::reader::ConfigValue;
 use super::secrets::{self, SecretOrigin};
-use super::words;
+use super::words::{self, shown};
 use crate::identity::{self, IdentityError, RootsError};
 use crate::secret::Secret;
 

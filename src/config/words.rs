@@ -1,7 +1,5 @@
 //! Handles words of the operator in messages: suggests what was probably meant, and hides what may be a secret.
 
-use super::fault::shown;
-
 /// The longest word that gets a suggestion, in bytes.
 const WORD_LEN_MAX: usize = 64;
 
@@ -47,6 +45,21 @@ pub(super) fn may_be_secret(text: &str) -> bool {
     };
     // Splits at everything else, so that quotes, blanks and an equals sign around a secret do not hide it.
     text.split(|letter: char| !letter.is_ascii_alphanumeric()).any(is_run)
+}
+
+/// A text from the file as a message shows it: quoted, escaped onto one line and cut at 200 characters.
+pub(super) fn shown(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    let cut: String = text.chars().take(CHARACTERS_MAX).collect();
+    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
+}
+
+/// A key as part of a path: as written, or quoted where it could be misread or is long.
+pub(super) fn segment(name: &str) -> String {
+    const PLAIN_LEN_MAX: usize = 64;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let as_written = matches!(name.len(), 1..=PLAIN_LEN_MAX) && name.bytes().all(plain);
+    if as_written { name.to_owned() } else { shown(name) }
 }
 
 #[cfg(test)]
