@@ -4,6 +4,7 @@
 //! `reader` reads typed values out of it and collects faults, and one module per section checks its values.
 
 mod audit;
+mod base_url;
 mod budgets;
 mod callers;
 mod certificates;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+pub use base_url::{BaseUrl, BaseUrls, Region};
 pub use fault::{ConfigFault, ConfigFaults};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use proxy::{Proxy, ProxyLogin};

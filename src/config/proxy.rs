@@ -1,9 +1,9 @@
 //! Reads `vendor.proxy`: the HTTP proxy to the vendor, for networks without direct egress.
 
+use super::base_url::BaseUrl;
 use super::reader::ConfigValue;
 use super::sources::Outside;
 use super::urls;
-use super::values::BaseUrl;
 use crate::secret::Secret;
 
 /// An HTTP proxy that the vendor is reached through.

@@ -2,11 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::base_url::{BaseUrls, Region};
 use super::reader::{ConfigValue, Section, Zero};
 use super::sources::Outside;
-use super::values::{
-    BaseUrls, BudgetLimits, CidPolicy, CredentialConfig, Region, Repeats, TenantConfig, VendorKey,
-};
+use super::values::{BudgetLimits, CidPolicy, CredentialConfig, Repeats, TenantConfig, VendorKey};
 use super::vendor::Defaults;
 use super::{budgets, secrets};
 use crate::secret::Secret;

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::base_url::BaseUrl;
 use super::reader::ConfigValue;
-use super::values::BaseUrl;
 
 /// Hosts to which `http://` is accepted.
 #[derive(Clone, Copy)]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::base_url::{BaseUrl, BaseUrls, Region};
 use super::proxy;
 use super::reader::{Section, Zero};
 use super::sources::Outside;
 use super::urls::{self, Plaintext};
-use super::values::{BaseUrl, BaseUrls, Region, Vendor};
+use super::values::Vendor;
 use crate::operation::Host;
 
 const BEIJING: &str = "https://bjapi.push.jiguang.cn";
