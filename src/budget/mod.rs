@@ -27,6 +27,7 @@ mod requester;
 mod reserve;
 mod restored_calls;
 mod shared;
+mod slot_requests;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -56,7 +57,8 @@ pub use requester::{Requester, WaitLimit};
 use reserve::{KeptSlots, Reserves};
 pub use restored_calls::{BudgetId, CallLifetime, Ended, RestoredCalls, fnv1a};
 use shared::Shared;
-pub use shared::{GrantedMask, SlotRequest, SlotRequests, StoreStatus, apply_store_status, slot_requests};
+pub use shared::{GrantedMask, StoreStatus, apply_store_status};
+pub use slot_requests::{SlotRequest, SlotRequests, slot_requests};
 pub use ticket::QueueTicket;
 pub use timestamp::Timestamp;
 pub use vendor_limit::RateHeaders;

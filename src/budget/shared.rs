@@ -1,4 +1,4 @@
-//! The part of a budget that replicas share: the requests to the store, and the store's last status.
+//! The part of a budget that replicas share, and the store's last status about it.
 //!
 //! The store decides which slots are taken there. This module counts this replica's own calls among them, so that the
 //! vendor's rate headers, the status page and the hourly counts include them.
@@ -6,11 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::reserve::Reserves;
 use super::window::{Estimate, Window, WindowRule};
-use super::{BudgetSet, BudgetState, QueueTicket, Requester, Timestamp, lock};
+use super::{BudgetSet, BudgetState, Timestamp, lock};
 use crate::config::{BudgetLimit, Shares, VendorKey};
 use crate::operation::BudgetName;
 
@@ -20,7 +18,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// The shared part of one budget.
 pub(super) struct Shared {
-    key: Arc<str>,
+    pub(super) key: Arc<str>,
     shares: Shares,
     /// Slots in the store, for all replicas together.
     pub(super) limit: u32,
@@ -39,24 +37,6 @@ pub struct StoreStatus {
     /// Whether nothing is granted before `next`, because the store lost its former counts.
     pub held_back: bool,
 }
-
-/// The request to the store for a slot in one budget.
-#[derive(Clone, Debug)]
-pub struct SlotRequest {
-    /// The key of the budget in the store.
-    pub key: Arc<str>,
-    /// Slots of the shared part.
-    pub limit: u32,
-    /// Slots that belong to each replica alone.
-    pub own: u32,
-    /// Length of the window.
-    pub window: Duration,
-    /// Whether the call can do without the store, because a slot of this replica's own part is free.
-    pub spare: bool,
-}
-
-/// One request for each budget of a [`BudgetSet`], in its order.
-pub type SlotRequests = SmallVec<[SlotRequest; 1]>;
 
 /// The place where a call has its slot in one budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,41 +168,6 @@ impl BudgetState {
             self.reserve(change);
         }
     }
-}
-
-/// The requests to the store for one call. `None` if the call cannot pass whatever the store answers, because others
-/// wait before it or the vendor's limit is reached. A new call requests all of its budgets, a waiting one the budget it
-/// waits for ([`QueueTicket::asks`]).
-pub fn slot_requests(
-    budget_set: &BudgetSet,
-    requester: &Requester,
-    ticket: Option<&QueueTicket>,
-    now: Timestamp,
-) -> Option<SlotRequests> {
-    let mut slot_requests = SlotRequests::new();
-    for budget in budget_set.iter() {
-        let mut inner = lock(&budget.inner);
-        let inner = &mut *inner;
-        let free = inner.free(now);
-        let is_closed = match ticket {
-            None => inner.queue.is_closed(inner.goes_first(requester)),
-            Some(ticket) => !ticket.id_at(budget).is_some_and(|id| inner.queue.is_next(id)),
-        };
-        if is_closed || inner.by_vendor_limit(now) == 0 {
-            return None;
-        }
-        // Drops slots that are over, so that the vendor's count is not compared with calls of long ago.
-        inner.free_in_store(now);
-        let (kept, shared) = (inner.kept_from_requester(requester, now), inner.shared.as_ref()?);
-        slot_requests.push(SlotRequest {
-            key: Arc::clone(&shared.key),
-            limit: shared.limit,
-            own: inner.rule.limit,
-            window: inner.rule.length,
-            spare: free > kept.now,
-        });
-    }
-    slot_requests.iter().any(|want| want.limit > 0).then_some(slot_requests)
 }
 
 /// Stores the answer about each budget; an empty `statuses` means that the store did not answer.

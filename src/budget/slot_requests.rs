@@ -1,0 +1,64 @@
+//! The requests to the store for the slots of one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::requester::Requester;
+use super::ticket::QueueTicket;
+use super::timestamp::Timestamp;
+use super::{BudgetSet, lock};
+
+/// The request to the store for a slot in one budget.
+#[derive(Clone, Debug)]
+pub struct SlotRequest {
+    /// The key of the budget in the store.
+    pub key: Arc<str>,
+    /// Slots of the shared part.
+    pub limit: u32,
+    /// Slots that belong to each replica alone.
+    pub own: u32,
+    /// Length of the window.
+    pub window: Duration,
+    /// Whether the call can do without the store, because a slot of this replica's own part is free.
+    pub spare: bool,
+}
+
+/// One request for each budget of a [`BudgetSet`], in its order.
+pub type SlotRequests = SmallVec<[SlotRequest; 1]>;
+
+/// The requests to the store for one call. `None` if the call cannot pass whatever the store answers, because others
+/// wait before it or the vendor's limit is reached. A new call requests all of its budgets, a waiting one the budget it
+/// waits for ([`QueueTicket::asks`]).
+pub fn slot_requests(
+    budget_set: &BudgetSet,
+    requester: &Requester,
+    ticket: Option<&QueueTicket>,
+    now: Timestamp,
+) -> Option<SlotRequests> {
+    let mut slot_requests = SlotRequests::new();
+    for budget in budget_set.iter() {
+        let mut inner = lock(&budget.inner);
+        let inner = &mut *inner;
+        let free = inner.free(now);
+        let is_closed = match ticket {
+            None => inner.queue.is_closed(inner.goes_first(requester)),
+            Some(ticket) => !ticket.id_at(budget).is_some_and(|id| inner.queue.is_next(id)),
+        };
+        if is_closed || inner.by_vendor_limit(now) == 0 {
+            return None;
+        }
+        // Drops slots that are over, so that the vendor's count is not compared with calls of long ago.
+        inner.free_in_store(now);
+        let (kept, shared) = (inner.kept_from_requester(requester, now), inner.shared.as_ref()?);
+        slot_requests.push(SlotRequest {
+            key: Arc::clone(&shared.key),
+            limit: shared.limit,
+            own: inner.rule.limit,
+            window: inner.rule.length,
+            spare: free > kept.now,
+        });
+    }
+    slot_requests.iter().any(|want| want.limit > 0).then_some(slot_requests)
+}
