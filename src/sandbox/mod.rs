@@ -28,6 +28,7 @@ mod reports;
 mod route;
 mod schedules;
 mod server;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -38,7 +39,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-pub use accounts::{Account, AccountKind, Settings, Tier};
+pub use accounts::{Account, AccountKind, Tier};
+pub use settings::Settings;
 pub use window::Windows;
 
 use crate::operation::{BudgetName, Envelope};
