@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::answer::{Codes, VendorError};
-use super::call::{AuthenticCall, member, text};
+use super::call::AuthenticCall;
 use super::files;
+use super::json::{member, text};
 use super::memory::SandboxMemory;
 
 /// The way in which a push names its recipients.

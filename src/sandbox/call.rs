@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use super::accounts::Account;
 use super::answer::{Codes, VendorError};
 use super::form::{self, ReceivedPart};
-use super::json;
+use super::json::{self, member};
+use super::percent::decoded;
 use super::route::Route;
 use crate::operation::{Audience, BodyRule, BudgetName, OperationId};
 
@@ -69,16 +70,6 @@ impl ParsedBody {
             _ => None,
         }
     }
-}
-
-/// A member of an object; `null` counts as absent.
-pub(super) fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    object.get(name).filter(|value| !value.is_null())
-}
-
-/// A member that is a text and not empty.
-pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    member(object, name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
 /// One authenticated call with its parsed body.
@@ -188,31 +179,4 @@ fn audiences(place: Audience, payload: &ParsedBody) -> Vec<&Value> {
         }
     };
     found.into_iter().flatten().filter(|audience| !audience.is_null()).collect()
-}
-
-/// Decodes percent-encoding; anything else stays as it is.
-pub(super) fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escape = tail.get(..2).filter(|digits| first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
-        let value = escape.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-        bytes.push(value.unwrap_or(first));
-        rest = if value.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decoded;
-
-    #[test]
-    fn percent_encoding_is_undone() {
-        for (text, expected) in
-            [("a%20b", "a b"), ("1%2C2", "1,2"), ("%E4%BD%A0", "你"), ("100%", "100%"), ("%zz%+1", "%zz%+1")]
-        {
-            assert_eq!(decoded(text), expected);
-        }
-    }
 }

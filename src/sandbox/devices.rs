@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::answer::{BareAnswer, VendorError};
-use super::call::{AuthenticCall, member, text};
+use super::call::AuthenticCall;
+use super::json::{member, text};
 use super::memory::{SandboxMemory, local_date};
 
 /// Stored properties of a device. Every registration id counts as existing.

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::call::decoded;
+use super::percent::decoded;
 
 /// Upper bound of parts, more than any documented form has.
 const PARTS_MAX: usize = 32;

@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::answer::{BareAnswer, Codes, VendorError};
-use super::call::{AuthenticCall, ParsedBody, member, text};
+use super::call::{AuthenticCall, ParsedBody};
 use super::form::ReceivedPart;
+use super::json::{member, text};
 use super::memory::SandboxMemory;
 use super::picture;
 use super::route::Route;

@@ -9,6 +9,16 @@ pub(super) fn object(body: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&without_halves(body))).ok()
 }
 
+/// A member of an object; `null` counts as absent.
+pub(super) fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object.get(name).filter(|value| !value.is_null())
+}
+
+/// A member that is a text and not empty.
+pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    member(object, name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
 /// Replaces escaped halves of surrogate pairs by U+FFFD.
 fn without_halves(body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(body.len());

@@ -21,6 +21,7 @@ mod images;
 mod journal;
 mod json;
 mod memory;
+mod percent;
 mod picture;
 mod plans;
 mod pushes;

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::answer::{BareAnswer, VendorError};
 use super::audience;
-use super::call::{AuthenticCall, member, text};
+use super::call::AuthenticCall;
+use super::json::{member, text};
 use super::memory::{SandboxMemory, local_date};
 use super::pushes::message_id;
 

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::accounts::AccountKind;
 use super::answer::{BareAnswer, VendorError};
 use super::audience::{self, PushTarget};
-use super::call::{AuthenticCall, member};
+use super::call::AuthenticCall;
+use super::json::member;
 use super::memory::SandboxMemory;
 use crate::config::VendorKey;
 

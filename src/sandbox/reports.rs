@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::answer::{BareAnswer, VendorError};
-use super::call::{AuthenticCall, member};
+use super::call::AuthenticCall;
+use super::json::member;
 use super::memory::SandboxMemory;
 
 /// The ids of a query, written `1,2` or `1%2C2`; at most `most` of them.

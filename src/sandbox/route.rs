@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::answer::{BareAnswer, Codes, VendorError};
+use super::percent::decoded;
 use crate::operation::{self, Envelope, NoMatch, OperationId, Path};
 
 /// A request matched to a row of the table.
@@ -34,7 +35,7 @@ pub(super) fn find(method: &str, raw: &str) -> Result<Route, BareAnswer> {
     let path = Path::parse(&documented).map_err(|_| unknown(1001))?;
     match operation::find(method, &path) {
         Ok(hit) => {
-            let segments = path.as_str().split('/').skip(1).map(super::call::decoded).collect();
+            let segments = path.as_str().split('/').skip(1).map(decoded).collect();
             Ok(Route { operation: hit.operation, segments })
         }
         Err(NoMatch::UnknownEndpoint) => {

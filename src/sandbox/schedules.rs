@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::answer::{BareAnswer, Codes, VendorError};
 use super::audience::{self, PushTarget};
-use super::call::{AuthenticCall, member, text};
+use super::call::AuthenticCall;
+use super::json::{member, text};
 use super::memory::SandboxMemory;
 use super::pushes::{CidKind, once};
 use crate::config::VendorKey;
