@@ -3,17 +3,15 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 use super::accounts::Account;
 use super::answer::{Codes, VendorError};
-use super::form::{self, ReceivedPart};
-use super::json::{self, member};
+use super::form::ReceivedPart;
+use super::parsed_body::ParsedBody;
 use super::percent::decoded;
 use super::route::Route;
-use crate::operation::{Audience, BodyRule, BudgetName, OperationId};
+use crate::operation::OperationId;
 
 /// Time at which a request was completely received. Tests set it.
 #[derive(Clone, Copy, Debug)]
@@ -27,48 +25,6 @@ pub(super) struct ReceivedAt {
 impl ReceivedAt {
     pub(super) fn now() -> Self {
         Self { instant: Instant::now(), wall: SystemTime::now() }
-    }
-}
-
-/// A body parsed as its operation expects. `None` inside means that it could not be parsed.
-#[derive(Debug)]
-pub(super) enum ParsedBody {
-    Dropped,
-    Json(Option<Map<String, Value>>),
-    Form(Option<Vec<ReceivedPart>>),
-}
-
-impl ParsedBody {
-    pub(super) fn read(rule: BodyRule, headers: &HeaderMap, body: &Bytes) -> Self {
-        match rule {
-            BodyRule::None | BodyRule::CidQuery => Self::Dropped,
-            BodyRule::TargetList | BodyRule::ImageFiles => {
-                let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-                Self::Form(content_type.and_then(|content_type| form::read(content_type, body)))
-            }
-            _ => Self::Json(json::object(body)),
-        }
-    }
-
-    /// A member of a JSON body that is not `null`.
-    pub(super) fn member(&self, name: &str) -> Option<&Value> {
-        match self {
-            Self::Json(Some(object)) => member(object, name),
-            _ => None,
-        }
-    }
-
-    /// A file of a form that is not empty: browsers send an empty part for a file input without a file.
-    pub(super) fn file(&self, name: &str) -> Option<&ReceivedPart> {
-        self.part(name).filter(|part| !part.data.is_empty())
-    }
-
-    /// The first part of a form with this name.
-    pub(super) fn part(&self, name: &str) -> Option<&ReceivedPart> {
-        match self {
-            Self::Form(Some(parts)) => parts.iter().find(|part| part.name == name),
-            _ => None,
-        }
     }
 }
 
@@ -146,37 +102,4 @@ impl<'a> AuthenticCall<'a> {
             .map(|(_, value)| decoded(&value.replace('+', " ")))
             .filter(|value| !value.is_empty())
     }
-}
-
-/// Budgets that a call draws on: those by the minute, the operation's own first, and the daily ones.
-pub(super) fn demands(route: &Route, payload: &ParsedBody) -> (Vec<BudgetName>, Vec<BudgetName>) {
-    let operation = route.operation;
-    let (mut minute, mut day) = (vec![operation.budget], Vec::new());
-    let audiences = audiences(operation.audience, payload);
-    let names = |name: &str| {
-        let is_set = |value: &Value| !value.is_null() && *value != false;
-        audiences.iter().any(|audience| audience.get(name).is_some_and(is_set))
-    };
-    if matches!(operation.audience, Audience::Push | Audience::Params) && names("file") {
-        minute.push(BudgetName::File);
-    }
-    if names("all") || audiences.iter().any(|audience| **audience == "all") {
-        day.push(BudgetName::Broadcast);
-    }
-    day.extend(super::images::demands(route, payload));
-    (minute, day)
-}
-
-/// The audiences of a call's pushes; empty for batches, where each push goes to one device.
-fn audiences(place: Audience, payload: &ParsedBody) -> Vec<&Value> {
-    let found: Vec<Option<&Value>> = match place {
-        Audience::Nobody | Audience::Targets => Vec::new(),
-        Audience::Body => vec![payload.member("audience")],
-        Audience::Push => vec![payload.member("push").and_then(|push| push.get("audience"))],
-        Audience::Params => {
-            let pushes = payload.member("params").and_then(Value::as_array).into_iter().flatten();
-            pushes.map(|push| push.get("audience")).collect()
-        }
-    };
-    found.into_iter().flatten().filter(|audience| !audience.is_null()).collect()
 }

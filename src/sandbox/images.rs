@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::answer::{BareAnswer, Codes, VendorError};
-use super::call::{AuthenticCall, ParsedBody};
+use super::call::AuthenticCall;
 use super::form::ReceivedPart;
 use super::json::{member, text};
 use super::memory::SandboxMemory;
+use super::parsed_body::ParsedBody;
 use super::picture;
 use super::route::Route;
 use crate::operation::BudgetName;
