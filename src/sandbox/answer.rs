@@ -1,7 +1,7 @@
 //! The vendor's answers: successes, errors, and the error codes of each API.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SERVER};
@@ -228,5 +228,21 @@ impl Codes {
             500.. => self.internal,
             _ => self.bad,
         }
+    }
+}
+
+/// A date in the vendor's form: Beijing time, without a zone.
+pub(super) fn local_date(wall: SystemTime) -> String {
+    let beijing = wall + Duration::from_hours(8);
+    humantime::format_rfc3339_seconds(beijing).to_string().replace('T', " ").replace('Z', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_beijing() {
+        assert_eq!(local_date(SystemTime::UNIX_EPOCH), "1970-01-01 08:00:00");
     }
 }

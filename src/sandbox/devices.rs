@@ -4,18 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::answer::{BareAnswer, VendorError};
+use super::answer::{BareAnswer, VendorError, local_date};
 use super::call::AuthenticCall;
 use super::json::{member, text};
-use super::memory::{SandboxMemory, local_date};
-
-/// Stored properties of a device. Every registration id counts as existing.
-#[derive(Debug, Default)]
-pub(super) struct Device {
-    tags: BTreeSet<String>,
-    alias: Option<String>,
-    mobile: Option<String>,
-}
+use super::memory::{Device, SandboxMemory};
 
 /// Upper bound of a device's tags.
 const TAGS_MAX: usize = 100;

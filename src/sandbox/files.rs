@@ -1,27 +1,16 @@
 //! Handles calls about target lists: upload, list, show, delete.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::accounts::AccountKind;
-use super::answer::{BareAnswer, Codes, VendorError};
+use super::answer::{BareAnswer, Codes, VendorError, local_date};
 use super::call::AuthenticCall;
 use super::form::ReceivedPart;
-use super::memory::{SandboxMemory, local_date};
-
-/// A stored target list. Its lines are not kept: no call returns them.
-#[derive(Debug)]
-pub(super) struct StoredFile {
-    kind: String,
-    name: String,
-    created: SystemTime,
-    expires: SystemTime,
-    /// The upload had a `ttl`. Only then the vendor shows when the list expires.
-    has_ttl: bool,
-}
+use super::memory::{SandboxMemory, StoredFile};
 
 const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;
 const LINE_BYTES_MAX: usize = 40;

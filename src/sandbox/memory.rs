@@ -1,15 +1,11 @@
 //! State that the simulated vendor keeps between calls. Everything has a limit; the oldest entry is dropped first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::devices::Device;
-use super::files::StoredFile;
-use super::pushes::PoolCid;
-use super::schedules::StoredSchedule;
 use crate::config::VendorKey;
 
 /// State that the vendor keeps between calls.
@@ -63,6 +59,50 @@ impl SandboxMemory {
     }
 }
 
+/// Stored properties of a device. Every registration id counts as existing.
+#[derive(Debug, Default)]
+pub(super) struct Device {
+    pub(super) tags: BTreeSet<String>,
+    pub(super) alias: Option<String>,
+    pub(super) mobile: Option<String>,
+}
+
+/// A stored target list. Its lines are not kept: no call returns them.
+#[derive(Debug)]
+pub(super) struct StoredFile {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) created: SystemTime,
+    pub(super) expires: SystemTime,
+    /// The upload had a `ttl`. Only then the vendor shows when the list expires.
+    pub(super) has_ttl: bool,
+}
+
+/// The use that a cid was given out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CidKind {
+    Push,
+    Schedule,
+}
+
+/// A cid that was given out.
+#[derive(Debug)]
+pub(super) struct PoolCid {
+    pub(super) kind: CidKind,
+    pub(super) given: Instant,
+    /// The answer to the first call with it.
+    pub(super) first: Option<Value>,
+}
+
+/// A schedule as the client sent it.
+#[derive(Clone, Debug)]
+pub(super) struct StoredSchedule {
+    pub(super) name: Value,
+    pub(super) enabled: Value,
+    pub(super) trigger: Value,
+    pub(super) push: Value,
+}
+
 /// A map of limited size that drops the oldest entry.
 #[derive(Debug)]
 pub(super) struct NewestMap<K, V> {
@@ -109,12 +149,6 @@ impl<K: Clone + Eq + Hash, V> NewestMap<K, V> {
     }
 }
 
-/// A date in the vendor's form: Beijing time, without a zone.
-pub(super) fn local_date(wall: SystemTime) -> String {
-    let beijing = wall + Duration::from_hours(8);
-    humantime::format_rfc3339_seconds(beijing).to_string().replace('T', " ").replace('Z', "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,10 +162,5 @@ mod tests {
         assert_eq!(recent.iter().map(|(key, ())| *key).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!((recent.remove(&"a"), recent.remove(&"a")), (Some(()), None));
         assert_eq!(recent.iter().count(), 1);
-    }
-
-    #[test]
-    fn dates_are_those_of_beijing() {
-        assert_eq!(local_date(SystemTime::UNIX_EPOCH), "1970-01-01 08:00:00");
     }
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{BareAnswer, VendorError};
+use super::answer::{BareAnswer, VendorError, local_date};
 use super::audience;
 use super::call::AuthenticCall;
 use super::json::{member, text};
-use super::memory::{SandboxMemory, local_date};
+use super::memory::SandboxMemory;
 use super::pushes::message_id;
 
 /// An answer of success, which has code 0 in this envelope.

@@ -1,6 +1,6 @@
 //! Handles pushes that are sent at once, and cids, by which a repeated push is not sent again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -10,24 +10,8 @@ use super::answer::{BareAnswer, VendorError};
 use super::audience::{self, PushTarget};
 use super::call::AuthenticCall;
 use super::json::member;
-use super::memory::SandboxMemory;
+use super::memory::{CidKind, PoolCid, SandboxMemory};
 use crate::config::VendorKey;
-
-/// The use that a cid was given out for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CidKind {
-    Push,
-    Schedule,
-}
-
-/// A cid that was given out.
-#[derive(Debug)]
-pub(super) struct PoolCid {
-    kind: CidKind,
-    given: Instant,
-    /// The answer to the first call with it.
-    first: Option<Value>,
-}
 
 /// Time for which the vendor remembers a cid.
 const CID_LIFE: Duration = Duration::from_hours(24);

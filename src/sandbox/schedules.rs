@@ -8,18 +8,9 @@ use super::answer::{BareAnswer, Codes, VendorError};
 use super::audience::{self, PushTarget};
 use super::call::AuthenticCall;
 use super::json::{member, text};
-use super::memory::SandboxMemory;
-use super::pushes::{CidKind, once};
+use super::memory::{CidKind, SandboxMemory, StoredSchedule};
+use super::pushes::once;
 use crate::config::VendorKey;
-
-/// A schedule as the client sent it.
-#[derive(Clone, Debug)]
-pub(super) struct StoredSchedule {
-    name: Value,
-    enabled: Value,
-    trigger: Value,
-    push: Value,
-}
 
 const NAME_BYTES_MAX: usize = 255;
 const PAGE: usize = 50;
