@@ -7,6 +7,7 @@ mod audience;
 mod byte_mask;
 mod channel;
 mod cid;
+mod delimiters;
 mod form;
 mod image_files;
 mod image_urls;

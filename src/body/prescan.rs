@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::operation::BodyRule;
 
 use super::Subject;
-use super::form::Delimiters;
+use super::delimiters::Delimiters;
 use super::newlines::short_lines;
 
 /// Bytes that are scanned at once, so that they stay in the first-level cache.
