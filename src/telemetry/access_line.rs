@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use super::VendorNote;
+use super::vendor_note::VendorNote;
 use crate::config::BaseUrl;
 
 /// The values of one line.

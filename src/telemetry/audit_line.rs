@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use super::VendorNote;
+use super::vendor_note::VendorNote;
 use crate::delivery::{Delivery, Doubt};
 
 /// The longest value from a request that is written, in characters.

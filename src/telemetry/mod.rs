@@ -17,6 +17,7 @@ pub mod sparing;
 pub mod tls_metrics;
 mod trace_id;
 pub mod vendor_clock;
+mod vendor_note;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +25,9 @@ use std::time::SystemTime;
 
 pub use attempt::{AttemptFailures, AttemptLabels};
 pub use audit_line::AuditedCall;
-pub use record::{Record, RequestOrigin, VendorNote};
+pub use record::{Record, RequestOrigin};
 pub use trace_id::TraceId;
+pub use vendor_note::VendorNote;
 
 use log_writer::Lane;
 use metrics::{Metrics, Series};

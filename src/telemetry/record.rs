@@ -7,6 +7,7 @@ use super::access_line::AccessLine;
 use super::audit_line::{AuditedCall, CallOutcome, EffectLine};
 use super::metrics::{Labels, NONE};
 use super::recent::RefusedCall;
+use super::vendor_note::VendorNote;
 use super::{AttemptLabels, Telemetry, TraceId, Usage};
 use crate::config::BaseUrl;
 use crate::delivery::Delivery;
@@ -14,7 +15,6 @@ use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
 use crate::tenant::{CredentialKind, Directory, Grant, OriginId, Principal};
 use crate::upstream::AnswerCut;
-use bytes::Bytes;
 use http::HeaderValue;
 
 /// The status of a request whose caller hung up before it got an answer.
@@ -59,18 +59,6 @@ pub struct RequestOrigin {
 struct Names {
     directory: Arc<Directory>,
     usage: Arc<Usage>,
-}
-
-/// The vendor's answer, as far as the logs need it.
-pub struct VendorNote {
-    /// HTTP status of the answer.
-    pub status: u16,
-    /// The code in its body, if it had one.
-    pub code: Option<u32>,
-    /// The digits of the message id in its body.
-    pub msg_id: Option<Bytes>,
-    /// Time from dispatch to the end of the answer.
-    pub took: Duration,
 }
 
 impl Record {

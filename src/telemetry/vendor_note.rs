@@ -1,0 +1,17 @@
+//! The part of a vendor's answer that the logs show.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// The vendor's answer, as far as the logs need it.
+pub struct VendorNote {
+    /// HTTP status of the answer.
+    pub status: u16,
+    /// The code in its body, if it had one.
+    pub code: Option<u32>,
+    /// The digits of the message id in its body.
+    pub msg_id: Option<Bytes>,
+    /// Time from dispatch to the end of the answer.
+    pub took: Duration,
+}
