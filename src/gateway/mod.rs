@@ -1,4 +1,4 @@
-//! The story of one request, top to bottom: [`Worker::prepare`] up to the call, [`Worker::forward`] from there on.
+//! The story of one request, top to bottom: `Worker::prepare` up to the call, `Worker::forward` from there on.
 //!
 //! Identity before route: strangers learn nothing about the table. Body before budget: a broken upload never spends
 //! what others share. From dispatch on, a call is finished in its own task even if its caller is gone, so that its
