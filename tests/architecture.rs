@@ -2,6 +2,9 @@
 //!
 //! Test code is not checked: files called `tests.rs`, folders called `tests`, and items under `#[cfg(test)]`.
 
+#[path = "architecture/circles.rs"]
+mod circles;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
