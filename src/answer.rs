@@ -11,7 +11,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body;
-use crate::fields::Fields;
+use crate::http1::fields::Fields;
 use crate::operation::Family;
 use crate::refusal::Refusal;
 use crate::telemetry::Record;

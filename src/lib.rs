@@ -9,9 +9,9 @@
 //! A request passes these modules: [`server`] accepts the connection, [`gateway`] handles the request, and its stages
 //! are [`strict`] → [`auth`] → [`operation`] → [`tenant`] → [`body_reader`] → [`body`] → [`budget`] and [`store`] →
 //! [`outbound`] → [`upstream`] → [`answer`]. A stage that stops the request returns a [`refusal`]; [`telemetry`] writes
-//! one record for every request. Stages exchange a [`request`] and a [`response`], made of a [`target`], [`fields`] and
-//! [`framing`], which know HTTP and nothing else. [`config`] reads YAML into checked values, [`active_config`] resolves
-//! them for the stages, [`reload`] replaces one configuration by another, [`ledger`] keeps budgets over restarts, and
+//! one record for every request. Stages exchange a [`request`] with its [`target`] and a response, whose
+//! parts are in [`http1`], which knows HTTP and nothing else. [`config`] reads YAML into checked values,
+//! [`active_config`] resolves them for the stages, [`reload`] replaces one configuration by another, [`ledger`] keeps budgets over restarts, and
 //! [`app`] connects all of it. [`identity`], [`pem`] and [`x509`] read certificates, and [`sandbox`] simulates the
 //! vendor.
 //!
@@ -47,9 +47,8 @@ pub mod config;
 pub mod dedup;
 pub mod delivery;
 pub mod detach;
-pub mod fields;
-pub mod framing;
 pub mod gateway;
+pub mod http1;
 pub mod identity;
 pub mod ledger;
 mod lock;
@@ -61,7 +60,6 @@ pub mod pem;
 pub mod refusal;
 pub mod reload;
 pub mod request;
-pub mod response;
 pub mod sandbox;
 pub mod secret;
 pub mod server;

@@ -12,7 +12,7 @@ use crate::body::Facts;
 use crate::body_reader::BodyReservation;
 use crate::budget::{BudgetStatus, RateHeaders, whole_seconds};
 use crate::config::Region;
-use crate::fields::{FieldValue, Fields, ValuePart};
+use crate::http1::fields::{FieldValue, Fields, ValuePart};
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
 use crate::request::{Field, RequestHead};
@@ -249,7 +249,7 @@ pub fn request_id(head: &RequestHead) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::title_case;
+    use crate::http1::fields::title_case;
     use crate::refusal::REASON;
 
     #[test]

@@ -8,8 +8,8 @@ use http::uri::{Authority, PathAndQuery};
 use http::{Method, Version};
 use smallvec::SmallVec;
 
-use crate::fields::FieldValue;
-use crate::framing::ends_lines_plainly;
+use crate::http1::fields::FieldValue;
+use crate::http1::framing::ends_lines_plainly;
 use crate::target::Target;
 
 /// Most header fields of a head that is read at all; the limit that callers are told is lower.

@@ -5,8 +5,8 @@
 
 use http::{Method, Version};
 
-use crate::fields::FieldValue;
-use crate::framing::{Chunk, Framing};
+use crate::http1::fields::FieldValue;
+use crate::http1::framing::{Chunk, Framing};
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
 use crate::target::is_host;

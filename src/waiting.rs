@@ -12,7 +12,7 @@ use crate::body_reader::Presence;
 use crate::budget::{
     self, BudgetSet, Clock, Decision, GrantedMask, Horizon, QueueTicket, Requester, Timestamp, WaitLimit,
 };
-use crate::fields::FieldValue;
+use crate::http1::fields::FieldValue;
 use crate::ledger::Ledger;
 use crate::payment::Payment;
 use crate::refusal::Refusal;

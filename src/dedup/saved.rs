@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::watch;
 
-use crate::fields::Fields;
-use crate::response::Response;
+use crate::http1::fields::Fields;
+use crate::http1::response::Response;
 
 /// An answer without the fields that belong to one request alone.
 pub struct Saved {

@@ -10,7 +10,7 @@ use super::*;
 use crate::body::Cid;
 use crate::config::VendorKey;
 use crate::delivery::{Delivery, Doubt};
-use crate::fields::Fields;
+use crate::http1::fields::Fields;
 
 const KEY: &str = "7d431e42dfa6a6d693ac2d04";
 

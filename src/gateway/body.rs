@@ -5,7 +5,7 @@ use super::head::names_encryption;
 
 use crate::body::{Prescan, Subject};
 use crate::body_reader::{self, BodySource, RequestBody};
-use crate::fields::FieldValue;
+use crate::http1::fields::FieldValue;
 use crate::operation::Matched;
 use crate::payload::Payload;
 use crate::refusal::Refusal;

@@ -13,11 +13,11 @@ use super::{Ask, Stop, Worker};
 use crate::answer::Reply;
 use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, Recall, Saved, SavedEnding, Watch};
 use crate::delivery::Delivery;
+use crate::http1::response::Response;
 use crate::outbound;
 use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
-use crate::response::Response;
 use crate::telemetry::metrics::ReplayedBy;
 use crate::tenant::Grant;
 

@@ -5,12 +5,12 @@ use http::{HeaderValue, StatusCode};
 
 use crate::answer::{ReadAnswer, Reply};
 use crate::budget::{Budget, BudgetStatus, Clock};
-use crate::fields::{Fields, ValuePart};
+use crate::http1::fields::{Fields, ValuePart};
+use crate::http1::response::Response;
 use crate::operation::OperationId;
 use crate::outbound::{self, REQUEST_ID};
 use crate::refusal::{Refusal, ReplyContext};
 use crate::request::RequestHead;
-use crate::response::Response;
 use crate::telemetry::Record;
 use crate::tenant::Grant;
 

@@ -10,7 +10,7 @@ use crate::answer::Reply;
 use crate::dedup::{AbandonedCall, Fingerprint, Recall};
 use crate::delivery::Delivery;
 use crate::detach::{OnDetach, ResultHandler};
-use crate::response::Response;
+use crate::http1::response::Response;
 use crate::tenant::Grant;
 
 impl Worker {

@@ -299,9 +299,9 @@ mod tests {
     use super::*;
     use crate::body::Rule;
     use crate::budget::Cause;
-    use crate::fields::FieldValue;
+    use crate::http1::fields::FieldValue;
+    use crate::http1::response::Response;
     use crate::operation::OperationId;
-    use crate::response::Response;
     use crate::tenant::MissingRight;
 
     fn place(name: &str) -> ReplyContext {

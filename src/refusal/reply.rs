@@ -4,9 +4,9 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::Refusal;
-use crate::fields::{FieldValue, Fields, ValuePart};
+use crate::http1::fields::{FieldValue, Fields, ValuePart};
+use crate::http1::response::Response;
 use crate::operation::{Envelope, Family, OperationId};
-use crate::response::Response;
 
 /// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
 pub const REASON: &str = "X-Jpush-Gateway-Reason";

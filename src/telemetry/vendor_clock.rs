@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::fields::Fields;
+use crate::http1::fields::Fields;
 
 /// The largest difference that is not reported.
 const OFF_MAX: Duration = Duration::from_mins(1);

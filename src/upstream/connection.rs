@@ -20,7 +20,7 @@ use super::message::Message;
 use super::socket::UpstreamStream;
 use super::wire::{AnswerHead, HeadReader};
 
-use crate::framing::{BodyPart, Framing};
+use crate::http1::framing::{BodyPart, Framing};
 
 /// Room for reading: an answer to a push has some 300 bytes.
 const READ_BYTES: usize = 4 * 1024;

@@ -1,6 +1,6 @@
 //! One request as it stands on the wire, written once and sent as often as it may be.
 
-use crate::fields::FieldValue;
+use crate::http1::fields::FieldValue;
 use crate::operation::Verb;
 use bytes::Bytes;
 

@@ -34,9 +34,9 @@ use connection::{ExchangeError, TimedHead, UpstreamConnection};
 pub use message::{HeadWriter, Message};
 pub use proxy::ProxyError;
 
-use crate::framing::Framing;
+use crate::http1::framing::Framing;
+use crate::http1::response::Response;
 use crate::lock::lock;
-use crate::response::Response;
 use crate::tenant::OriginId;
 
 /// Idle connections are closed after this time; the vendor does not document its own idle timeout.

@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
 
-use crate::fields::{Fields, title_case};
-use crate::framing::{Chunk, Framing, Malformed};
+use crate::http1::fields::{Fields, title_case};
+use crate::http1::framing::{Chunk, Framing, Malformed};
 
 /// Longest head, interim answers before it apart, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::wire::HeadReader;
 
-use crate::framing::{BodyPart, Framing, Malformed};
+use crate::http1::framing::{BodyPart, Framing, Malformed};
 
 /// An answer as a caller would see it, trailing bytes apart.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 use super::{CallerStream, READ_BYTES, ServerConnection};
 
 use crate::body_reader::{BodyCut, BodySource, Gone};
-use crate::framing::{BodyPart, Framing};
+use crate::http1::framing::{BodyPart, Framing};
 use crate::request::{Field, RequestHead};
 use crate::strict;
 

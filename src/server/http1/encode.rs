@@ -7,7 +7,7 @@ use http::Version;
 
 use super::RequestTraits;
 
-use crate::response::Response;
+use crate::http1::response::Response;
 
 /// Room for a head; longer ones grow.
 const HEAD_BYTES: usize = 640;
@@ -103,7 +103,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::fields::{Fields, ValuePart};
+    use crate::http1::fields::{Fields, ValuePart};
 
     const ASKED: RequestTraits = RequestTraits { version: Version::HTTP_11, head: false };
     const OLD: RequestTraits = RequestTraits { version: Version::HTTP_10, head: false };

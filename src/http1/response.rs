@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::fields::Fields;
+use crate::http1::fields::Fields;
 
 /// An answer.
 #[derive(Clone, Debug)]

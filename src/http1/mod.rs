@@ -1,0 +1,5 @@
+//! HTTP/1.1 as the gateway speaks it with callers and with the vendor. It knows nothing else of the gateway.
+
+pub mod fields;
+pub mod framing;
+pub mod response;
