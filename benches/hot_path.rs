@@ -76,7 +76,7 @@ fn basic(number: usize) -> RequestHead {
 }
 
 fn head(authorization: &str) -> RequestHead {
-    RequestHead::parse(head_text(authorization).as_bytes()).expect("a head")
+    RequestHead::parse(head_text(authorization).as_bytes()).expect("a head").0
 }
 
 /// A push's head as a plain client writes it.

@@ -9,10 +9,10 @@
 //! A request passes these modules: [`server`] accepts the connection, [`gateway`] handles the request, and its stages
 //! are [`strict`] → [`auth`] → [`operation`] → [`tenant`] → [`body_reader`] → [`body`] → [`budget`] and [`store`] →
 //! [`outbound`] → [`upstream`] → [`answer`]. A stage that stops the request returns a [`refusal`]; [`telemetry`] writes
-//! one record for every request. Stages exchange a [`request`] with its [`target`] and a response, whose
+//! one record for every request. Stages exchange a [`request`] with its target and a response, whose
 //! parts are in [`http1`], which knows HTTP and nothing else. [`config`] reads YAML into checked values,
-//! [`active_config`] resolves them for the stages, [`reload`] replaces one configuration by another, [`ledger`] keeps budgets over restarts, and
-//! [`app`] connects all of it. [`identity`], [`pem`] and [`x509`] read certificates, and [`sandbox`] simulates the
+//! [`active_config`] resolves them for the stages, [`reload`] replaces one configuration by another, [`ledger`] keeps
+//! budgets over restarts, and [`app`] connects all of it. [`identity`], [`pem`] and [`x509`] read certificates, and [`sandbox`] simulates the
 //! vendor.
 //!
 //! # Invariants
@@ -67,7 +67,6 @@ pub mod service_manager;
 pub mod signals;
 pub mod store;
 pub mod strict;
-pub mod target;
 pub mod telemetry;
 pub mod tenant;
 pub mod upstream;

@@ -13,10 +13,10 @@ use crate::body_reader::BodyReservation;
 use crate::budget::{BudgetStatus, RateHeaders, whole_seconds};
 use crate::config::Region;
 use crate::http1::fields::{FieldValue, Fields, ValuePart};
+use crate::http1::target::Target;
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
 use crate::request::{Field, RequestHead};
-use crate::target::Target;
 use crate::tenant::{Grant, OriginId};
 use crate::upstream::Message;
 

@@ -1,21 +1,13 @@
-//! The head of a request as the gateway reads it, whichever version of HTTP brought it. Pure.
-//!
-//! Sixteen header fields are ever looked at. The others count towards the limits and are passed over.
+//! What the gateway looks at of a request's head. Pure.
 
-use std::mem::MaybeUninit;
+use http::Method;
 
-use http::uri::{Authority, PathAndQuery};
-use http::{Method, Version};
-use smallvec::SmallVec;
+use crate::http1::head::{FieldName, Head, find_name};
+use crate::http1::target::Target;
+use crate::operation::{BadPath, Path, check_query};
 
-use crate::http1::fields::FieldValue;
-use crate::http1::framing::ends_lines_plainly;
-use crate::target::Target;
-
-/// Most header fields of a head that is read at all; the limit that callers are told is lower.
-const FIELDS_MAX: usize = 128;
-/// Fields we look at that a request usually has.
-const FIELDS_USUAL: usize = 8;
+/// The head of a request, with the fields that the gateway looks at.
+pub type RequestHead = Head<Field>;
 
 /// A header field that the gateway looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +15,8 @@ const FIELDS_USUAL: usize = 8;
 pub enum Field {
     Accept,
     Authorization,
-    Connection,
-    ContentLength,
     ContentType,
     EncryptType,
-    Expect,
-    Host,
     IdempotencyKey,
     JpushCredential,
     JpushTenant,
@@ -36,19 +24,14 @@ pub enum Field {
     RequestId,
     TraceParent,
     TraceState,
-    TransferEncoding,
 }
 
 /// As they are written on the wire of HTTP/2.
-static NAMES: [(Field, &str); 16] = [
+static NAMES: [(Field, &str); 11] = [
     (Field::Accept, "accept"),
     (Field::Authorization, "authorization"),
-    (Field::Connection, "connection"),
-    (Field::ContentLength, "content-length"),
     (Field::ContentType, "content-type"),
     (Field::EncryptType, "x-encrypt-type"),
-    (Field::Expect, "expect"),
-    (Field::Host, "host"),
     (Field::IdempotencyKey, "idempotency-key"),
     (Field::JpushCredential, "x-jpush-credential"),
     (Field::JpushTenant, "x-jpush-tenant"),
@@ -56,238 +39,48 @@ static NAMES: [(Field, &str); 16] = [
     (Field::RequestId, "x-request-id"),
     (Field::TraceParent, "traceparent"),
     (Field::TraceState, "tracestate"),
-    (Field::TransferEncoding, "transfer-encoding"),
 ];
 
-impl Field {
-    fn named(name: &[u8]) -> Option<Self> {
-        let is_it = |known: &str| known.len() == name.len() && known.as_bytes().eq_ignore_ascii_case(name);
-        NAMES.iter().find_map(|(field, known)| is_it(known).then_some(*field))
+impl FieldName for Field {
+    fn read(name: &[u8]) -> Option<Self> {
+        find_name(&NAMES, name)
     }
 }
 
-/// Why bytes are no head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadHead {
-    /// They are not HTTP/1.
-    Malformed,
-    /// There are too many fields.
-    TooLarge,
+/// Whether it is a program that asks whether anybody is here: no credentials, no budget, no vendor.
+pub fn is_probe(head: &RequestHead) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD) && is_root(&head.target)
 }
 
-/// A field was sent more than once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated;
-
-/// The head of a request.
-#[derive(Debug)]
-pub struct RequestHead {
-    /// Its method.
-    pub method: Method,
-    /// Its target, as it came.
-    pub target: Target,
-    /// The version it was sent in.
-    pub version: Version,
-    /// Bytes of all header fields as they stood on the wire, line ends included.
-    pub section_bytes: usize,
-    /// Number of all header fields.
-    pub section_fields: usize,
-    text: Box<[u8]>,
-    fields: SmallVec<[FieldSpan; FIELDS_USUAL]>,
+/// Whether a target is `/`, with whatever query.
+fn is_root(target: &Target) -> bool {
+    target.path() == "/" && target.query().is_none_or(|query| check_query(query).is_ok())
 }
 
-/// Where the value of a field stands in the text.
-#[derive(Debug)]
-struct FieldSpan {
-    field: Field,
-    start: u32,
-    end: u32,
-}
-
-impl RequestHead {
-    /// Reads a head of HTTP/1 that is here from its first byte to its empty line and no further.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BadHead> {
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut []);
-        let parsed = request.parse_with_uninit_headers(bytes, &mut fields).map_err(|error| match error {
-            httparse::Error::TooManyHeaders => BadHead::TooLarge,
-            _ => BadHead::Malformed,
-        })?;
-        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
-        else {
-            return Err(BadHead::Malformed);
-        };
-        if parsed != httparse::Status::Complete(bytes.len()) || !ends_lines_plainly(bytes) {
-            return Err(BadHead::Malformed);
-        }
-        let mut head = Self {
-            method: Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Malformed)?,
-            target: Target::parse(target),
-            version: if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 },
-            section_bytes: 0,
-            section_fields: request.headers.len(),
-            text: Box::from(bytes),
-            fields: SmallVec::new(),
-        };
-        for field in request.headers.iter() {
-            head.section_bytes += line_bytes(field.name.as_bytes(), field.value);
-            if let Some(known) = Field::named(field.name.as_bytes()) {
-                let start = field.value.as_ptr() as usize - bytes.as_ptr() as usize;
-                head.place(known, start, field.value.len());
-            }
-        }
-        // It came with HTTP/1.1 (RFC 9112, 6.1): who knows what the sender means by it.
-        if minor == 0 && head.first(Field::TransferEncoding).is_some() {
-            return Err(BadHead::Malformed);
-        }
-        Ok(head)
+/// The path of a target in the one form that is matched and sent on, if all of the target can be read in one way only.
+pub fn judge(target: &Target) -> Result<Path<'_>, BadPath> {
+    if let Some(query) = target.query() {
+        check_query(query)?;
     }
-
-    /// Whether a head may still come of these bytes, which hold no empty line yet.
-    pub fn may_begin_with(bytes: &[u8]) -> bool {
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let parsed = httparse::Request::new(&mut []).parse_with_uninit_headers(bytes, &mut fields);
-        matches!(parsed, Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders))
-            && ends_lines_plainly(bytes)
-    }
-
-    fn place(&mut self, field: Field, start: usize, length: usize) {
-        let at = |at| u32::try_from(at).expect("a head has a limit of kilobytes");
-        self.fields.push(FieldSpan { field, start: at(start), end: at(start + length) });
-    }
-
-    /// What the first field of this name says.
-    pub fn first(&self, field: Field) -> Option<FieldValue<'_>> {
-        self.all(field).next()
-    }
-
-    /// What every field of this name says.
-    pub fn all(&self, field: Field) -> impl Iterator<Item = FieldValue<'_>> {
-        let places = self.fields.iter().filter(move |place| place.field == field);
-        places.map(|place| FieldValue::parsed(&self.text[place.start as usize..place.end as usize]))
-    }
-
-    /// What the only field of this name says.
-    pub fn one(&self, field: Field) -> Result<Option<FieldValue<'_>>, Repeated> {
-        let mut values = self.all(field);
-        match (values.next(), values.next()) {
-            (value, None) => Ok(value),
-            _ => Err(Repeated),
-        }
-    }
-
-    /// Whether it is a program that asks whether anybody is here: no credentials, no budget, no vendor.
-    pub fn is_probe(&self) -> bool {
-        matches!(self.method, Method::GET | Method::HEAD) && self.target.is_root()
-    }
-
-    /// Whether the connection should stay open behind the answer, as far as the caller is concerned
-    /// (RFC 9112, 9.3).
-    pub fn keeps_alive(&self) -> bool {
-        let says = |option: &[u8]| {
-            let values = self.all(Field::Connection);
-            values
-                .flat_map(|value| value.bytes().split(|byte| *byte == b','))
-                .any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
-        };
-        !says(b"close") && (self.version != Version::HTTP_10 || says(b"keep-alive"))
-    }
-}
-
-impl From<http::request::Parts> for RequestHead {
-    fn from(parts: http::request::Parts) -> Self {
-        let mut text = Vec::new();
-        let path_and_query = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let mut head = Self {
-            method: parts.method,
-            target: Target::of_parts(parts.uri.authority().map(Authority::as_str), path_and_query),
-            version: parts.version,
-            section_bytes: 0,
-            section_fields: parts.headers.len(),
-            text: Box::default(),
-            fields: SmallVec::new(),
-        };
-        for (name, value) in &parts.headers {
-            head.section_bytes += line_bytes(name.as_str().as_bytes(), value.as_bytes());
-            if let Some(known) = Field::named(name.as_str().as_bytes()) {
-                head.place(known, text.len(), value.len());
-                text.extend_from_slice(value.as_bytes());
-            }
-        }
-        head.text = text.into();
-        head
-    }
-}
-
-/// Bytes of a field with what stands around it in HTTP/1.
-fn line_bytes(name: &[u8], value: &[u8]) -> usize {
-    name.len() + value.len() + ": \r\n".len()
+    Path::parse(target.path())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<RequestHead, BadHead> {
-        RequestHead::parse(text.as_bytes())
-    }
-
     #[test]
-    fn both_versions_of_http_say_the_same() {
-        let one = parse(
-            "POST /v3/push?a=1 HTTP/1.1\r\nHost: x\r\nACCEPT: a\r\nX-Other: o\r\nAccept:  b \r\nexpect:\r\n\r\n",
+    fn all_of_a_target_is_judged() {
+        let judge_path = |raw| judge(&Target::parse(raw)).map(|path| path.as_str().to_owned());
+        assert_eq!(judge_path("http://h//a/?b").as_deref(), Ok("/a"));
+        for fragment in ["/v3/tags/vip#2", "/v3/push#/validate", "/a?b#c", "/#", "http://h/a#"] {
+            assert_eq!(judge_path(fragment), Err(BadPath::Fragment), "{fragment}");
+        }
+        assert_eq!(judge_path("http://h#/a"), Err(BadPath::Relative));
+        assert!(
+            is_root(&Target::parse("/?a"))
+                && !is_root(&Target::parse("/?a#b"))
+                && !is_root(&Target::parse("/#"))
         );
-        let two = http::Request::post("/v3/push?a=1")
-            .header("host", "x")
-            .header("accept", "a")
-            .header("x-other", "o")
-            .header("accept", "b")
-            .header("expect", "");
-        let two = RequestHead::from(two.body(()).expect("a request").into_parts().0);
-        for head in [one.expect("a head"), two] {
-            assert_eq!(
-                (head.method.as_str(), head.target.path(), head.target.query()),
-                ("POST", "/v3/push", Some("a=1"))
-            );
-            assert_eq!((head.section_fields, head.section_bytes), (5, 53));
-            assert_eq!(head.first(Field::Host).as_deref(), Some(&b"x"[..]));
-            let accepted: Vec<_> = head.all(Field::Accept).map(|value| value.to_vec()).collect();
-            assert_eq!(accepted, [b"a", b"b"]);
-            assert_eq!(head.one(Field::Accept), Err(Repeated));
-            assert_eq!(head.one(Field::Expect).map(|value| value.map(|value| value.len())), Ok(Some(0)));
-            assert_eq!(head.one(Field::Prefer), Ok(None));
-        }
-    }
-
-    #[test]
-    fn only_whole_heads_of_http_1_are_read() {
-        let rows = [
-            ("GET / HTTP/1.1\r\n\r\nx", BadHead::Malformed),
-            ("GET / HTTP/1.1\r\n", BadHead::Malformed),
-            ("PRI * HTTP/2.0\r\n\r\n", BadHead::Malformed),
-            ("GET / HTTP/1.1\r\nX : 1\r\n\r\n", BadHead::Malformed),
-            ("GET / HTTP/1.1\r\nX: 1\r\n 2\r\n\r\n", BadHead::Malformed),
-            ("GET /\u{1} HTTP/1.1\r\n\r\n", BadHead::Malformed),
-            ("GET / HTTP/1.1\nHost: x\r\n\r\n", BadHead::Malformed),
-            ("GET / HTTP/1.1\r\nHost: x\n\r\n", BadHead::Malformed),
-            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", BadHead::Malformed),
-        ];
-        for (text, why) in rows {
-            assert_eq!(parse(text).err(), Some(why), "{text}");
-        }
-        let fields = |count| parse(&format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(count)));
-        assert_eq!(fields(FIELDS_MAX).map(|head| head.section_fields), Ok(FIELDS_MAX));
-        assert_eq!(fields(FIELDS_MAX + 1).err(), Some(BadHead::TooLarge));
-    }
-
-    #[test]
-    fn connections_are_kept_as_the_versions_have_it() {
-        let kept = |version: &str, connection: &str| {
-            parse(&format!("GET / HTTP/1.{version}\r\n{connection}\r\n")).expect("a head").keeps_alive()
-        };
-        assert!(kept("1", "") && kept("1", "Connection: x, keep-alive\r\n"));
-        assert!(!kept("1", "Connection: x\r\nConnection: y , CLOSE\r\n"));
-        assert!(!kept("0", "") && kept("0", "Connection: Keep-Alive\r\n"));
-        assert!(!kept("0", "Connection: keep-alive, close\r\n"));
     }
 }

@@ -5,11 +5,10 @@
 
 use http::{Method, Version};
 
-use crate::http1::fields::FieldValue;
-use crate::http1::framing::{Chunk, Framing};
+use crate::http1::head::BadFraming;
+use crate::http1::host::{self, BadHost};
 use crate::refusal::Refusal;
-use crate::request::{Field, RequestHead};
-use crate::target::is_host;
+use crate::request::{Field, RequestHead, is_probe};
 
 /// Header section limits (bytes, fields).
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
@@ -27,63 +26,28 @@ pub fn check(head: &RequestHead) -> Result<(), Refusal> {
     if head.section_fields > HEADER_FIELDS_MAX || head.section_bytes > HEADER_BYTES_MAX {
         return Err(Refusal::HeaderTooLarge { limit: "32 KiB or 100 fields" });
     }
-    one(head, Field::Authorization, "two Authorization headers; send one")?;
+    head.one(Field::Authorization).map_err(|_| Refusal::Unroutable("two Authorization headers; send one"))?;
     check_host(head)?;
-    if head.version == Version::HTTP_2 { Ok(()) } else { framing(head).map(|_| ()) }
-}
-
-/// How the body of an HTTP/1 request lies on its connection (RFC 9112, 6.3), if that can be read in one way only.
-pub fn framing(head: &RequestHead) -> Result<Framing, Refusal> {
-    let length = one(head, Field::ContentLength, "two Content-Length headers; send one")?;
-    let other = Refusal::Unroutable("the only Transfer-Encoding served here is 'chunked'");
-    let Ok(coding) = head.one(Field::TransferEncoding) else { return Err(other) };
-    match (length, coding) {
-        (None, None) => Ok(Framing::Length(0)),
-        (Some(length), None) => declared(&length)
-            .map(Framing::Length)
-            .ok_or(Refusal::Unroutable("Content-Length is not a number of bytes")),
-        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked(Chunk::Head)),
-        (None, Some(_)) => Err(other),
-        (Some(_), Some(_)) => {
-            Err(Refusal::Unroutable("Content-Length together with Transfer-Encoding; send one of them"))
+    head.check_framing().map_err(|why| match why {
+        BadFraming::RepeatedLength => Refusal::Unroutable("two Content-Length headers; send one"),
+        BadFraming::BadLength => Refusal::Unroutable("Content-Length is not a number of bytes"),
+        BadFraming::OtherCoding => Refusal::Unroutable("the only Transfer-Encoding served here is 'chunked'"),
+        BadFraming::LengthAndCoding => {
+            Refusal::Unroutable("Content-Length together with Transfer-Encoding; send one of them")
         }
-    }
+    })
 }
 
-/// Digits alone: no sign, no list, nothing that would not fit.
-fn declared(length: &[u8]) -> Option<u64> {
-    let digits = length.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(length).ok().filter(|_| digits)?.parse().ok()
-}
-
-/// One host, the same wherever it is named, and a host by its form.
 fn check_host(head: &RequestHead) -> Result<(), Refusal> {
-    let host = one(head, Field::Host, "two Host headers; send one")?;
-    let authority = head.target.authority().map(str::as_bytes);
-    let named = match (host.as_deref(), authority) {
-        (Some(host), Some(authority)) if !authority.eq_ignore_ascii_case(host) => {
-            return Err(Refusal::Unroutable("the request target names another host than the Host header"));
-        }
-        (Some(host), _) => host,
-        // It stands in the place of the header (RFC 9113, 8.3.1).
-        (None, Some(authority)) if head.version == Version::HTTP_2 => authority,
+    let Err(why) = host::check_host(head) else { return Ok(()) };
+    Err(Refusal::Unroutable(match why {
+        BadHost::Repeated => "two Host headers; send one",
         // Load balancers still ask as it was before there was a Host.
-        (None, _) if head.version == Version::HTTP_10 && head.is_probe() => return Ok(()),
-        (None, _) => return Err(Refusal::Unroutable("no Host header")),
-    };
-    // A header may say that there is none, a target with a scheme may not (RFC 9110, 4.2.1).
-    if is_host(named) && authority.is_none_or(|authority| !authority.is_empty()) {
-        return Ok(());
-    }
-    Err(Refusal::Unroutable("the host is no name or address, with or without a port"))
-}
-
-fn one<'h>(
-    head: &'h RequestHead,
-    field: Field,
-    repeated: &'static str,
-) -> Result<Option<FieldValue<'h>>, Refusal> {
-    head.one(field).map_err(|_| Refusal::Unroutable(repeated))
+        BadHost::Missing if head.version == Version::HTTP_10 && is_probe(head) => return Ok(()),
+        BadHost::Missing => "no Host header",
+        BadHost::Differs => "the request target names another host than the Host header",
+        BadHost::Malformed => "the host is no name or address, with or without a port",
+    }))
 }
 
 #[cfg(test)]

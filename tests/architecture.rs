@@ -24,7 +24,6 @@ const ORDER: &[&[&str]] = &[
         "signals",
         "x509",
     ],
-    &["target"],
     &["identity", "request"],
     &["config"],
     &["body", "budget", "sandbox"],
@@ -57,11 +56,13 @@ const PURE: &[&str] = &[
     "strict",
     "http1::fields",
     "http1::framing",
+    "http1::head",
+    "http1::host",
     "http1::response",
+    "http1::target",
     "lock",
     "payload",
     "request",
-    "target",
 ];
 
 /// Modules of which some parts are pure and others act. [`PURE`] names their parts.

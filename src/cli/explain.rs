@@ -275,7 +275,11 @@ impl CallToExplain<'_> {
 fn head_of(Explain { method, path, .. }: &Explain) -> Option<RequestHead> {
     let parts = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
     let bytes = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\n\r\n");
-    (parts(method) && parts(path)).then(|| RequestHead::parse(bytes.as_bytes()).ok())?
+    if !(parts(method) && parts(path)) {
+        return None;
+    }
+    let (head, _) = RequestHead::parse(bytes.as_bytes()).ok()?;
+    Some(head)
 }
 
 /// Whether a body of this operation can have such facts.

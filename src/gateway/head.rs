@@ -2,7 +2,7 @@
 
 use crate::operation::{BadPath, Path};
 use crate::refusal::Refusal;
-use crate::request::{Field, RequestHead};
+use crate::request::{Field, RequestHead, is_probe, judge};
 use crate::strict;
 use crate::tenant::TenantHints;
 
@@ -17,7 +17,7 @@ pub enum RequestKind<'h> {
 /// Reads a head: the first decision about a request, which `explain` makes too.
 pub fn read(head: &RequestHead) -> Result<RequestKind<'_>, Refusal> {
     strict::check(head)?;
-    Ok(if head.is_probe() { RequestKind::Probe } else { RequestKind::Call(head.target.judge()) })
+    Ok(if is_probe(head) { RequestKind::Probe } else { RequestKind::Call(judge(&head.target)) })
 }
 
 /// Whether a request says how its body is encrypted. An empty value says nothing.

@@ -2,4 +2,7 @@
 
 pub mod fields;
 pub mod framing;
+pub mod head;
+pub mod host;
 pub mod response;
+pub mod target;

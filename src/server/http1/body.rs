@@ -13,8 +13,7 @@ use super::{CallerStream, READ_BYTES, ServerConnection};
 
 use crate::body_reader::{BodyCut, BodySource, Gone};
 use crate::http1::framing::{BodyPart, Framing};
-use crate::request::{Field, RequestHead};
-use crate::strict;
+use crate::request::RequestHead;
 
 /// Room for reading a body in chunks.
 const READ_BYTES_LONG: usize = 64 * 1024;
@@ -25,27 +24,21 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(super) struct IncomingBody<'c, S> {
     connection: &'c mut ServerConnection<S>,
     framing: Framing,
-    /// Nobody can tell where it ends.
-    is_endless: bool,
     /// What is still to be written before the caller sends it, flushed behind its last byte.
     interim: Option<&'static [u8]>,
 }
 
 impl<'c, S: CallerStream> IncomingBody<'c, S> {
-    pub(super) fn of(head: &RequestHead, connection: &'c mut ServerConnection<S>) -> Self {
-        let framing = strict::framing(head);
-        let is_endless = framing.is_err();
-        let framing = framing.unwrap_or(Framing::Length(0));
-        let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
-        let waits = head.version == Version::HTTP_11 && head.all(Field::Expect).any(|value| expects(&value));
+    pub(super) fn of(head: &RequestHead, framing: Framing, connection: &'c mut ServerConnection<S>) -> Self {
+        let waits = head.version == Version::HTTP_11 && head.expects_continue();
         let interim = (waits && !framing.is_done()).then_some(CONTINUE);
-        Self { connection, framing, is_endless, interim }
+        Self { connection, framing, interim }
     }
 
     /// Passes what is here of a body nobody read; whether that was all of it.
     pub(super) fn skip(&mut self) -> bool {
         while let Ok(BodyPart::Data(_)) = self.framing.take(&mut self.connection.buffer) {}
-        self.framing.is_done() && !self.is_endless
+        self.framing.is_done()
     }
 
     /// Whether the caller came into doubt since its call was answered: both can have been here when we looked.
@@ -81,6 +74,23 @@ impl<'c, S: CallerStream> IncomingBody<'c, S> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_ask(cx))?;
         pin!(self.connection.stream.read_buf(&mut buffer.limit(most))).poll(cx)
+    }
+}
+
+/// The body of a request of which nobody can tell where it ends: none of it is read.
+pub(super) struct UnframedBody;
+
+impl BodySource for UnframedBody {
+    fn declared(&self) -> Option<u64> {
+        None
+    }
+
+    fn poll_append(&mut self, _: &mut Context<'_>, _: &mut Vec<u8>, _: usize) -> Poll<Result<bool, BodyCut>> {
+        Poll::Ready(Err(BodyCut))
+    }
+
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Gone> {
+        Poll::Pending
     }
 }
 

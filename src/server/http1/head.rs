@@ -9,7 +9,9 @@ use bytes::{Buf, BytesMut};
 use super::{CallerStream, HEAD_BYTES_FREE, HEAD_BYTES_MAX, READ_BYTES, ServerConnection};
 
 use crate::body_reader::MemoryLimit;
-use crate::request::{BadHead, RequestHead};
+use crate::http1::framing::Framing;
+use crate::http1::head::{BadFraming, BadHead};
+use crate::request::RequestHead;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
@@ -25,9 +27,12 @@ pub(super) enum HeadError {
     Bad(BadHead),
 }
 
+/// A head, and the framing of the body behind it.
+type ReadHead = (RequestHead, Result<Framing, BadFraming>);
+
 impl<S: CallerStream> ServerConnection<S> {
-    /// The head of the next request; `None` if there is none to come.
-    pub(super) async fn read_head(&mut self) -> Result<Option<RequestHead>, HeadError> {
+    /// The head of the next request and the framing of its body; `None` if there is none to come.
+    pub(super) async fn read_head(&mut self) -> Result<Option<ReadHead>, HeadError> {
         // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
         // second look waits for twice as many each time, so that a slow caller costs no more than a fast one.
         let (mut searched, mut judged) = (0, 0);
@@ -80,18 +85,18 @@ impl<S: CallerStream> ServerConnection<S> {
         }
     }
 
-    fn take_head(&mut self, length: usize) -> Result<RequestHead, HeadError> {
+    fn take_head(&mut self, length: usize) -> Result<ReadHead, HeadError> {
         if length > HEAD_BYTES_MAX {
             return Err(HeadError::Bad(BadHead::TooLarge));
         }
-        let head = RequestHead::parse(&self.buffer[..length]).map_err(HeadError::Bad)?;
+        let read = RequestHead::parse(&self.buffer[..length]).map_err(HeadError::Bad)?;
         if self.head_room.is_some() {
             // What was counted is the head's own copy from here on.
             (self.buffer, self.has_grown) = (BytesMut::from(&self.buffer[length..]), true);
         } else {
             self.buffer.advance(length);
         }
-        Ok(head)
+        Ok(read)
     }
 
     /// Whether a head that is longer than most may go on: it is moved to where it has room that is counted.

@@ -25,7 +25,7 @@ use http::{Method, Version};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use body::IncomingBody;
+use body::{IncomingBody, UnframedBody};
 use encode::Length;
 use head::HeadError;
 use unconfirmed::Unconfirmed;
@@ -36,9 +36,9 @@ use super::stream::{CallerStream, Closing};
 use super::timeouts::{CloseOrder, ConnectionTimer};
 
 use crate::answer::Reply;
-use crate::body_reader::{Counted, MemoryLimit};
+use crate::body_reader::{BodySource, Counted, MemoryLimit};
 use crate::gateway::Handled;
-use crate::request::BadHead;
+use crate::http1::head::BadHead;
 use crate::strict::HEADER_BYTES_MAX;
 
 /// The request line has room beside the header section; what is longer gets a bare 431.
@@ -149,8 +149,8 @@ struct ServerConnection<S> {
 impl<S: CallerStream> ServerConnection<S> {
     async fn serve(&mut self, requests: &Requests) -> ConnectionEnding {
         loop {
-            let head = match self.read_head().await {
-                Ok(Some(head)) => head,
+            let (head, framing) = match self.read_head().await {
+                Ok(Some(read)) => read,
                 Ok(None) => return ConnectionEnding::Done,
                 Err(unread) => {
                     let (what, answer) = match unread {
@@ -169,15 +169,24 @@ impl<S: CallerStream> ServerConnection<S> {
                 }
             };
             self.unconfirmed.request_came();
-            let mut body = IncomingBody::of(&head, self);
-            let Some(handled) = requests.answer(&head, &mut body).await else {
+            let mut body = framing.map(|framing| IncomingBody::of(&head, framing, self));
+            let source: &mut dyn BodySource = match &mut body {
+                Ok(body) => body,
+                Err(_) => &mut UnframedBody,
+            };
+            let Some(handled) = requests.answer(&head, source).await else {
                 return ConnectionEnding::Broken;
             };
-            if handled.matters_if_lost() && body.has_just_ended().await {
-                handled.may_be_lost();
-            }
+            let is_whole = match body {
+                Ok(mut body) => {
+                    if handled.matters_if_lost() && body.has_just_ended().await {
+                        handled.may_be_lost();
+                    }
+                    body.skip()
+                }
+                Err(_) => false,
+            };
             let asked = RequestTraits { version: head.version, head: head.method == Method::HEAD };
-            let is_whole = body.skip();
             let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.timer.finishes();
             let keeps = self.looks_ahead() && keeps;
             drop(head);

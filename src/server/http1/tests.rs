@@ -14,7 +14,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::body_reader::BodySource;
-use crate::request::Field;
+use crate::request::{Field, judge};
 use crate::server::timeouts::{ConnectionTimeouts, ConnectionTimers};
 use crate::strict;
 
@@ -29,10 +29,9 @@ struct Seen {
 }
 
 /// Fields that every request is compared by.
-const COMPARED: [(Field, &str); 4] = [
+const COMPARED: [(Field, &str); 3] = [
     (Field::Authorization, "authorization"),
     (Field::ContentType, "content-type"),
-    (Field::Host, "host"),
     (Field::RequestId, "x-request-id"),
 ];
 
@@ -64,11 +63,11 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         timer,
     };
     let mut seen = Vec::new();
-    while let Ok(Some(head)) = connection.read_head().await {
-        if strict::check(&head).is_err() || head.target.judge().is_err() {
+    while let Ok(Some((head, Ok(framing)))) = connection.read_head().await {
+        if strict::check(&head).is_err() || judge(&head.target).is_err() {
             break;
         }
-        let (mut source, mut body) = (IncomingBody::of(&head, &mut connection), Vec::new());
+        let (mut source, mut body) = (IncomingBody::of(&head, framing, &mut connection), Vec::new());
         let whole = loop {
             match poll_fn(|cx| source.poll_append(cx, &mut body, 7)).await {
                 Ok(true) => {}
@@ -80,7 +79,8 @@ async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         }
         let fields =
             COMPARED.iter().flat_map(|(field, name)| head.all(*field).map(|value| (*name, value.to_vec())));
-        let (fields, method) = (fields.collect(), head.method.to_string());
+        let hosts = head.hosts().map(|value| ("host", value.to_vec()));
+        let (fields, method) = (fields.chain(hosts).collect(), head.method.to_string());
         let (target, owned) = (&head.target, str::to_owned);
         let target = (target.authority().map(owned), owned(target.path()), target.query().map(owned));
         seen.push(Seen { method, target, fields, body });
@@ -103,8 +103,9 @@ async fn read_by_hyper(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
         async move {
             let (parts, body) = request.into_parts();
             if let Ok(body) = body.collect().await {
-                let fields = COMPARED.iter().flat_map(|(_, name)| {
-                    parts.headers.get_all(*name).iter().map(|value| (*name, value.as_bytes().to_vec()))
+                let names = COMPARED.iter().map(|(_, name)| *name).chain(["host"]);
+                let fields = names.flat_map(|name| {
+                    parts.headers.get_all(name).iter().map(move |value| (name, value.as_bytes().to_vec()))
                 });
                 let (uri, method, owned) = (parts.uri, parts.method.to_string(), str::to_owned);
                 let authority = uri.authority().map(|authority| authority.as_str().to_owned());
@@ -298,7 +299,7 @@ proptest! {
         let bytes = [b"GET ", root, &target, b" HTTP/1.", version, b"\r\nHost: ", &host, b"\r\n\r\n"].concat();
         agree(&[bytes]);
         let library = http::uri::Authority::try_from(&host[..]);
-        if let Some(library) = library.ok().filter(|_| crate::target::is_host(&host)) {
+        if let Some(library) = library.ok().filter(|_| crate::http1::target::is_host(&host)) {
             prop_assert_eq!(library.as_str().as_bytes(), &host[..], "all of it is the host");
             let name = library.host().len();
             prop_assert!(host[name..].is_empty() || host[name] == b':', "and it ends where its port begins");

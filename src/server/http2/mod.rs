@@ -25,9 +25,9 @@ use super::timeouts::{CloseOrder, ConnectionTimer};
 
 use crate::body_reader::{BodyCut, BodySource, Counted, Gone, MemoryLimit};
 use crate::gateway::Handled;
+use crate::http1::target::Target;
 use crate::request::RequestHead;
 use crate::strict::HEADER_BYTES_MAX;
-use crate::target::Target;
 
 /// The longest header section, the same as for HTTP/1, with room for the pseudo-header fields.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;

@@ -1,9 +1,7 @@
 //! The target of a request (RFC 9112, 3.2), kept byte for byte as it came. Pure.
 //!
 //! Libraries for URIs normalise what they parse, cutting fragments off without a word, so what they are given would
-//! not be what is judged. Nothing here changes a byte: a target is taken apart, and judged as it was sent.
-
-use crate::operation::{BadPath, Path, check_query};
+//! not be what is judged. Nothing here changes a byte: a target is taken apart, to be judged as it was sent.
 
 /// A target: `/path?query`, with the authority in front of it if one was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,19 +62,6 @@ impl Target {
     /// Path and query, as they came.
     pub fn path_and_query(&self) -> &str {
         &self.text[self.path_start..]
-    }
-
-    /// Its path in the one form that is matched and sent on, if all of the target can be read in one way only.
-    pub fn judge(&self) -> Result<Path<'_>, BadPath> {
-        if let Some(query) = self.query() {
-            check_query(query)?;
-        }
-        Path::parse(self.path())
-    }
-
-    /// Whether it is `/`, with whatever query.
-    pub fn is_root(&self) -> bool {
-        self.path() == "/" && self.query().is_none_or(|query| check_query(query).is_ok())
     }
 }
 
@@ -185,21 +170,6 @@ mod tests {
             let whole = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
             assert_eq!(target.path_and_query(), whole, "{raw}");
         }
-    }
-
-    #[test]
-    fn all_of_a_target_is_judged() {
-        let judge = |raw| Target::parse(raw).judge().map(|path| path.as_str().to_owned());
-        assert_eq!(judge("http://h//a/?b").as_deref(), Ok("/a"));
-        for fragment in ["/v3/tags/vip#2", "/v3/push#/validate", "/a?b#c", "/#", "http://h/a#"] {
-            assert_eq!(judge(fragment), Err(BadPath::Fragment), "{fragment}");
-        }
-        assert_eq!(judge("http://h#/a"), Err(BadPath::Relative));
-        assert!(
-            Target::parse("/?a").is_root()
-                && !Target::parse("/?a#b").is_root()
-                && !Target::parse("/#").is_root()
-        );
     }
 
     #[test]
