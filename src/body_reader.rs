@@ -8,12 +8,13 @@ use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 
+use crate::http1::body::{BodyCut, BodySource, Gone};
 use crate::lock::lock;
 use crate::refusal::Refusal;
 
@@ -153,33 +154,6 @@ pub struct Allowance {
     pub timeout: Duration,
 }
 
-/// A request's body that is being received, and the caller that sends it.
-pub trait BodySource: Send {
-    /// The announced length, if there is one.
-    fn declared(&self) -> Option<u64>;
-
-    /// Appends the next bytes, `most` at most; `false` at the end of the body.
-    fn poll_append(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
-        most: usize,
-    ) -> Poll<Result<bool, BodyCut>>;
-
-    /// Ready once the caller may no longer wait for the answer. Called only after the end of the body.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone>;
-}
-
-/// The certainty that a caller no longer waits for its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// The caller ended its side of the connection, or its connection cannot be watched behind further bytes it sent.
-    /// It may be gone or still read.
-    Perhaps,
-    /// The connection broke: nobody can receive the answer.
-    Certainly,
-}
-
 /// Whether the caller of a request still waits for the answer, as far as the request's processing has to know.
 #[derive(Default)]
 pub struct Presence {
@@ -198,10 +172,6 @@ impl Presence {
         poll_fn(|_| if self.is_doubted() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
-
-/// A body ended early, or violates its framing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyCut;
 
 /// Runs `story` until it is done, or until the caller is certainly gone. The future is passed pinned, because moving it
 /// would copy all of its states.

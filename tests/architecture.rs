@@ -54,6 +54,7 @@ const PURE: &[&str] = &[
     "outbound",
     "refusal",
     "strict",
+    "http1::body",
     "http1::fields",
     "http1::framing",
     "http1::head",

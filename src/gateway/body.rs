@@ -4,7 +4,8 @@ use super::Worker;
 use super::head::names_encryption;
 
 use crate::body::{Prescan, Subject};
-use crate::body_reader::{self, BodySource, RequestBody};
+use crate::body_reader::{self, RequestBody};
+use crate::http1::body::BodySource;
 use crate::http1::fields::FieldValue;
 use crate::operation::Matched;
 use crate::payload::Payload;

@@ -14,9 +14,7 @@ use super::listeners::{ConnectionSetup, Port};
 use super::tls::CallerTls;
 use super::{Core, IN_TRANSIT, ShutdownStage, drain};
 
-/// The answer to a plain connection over the limit.
-pub(super) const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+use crate::http1::server::FULL;
 
 impl Core {
     /// Serves the connections of one socket until the process ends.

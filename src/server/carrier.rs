@@ -12,9 +12,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::stream::{CallerStream, Closing};
-
 use crate::body_reader::{Counted, MemoryLimit};
+use crate::http1::stream::{CallerStream, Closing};
 
 /// Bytes that every handshake may have without being counted. Usual handshakes are shorter, also with client
 /// certificates.

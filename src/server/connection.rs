@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::task::Context;
 
-use super::stream::CallerStream;
 use super::timeouts::{CloseOrder, ConnectionTimer};
 use super::{CurrentWorker, http1, http2};
 
 use super::clients::Shown;
 use crate::auth::ClientCertificate;
-use crate::body_reader::{BodySource, MemoryLimit};
+use crate::body_reader::MemoryLimit;
 use crate::gateway::{Client, Handled};
+use crate::http1::body::BodySource;
+use crate::http1::stream::CallerStream;
 use crate::request::RequestHead;
 
 /// The protocol of a connection, as chosen by ALPN.
@@ -67,7 +68,7 @@ impl Requests {
     }
 
     /// Answers a request; `None` if the caller went away.
-    pub(super) async fn answer(&self, head: &RequestHead, source: &mut dyn BodySource) -> Option<Handled> {
+    pub(super) async fn handle(&self, head: &RequestHead, source: &mut dyn BodySource) -> Option<Handled> {
         let (worker, serving) = (self.worker.load_full(), self.timer.serving());
         let certificate = self.certificate.as_ref().map(|shown| {
             shown.names().unwrap_or_else(|| {

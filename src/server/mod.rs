@@ -49,12 +49,12 @@ pub use inherited::Inherited;
 pub use listeners::{Listeners, ReservedListeners};
 pub use liveness::Liveness;
 pub use open_files::allow_open_files;
-pub use stream::{CallerStream, Closing};
 pub use tls::{CertificateError, Certificates, Handshakes, InUse};
 
 use crate::admission::InFlightGuard;
 use crate::config::Limits;
 use crate::gateway::Worker;
+use crate::http1::stream::CallerStream;
 
 /// Time after the start of the shutdown in which traffic already on its way can arrive: the ends of handshakes, and
 /// requests on connections that do not know of the shutdown yet. It corresponds to a long round trip.

@@ -1,29 +1,13 @@
-//! Streams to callers and the ways to close them.
+//! The streams that callers come on.
 
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A stream to a caller.
-pub trait CallerStream: AsyncRead + AsyncWrite + Unpin + Send {
-    /// Sets the way in which the stream is closed when it is dropped.
-    fn close_by(&self, closing: Closing);
-
-    /// Whether the caller reset the connection, also after its end of stream, where reading does not report it.
-    fn was_reset(&self) -> bool;
-}
-
-/// The way a stream ends for the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// An end of stream, after everything that was written.
-    Orderly,
-    /// A reset of the connection.
-    ByReset,
-}
+use crate::http1::stream::{CallerStream, Closing};
 
 impl CallerStream for TcpStream {
     fn close_by(&self, closing: Closing) {

@@ -23,8 +23,9 @@ use fragments::{Fragments, Reader};
 use super::connection::{NoRequest, Requests, obey};
 use super::timeouts::{CloseOrder, ConnectionTimer};
 
-use crate::body_reader::{BodyCut, BodySource, Counted, Gone, MemoryLimit};
+use crate::body_reader::{Counted, MemoryLimit};
 use crate::gateway::Handled;
+use crate::http1::body::{BodyCut, BodySource, Gone};
 use crate::http1::target::Target;
 use crate::request::RequestHead;
 use crate::strict::HEADER_BYTES_MAX;
@@ -115,7 +116,7 @@ where
             }
             let mut body = Http2Body { incoming, rest: Bytes::new() };
             let Handled { answer, in_flight, .. } =
-                requests.answer(&head, &mut body).await.ok_or_else(|| h2::Error::from(h2::Reason::CANCEL))?;
+                requests.handle(&head, &mut body).await.ok_or_else(|| h2::Error::from(h2::Reason::CANCEL))?;
             let fields = HeaderMap::from(&answer.fields);
             let body = DeliveredBody::of(answer.body, in_flight, &requests.timer, &requests.heads());
             let mut response = http::Response::new(body.ok_or(h2::Reason::ENHANCE_YOUR_CALM)?);

@@ -9,11 +9,11 @@ use bytes::{Buf, BufMut};
 use http::Version;
 use tokio::io::AsyncReadExt;
 
-use super::{CallerStream, READ_BYTES, ServerConnection};
+use super::{CallerStream, READ_BYTES, ServerConnection, Service};
 
-use crate::body_reader::{BodyCut, BodySource, Gone};
+use crate::http1::body::{BodyCut, BodySource, Gone};
 use crate::http1::framing::{BodyPart, Framing};
-use crate::request::RequestHead;
+use crate::http1::head::Head;
 
 /// Room for reading a body in chunks.
 const READ_BYTES_LONG: usize = 64 * 1024;
@@ -21,15 +21,19 @@ const READ_BYTES_LONG: usize = 64 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The body of the request that is being answered.
-pub(super) struct IncomingBody<'c, S> {
-    connection: &'c mut ServerConnection<S>,
+pub(super) struct IncomingBody<'c, 'v, S, V: Service> {
+    connection: &'c mut ServerConnection<'v, S, V>,
     framing: Framing,
     /// What is still to be written before the caller sends it, flushed behind its last byte.
     interim: Option<&'static [u8]>,
 }
 
-impl<'c, S: CallerStream> IncomingBody<'c, S> {
-    pub(super) fn of(head: &RequestHead, framing: Framing, connection: &'c mut ServerConnection<S>) -> Self {
+impl<'c, 'v, S: CallerStream, V: Service> IncomingBody<'c, 'v, S, V> {
+    pub(super) fn of(
+        head: &Head<V::Field>,
+        framing: Framing,
+        connection: &'c mut ServerConnection<'v, S, V>,
+    ) -> Self {
         let waits = head.version == Version::HTTP_11 && head.expects_continue();
         let interim = (waits && !framing.is_done()).then_some(CONTINUE);
         Self { connection, framing, interim }
@@ -94,7 +98,7 @@ impl BodySource for UnframedBody {
     }
 }
 
-impl<S: CallerStream> BodySource for IncomingBody<'_, S> {
+impl<S: CallerStream, V: Service> BodySource for IncomingBody<'_, '_, S, V> {
     fn declared(&self) -> Option<u64> {
         self.framing.left()
     }

@@ -6,12 +6,10 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
-use super::{CallerStream, HEAD_BYTES_FREE, HEAD_BYTES_MAX, READ_BYTES, ServerConnection};
+use super::{CallerStream, HEAD_BYTES_FREE, Progress, READ_BYTES, ServerConnection, Service};
 
-use crate::body_reader::MemoryLimit;
 use crate::http1::framing::Framing;
-use crate::http1::head::{BadFraming, BadHead};
-use crate::request::RequestHead;
+use crate::http1::head::{BadFraming, BadHead, Head};
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
@@ -28,11 +26,11 @@ pub(super) enum HeadError {
 }
 
 /// A head, and the framing of the body behind it.
-type ReadHead = (RequestHead, Result<Framing, BadFraming>);
+type ReadHead<F> = (Head<F>, Result<Framing, BadFraming>);
 
-impl<S: CallerStream> ServerConnection<S> {
+impl<S: CallerStream, V: Service> ServerConnection<'_, S, V> {
     /// The head of the next request and the framing of its body; `None` if there is none to come.
-    pub(super) async fn read_head(&mut self) -> Result<Option<ReadHead>, HeadError> {
+    pub(super) async fn read_head(&mut self) -> Result<Option<ReadHead<V::Field>>, HeadError> {
         // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
         // second look waits for twice as many each time, so that a slow caller costs no more than a fast one.
         let (mut searched, mut judged) = (0, 0);
@@ -42,19 +40,19 @@ impl<S: CallerStream> ServerConnection<S> {
                     self.skip_empty_lines();
                 }
                 if !self.buffer.is_empty() {
-                    self.timer.head_begins();
+                    self.service.progress().head_begins();
                 }
                 if let Some(end) = memchr::memmem::find(&self.buffer[searched..], END_OF_HEAD) {
                     let length = searched + end + END_OF_HEAD.len();
                     return Poll::Ready(self.take_head(length).map(Some));
                 }
                 let length = self.buffer.len();
-                if length > HEAD_BYTES_MAX {
+                if length > V::HEAD_BYTES_MAX {
                     return Poll::Ready(Err(HeadError::Bad(BadHead::TooLarge)));
                 }
                 if length > 2 * judged {
                     judged = length;
-                    if !RequestHead::may_begin_with(&self.buffer) {
+                    if !Head::<V::Field>::may_begin_with(&self.buffer) {
                         return Poll::Ready(Err(HeadError::Bad(BadHead::Malformed)));
                     }
                 }
@@ -67,7 +65,9 @@ impl<S: CallerStream> ServerConnection<S> {
                     Poll::Ready(Ok(0)) if length == 0 => return Poll::Ready(Ok(None)),
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(HeadError::Cut)),
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(HeadError::Broken)),
-                    Poll::Pending if length == 0 && self.timer.finishes() => return Poll::Ready(Ok(None)),
+                    Poll::Pending if length == 0 && self.service.progress().finishes() => {
+                        return Poll::Ready(Ok(None));
+                    }
                     Poll::Pending => {
                         self.forget_what_arrived();
                         return Poll::Pending;
@@ -80,16 +80,16 @@ impl<S: CallerStream> ServerConnection<S> {
 
     /// An idle connection keeps no answer longer than its loss would be told.
     fn forget_what_arrived(&mut self) {
-        if !self.unconfirmed.is_empty() && self.timer.is_to_be_reminded() {
+        if !self.unconfirmed.is_empty() && self.service.progress().asks_for_reminder() {
             self.unconfirmed.forget_old(Instant::now());
         }
     }
 
-    fn take_head(&mut self, length: usize) -> Result<ReadHead, HeadError> {
-        if length > HEAD_BYTES_MAX {
+    fn take_head(&mut self, length: usize) -> Result<ReadHead<V::Field>, HeadError> {
+        if length > V::HEAD_BYTES_MAX {
             return Err(HeadError::Bad(BadHead::TooLarge));
         }
-        let read = RequestHead::parse(&self.buffer[..length]).map_err(HeadError::Bad)?;
+        let read = Head::<V::Field>::parse(&self.buffer[..length]).map_err(HeadError::Bad)?;
         if self.head_room.is_some() {
             // What was counted is the head's own copy from here on.
             (self.buffer, self.has_grown) = (BytesMut::from(&self.buffer[length..]), true);
@@ -105,8 +105,8 @@ impl<S: CallerStream> ServerConnection<S> {
         if self.head_room.is_some() && self.buffer.capacity() - length >= READ_BYTES / 2 {
             return true;
         }
-        let bytes = (2 * length).min(HEAD_BYTES_MAX + READ_BYTES);
-        let Some(room) = MemoryLimit::count(&self.heads, bytes) else { return false };
+        let bytes = (2 * length).min(V::HEAD_BYTES_MAX + READ_BYTES);
+        let Some(room) = self.service.room(bytes) else { return false };
         let mut longer = BytesMut::with_capacity(bytes);
         longer.extend_from_slice(&self.buffer);
         (self.buffer, self.head_room) = (longer, Some(room));

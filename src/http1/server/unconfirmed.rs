@@ -4,23 +4,28 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::gateway::Handled;
+use super::Answer;
 
 /// Answers that no later request has confirmed yet, on one connection; who asks for more at once is asked to come again.
 const ANSWERS_MAX: usize = 16;
 
 /// The answers of one connection that may not have arrived.
-#[derive(Default)]
-pub(super) struct Unconfirmed {
+pub(super) struct Unconfirmed<A> {
     /// Those that matter if they did not.
-    answers: SmallVec<[Handled; 1]>,
+    answers: SmallVec<[A; 1]>,
     /// The next request, or its beginning, was here before the last answer was: it tells nothing.
     is_next_early: bool,
     /// The kernel has all of the last answer.
     is_written: bool,
 }
 
-impl Unconfirmed {
+impl<A> Default for Unconfirmed<A> {
+    fn default() -> Self {
+        Self { answers: SmallVec::new(), is_next_early: false, is_written: false }
+    }
+}
+
+impl<A: Answer> Unconfirmed<A> {
     /// A request came.
     pub(super) fn request_came(&mut self) {
         if !self.is_next_early {
@@ -40,7 +45,7 @@ impl Unconfirmed {
 
     /// Drops those of which nobody would be told any more.
     pub(super) fn forget_old(&mut self, now: Instant) {
-        self.answers.retain(|handled| handled.matters_at(now));
+        self.answers.retain(|answer| answer.matters_at(now));
         if self.answers.is_empty() {
             self.answers = SmallVec::new();
         }
@@ -52,9 +57,9 @@ impl Unconfirmed {
     }
 
     /// An answer is about to be written: its bytes, and what is to be told of it if it is a whole one.
-    pub(super) fn begin(&mut self, handled: Option<Handled>) {
+    pub(super) fn begin(&mut self, answer: Option<A>) {
         self.is_written = false;
-        self.answers.extend(handled.filter(Handled::matters_if_lost));
+        self.answers.extend(answer.filter(A::matters_if_lost));
     }
 
     /// It is written.
@@ -69,6 +74,6 @@ impl Unconfirmed {
 
     /// The connection broke under them.
     pub(super) fn lost(self) {
-        self.answers.into_iter().for_each(Handled::lost);
+        self.answers.into_iter().for_each(A::lost);
     }
 }

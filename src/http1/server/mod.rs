@@ -2,50 +2,41 @@
 //!
 //! hyper's server hands bodies over by channels, reads them into buffers of its own and keeps every field of a head in
 //! a map: an eighth of the instructions of a push, and a quarter of the CPU of a large upload. Here a body is read
-//! straight to where it stays, and a caller that goes away is noticed by the task that waits for the vendor. What no
+//! straight to where it stays, and a caller that goes away is noticed by the task that waits for its answer. What no
 //! caller of an API needs is left out: upgrades, trailers, interim answers but `100 Continue`.
 //!
 //! A caller's end may be that of its side alone (RFC 9112, 9.6), and nothing tells one from the other before an answer is
 //! written: such a caller may be gone. Its call is answered, and whoever has to know is told.
 
 mod body;
-mod encode;
-mod head;
+mod read_head;
+mod service;
 mod unconfirmed;
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, Version};
+use http::Method;
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use body::{IncomingBody, UnframedBody};
-use encode::Length;
-use head::HeadError;
+use read_head::HeadError;
+pub use service::{Answer, NotARequest, Progress, Service};
 use unconfirmed::Unconfirmed;
 
-use super::accept::FULL;
-use super::connection::{NoRequest, Requests, obey};
+use super::body::BodySource;
+use super::encode::{self, Length, RequestTraits};
+use super::head::BadHead;
 use super::stream::{CallerStream, Closing};
-use super::timeouts::{CloseOrder, ConnectionTimer};
 
-use crate::answer::Reply;
-use crate::body_reader::{BodySource, Counted, MemoryLimit};
-use crate::gateway::Handled;
-use crate::http1::head::BadHead;
-use crate::strict::HEADER_BYTES_MAX;
-
-/// The request line has room beside the header section; what is longer gets a bare 431.
-const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
 /// Room for reading a head and the short body behind it. An idle connection keeps it.
 const READ_BYTES: usize = 4 * 1024;
-/// A head that is not whole at this length counts towards `limits.head_memory`: most are shorter.
+/// A head that is not whole at this length needs room that the service counts: most are shorter.
 const HEAD_BYTES_FREE: usize = READ_BYTES / 2;
 
 /// Bytes of later requests that are read while one is answered, to see whether its caller goes away.
@@ -59,9 +50,13 @@ const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+/// There is no room for another request.
+pub const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// How a connection ended.
-enum ConnectionEnding {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEnding {
     /// After its last answer, or before the next request.
     Done,
     /// By an error of the stream, a reset mostly.
@@ -70,67 +65,9 @@ enum ConnectionEnding {
     Over,
 }
 
-/// What an answer has to know of its request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestTraits {
-    pub(super) version: Version,
-    /// Whether only the head of the answer is wanted.
-    pub(super) head: bool,
-}
-
-/// Serves a connection until it is done, late, or told to stop.
-pub(super) async fn serve<S>(stream: S, requests: Requests)
-where
-    S: CallerStream,
-{
-    let timer = Arc::clone(&requests.timer);
-    let mut connection = ServerConnection {
-        stream,
-        buffer: BytesMut::new(),
-        has_grown: false,
-        has_ended: false,
-        unconfirmed: Unconfirmed::default(),
-        heads: requests.heads(),
-        head_room: None,
-        timer: Arc::clone(&timer),
-    };
-    let ended = {
-        let mut story = pin!(connection.serve(&requests));
-        let mut finishing = false;
-        poll_fn(|cx| {
-            loop {
-                // What has come already is read before the order to finish is: it gets its answer.
-                if let Poll::Ready(ended) = story.as_mut().poll(cx) {
-                    return Poll::Ready(ended);
-                }
-                match obey(&timer, cx, &mut finishing) {
-                    CloseOrder::Serve => return Poll::Pending,
-                    CloseOrder::Finish => {}
-                    CloseOrder::Close => {
-                        if timer.is_in_head() {
-                            requests.none(NoRequest::Late);
-                        }
-                        return Poll::Ready(ConnectionEnding::Over);
-                    }
-                }
-            }
-        })
-        .await
-    };
-    let is_broken = match ended {
-        ConnectionEnding::Done => {
-            // Before anything more is written: what TLS says last is answered by a reset if nobody is there any more.
-            connection.stream.was_reset() || Box::pin(linger(&mut connection.stream)).await.is_err()
-        }
-        ConnectionEnding::Broken => true,
-        ConnectionEnding::Over => !connection.unconfirmed.is_written(),
-    };
-    if is_broken {
-        connection.unconfirmed.lost();
-    }
-}
-
-struct ServerConnection<S> {
+/// A connection of a caller's.
+pub struct ServerConnection<'v, S, V: Service> {
+    service: &'v V,
     stream: S,
     /// What was read and nobody asked for yet.
     buffer: BytesMut,
@@ -139,58 +76,76 @@ struct ServerConnection<S> {
     has_grown: bool,
     /// Their side has ended: they may be gone, or read on.
     has_ended: bool,
-    unconfirmed: Unconfirmed,
-    /// The memory of all long heads, and what this one has of it.
-    heads: Arc<MemoryLimit>,
-    head_room: Option<Counted>,
-    timer: Arc<ConnectionTimer>,
+    unconfirmed: Unconfirmed<V::Answer>,
+    /// What a head that is longer than most counts for.
+    head_room: Option<V::Room>,
 }
 
-impl<S: CallerStream> ServerConnection<S> {
-    async fn serve(&mut self, requests: &Requests) -> ConnectionEnding {
+impl<'v, S: CallerStream, V: Service> ServerConnection<'v, S, V> {
+    /// One on which nothing was read yet.
+    pub fn new(stream: S, service: &'v V) -> Self {
+        Self {
+            service,
+            stream,
+            buffer: BytesMut::new(),
+            has_grown: false,
+            has_ended: false,
+            unconfirmed: Unconfirmed::default(),
+            head_room: None,
+        }
+    }
+
+    /// Reads requests and answers them until there is none to come. Dropped before, it is over.
+    pub async fn serve(&mut self) -> ConnectionEnding {
+        let service = self.service;
         loop {
             let (head, framing) = match self.read_head().await {
                 Ok(Some(read)) => read,
                 Ok(None) => return ConnectionEnding::Done,
                 Err(unread) => {
-                    let (what, answer) = match unread {
+                    let (what, bare) = match unread {
                         HeadError::Broken => return ConnectionEnding::Broken,
                         HeadError::Cut => {
-                            requests.none(NoRequest::Cut);
+                            service.not_a_request(NotARequest::Cut);
                             return ConnectionEnding::Over;
                         }
-                        HeadError::NoRoom => (NoRequest::NoRoom, FULL),
-                        HeadError::Bad(BadHead::TooLarge) => (NoRequest::TooLarge, TOO_LARGE),
-                        HeadError::Bad(BadHead::Malformed) => (NoRequest::of(&self.buffer), UNREADABLE),
+                        HeadError::NoRoom => (NotARequest::NoRoom, FULL),
+                        HeadError::Bad(BadHead::TooLarge) => (NotARequest::TooLarge, TOO_LARGE),
+                        HeadError::Bad(BadHead::Malformed) => {
+                            (NotARequest::Malformed(&self.buffer), UNREADABLE)
+                        }
                     };
-                    requests.none(what);
-                    let told = self.write_all(answer).await;
+                    service.not_a_request(what);
+                    let told = self.write_all(bare).await;
                     return if told.is_ok() { ConnectionEnding::Done } else { ConnectionEnding::Broken };
                 }
             };
             self.unconfirmed.request_came();
+            // Only a framing makes a body that reads the connection. Without one the service is told so as it reads, and
+            // nothing that stands behind the head is a request.
             let mut body = framing.map(|framing| IncomingBody::of(&head, framing, self));
             let source: &mut dyn BodySource = match &mut body {
                 Ok(body) => body,
                 Err(_) => &mut UnframedBody,
             };
-            let Some(handled) = requests.answer(&head, source).await else {
+            let Some(answer) = service.answer(&head, source).await else {
                 return ConnectionEnding::Broken;
             };
             let is_whole = match body {
                 Ok(mut body) => {
-                    if handled.matters_if_lost() && body.has_just_ended().await {
-                        handled.may_be_lost();
+                    if answer.matters_if_lost() && body.has_just_ended().await {
+                        answer.may_be_lost();
                     }
                     body.skip()
                 }
                 Err(_) => false,
             };
             let asked = RequestTraits { version: head.version, head: head.method == Method::HEAD };
-            let keeps = is_whole && head.keeps_alive() && !handled.answer.closes && !self.timer.finishes();
+            let keeps =
+                is_whole && head.keeps_alive() && !answer.response().closes && !service.progress().finishes();
             let keeps = self.looks_ahead() && keeps;
             drop(head);
-            match self.write(handled, asked, keeps).await {
+            match self.write(answer, asked, keeps).await {
                 Ok(true) => {}
                 Ok(false) => return ConnectionEnding::Done,
                 Err(_) => return ConnectionEnding::Broken,
@@ -241,23 +196,37 @@ impl<S: CallerStream> ServerConnection<S> {
         }
     }
 
-    /// Writes an answer, and tells whether the connection stays open behind it.
-    async fn write(&mut self, mut handled: Handled, asked: RequestTraits, keeps: bool) -> io::Result<bool> {
-        // Until it is written, or never will be.
-        let _places = handled.in_flight.take();
-        let answer = &mut handled.answer;
-        let length = Length::of(answer, answer.body.size_hint().exact(), asked);
-        let keeps = keeps && length != Length::Close;
-        let room = if let Reply::Whole(body) = &answer.body { body.len() } else { 0 };
-        let mut bytes = encode::head(answer, length, keeps, asked, room);
-        let no_body = asked.head || length == Length::None;
-        let mut stream = None;
-        match &mut answer.body {
-            Reply::Whole(body) if !no_body => bytes.extend_from_slice(body),
-            Reply::Whole(_) => {}
-            long @ Reply::Stream(_) => stream = Some(std::mem::replace(long, Reply::Whole(Bytes::new()))),
+    /// Ends the connection: what was written gets the time to arrive, and answers that did not are told of.
+    pub async fn close(&mut self, ended: ConnectionEnding) {
+        let is_broken = match ended {
+            ConnectionEnding::Done => {
+                // Before anything more is written: what TLS says last is answered by a reset if nobody is there any more.
+                self.stream.was_reset() || Box::pin(linger(&mut self.stream)).await.is_err()
+            }
+            ConnectionEnding::Broken => true,
+            ConnectionEnding::Over => !self.unconfirmed.is_written(),
+        };
+        if is_broken {
+            std::mem::take(&mut self.unconfirmed).lost();
         }
-        self.unconfirmed.begin(Some(handled).filter(|_| stream.is_none()));
+    }
+
+    /// Writes an answer, and tells whether the connection stays open behind it.
+    async fn write(&mut self, mut answer: V::Answer, asked: RequestTraits, keeps: bool) -> io::Result<bool> {
+        // Until it is written, or never will be.
+        let _held = answer.take_held();
+        let response = answer.response();
+        let length = Length::of(response, response.body.size_hint().exact(), asked);
+        let keeps = keeps && length != Length::Close;
+        let no_body = asked.head || length == Length::None;
+        let whole = answer.whole_body();
+        let mut bytes = encode::head(response, length, keeps, asked, whole.map_or(0, Bytes::len));
+        let is_whole = whole.is_some();
+        if let Some(body) = whole.filter(|_| !no_body) {
+            bytes.extend_from_slice(body);
+        }
+        let stream = (!is_whole).then(|| answer.take_body());
+        self.unconfirmed.begin(Some(answer).filter(|_| is_whole));
         // Where the end of the connection is all that tells the end of an answer, nothing else may look like it: whatever
         // drops the stream before that resets the connection.
         if length == Length::Close {
@@ -267,10 +236,12 @@ impl<S: CallerStream> ServerConnection<S> {
         if let Some(mut stream) = stream.filter(|_| !no_body) {
             loop {
                 // As long as the vendor takes, this is no idle connection.
-                let serving = self.timer.serving();
+                let serving = self.service.progress().serving();
                 let Some(frame) = poll_fn(|cx| Pin::new(&mut stream).poll_frame(cx)).await else { break };
                 drop(serving);
-                let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
+                // The caller learns of it by what is missing.
+                let frame = frame.map_err(|_| io::ErrorKind::UnexpectedEof)?;
+                let data = frame.into_data().unwrap_or_default();
                 match length {
                     Length::Chunks => self.write_all(&encode::chunk(&data)).await?,
                     _ => self.write_all(&data).await?,
@@ -294,7 +265,7 @@ impl<S: CallerStream> ServerConnection<S> {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            self.timer.sent();
+            self.service.progress().sent();
             rest = &rest[written..];
         }
         poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx)).await

@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::body_reader::BodySource;
+use crate::http1::head::Head;
+use crate::http1::response::Response as Answered;
 use crate::request::{Field, judge};
-use crate::server::timeouts::{ConnectionTimeouts, ConnectionTimers};
-use crate::strict;
+use crate::strict::{self, HEADER_BYTES_MAX};
 
 /// A request as the gateway would see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,89 @@ struct Seen {
     target: (Option<String>, String, Option<String>),
     fields: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
+}
+
+/// A service that is never asked: requests are read and not answered.
+struct Unasked;
+
+enum NoAnswer {}
+
+impl Service for Unasked {
+    type Field = Field;
+    type Progress = Self;
+    type Answer = NoAnswer;
+    type Room = ();
+
+    const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
+
+    fn progress(&self) -> &Self {
+        self
+    }
+
+    async fn answer(&self, _: &Head<Field>, _: &mut dyn BodySource) -> Option<NoAnswer> {
+        None
+    }
+
+    fn not_a_request(&self, _: NotARequest<'_>) {}
+
+    fn room(&self, _: usize) -> Option<()> {
+        Some(())
+    }
+}
+
+impl Progress for Unasked {
+    type Serving = ();
+
+    fn head_begins(&self) {}
+
+    fn sent(&self) {}
+
+    fn serving(&self) {}
+
+    fn finishes(&self) -> bool {
+        false
+    }
+
+    fn asks_for_reminder(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for NoAnswer {
+    type Body = Empty<Bytes>;
+    type Held = ();
+
+    fn response(&self) -> &Answered<Empty<Bytes>> {
+        match *self {}
+    }
+
+    fn whole_body(&self) -> Option<&Bytes> {
+        match *self {}
+    }
+
+    fn take_body(&mut self) -> Empty<Bytes> {
+        match *self {}
+    }
+
+    fn take_held(&mut self) {
+        match *self {}
+    }
+
+    fn matters_if_lost(&self) -> bool {
+        match *self {}
+    }
+
+    fn matters_at(&self, _: std::time::Instant) -> bool {
+        match *self {}
+    }
+
+    fn may_be_lost(&self) {
+        match *self {}
+    }
+
+    fn lost(self) {
+        match self {}
+    }
 }
 
 /// Fields that every request is compared by.
@@ -50,18 +133,7 @@ async fn send(mut to: DuplexStream, pieces: Vec<Vec<u8>>) {
 async fn read(pieces: Vec<Vec<u8>>) -> Vec<Seen> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let sending = tokio::spawn(send(theirs, pieces));
-    let timeouts = Duration::from_secs(10);
-    let timer = ConnectionTimers::new(ConnectionTimeouts { head: timeouts, idle: timeouts }).add();
-    let mut connection = ServerConnection {
-        stream: ours,
-        buffer: BytesMut::new(),
-        has_grown: false,
-        has_ended: false,
-        unconfirmed: Unconfirmed::default(),
-        heads: MemoryLimit::new(1 << 20),
-        head_room: None,
-        timer,
-    };
+    let mut connection = ServerConnection::new(ours, &Unasked);
     let mut seen = Vec::new();
     while let Ok(Some((head, Ok(framing)))) = connection.read_head().await {
         if strict::check(&head).is_err() || judge(&head.target).is_err() {
@@ -187,7 +259,7 @@ fn heads_have_limits() {
         let text = format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4));
         by_both(&[text.into_bytes()])[0].len()
     };
-    assert_eq!((with(HEADER_BYTES_MAX), with(HEAD_BYTES_MAX + 1)), (1, 0));
+    assert_eq!((with(HEADER_BYTES_MAX), with(Unasked::HEAD_BYTES_MAX + 1)), (1, 0));
 }
 
 fn fragment() -> impl Strategy<Value = Vec<u8>> {

@@ -5,12 +5,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Version;
 
-use super::RequestTraits;
-
-use crate::http1::response::Response;
+use super::response::Response;
 
 /// Room for a head; longer ones grow.
 const HEAD_BYTES: usize = 640;
+
+/// What an answer has to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestTraits {
+    pub(super) version: Version,
+    /// Whether only the head of the answer is wanted.
+    pub(super) head: bool,
+}
 
 /// How the body of an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
