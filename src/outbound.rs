@@ -13,12 +13,12 @@ use crate::body_reader::BodyReservation;
 use crate::budget::{BudgetStatus, RateHeaders, whole_seconds};
 use crate::config::Region;
 use crate::http1::fields::{FieldValue, Fields, ValuePart};
+use crate::http1::message::Message;
 use crate::http1::target::Target;
 use crate::operation::{Host, Path};
 use crate::payload::Payload;
 use crate::request::{Field, RequestHead};
 use crate::tenant::{Grant, OriginId};
-use crate::upstream::Message;
 
 /// Name of the header with the request's id.
 pub const REQUEST_ID: &str = "X-Request-Id";
@@ -87,7 +87,7 @@ impl VendorRequest {
         payload: Payload,
     ) -> Self {
         let target = target(grant, inbound);
-        let mut head = Message::to(grant.operation().method, &target, payload.len())
+        let mut head = Message::to(grant.operation().method.as_str(), &target, payload.len())
             .field("Host", host)
             .field("Authorization", grant.credential().authorization())
             .field("User-Agent", &OUR_AGENT)

@@ -11,13 +11,14 @@ use crate::answer::{self, ReadAnswer};
 use crate::body::Facts;
 use crate::budget::BudgetStatus;
 use crate::delivery::Delivery;
+use crate::http1::message::Message;
 use crate::http1::response::Response;
 use crate::outbound;
 use crate::payment::Payment;
 use crate::refusal::Refusal;
 use crate::telemetry::{AttemptLabels, Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
-use crate::upstream::{self, AnswerCut, Choice, Deadlines, Failure, Message, NotSent};
+use crate::upstream::{self, AnswerCut, Choice, Deadlines, Failure, NotSent};
 
 /// What every attempt of a call has in common.
 pub(super) struct Attempts<'c> {

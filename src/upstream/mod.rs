@@ -9,14 +9,10 @@ mod circuit;
 mod connect;
 mod connection;
 mod dial;
-mod message;
 mod proxy;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod wire;
-#[cfg(test)]
-mod wire_tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -29,12 +25,14 @@ use tokio::time::timeout_at;
 use circuit::Circuit;
 pub use circuit::{CircuitOpen, CircuitState};
 pub use connect::{Connector, ConnectorError, TlsSetupError};
+use connection::UpstreamConnection;
 pub use connection::{AnswerCut, Break};
-use connection::{ExchangeError, TimedHead, UpstreamConnection};
-pub use message::{HeadWriter, Message};
 pub use proxy::ProxyError;
 
+use crate::http1::answer_head::AnswerHead;
+use crate::http1::client::{ExchangeError, TimedHead};
 use crate::http1::framing::Framing;
+use crate::http1::message::Message;
 use crate::http1::response::Response;
 use crate::lock::lock;
 use crate::tenant::OriginId;
@@ -284,14 +282,14 @@ impl Pool {
         let mut lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin, heard: begun };
         let answered =
             lease.connection().exchange(message, begun, deadlines).await.map_err(|broken| match broken {
-                ExchangeError::Unwritten(why) => (NotSent::PooledClosed(why).into(), address),
-                ExchangeError::Written(why) => (Failure::Broken(why), address),
+                ExchangeError::Unwritten(why) => (NotSent::PooledClosed(why.into()).into(), address),
+                ExchangeError::Written(why) => (Failure::Broken(why.into()), address),
                 ExchangeError::Late => (Failure::TimedOut, address),
             })?;
         self.circuit(origin).succeeded();
         let TimedHead { head, framing, arrived, due } = answered;
         lease.heard = arrived;
-        let wire::AnswerHead { status, reason, fields, .. } = head;
+        let AnswerHead { status, reason, fields, .. } = head;
         let body = AnswerBody::new(lease, framing, due);
         Ok(UpstreamAnswer {
             response: Response { reason, ..Response::new(status, fields, body) },

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::http1::client::ServerStream;
+
 /// A stream with or without TLS.
 pub(super) enum UpstreamStream {
     Plain(Socket),
@@ -16,11 +18,6 @@ pub(super) enum UpstreamStream {
 }
 
 impl UpstreamStream {
-    /// Bytes that TCP has accepted so far. Bytes it has not accepted cannot have reached the vendor.
-    pub(super) fn written(&self) -> u64 {
-        self.socket().written
-    }
-
     /// The address of the other end of the TCP connection.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.socket().address
@@ -36,6 +33,13 @@ impl UpstreamStream {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
         }
+    }
+}
+
+/// With TLS too, the bytes that TCP has accepted are counted. Bytes it has not accepted cannot have reached the vendor.
+impl ServerStream for UpstreamStream {
+    fn written(&self) -> u64 {
+        self.socket().written
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::BaseUrl;
-use crate::operation::Verb;
+use crate::http1::message::Message;
 
 /// A vendor that answers every request on each connection. The number of connections so far is available as well.
 async fn vendor() -> (BaseUrl, Arc<Mutex<usize>>) {
@@ -33,7 +33,7 @@ async fn vendor() -> (BaseUrl, Arc<Mutex<usize>>) {
 
 async fn call(pool: &Arc<Pool>) {
     let host = http::HeaderValue::from_static("vendor");
-    let message = Message::to(Verb::Get, "/v3/tags", 0).field("Host", &host).body(Bytes::new());
+    let message = Message::to("GET", "/v3/tags", 0).field("Host", &host).body(Bytes::new());
     let (start, whole) = (Instant::now(), Duration::from_secs(20));
     let deadlines = Deadlines { call: start + whole, whole, response: whole };
     let answer = pool.send(OriginId(0), &message, Choice::Any, deadlines).await.expect("an answer");

@@ -1,7 +1,7 @@
 //! Heads of HTTP/1.1 answers as bytes (RFC 9112). Pure.
 //!
-//! The vendor's answers are the only ones read here, and it is not asked for more than an answer: no upgrades, no
-//! trailers, no `HEAD`. What can be read in two ways is no answer.
+//! No server is asked for more than an answer: no upgrades, no trailers, no `HEAD`. What can be read in two ways is no
+//! answer.
 
 use std::mem::MaybeUninit;
 
@@ -17,25 +17,28 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const FIELDS_MAX: usize = 100;
 /// Interim answers (1xx) before the answer.
 const INTERIM_MAX: u32 = 16;
-/// A head without what belongs to the vendor's connection.
-pub(super) struct AnswerHead {
-    pub(super) status: StatusCode,
+
+/// A head without what belongs to the server's connection.
+pub struct AnswerHead {
+    /// Its status.
+    pub status: StatusCode,
     /// The reason phrase, if it is not the usual one.
-    pub(super) reason: Option<Box<str>>,
-    pub(super) fields: Fields,
+    pub reason: Option<Box<str>>,
+    /// Its header fields, without those of the connection and of framing.
+    pub fields: Fields,
     /// Whether the connection can serve another call after the body.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
 }
 
 /// Reads heads out of a buffer until there is one that is no interim answer.
 #[derive(Default)]
-pub(super) struct HeadReader {
+pub struct HeadReader {
     interim: u32,
 }
 
 impl HeadReader {
     /// The head and the framing of its body, if the buffer holds all of it. What was read is taken out.
-    pub(super) fn read(&mut self, buffer: &mut BytesMut) -> Result<Option<(AnswerHead, Framing)>, Malformed> {
+    pub fn read(&mut self, buffer: &mut BytesMut) -> Result<Option<(AnswerHead, Framing)>, Malformed> {
         loop {
             if buffer.is_empty() {
                 return Ok(None);
@@ -93,7 +96,7 @@ fn head(answer: &httparse::Response<'_, '_>, raw: &[u8]) -> Result<(AnswerHead, 
     Ok((AnswerHead { status, reason: reason.map(Box::from), fields, keep_alive }, framing))
 }
 
-/// A field that belongs to the vendor's connection (RFC 9110, 7.6.1, and what older programs send) or frames the body.
+/// A field that belongs to the server's connection (RFC 9110, 7.6.1, and what older programs send) or frames the body.
 #[derive(Clone, Copy)]
 enum HopByHop {
     Length,

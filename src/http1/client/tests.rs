@@ -8,8 +8,7 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
-use super::wire::HeadReader;
-
+use crate::http1::answer_head::HeadReader;
 use crate::http1::framing::{BodyPart, Framing, Malformed};
 
 /// An answer as a caller would see it, trailing bytes apart.

@@ -1,15 +1,15 @@
 //! One request as it stands on the wire, written once and sent as often as it may be.
 
-use crate::http1::fields::FieldValue;
-use crate::operation::Verb;
 use bytes::Bytes;
+
+use crate::http1::fields::FieldValue;
 
 /// Bodies up to this length are copied behind the head, so that both leave in one write.
 const JOINED_BYTES: usize = 16 * 1024;
 /// Room for a head beside its target: longer ones grow.
 const HEAD_BYTES: usize = 384;
 
-/// A request to the vendor. It holds a credential in clear, so nothing prints it.
+/// A request. It may hold a credential in clear, so nothing prints it.
 pub struct Message {
     /// The head, and a short body.
     joined: Vec<u8>,
@@ -21,18 +21,19 @@ pub struct Message {
 /// A head that is being written.
 pub struct HeadWriter {
     bytes: Vec<u8>,
-    verb: Verb,
+    /// A body is expected, so that one that is not there has a length too (RFC 9110, 8.6).
+    expects_body: bool,
 }
 
 impl Message {
     /// Begins a head: `target` is a path with its query, as it was parsed; room is made for a body of so many bytes.
-    pub fn to(verb: Verb, target: &str, body_bytes: usize) -> HeadWriter {
+    pub fn to(method: &'static str, target: &str, body_bytes: usize) -> HeadWriter {
         let joined = if body_bytes > JOINED_BYTES { 0 } else { body_bytes };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + target.len() + joined);
-        for part in [verb.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        for part in [method, " ", target, " HTTP/1.1\r\n"] {
             bytes.extend_from_slice(part.as_bytes());
         }
-        HeadWriter { bytes, verb }
+        HeadWriter { bytes, expects_body: method != "GET" }
     }
 
     /// The path it is sent to, without its query.
@@ -74,8 +75,8 @@ impl HeadWriter {
     ///
     /// A short one is copied: kept, it would hold on to the buffer that the caller's connection reads into.
     pub fn body(self, body: Bytes) -> Message {
-        let Self { mut bytes, verb } = self;
-        if !body.is_empty() || verb != Verb::Get {
+        let Self { mut bytes, expects_body } = self;
+        if !body.is_empty() || expects_body {
             bytes.extend_from_slice(b"Content-Length: ");
             bytes.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
             bytes.extend_from_slice(b"\r\n");
@@ -96,8 +97,8 @@ mod tests {
 
     use super::*;
 
-    fn written(verb: Verb, body: &[u8]) -> (Vec<u8>, Message) {
-        let message = Message::to(verb, "/v3/x?a=1", body.len())
+    fn written(method: &'static str, body: &[u8]) -> (Vec<u8>, Message) {
+        let message = Message::to(method, "/v3/x?a=1", body.len())
             .field("Host", &HeaderValue::from_static("vendor"))
             .body(Bytes::copy_from_slice(body));
         (message.parts().concat(), message)
@@ -105,14 +106,14 @@ mod tests {
 
     #[test]
     fn heads_say_how_long_the_body_is() {
-        let rows: [(Verb, &[u8], &str); 4] = [
-            (Verb::Post, b"{}", "POST /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 2\r\n\r\n{}"),
-            (Verb::Put, b"", "PUT /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 0\r\n\r\n"),
-            (Verb::Delete, b"", "DELETE /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 0\r\n\r\n"),
-            (Verb::Get, b"", "GET /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\n\r\n"),
+        let rows: [(&str, &[u8], &str); 4] = [
+            ("POST", b"{}", "POST /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 2\r\n\r\n{}"),
+            ("PUT", b"", "PUT /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 0\r\n\r\n"),
+            ("DELETE", b"", "DELETE /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\nContent-Length: 0\r\n\r\n"),
+            ("GET", b"", "GET /v3/x?a=1 HTTP/1.1\r\nHost: vendor\r\n\r\n"),
         ];
-        for (verb, body, expected) in rows {
-            let (bytes, message) = written(verb, body);
+        for (method, body, expected) in rows {
+            let (bytes, message) = written(method, body);
             assert_eq!((bytes.as_slice(), message.path()), (expected.as_bytes(), "/v3/x"));
         }
     }
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn a_long_body_is_not_copied() {
         for length in [JOINED_BYTES, JOINED_BYTES + 1] {
-            let (bytes, message) = written(Verb::Post, &vec![b'x'; length]);
+            let (bytes, message) = written("POST", &vec![b'x'; length]);
             assert_eq!(bytes.len(), message.len());
             assert_eq!(message.body(), vec![b'x'; length]);
             assert_eq!(message.parts()[1].len(), if length > JOINED_BYTES { length } else { 0 });
