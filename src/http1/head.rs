@@ -348,6 +348,8 @@ mod tests {
             ("GET /\u{1} HTTP/1.1\r\n\r\n", BadHead::Malformed),
             ("GET / HTTP/1.1\nHost: x\r\n\r\n", BadHead::Malformed),
             ("GET / HTTP/1.1\r\nHost: x\n\r\n", BadHead::Malformed),
+            ("GET / HTTP/1.1\r\nX: 1\r2\r\n\r\n", BadHead::Malformed),
+            ("GET / HTTP/1.1\r\n X: 1\r\n\r\n", BadHead::Malformed),
             ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", BadHead::Malformed),
         ];
         for (text, why) in rows {
@@ -356,6 +358,29 @@ mod tests {
         let fields = |count| parse(&format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(count)));
         assert_eq!(fields(FIELDS_MAX).map(|head| head.section_fields), Ok(FIELDS_MAX));
         assert_eq!(fields(FIELDS_MAX + 1).err(), Some(BadHead::TooLarge));
+    }
+
+    #[test]
+    fn framing_is_judged_with_the_head() {
+        let chunks = Framing::Chunked(Chunk::Head);
+        let rows = [
+            ("", Ok(Framing::Length(0))),
+            ("Content-Length: 7\r\n", Ok(Framing::Length(7))),
+            ("Transfer-Encoding: Chunked\r\n", Ok(chunks)),
+            ("Content-Length: 7\r\nContent-Length: 7\r\n", Err(BadFraming::RepeatedLength)),
+            ("Content-Length: 7, 7\r\n", Err(BadFraming::BadLength)),
+            ("Content-Length: +7\r\n", Err(BadFraming::BadLength)),
+            ("Content-Length:\r\n", Err(BadFraming::BadLength)),
+            ("Content-Length: 18446744073709551616\r\n", Err(BadFraming::BadLength)),
+            ("Transfer-Encoding: gzip, chunked\r\n", Err(BadFraming::OtherCoding)),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(BadFraming::OtherCoding)),
+            ("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n", Err(BadFraming::LengthAndCoding)),
+        ];
+        for (fields, expected) in rows {
+            let text = format!("POST / HTTP/1.1\r\n{fields}\r\n");
+            let (head, framing) = Head::parse(text.as_bytes()).expect("a head");
+            assert_eq!((framing, head.check_framing()), (expected, expected.map(|_| ())), "{fields}");
+        }
     }
 
     #[test]

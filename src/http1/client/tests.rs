@@ -1,5 +1,7 @@
 //! Answers by hand, and the same answers read by hyper's client: whatever is accepted here is read as hyper reads it.
 
+use std::future::poll_fn;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body_util::{BodyExt, Empty};
@@ -8,8 +10,8 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
-use crate::http1::answer_head::HeadReader;
-use crate::http1::framing::{BodyPart, Framing, Malformed};
+use super::*;
+use crate::http1::framing::Malformed;
 
 /// An answer as a caller would see it, trailing bytes apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ async fn read_by_hyper(pieces: &[&[u8]]) -> Option<Seen> {
     // The client must be waiting: an answer before the request is none.
     while !answer.is_finished() {
         let mut byte = [0; 256];
-        if tokio::io::AsyncReadExt::read(&mut theirs, &mut byte).await.expect("a request") > 0 {
+        if theirs.read(&mut byte).await.expect("a request") > 0 {
             break;
         }
     }
@@ -108,7 +110,7 @@ type Brief = (u16, &'static str, bool);
 
 #[test]
 fn answers_by_hand() {
-    let rows: [(&str, Option<Brief>); 37] = [
+    let rows: [(&str, Option<Brief>); 42] = [
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}", true))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}", Some((200, "{}", true))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}", true))),
@@ -159,6 +161,11 @@ fn answers_by_hand() {
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nA: b\r\n folded\r\nContent-Length: 0\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nA b\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\r\nA : b\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\r\n A: b\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\r\nA: b\rc\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\r\nA: b\0\r\nContent-Length: 0\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\nContent-Length: 2\n\n{}", Some((200, "{}", true))),
         ("HTTP/2 200\r\n\r\n", None),
         ("SSH-2.0-x\r\n\r\n", None),
     ];
@@ -171,6 +178,60 @@ fn answers_by_hand() {
             let split = read(&bytes).map(|seen| (seen.status, seen.body, seen.kept)).ok();
             assert_eq!(split, expected, "byte by byte: {answer:?}");
         }
+    }
+}
+
+/// A stream that brings an answer and then fails, as TLS does whose end was not announced.
+struct Unannounced(&'static [u8]);
+
+impl AsyncRead for Unannounced {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        buffer.put_slice(std::mem::take(&mut self.0));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Unannounced {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ServerStream for Unannounced {
+    fn written(&self) -> u64 {
+        1
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_was_not_meant_ends_no_answer() {
+    let message = Message::to("GET", "/", 0).body(Bytes::new());
+    let (start, response) = (Instant::now(), Duration::from_secs(10));
+    let limits = CallLimits { start, due: start + response, response };
+    for (answer, is_whole) in [
+        (&b"HTTP/1.1 200 OK\r\n\r\n{}"[..], false),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", true),
+    ] {
+        let mut connection = ClientConnection::new(Unannounced(answer));
+        let TimedHead { mut framing, due, .. } = connection.exchange(&message, limits).await.expect("a head");
+        let mut next = async || poll_fn(|cx| connection.poll_body(&mut framing, due, cx)).await;
+        assert_eq!(next().await.expect("some of it").as_deref(), Some(&b"{}"[..]));
+        assert_eq!(matches!(next().await, Ok(None)), is_whole);
     }
 }
 

@@ -262,6 +262,48 @@ fn heads_have_limits() {
     assert_eq!((with(HEADER_BYTES_MAX), with(Unasked::HEAD_BYTES_MAX + 1)), (1, 0));
 }
 
+/// Asks for the first byte of the body of one request; what was read of it, and what was written for that.
+async fn ask(head: &str, behind: &str) -> (Option<usize>, String) {
+    let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+    theirs.write_all(format!("{head}{behind}").as_bytes()).await.expect("there is room");
+    theirs.shutdown().await.expect("the other end is open");
+    let mut connection = ServerConnection::new(ours, &Unasked);
+    let Ok(Some((head, framing))) = connection.read_head().await else { panic!("a head") };
+    let mut body = framing.map(|framing| IncomingBody::of(&head, framing, &mut connection));
+    let source: &mut dyn BodySource = match &mut body {
+        Ok(body) => body,
+        Err(_) => &mut UnframedBody,
+    };
+    let mut read = Vec::new();
+    let outcome = poll_fn(|cx| source.poll_append(cx, &mut read, 1)).await;
+    drop(connection);
+    let mut written = String::new();
+    theirs.read_to_string(&mut written).await.expect("ASCII");
+    (outcome.is_ok().then_some(read.len()), written)
+}
+
+#[tokio::test]
+async fn only_http_1_1_is_asked_for_its_body() {
+    let post = |version: &str| {
+        format!("POST /p HTTP/{version}\r\n{HOST}Expect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+    };
+    assert_eq!(ask(&post("1.1"), "").await, (None, "HTTP/1.1 100 Continue\r\n\r\n".to_owned()));
+    assert_eq!(ask(&post("1.0"), "").await, (None, String::new()));
+    assert_eq!(ask(&post("1.1"), "x").await, (Some(1), String::new()), "it did not wait to be asked");
+}
+
+#[tokio::test]
+async fn nothing_is_read_behind_a_head_without_framing() {
+    let length = "Content-Length: 4\r\n";
+    let post = |fields: &str| format!("POST /p HTTP/1.1\r\n{HOST}{fields}\r\n");
+    assert_eq!(ask(&post(length), "abcd").await.0, Some(1));
+    for fields in
+        [&length.repeat(2), &format!("{length}Transfer-Encoding: chunked\r\n"), "Content-Length: 4, 4\r\n"]
+    {
+        assert_eq!(ask(&post(fields), "abcd").await.0, None, "{fields:?}");
+    }
+}
+
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
         "GET /a HTTP/1.1\r\n",
