@@ -1,5 +1,6 @@
 //! What the targets judge by: the limits the gateway has by default, and a gateway in one process.
 
+pub mod http1;
 #[path = "../../tests/it/support/wire.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod wire;
