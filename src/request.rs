@@ -1,4 +1,4 @@
-//! What the gateway looks at of a request's head. Pure.
+//! The header fields and targets of requests, as the gateway reads them. Pure.
 
 use http::Method;
 

@@ -20,7 +20,7 @@ const INTERIM_MAX: u32 = 16;
 
 /// A head without what belongs to the server's connection.
 pub struct AnswerHead {
-    /// Its status.
+    /// The status code.
     pub status: StatusCode,
     /// The reason phrase, if it is not the usual one.
     pub reason: Option<Box<str>>,
@@ -123,10 +123,10 @@ impl HopByHop {
     }
 }
 
-/// What `ConnectionField` says.
+/// The content of the `Connection` fields.
 struct ConnectionField {
     keep_alive: bool,
-    /// It was said once, so whatever else is said does not count.
+    /// `close` was named, so `keep-alive` does not count.
     closes: bool,
     /// Fields that end with this connection, in title case.
     named: Vec<String>,

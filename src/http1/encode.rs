@@ -10,7 +10,7 @@ use super::response::Response;
 /// Room for a head; longer ones grow.
 const HEAD_BYTES: usize = 640;
 
-/// What an answer has to know of its request.
+/// The properties of a request that its answer depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestTraits {
     pub(super) version: Version,
@@ -18,7 +18,7 @@ pub(super) struct RequestTraits {
     pub(super) head: bool,
 }
 
-/// How the body of an answer ends.
+/// The way the end of an answer's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
     /// There is none, and nothing is said about it.
@@ -27,12 +27,12 @@ pub(super) enum Length {
     Bytes(u64),
     /// With its last chunk.
     Chunks,
-    /// With the connection.
+    /// The body ends with the connection.
     Close,
 }
 
 impl Length {
-    /// What fits an answer whose body has so many bytes, or nobody knows how many.
+    /// The way that suits an answer with a body of so many bytes, or of unknown length.
     pub(super) fn of<B>(answer: &Response<B>, bytes: Option<u64>, asked: RequestTraits) -> Self {
         match bytes {
             _ if matches!(answer.status.as_u16(), 204 | 304) => Self::None,

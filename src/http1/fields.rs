@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that the gateway adds to an answer, a request id and six about its budget: room for them is made at once.
 const FIELDS_TO_COME: usize = 8;
-/// And for their text, in bytes.
+/// Room for the text of these fields, in bytes.
 const BYTES_TO_COME: usize = 320;
 
-/// What a header field says. It cannot hold a line end, wherever it came from.
+/// The value of a header field. It cannot hold a line end, wherever it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldValue<'v>(&'v [u8]);
 
@@ -23,7 +23,7 @@ impl<'v> FieldValue<'v> {
         Self(value)
     }
 
-    /// As bytes.
+    /// The bytes of the value.
     pub fn bytes(self) -> &'v [u8] {
         self.0
     }
@@ -51,11 +51,11 @@ impl<'v> From<&'v HeaderValue> for FieldValue<'v> {
 /// A part of a value that we write ourselves.
 #[derive(Clone, Copy, Debug)]
 pub enum ValuePart<'p> {
-    /// Words of ours.
+    /// A text of the gateway's own.
     Text(&'static str),
-    /// A number.
+    /// A decimal number.
     Number(u64),
-    /// Somebody else's value.
+    /// A value that came from somebody else.
     Value(FieldValue<'p>),
 }
 
@@ -68,7 +68,7 @@ pub struct Fields {
     has_gaps: bool,
 }
 
-/// Where a line stands in the text, its end included.
+/// The place of a line in the text, its end included.
 #[derive(Clone, Copy, Debug)]
 struct FieldLine {
     start: u32,

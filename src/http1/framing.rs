@@ -1,4 +1,4 @@
-//! How the bytes of an HTTP/1.1 body lie on a connection: lengths and chunks (RFC 9112, 6 and 7). Pure.
+//! The framing of HTTP/1.1 bodies: lengths and chunks (RFC 9112, 6 and 7). Pure.
 //!
 //! The vendor's answers and the callers' requests are framed in the same ways and read by the same code.
 
@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Longest section of trailers, in bytes.
 const TRAILER_BYTES_MAX: usize = 4 * 1024;
-/// Number of trailers.
+/// Most trailers that are read.
 const TRAILERS_MAX: usize = 100;
 /// Parts of a body up to this length are copied out, so that the buffer stays in one piece.
 const COPIED_BYTES: usize = 4 * 1024;
@@ -18,18 +18,18 @@ const COPIED_BYTES: usize = 4 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// How a body ends, and how much of it is still to come.
+/// The framing of a body, with the length that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// After so many bytes more.
+    /// The body ends after so many more bytes.
     Length(u64),
-    /// With its last chunk.
+    /// The body ends with its last chunk.
     Chunked(Chunk),
-    /// With the connection.
+    /// The body ends with the connection.
     UntilClose,
 }
 
-/// Where in a chunked body the next byte belongs.
+/// The part of a chunked body to which the next byte belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunk {
     /// The line with a chunk's size.
@@ -44,14 +44,14 @@ pub enum Chunk {
     Done,
 }
 
-/// What a buffer holds of a body.
+/// The next part of a body in a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BodyPart {
-    /// The next bytes.
+    /// Bytes of the body.
     Data(Bytes),
-    /// Nothing yet.
+    /// More bytes have to be read first.
     More,
-    /// Its end.
+    /// The end of the body.
     End,
 }
 

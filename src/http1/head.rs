@@ -17,7 +17,7 @@ const FIELDS_MAX: usize = 128;
 /// Fields we look at that a request usually has.
 const FIELDS_USUAL: usize = 8;
 
-/// The names of the fields that whoever reads heads wants to look at, beside those that HTTP/1.1 itself needs.
+/// The header fields that a program looks at, beside those that HTTP/1.1 itself needs.
 pub trait FieldName: Copy + Eq {
     /// Reads a name as it stands on the wire, in any case; `None` if it is not one of them.
     fn read(name: &[u8]) -> Option<Self>;
@@ -59,25 +59,25 @@ pub fn find_name<F: Copy>(table: &[(F, &str)], name: &[u8]) -> Option<F> {
     table.iter().find_map(|(field, known)| is_it(known).then_some(*field))
 }
 
-/// Why bytes are no head.
+/// The reason why bytes are no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHead {
-    /// They are not HTTP/1.
+    /// The bytes are not HTTP/1.
     Malformed,
     /// There are too many fields.
     TooLarge,
 }
 
-/// Why nobody can tell where the body of a request ends, or two readers could tell it differently.
+/// The reason why the end of a request's body is unknown, or could be read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadFraming {
-    /// Two fields `Content-Length`.
+    /// There are two `Content-Length` fields.
     RepeatedLength,
     /// `Content-Length` is no number of bytes.
     BadLength,
     /// A `Transfer-Encoding` other than one `chunked`.
     OtherCoding,
-    /// Both of them.
+    /// There are both `Content-Length` and `Transfer-Encoding`.
     LengthAndCoding,
 }
 
@@ -88,7 +88,7 @@ pub struct Repeated;
 /// The head of a request.
 #[derive(Debug)]
 pub struct Head<F> {
-    /// Its method.
+    /// The request method.
     pub method: Method,
     /// Its target, as it came.
     pub target: Target,
@@ -103,7 +103,7 @@ pub struct Head<F> {
     fields: SmallVec<[FieldSpan<F>; FIELDS_USUAL]>,
 }
 
-/// Where the value of a field stands in the text.
+/// The place of a field's value in the text.
 #[derive(Debug)]
 struct FieldSpan<F> {
     field: KeptField<F>,
@@ -167,17 +167,17 @@ impl<F: FieldName> Head<F> {
         self.fields.push(FieldSpan { field, start: at(start), end: at(start + length) });
     }
 
-    /// What the first field of this name says.
+    /// The value of the first field of this name.
     pub fn first(&self, field: F) -> Option<FieldValue<'_>> {
         self.all(field).next()
     }
 
-    /// What every field of this name says.
+    /// The values of all fields of this name.
     pub fn all(&self, field: F) -> impl Iterator<Item = FieldValue<'_>> {
         self.values(KeptField::Other(field))
     }
 
-    /// What the only field of this name says.
+    /// The value of the only field of this name.
     pub fn one(&self, field: F) -> Result<Option<FieldValue<'_>>, Repeated> {
         only(self.all(field))
     }
@@ -191,7 +191,7 @@ impl<F: FieldName> Head<F> {
         places.map(|place| FieldValue::parsed(&self.text[place.start as usize..place.end as usize]))
     }
 
-    /// What every field `Host` says.
+    /// The values of all `Host` fields.
     pub fn hosts(&self) -> impl Iterator<Item = FieldValue<'_>> {
         self.own(OwnField::Host)
     }

@@ -5,16 +5,16 @@ use http::Version;
 use super::head::{FieldName, Head, only};
 use super::target::is_host;
 
-/// Why a request names no host, or not one.
+/// The reason why a request does not name one valid host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHost {
-    /// Two fields `Host`.
+    /// There are two `Host` fields.
     Repeated,
-    /// None.
+    /// No host is named.
     Missing,
     /// The target names another one than the field.
     Differs,
-    /// It cannot be one.
+    /// The value cannot be a host.
     Malformed,
 }
 

@@ -14,7 +14,7 @@ pub struct Message {
     /// The head, and a short body.
     joined: Vec<u8>,
     head_bytes: usize,
-    /// A long body.
+    /// A body too long to be copied behind the head.
     apart: Bytes,
 }
 
@@ -42,7 +42,7 @@ impl Message {
         std::str::from_utf8(line.unwrap_or_default()).expect("a target is written from a str")
     }
 
-    /// The body.
+    /// The body of the message.
     pub fn body(&self) -> &[u8] {
         if self.apart.is_empty() { &self.joined[self.head_bytes..] } else { &self.apart }
     }

@@ -4,10 +4,10 @@ use http::StatusCode;
 
 use crate::http1::fields::Fields;
 
-/// An answer.
+/// An answer to a caller.
 #[derive(Clone, Debug)]
 pub struct Response<B> {
-    /// Its status.
+    /// The status code.
     pub status: StatusCode,
     /// The reason phrase, if it is not the usual one.
     pub reason: Option<Box<str>>,
@@ -15,7 +15,7 @@ pub struct Response<B> {
     pub fields: Fields,
     /// Whether the caller's connection ends behind it.
     pub closes: bool,
-    /// Its body.
+    /// The body of the answer.
     pub body: B,
 }
 

@@ -7,9 +7,9 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: Box<str>,
-    /// Where path and query begin.
+    /// Start of the path and query.
     path_start: usize,
-    /// Where the path ends; the query's question mark stands there, if there is one.
+    /// End of the path, and the place of the question mark if there is a query.
     path_end: usize,
     authority: Option<Box<str>>,
 }

@@ -26,7 +26,7 @@ use super::message::Message;
 
 /// Room for reading: an answer to a push has some 300 bytes.
 const READ_BYTES: usize = 4 * 1024;
-/// And for long bodies.
+/// Room for reading long bodies.
 const READ_BYTES_LONG: usize = 64 * 1024;
 
 /// A stream to a server.
@@ -35,7 +35,7 @@ pub trait ServerStream: AsyncRead + AsyncWrite + Unpin {
     fn written(&self) -> u64;
 }
 
-/// An open connection.
+/// An open connection to a server.
 pub struct ClientConnection<S> {
     stream: S,
     buffer: BytesMut,
@@ -44,36 +44,36 @@ pub struct ClientConnection<S> {
     clean: bool,
 }
 
-/// When a call ends at the latest.
+/// The time limits of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallLimits {
-    /// When it began.
+    /// Start of the call.
     pub start: Instant,
-    /// When it must be over.
+    /// Latest end of the call.
     pub due: Instant,
     /// From the last byte of the request to the last byte of the answer.
     pub response: Duration,
 }
 
-/// Why an exchange brought no head.
+/// The reason why an exchange brought no head.
 #[derive(Debug)]
 pub enum ExchangeError {
     /// Before the first byte was written.
     Unwritten(ConnectionBreak),
-    /// After it.
+    /// After the first byte was written.
     Written(ConnectionBreak),
     /// Time was up; something may have been written.
     Late,
 }
 
-/// What is wrong with a connection.
+/// The reason why a connection can no longer be used.
 #[derive(Debug)]
 pub enum ConnectionBreak {
     /// The server ended it.
     Closed,
     /// The operating system or TLS did.
     Failed(io::Error),
-    /// What came is no answer.
+    /// The bytes that arrived are no answer.
     Unreadable,
 }
 
@@ -83,34 +83,34 @@ impl ConnectionBreak {
     }
 }
 
-/// Why a body ended early.
+/// The reason why a body ended early.
 #[derive(Debug)]
 pub enum BodyError {
     /// The connection broke.
     Broken(ConnectionBreak),
-    /// Time was up.
+    /// The time limit passed.
     Late,
 }
 
-/// A head, and when it was here.
+/// A head with its times.
 pub struct TimedHead {
-    /// The head.
+    /// The head of the answer.
     pub head: AnswerHead,
-    /// How the body behind it ends.
+    /// The framing of the body.
     pub framing: Framing,
-    /// When it was here.
+    /// Time when the head was complete.
     pub arrived: Instant,
-    /// When the body must be whole.
+    /// Latest time for the end of the body.
     pub due: Instant,
 }
 
 impl<S: ServerStream> ClientConnection<S> {
-    /// One on which nothing was written yet.
+    /// A connection on which nothing was written yet.
     pub fn new(stream: S) -> Self {
         Self { stream, buffer: BytesMut::new(), timer: Timer::default(), clean: true }
     }
 
-    /// What it goes over.
+    /// The stream of the connection.
     pub fn stream(&self) -> &S {
         &self.stream
     }

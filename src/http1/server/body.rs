@@ -24,7 +24,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(super) struct IncomingBody<'c, 'v, S, V: Service> {
     connection: &'c mut ServerConnection<'v, S, V>,
     framing: Framing,
-    /// What is still to be written before the caller sends it, flushed behind its last byte.
+    /// The rest of `100 Continue`, which is still to be written before the caller sends the body.
     interim: Option<&'static [u8]>,
 }
 

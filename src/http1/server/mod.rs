@@ -44,7 +44,7 @@ const AHEAD_BYTES_MAX: usize = 8 * 1024;
 
 /// After our last byte, what a caller still sends is read and dropped this long, so that no reset overtakes an answer.
 const LINGER: Duration = Duration::from_secs(2);
-/// And so much of it.
+/// Most bytes that are read and dropped in that time.
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -54,35 +54,35 @@ const TOO_LARGE: &[u8] =
 pub const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// How a connection ended.
+/// The way a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionEnding {
     /// After its last answer, or before the next request.
     Done,
     /// By an error of the stream, a reset mostly.
     Broken,
-    /// Otherwise in the middle of something, or by us for want of anything from the caller.
+    /// In the middle of a request or an answer, or because the caller took too long.
     Over,
 }
 
-/// A connection of a caller's.
+/// A connection from a caller.
 pub struct ServerConnection<'v, S, V: Service> {
     service: &'v V,
     stream: S,
-    /// What was read and nobody asked for yet.
+    /// Bytes that were read and not yet used.
     buffer: BytesMut,
     /// The buffer takes more memory than an idle connection should keep. It does not tell itself: what was read out
     /// of it counts no more.
     has_grown: bool,
-    /// Their side has ended: they may be gone, or read on.
+    /// The caller has ended its side: it may be gone, or still read.
     has_ended: bool,
     unconfirmed: Unconfirmed<V::Answer>,
-    /// What a head that is longer than most counts for.
+    /// Memory that is counted for a long head.
     head_room: Option<V::Room>,
 }
 
 impl<'v, S: CallerStream, V: Service> ServerConnection<'v, S, V> {
-    /// One on which nothing was read yet.
+    /// A connection of which nothing was read yet.
     pub fn new(stream: S, service: &'v V) -> Self {
         Self {
             service,
@@ -95,7 +95,7 @@ impl<'v, S: CallerStream, V: Service> ServerConnection<'v, S, V> {
         }
     }
 
-    /// Reads requests and answers them until there is none to come. Dropped before, it is over.
+    /// Reads requests and answers them until no more come.
     pub async fn serve(&mut self) -> ConnectionEnding {
         let service = self.service;
         loop {
@@ -157,8 +157,8 @@ impl<'v, S: CallerStream, V: Service> ServerConnection<'v, S, V> {
 
     /// Looks at what is here of the next request; whether it may be begun.
     ///
-    /// Who may be gone may come again with all that was not answered. Safe requests do no harm twice; what changes
-    /// something could be under way on another connection by now.
+    /// A caller that may be gone may send everything again that was not answered. Safe requests do no harm twice; a
+    /// request that changes something could be under way on another connection by now.
     fn looks_ahead(&mut self) -> bool {
         self.skip_empty_lines();
         self.unconfirmed.next_is_early(!self.buffer.is_empty());
@@ -171,7 +171,7 @@ impl<'v, S: CallerStream, V: Service> ServerConnection<'v, S, V> {
         self.has_ended || self.buffer.len() >= AHEAD_BYTES_MAX
     }
 
-    /// Some clients send them behind a body (RFC 9112, 2.2).
+    /// Removes empty lines, which some clients send after a body (RFC 9112, 2.2).
     fn skip_empty_lines(&mut self) {
         while self.buffer.starts_with(b"\r\n") {
             self.buffer.advance(2);
@@ -196,7 +196,7 @@ impl<'v, S: CallerStream, V: Service> ServerConnection<'v, S, V> {
         }
     }
 
-    /// Ends the connection: what was written gets the time to arrive, and answers that did not are told of.
+    /// Closes the connection so that written answers have time to arrive, and reports those that may not have.
     pub async fn close(&mut self, ended: ConnectionEnding) {
         let is_broken = match ended {
             ConnectionEnding::Done => {

@@ -13,15 +13,15 @@ use crate::http1::head::{BadFraming, BadHead, Head};
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
-/// Why there is no head.
+/// The reason why no head could be read.
 pub(super) enum HeadError {
     /// The connection broke.
     Broken,
-    /// It ended in the middle.
+    /// The connection ended in the middle of a head.
     Cut,
-    /// It is long, and there is no memory for another long one.
+    /// The head is long, and no memory is left for another long one.
     NoRoom,
-    /// It brought something else.
+    /// The bytes are no head, or the head is over a limit.
     Bad(BadHead),
 }
 

@@ -1,4 +1,4 @@
-//! What a connection of a caller's needs of the program around it.
+//! The traits by which a caller's connection uses the program around it.
 
 use std::time::Instant;
 
@@ -9,21 +9,21 @@ use crate::http1::body::BodySource;
 use crate::http1::head::{FieldName, Head};
 use crate::http1::response::Response;
 
-/// Who answers the requests of a connection, and lends it memory for long heads.
+/// Answers the requests of a connection, and counts memory for long heads.
 pub trait Service: Sync {
-    /// The header fields that it looks at.
+    /// The header fields that the service looks at.
     type Field: FieldName;
-    /// Who watches the connection's progress.
+    /// The watch on the connection's progress.
     type Progress: Progress;
-    /// What a request is answered with.
+    /// The answer to a request.
     type Answer: Answer;
-    /// Memory that a long head counts for until this is dropped.
+    /// A guard for the memory of a long head, counted until it is dropped.
     type Room: Send;
 
     /// Longest head, its request line included.
     const HEAD_BYTES_MAX: usize;
 
-    /// Who watches this connection.
+    /// The watch on this connection.
     fn progress(&self) -> &Self::Progress;
 
     /// Answers a request; `None` if its caller went away.
@@ -33,25 +33,25 @@ pub trait Service: Sync {
         body: &mut dyn BodySource,
     ) -> impl Future<Output = Option<Self::Answer>> + Send;
 
-    /// Is told of bytes that were no request.
+    /// Called with bytes that are no request.
     fn not_a_request(&self, what: NotARequest<'_>);
 
     /// Counts so many bytes for a head that is longer than most, if there is room for them.
     fn room(&self, bytes: usize) -> Option<Self::Room>;
 }
 
-/// Who watches the progress of a connection, and closes it when there is none.
+/// Watches the progress of a connection, to close it when there is none.
 pub trait Progress: Send + Sync {
-    /// A request is being answered until this is dropped.
+    /// A guard: a request is being answered until it is dropped.
     type Serving: Send;
 
-    /// Some of a head is here. Only its beginning counts.
+    /// Called when part of a head has arrived. Only the first call for a head counts.
     fn head_begins(&self);
 
-    /// Bytes of an answer went out.
+    /// Called when bytes of an answer were written.
     fn sent(&self);
 
-    /// It is not the caller who is waited for, until the guard is dropped.
+    /// Until the returned guard is dropped, the caller is not the one who is waited for.
     fn serving(&self) -> Self::Serving;
 
     /// Whether the connection should end when it can.
@@ -61,14 +61,14 @@ pub trait Progress: Send + Sync {
     fn asks_for_reminder(&self) -> bool;
 }
 
-/// An answer, and what has to be done if it does not arrive.
+/// An answer, and the reports that are due if it does not arrive.
 pub trait Answer: Send + Sized {
-    /// Its body.
+    /// The type of the body.
     type Body: Body<Data = Bytes> + Unpin + Send;
-    /// What is held until the answer is written, or never will be.
+    /// A value that is kept until the answer is written or given up.
     type Held: Send;
 
-    /// Head and body.
+    /// The head and the body.
     fn response(&self) -> &Response<Self::Body>;
 
     /// The body, if all of it is here: it leaves with the head.
@@ -77,26 +77,26 @@ pub trait Answer: Send + Sized {
     /// Takes the body out.
     fn take_body(&mut self) -> Self::Body;
 
-    /// Takes out what is held until the answer is written.
+    /// Takes out the value that is kept until the answer is written.
     fn take_held(&mut self) -> Self::Held;
 
-    /// Whether anybody has to be told if it does not arrive.
+    /// Whether the loss of the answer has to be reported.
     fn matters_if_lost(&self) -> bool;
 
-    /// Whether anybody would still be told.
+    /// Whether the loss would still be reported at this time.
     fn matters_at(&self, now: Instant) -> bool;
 
-    /// It may not arrive: its caller may be gone.
+    /// Reports that the answer may not arrive, because the caller may be gone.
     fn may_be_lost(&self);
 
-    /// The connection broke under it.
+    /// Reports that the connection broke before the answer arrived.
     fn lost(self);
 }
 
 /// Bytes on a connection that were no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotARequest<'b> {
-    /// They are not HTTP/1.
+    /// The bytes are not HTTP/1.
     Malformed(&'b [u8]),
     /// A head over the limits.
     TooLarge,

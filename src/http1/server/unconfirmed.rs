@@ -11,7 +11,7 @@ const ANSWERS_MAX: usize = 16;
 
 /// The answers of one connection that may not have arrived.
 pub(super) struct Unconfirmed<A> {
-    /// Those that matter if they did not.
+    /// Answers whose loss has to be reported.
     answers: SmallVec<[A; 1]>,
     /// The next request, or its beginning, was here before the last answer was: it tells nothing.
     is_next_early: bool,
@@ -26,7 +26,7 @@ impl<A> Default for Unconfirmed<A> {
 }
 
 impl<A: Answer> Unconfirmed<A> {
-    /// A request came.
+    /// Notes that a request arrived, which confirms the answers before it.
     pub(super) fn request_came(&mut self) {
         if !self.is_next_early {
             self.answers.clear();
@@ -62,7 +62,7 @@ impl<A: Answer> Unconfirmed<A> {
         self.answers.extend(answer.filter(A::matters_if_lost));
     }
 
-    /// It is written.
+    /// Notes that the last answer is written.
     pub(super) fn end(&mut self) {
         self.is_written = true;
     }
