@@ -3,9 +3,9 @@
 //! Every request writes one, and most values need no escaping: numbers, and names that the configuration restricts.
 //! Formatting it with `serde_json` cost three thousand instructions more per request.
 
-use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+use super::json_text::{number, plain, three_digits, time};
 use super::vendor_note::VendorNote;
 use crate::config::BaseUrl;
 
@@ -34,10 +34,9 @@ impl AccessLine<'_> {
     /// Appends one JSON object without a newline.
     pub(super) fn write(&self, buffer: &mut Vec<u8>) {
         buffer.reserve(768);
-        buffer.extend_from_slice(b"{\"time\":\"");
-        write!(buffer, "{}", humantime::format_rfc3339_millis(self.time))
-            .expect("writing to memory cannot fail");
-        buffer.extend_from_slice(b"\",\"request_id\":");
+        buffer.extend_from_slice(b"{\"time\":");
+        time(buffer, self.time);
+        buffer.extend_from_slice(b",\"request_id\":");
         text(buffer, Some(self.request_id));
         for (key, value) in [
             (&b",\"caller\":"[..], self.caller),
@@ -82,15 +81,9 @@ impl AccessLine<'_> {
 
 /// Appends a JSON string. Values with characters that need escaping go through `serde_json`.
 fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
-    let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    match value {
-        None => buffer.extend_from_slice(b"null"),
-        Some(value) if value.bytes().all(plain) => {
-            buffer.push(b'"');
-            buffer.extend_from_slice(value.as_bytes());
-            buffer.push(b'"');
-        }
-        Some(value) => serde_json::to_writer(buffer, value).expect("writing to memory cannot fail"),
+    let Some(value) = value else { return buffer.extend_from_slice(b"null") };
+    if !plain(buffer, value) {
+        serde_json::to_writer(buffer, value).expect("writing to memory cannot fail");
     }
 }
 
@@ -108,20 +101,12 @@ fn host(buffer: &mut Vec<u8>, url: Option<&BaseUrl>) {
     buffer.push(b'"');
 }
 
-fn number(buffer: &mut Vec<u8>, value: Option<u64>) {
-    match value {
-        None => buffer.extend_from_slice(b"null"),
-        Some(value) => buffer.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
-    }
-}
-
 /// Appends milliseconds with three decimals.
 fn millis(buffer: &mut Vec<u8>, value: Option<Duration>) {
     let Some(value) = value else { return buffer.extend_from_slice(b"null") };
     number(buffer, Some(u64::try_from(value.as_millis()).unwrap_or(u64::MAX)));
-    let micros = value.subsec_micros() % 1_000;
-    let digit = |divisor: u32| b'0' + u8::try_from(micros / divisor % 10).expect("one digit");
-    buffer.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+    buffer.push(b'.');
+    buffer.extend_from_slice(&three_digits(value.subsec_micros()));
 }
 
 #[cfg(test)]

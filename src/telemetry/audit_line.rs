@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+use super::json_text::{number, plain, time};
 use super::vendor_note::VendorNote;
 use crate::delivery::{Delivery, Doubt};
 
@@ -79,8 +80,9 @@ impl EffectLine<'_> {
         // The path of a withdrawal contains the message id of the push.
         let (msg_id, object) =
             if self.operation == "push-withdraw" { (object, None) } else { (msg_id, object) };
-        write!(buffer, "{{\"time\":\"{}\"", humantime::format_rfc3339_millis(self.time))
-            .expect("writing to memory cannot fail");
+        buffer.reserve(512);
+        buffer.extend_from_slice(b"{\"time\":");
+        time(buffer, self.time);
         for (key, value) in [
             ("request_id", Some(self.request_id)),
             ("caller", self.caller),
@@ -92,7 +94,7 @@ impl EffectLine<'_> {
             ("cid", self.effect.cid.as_deref()),
             ("outcome", Some(self.outcome.as_str())),
         ] {
-            write!(buffer, ",\"{key}\":").expect("writing to memory cannot fail");
+            next_key(buffer, key);
             text(buffer, value);
         }
         for (key, value) in [
@@ -100,20 +102,26 @@ impl EffectLine<'_> {
             ("vendor_code", vendor.and_then(|vendor| vendor.code)),
             ("duration_ms", u32::try_from(self.took.as_millis()).ok()),
         ] {
-            match value {
-                Some(value) => write!(buffer, ",\"{key}\":{value}"),
-                None => write!(buffer, ",\"{key}\":null"),
-            }
-            .expect("writing to memory cannot fail");
+            next_key(buffer, key);
+            number(buffer, value.map(u64::from));
         }
         buffer.push(b'}');
     }
+}
+
+fn next_key(buffer: &mut Vec<u8>, key: &str) {
+    buffer.extend_from_slice(b",\"");
+    buffer.extend_from_slice(key.as_bytes());
+    buffer.extend_from_slice(b"\":");
 }
 
 /// Appends a JSON string of printable ASCII only, so that no value can end its line, forge a field or send a command to
 /// a terminal.
 fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
     let Some(value) = value else { return buffer.extend_from_slice(b"null") };
+    if value.len() <= VALUE_MAX && plain(buffer, value) {
+        return;
+    }
     buffer.push(b'"');
     for character in value.chars().take(VALUE_MAX) {
         if matches!(character, ' '..='~') && !matches!(character, '"' | '\\') {

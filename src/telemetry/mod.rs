@@ -8,6 +8,7 @@ mod attempt;
 pub mod audit;
 mod audit_line;
 mod budget_gauges;
+mod json_text;
 pub mod log;
 pub mod log_writer;
 pub mod metrics;
