@@ -104,15 +104,15 @@ impl Fields {
 
     /// Adds a field as it was parsed.
     pub(crate) fn append_parsed(&mut self, field: &httparse::Header<'_>) {
-        let value = FieldValue::parsed(field.value);
+        let (value, start) = (FieldValue::parsed(field.value), self.text.len());
         self.append_line(field.name.as_bytes(), |text| text.extend_from_slice(&value));
+        make_title_case(&mut self.text[start..start + field.name.len()]);
     }
 
     fn append_line(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         let at = |length: usize| u32::try_from(length).expect("heads have limits of kilobytes");
         let start = self.text.len();
         self.text.extend_from_slice(name);
-        make_title_case(&mut self.text[start..]);
         let name_end = self.text.len();
         self.text.extend_from_slice(b": ");
         write(&mut self.text);
@@ -128,7 +128,10 @@ impl Fields {
 
     /// Removes all fields of a name, which is spelled in title case.
     pub fn remove(&mut self, name: &str) {
-        self.retain(|known| known != name.as_bytes());
+        // Nearly always there is none, and looking costs less than keeping.
+        if self.get(name).is_some() {
+            self.retain(|known| known != name.as_bytes());
+        }
     }
 
     /// Removes the fields whose names, in title case, are not wanted.
