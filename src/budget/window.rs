@@ -168,9 +168,11 @@ impl Window {
             Estimate::Soonest => rule.length,
             Estimate::Latest => rule.longest(),
         };
-        // Above a lowered limit, as many slots must first be released as there are too many.
-        let used = (self.used() as usize).max(1);
-        let place = used.saturating_sub(rule.limit as usize) + nth.saturating_sub(1);
+        // Above a lowered limit, as many slots must first be released as there are too many. Below it, those that are
+        // free now serve calls as well before one of the used slots serves a second one.
+        let (used, limit) = ((self.used() as usize).max(1), rule.limit as usize);
+        let slots = used.max(limit);
+        let place = used.saturating_sub(limit) + nth.saturating_sub(1);
         let mut settled = self.settled.iter().map(|slot| slot.end() + rule.length).peekable();
         let mut abandoned =
             self.abandoned.iter().map(|slot| slot.end() + rule.guard + rule.length).peekable();
@@ -179,8 +181,8 @@ impl Window {
             (Some(_), _) => settled.next(),
             (None, _) => abandoned.next(),
         });
-        let first_round = ordered.nth(place % used).map_or(call, |release| release.since(now));
-        let rounds = u32::try_from(place / used).unwrap_or(u32::MAX);
+        let first_round = ordered.nth(place % slots).map_or(call, |release| release.since(now));
+        let rounds = u32::try_from(place / slots).unwrap_or(u32::MAX);
         first_round.saturating_add(call.saturating_mul(rounds)) + Timestamp::TICK
     }
 

@@ -313,6 +313,29 @@ fn who_cannot_be_served_in_time_is_refused_at_once_and_who_leaves_makes_room() {
     assert!(matches!(ask(budget, 2, None, seconds(1)), Decision::Wait { .. }));
 }
 
+/// Few slots are in use while calls wait for pacing: what is free serves them too, and is soon free again.
+#[test]
+fn who_waits_for_pacing_is_not_refused_for_want_of_slots() {
+    let size = BudgetLimit { burst: NonZeroU32::new(2), ..size(10, Duration::from_secs(1)) };
+    let budget = Budgets::default().open(&key("a"), BudgetName::Push, size, HORIZON);
+    let now = seconds(1);
+    let ask = |caller| {
+        let requester = Requester { caller, ..anyone() };
+        decide(&budget_set(&[budget]), &requester, now, None, WaitLimit::Until(now + Duration::from_secs(12)))
+    };
+    let _paid = [1, 2].map(|caller| match ask(caller) {
+        Decision::Paid(permit) => permit,
+        _ => panic!("within the burst"),
+    });
+    let _tickets: Vec<_> = (3..43)
+        .map(|caller| match ask(caller) {
+            Decision::Wait { ticket, .. } => ticket,
+            Decision::Paid(_) => panic!("{caller} passes the pacing"),
+            Decision::Refused(exhausted) => panic!("{caller} would be served within 5 s: {exhausted}"),
+        })
+        .collect();
+}
+
 #[test]
 fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let clock = Clock::start();
