@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::connection::{NoRequest, Requests, obey};
+use super::requests::{NoRequest, Requests, obey};
 use super::timeouts::{CloseOrder, ConnectionTimer, ServingRequest};
 
 use crate::admission::InFlightGuard;

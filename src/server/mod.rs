@@ -18,6 +18,7 @@ mod listeners;
 mod liveness;
 mod open_files;
 mod proxy_header;
+mod requests;
 mod stream;
 mod timeouts;
 mod tls;

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use delivery::DeliveredBody;
 use fragments::{Fragments, Reader};
 
-use super::connection::{NoRequest, Requests, obey};
+use super::requests::{NoRequest, Requests, obey};
 use super::timeouts::{CloseOrder, ConnectionTimer};
 
 use crate::body_reader::{Counted, MemoryLimit};
