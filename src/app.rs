@@ -19,8 +19,7 @@ use crate::gateway::{SharedState, Worker};
 use crate::ledger::{Ledger, LedgerError};
 use crate::reload::{ConfigSource, Current, Parts, Reloads};
 use crate::server::{
-    self, Certificates, CurrentWorker, Handshakes, Inherited, Listeners, Liveness, Neighbours, ServerThreads,
-    StartError,
+    self, Certificates, CurrentWorker, Inherited, Listeners, Liveness, Neighbours, ServerThreads, StartError,
 };
 use crate::service_manager::{self, ServiceState};
 use crate::signals::Signals;
@@ -141,7 +140,7 @@ impl App {
             Arc::new(CurrentWorker::from_pointee(worker))
         };
         let current_workers: Vec<_> = (0..workers).map(worker).collect();
-        let handshakes = Handshakes::of(&config.listeners, &listeners);
+        let handshakes = listeners.handshakes(&config.listeners);
         let (serving, reserved_listeners) =
             ServerThreads::start(listeners, current_workers.clone(), &config.limits)?;
         if let Some(ledger) = &ledger {

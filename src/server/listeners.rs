@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::bind::{self, Neighbours, SocketOrigin, Sockets};
 use super::inherited::Inherited;
-use super::tls::CallerTls;
-use super::{Certificates, ShutdownStage, StartError};
+use super::tls::{CallerTls, Certificates, Handshakes};
+use super::{ShutdownStage, StartError};
 use crate::config::Listener;
 
 struct Bound {
@@ -48,8 +48,10 @@ impl Listeners {
         listeners.iter().zip(certificates.into_acceptors()).map(bind).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn tls(&self) -> impl Iterator<Item = Option<&Arc<CallerTls>>> {
-        self.0.iter().map(|bound| bound.setup.tls.as_ref())
+    /// The TLS of these listeners, which are configured in the same order.
+    pub fn handshakes(&self, configured: &[Listener]) -> Handshakes {
+        let pairs = configured.iter().zip(&self.0);
+        Handshakes::of(pairs.map(|(listener, bound)| (listener.address, bound.setup.tls.clone())))
     }
 
     /// The addresses, with the ports that were actually bound.

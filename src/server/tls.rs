@@ -15,7 +15,6 @@ use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiC
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
-use super::Listeners;
 use super::clients::Clients;
 use super::handshake::HandshakeFailures;
 use crate::config::{Listener, ListenerTls};
@@ -102,10 +101,9 @@ pub struct InUse {
 }
 
 impl Handshakes {
-    /// Pairs the configured listeners with the bound ones.
-    pub fn of(configured: &[Listener], bound: &Listeners) -> Self {
-        let pairs = configured.iter().zip(bound.tls());
-        Self(pairs.map(|(listener, tls)| (listener.address, tls.cloned())).collect())
+    /// The TLS of each bound listener, with the listener's address in the configuration.
+    pub(super) fn of(listeners: impl Iterator<Item = (SocketAddr, Option<Arc<CallerTls>>)>) -> Self {
+        Self(listeners.collect())
     }
 
     /// Offers these certificates to new connections, on listeners that are still configured.
