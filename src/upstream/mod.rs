@@ -7,6 +7,7 @@
 
 mod circuit;
 mod connect;
+mod connect_error;
 mod connection;
 mod dial;
 mod proxy;
@@ -24,7 +25,8 @@ use tokio::time::timeout_at;
 
 use circuit::Circuit;
 pub use circuit::{CircuitOpen, CircuitState};
-pub use connect::{Connector, ConnectorError, TlsSetupError};
+pub use connect::{Connector, TlsSetupError};
+pub use connect_error::ConnectorError;
 use connection::UpstreamConnection;
 pub use connection::{AnswerCut, Break};
 pub use proxy::ProxyError;

@@ -17,7 +17,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
-use super::connect::ConnectorError;
+use super::connect_error::ConnectorError;
 use crate::config::BaseUrl;
 use crate::lock::lock;
 
