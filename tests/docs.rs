@@ -208,6 +208,12 @@ fn broken_paths(texts: &[Text], exists: impl Fn(&str) -> bool) -> Vec<Broken> {
     cited.filter(|(_, path)| !exists(path)).map(|(text, path)| text.broken(path)).collect()
 }
 
+/// Whether a list in the format of `.gitignore` has this path or a folder above it: a build or a fuzzer makes it, and a
+/// fresh checkout does not have it.
+fn is_ignored(list: &str, path: &str) -> bool {
+    list.lines().filter_map(|line| line.strip_prefix('/')).any(|ignored| Path::new(path).starts_with(ignored))
+}
+
 /// The numbers of the facts, in the order of the page.
 fn known_facts(page: &str) -> Vec<u32> {
     let facts = page.split("<a id=\"v").skip(1);
@@ -243,7 +249,8 @@ fn links_lead_somewhere() {
 fn files_that_are_named_exist() {
     let texts = texts();
     assert!(texts.iter().filter(|text| text.has_extension("rs")).any(|text| !text.paths().is_empty()));
-    assert_none(&broken_paths(&texts, |path| root().join(path).exists()));
+    let ignored = fs::read_to_string(root().join(".gitignore")).expect("the list");
+    assert_none(&broken_paths(&texts, |path| root().join(path).exists() || is_ignored(&ignored, path)));
 }
 
 #[test]
@@ -293,6 +300,9 @@ fn broken_references_are_found() {
     assert_eq!(source.facts(), BTreeSet::from([7, 8, 12]));
     let broken = broken_paths(&[source], |path| path == "docs/vendor.md" || path == "tests/");
     assert_eq!(broken, [Broken { path: "src/lib.rs".into(), reference: "src/a.rs".into() }]);
+    let ignored = |path| is_ignored("/target\n/fuzz/artifacts\n", path);
+    assert!(ignored("fuzz/artifacts") && ignored("fuzz/artifacts/a"));
+    assert!(!ignored("fuzz/artifacts-of-old") && !ignored("fuzz") && !ignored("src/target"));
     let texts =
         [Text::new("scripts/x", "# docs/vendor.md, V7 and V8, V2\n"), Text::new("a.md", "so (V7, V9)\n")];
     let broken = broken_facts(&texts, &known_facts("<a id=\"v7\"></a>"));
