@@ -193,7 +193,7 @@ impl Progress for Answering {
         false
     }
 
-    fn asks_for_reminder(&self) -> bool {
+    fn ask_for_reminder(&self) -> bool {
         false
     }
 }

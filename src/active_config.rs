@@ -9,7 +9,7 @@ use crate::admission::CallerAdmission;
 use crate::body_reader::Allowance;
 use crate::budget::{Budgets, Horizon};
 use crate::config::{Config, Files, Images, Limits};
-use crate::dedup::Recall;
+use crate::dedup::RepeatProtection;
 use crate::operation::OperationId;
 use crate::outbound::Trace;
 use crate::secret::TokenDigest;
@@ -37,8 +37,8 @@ pub struct ActiveConfig {
     pub admin_token: Option<TokenDigest>,
     /// The times for which an attempt matters in the store: the attempt must be over before its slot expires there.
     pub shared_horizon: Horizon,
-    /// The memory of calls that may be repeated. It outlives the configuration.
-    pub recall: Arc<Recall>,
+    /// The protection against sending a push twice. It outlives the configuration.
+    pub repeat_protection: Arc<RepeatProtection>,
     callers: Vec<CallerAdmission>,
     response_timeout: Duration,
 }
@@ -66,7 +66,9 @@ impl ActiveConfig {
         Self {
             usage: Arc::new(Usage::new(&directory, known)),
             admin_token: config.admin.token,
-            recall: previous.map(|previous| Arc::clone(&previous.recall)).unwrap_or_default(),
+            repeat_protection: previous
+                .map(|previous| Arc::clone(&previous.repeat_protection))
+                .unwrap_or_default(),
             callers: callers.collect(),
             connector: Arc::new(connector.after(previous.map(|previous| &*previous.connector))),
             files: config.files.clone(),

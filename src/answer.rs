@@ -104,7 +104,7 @@ pub struct AnswerSummary {
 }
 
 /// Reads the code and the message id of an answer whose body is a JSON object with these members.
-pub fn said(body: &Bytes) -> AnswerSummary {
+pub fn summary(body: &Bytes) -> AnswerSummary {
     let (mut code, mut inner, mut msg_id) = (None, None, None);
     let read = body::members(body, |key, value| match key {
         "code" => code = value.parse().ok(),
@@ -223,8 +223,12 @@ mod tests {
             ("<html>", None, None),
         ];
         for (body, code, msg_id) in rows {
-            let said = said(&Bytes::from(body.to_owned()));
-            assert_eq!((said.code, said.msg_id.as_deref()), (code, msg_id.map(str::as_bytes)), "{body}");
+            let summary = summary(&Bytes::from(body.to_owned()));
+            assert_eq!(
+                (summary.code, summary.msg_id.as_deref()),
+                (code, msg_id.map(str::as_bytes)),
+                "{body}"
+            );
         }
     }
 
@@ -233,7 +237,7 @@ mod tests {
         let reason = |status: u16, kind: &str, body: &str, family| {
             let mut fields = Fields::default();
             fields.append_parsed(&httparse::Header { name: "content-type", value: kind.as_bytes() });
-            let code = said(&Bytes::from(body.to_owned())).code;
+            let code = summary(&Bytes::from(body.to_owned())).code;
             let status = StatusCode::from_u16(status).expect("a status");
             judge(status, &fields, body.as_bytes(), code, family).err().map(|refusal| refusal.reason())
         };

@@ -179,7 +179,7 @@ pub fn lasting_fields(fields: &Fields) -> Fields {
 }
 
 /// Reads the rate headers of an answer. `Reset` is in whole seconds.
-pub fn rate_said(status: StatusCode, fields: &Fields) -> RateHeaders {
+pub fn rate_headers(status: StatusCode, fields: &Fields) -> RateHeaders {
     let number = |name| fields.get(name)?.text()?.trim().parse::<u32>().ok();
     RateHeaders {
         limit: number(LIMIT).or_else(|| number(QUOTA)),

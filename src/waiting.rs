@@ -147,7 +147,7 @@ impl Waiting<'_> {
     /// Asks the store before the own part: slots in the store outlive this process, and the own part is then left for
     /// times when the store is unavailable.
     async fn ask_store(&self, now: Instant, so_far: SoFar) -> WaitOutcome {
-        let next = so_far.0.as_ref().map(|ticket| ticket.asks());
+        let next = so_far.0.as_ref().map(|ticket| ticket.awaited_budget());
         let budget_set = next.as_ref().unwrap_or(self.budget_set);
         let slot_requests = self.store.zip(budget::slot_requests(
             budget_set,

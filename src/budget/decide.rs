@@ -64,7 +64,7 @@ pub fn decide(
 }
 
 /// Decides on one call that was already granted slots in the store. `granted` covers all budgets of the set for a new
-/// call, and for a waiting call only the one it waits for ([`QueueTicket::asks`]).
+/// call, and for a waiting call only the one it waits for ([`QueueTicket::awaited_budget`]).
 #[inline]
 pub fn decide_with(
     budget_set: &BudgetSet,

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use super::exhausted::Exhausted;
 use super::locked_set::LockedSet;
 use super::permit::Permit;
-use super::queue::{Aim, Class, Owner, Queue};
+use super::queue::{Class, Owner, Queue, TurnAction};
 use super::requester::{Requester, WaitLimit};
 use super::reserve::KeptSlots;
 use super::shared::{GrantedMask, SlotLocation};
@@ -56,17 +56,18 @@ impl LockedSet<'_> {
             return None;
         }
         let wakeup = Arc::default();
-        // `Aim::Later` keeps the call from being next at any gate; `update_aim` below changes that for the first gate.
+        // `TurnAction::Skip` keeps the call from being next at any gate; `update_action` below changes that for the first
+        // gate.
         let (mut pending, mut has_room) = (SmallVec::new(), true);
         let owner = owner(self.requester);
         if let Some((quota, inner)) = &mut self.quota {
-            let id = inner.queue.join(owner, false, &wakeup, Aim::Later);
+            let id = inner.queue.join(owner, false, &wakeup, TurnAction::Skip);
             has_room &= id.is_some();
             pending.extend(id.map(|id| PendingGate { gate: Gate::Quota(Arc::clone(quota)), id }));
         }
         for (budget, inner) in &mut self.budgets {
             let first = inner.goes_first(self.requester);
-            let id = inner.queue.join(owner, first, &wakeup, Aim::Later);
+            let id = inner.queue.join(owner, first, &wakeup, TurnAction::Skip);
             has_room &= id.is_some();
             pending.extend(id.map(|id| PendingGate { gate: Gate::Budget(budget), id }));
         }
@@ -77,7 +78,7 @@ impl LockedSet<'_> {
         let permit = Some(Permit::nothing(self.requester));
         let ticket =
             Box::new(QueueTicket { wakeup, pending, class: self.class(), permit, aside: SmallVec::new() });
-        self.update_aim(&ticket);
+        self.update_action(&ticket);
         Some(ticket)
     }
 
@@ -98,7 +99,7 @@ impl LockedSet<'_> {
                 queue.set_aside(class);
             }
             ticket.class = class;
-            self.update_aim(ticket);
+            self.update_action(ticket);
         }
     }
 
@@ -111,13 +112,13 @@ impl LockedSet<'_> {
     ) -> Decision {
         let caller = self.requester.caller;
         for (_, inner) in &mut self.budgets {
-            inner.reserve(|reserves| reserves.asks(caller, now));
+            inner.reserve(|reserves| reserves.asked(caller, now));
         }
         self.classify(&mut ticket);
         let mut place = granted.place(0);
         while !ticket.pending.is_empty() && self.pass(&mut ticket, place, now) {
             ticket.pending.remove(0);
-            self.update_aim(&ticket);
+            self.update_action(&ticket);
             // The store granted at most the slot of the first pending budget.
             place = SlotLocation::Here;
         }
@@ -152,7 +153,7 @@ impl LockedSet<'_> {
 
     /// Passes the next gate if it is open.
     fn pass(&mut self, ticket: &mut QueueTicket, place: SlotLocation, now: Timestamp) -> bool {
-        let (aim, class, requester) = (ticket.aim(), ticket.class, self.requester);
+        let (action, class, requester) = (ticket.action(), ticket.class, self.requester);
         let (Some(PendingGate { gate, id }), Some(permit)) = (ticket.pending.first(), &mut ticket.permit)
         else {
             return false;
@@ -182,7 +183,7 @@ impl LockedSet<'_> {
         let passes = is_open && inner.pace.as_ref().is_none_or(|pace| pace.take(now).is_ok());
         if passes {
             inner.queue.served(*id);
-            if aim != Aim::Go {
+            if action != TurnAction::Proceed {
                 inner.queue.set_aside(class);
                 ticket.aside.push(budget);
             }
@@ -293,9 +294,9 @@ impl LockedSet<'_> {
         self.refuse(blocked, now)
     }
 
-    fn update_aim(&mut self, ticket: &QueueTicket) {
+    fn update_action(&mut self, ticket: &QueueTicket) {
         if let Some(PendingGate { gate, id }) = ticket.pending.first() {
-            self.queue(gate).aim(*id, ticket.aim());
+            self.queue(gate).set_action(*id, ticket.action());
         }
     }
 

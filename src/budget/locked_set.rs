@@ -44,7 +44,7 @@ impl<'b> LockedSet<'b> {
         let mut full: Option<Exhausted> = None;
         for (place, (_, inner)) in self.budgets.iter_mut().enumerate() {
             let free = inner.free(now);
-            inner.reserve(|reserves| reserves.asks(self.requester.caller, now));
+            inner.reserve(|reserves| reserves.asked(self.requester.caller, now));
             // The store grants slots only while nobody waits before the call, so only the vendor's limit is left to check.
             if granted.place(place) == SlotLocation::Store && inner.by_vendor_limit(now) > 0 {
                 continue;

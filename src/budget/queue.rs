@@ -55,13 +55,13 @@ impl Wakeup {
 
 /// The action of a waiter when it is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Aim {
-    /// None: it has another gate to pass before this one, and lets others go first until then.
-    Later,
+pub(super) enum TurnAction {
+    /// Takes nothing: it has another gate to pass before this one, and lets others go first until then.
+    Skip,
     /// Takes a slot and sets it aside while it waits at its next gate. Calls with the same gates have the same class.
     SetAside(Class),
     /// Takes a slot and is dispatched, or goes on to the next gate without setting anything aside.
-    Go,
+    Proceed,
 }
 
 /// The gates and conditions that the calls of one class have in common.
@@ -94,7 +94,7 @@ pub enum Precedence {
 struct Waiter {
     id: u64,
     wakeup: Arc<Wakeup>,
-    aim: Aim,
+    action: TurnAction,
 }
 
 /// The requests that wait for one budget or quota.
@@ -174,10 +174,10 @@ impl Queue {
 
     /// The waiters of one caller that would take a slot now, in order.
     fn ready<'q>(&'q self, caller_queue: &'q CallerQueue) -> impl Iterator<Item = &'q Waiter> {
-        caller_queue.waiting.iter().filter(|waiter| match waiter.aim {
-            Aim::Later => false,
-            Aim::SetAside(class) => self.may_set_aside(class),
-            Aim::Go => true,
+        caller_queue.waiting.iter().filter(|waiter| match waiter.action {
+            TurnAction::Skip => false,
+            TurnAction::SetAside(class) => self.may_set_aside(class),
+            TurnAction::Proceed => true,
         })
     }
 
@@ -230,7 +230,13 @@ impl Queue {
 
     /// Adds a waiter and returns its number. A full queue evicts the newest waiter of the caller with most waiting per
     /// weight; `None` if that is the caller of the new call.
-    pub(super) fn join(&mut self, owner: Owner, first: bool, wakeup: &Arc<Wakeup>, aim: Aim) -> Option<u64> {
+    pub(super) fn join(
+        &mut self,
+        owner: Owner,
+        first: bool,
+        wakeup: &Arc<Wakeup>,
+        action: TurnAction,
+    ) -> Option<u64> {
         if self.waiting >= WAITING_MAX && !self.make_room(owner) {
             return None;
         }
@@ -253,15 +259,15 @@ impl Queue {
             );
         let caller_queue = &mut self.callers[place];
         (caller_queue.first, caller_queue.due) = (first, caller_queue.due.max(last_due));
-        caller_queue.waiting.push_back(Waiter { id, wakeup: Arc::clone(wakeup), aim });
+        caller_queue.waiting.push_back(Waiter { id, wakeup: Arc::clone(wakeup), action });
         Some(id)
     }
 
     /// Changes the action of a waiter that passed its gate before this one.
-    pub(super) fn aim(&mut self, id: u64, aim: Aim) {
+    pub(super) fn set_action(&mut self, id: u64, action: TurnAction) {
         let mut waiters = self.callers.iter_mut().flat_map(|caller_queue| &mut caller_queue.waiting);
         if let Some(waiter) = waiters.find(|waiter| waiter.id == id) {
-            waiter.aim = aim;
+            waiter.action = action;
         }
     }
 
@@ -347,9 +353,9 @@ mod tests {
         Owner { caller, weight, precedence: Precedence::InTurn }
     }
 
-    fn try_join(queue: &mut Queue, caller: u16, weight: u32, aim: Aim) -> Option<Waits> {
+    fn try_join(queue: &mut Queue, caller: u16, weight: u32, action: TurnAction) -> Option<Waits> {
         let wakeup = Arc::default();
-        queue.join(owner(caller, weight), false, &wakeup, aim).map(|id| Waits { id, wakeup })
+        queue.join(owner(caller, weight), false, &wakeup, action).map(|id| Waits { id, wakeup })
     }
 
     fn head(queue: &Queue) -> Option<u64> {
@@ -366,7 +372,7 @@ mod tests {
     }
 
     fn join(queue: &mut Queue, caller: u16, weight: u32) -> (u64, u16) {
-        (try_join(queue, caller, weight, Aim::Go).expect("room").id, caller)
+        (try_join(queue, caller, weight, TurnAction::Proceed).expect("room").id, caller)
     }
 
     #[test]
@@ -423,10 +429,11 @@ mod tests {
     #[test]
     fn a_full_queue_makes_room_at_the_cost_of_whoever_waits_most() {
         let mut queue = Queue::default();
-        let flood: Vec<_> =
-            (0..WAITING_MAX).map(|_| try_join(&mut queue, 1, 1, Aim::Go).expect("room")).collect();
-        assert!(try_join(&mut queue, 1, 1, Aim::Go).is_none(), "the flood itself gets no more");
-        assert!(try_join(&mut queue, 2, 1, Aim::Go).is_some());
+        let flood: Vec<_> = (0..WAITING_MAX)
+            .map(|_| try_join(&mut queue, 1, 1, TurnAction::Proceed).expect("room"))
+            .collect();
+        assert!(try_join(&mut queue, 1, 1, TurnAction::Proceed).is_none(), "the flood itself gets no more");
+        assert!(try_join(&mut queue, 2, 1, TurnAction::Proceed).is_some());
         assert_eq!(queue.len(), WAITING_MAX);
         let newest = flood.last().expect("many");
         assert!(newest.wakeup.evicted(), "the newest of the flood made room");
@@ -437,8 +444,8 @@ mod tests {
     fn who_leaves_is_not_served_and_the_next_is_told() {
         let mut queue = Queue::default();
         let [first, second] = [
-            try_join(&mut queue, 1, 1, Aim::Go).expect("room"),
-            try_join(&mut queue, 1, 1, Aim::Go).expect("room"),
+            try_join(&mut queue, 1, 1, TurnAction::Proceed).expect("room"),
+            try_join(&mut queue, 1, 1, TurnAction::Proceed).expect("room"),
         ];
         assert!(queue.is_closed(false) && queue.is_next(first.id) && !queue.is_next(second.id));
         queue.leave(first.id);
@@ -454,9 +461,10 @@ mod tests {
     fn who_has_another_gate_to_pass_lets_others_go_first_and_keeps_its_place() {
         let mut queue = Queue::default();
         queue.resize(1);
-        let [far, near] = [Aim::Later, Aim::Go].map(|aim| try_join(&mut queue, 1, 1, aim).expect("room"));
+        let [far, near] = [TurnAction::Skip, TurnAction::Proceed]
+            .map(|action| try_join(&mut queue, 1, 1, action).expect("room"));
         assert!(queue.is_next(near.id));
-        queue.aim(far.id, Aim::Go);
+        queue.set_action(far.id, TurnAction::Proceed);
         assert!(queue.is_next(far.id));
         queue.leave(far.id);
         queue.leave(near.id);
@@ -469,15 +477,15 @@ mod tests {
         queue.resize(40);
         let [one, other] = [3, 5].map(|budgets| Class { budgets, owner: None });
         for _ in 0..2 {
-            let waits = try_join(&mut queue, 1, 1, Aim::SetAside(one)).expect("room");
+            let waits = try_join(&mut queue, 1, 1, TurnAction::SetAside(one)).expect("room");
             assert!(queue.is_next(waits.id));
             queue.served(waits.id);
             queue.set_aside(one);
         }
-        let third = try_join(&mut queue, 1, 1, Aim::SetAside(one)).expect("room");
+        let third = try_join(&mut queue, 1, 1, TurnAction::SetAside(one)).expect("room");
         assert!(!queue.is_closed(false), "it lets others go first");
-        let [of_other, alone] =
-            [Aim::SetAside(other), Aim::Go].map(|aim| try_join(&mut queue, 2, 1, aim).expect("room"));
+        let [of_other, alone] = [TurnAction::SetAside(other), TurnAction::Proceed]
+            .map(|action| try_join(&mut queue, 2, 1, action).expect("room"));
         assert!(queue.is_next(of_other.id));
         queue.leave(of_other.id);
         assert!(queue.is_next(alone.id));
@@ -489,11 +497,11 @@ mod tests {
     #[test]
     fn the_gateways_own_call_goes_first() {
         let mut queue = Queue::default();
-        let _waits = try_join(&mut queue, 1, 1, Aim::Go).expect("room");
+        let _waits = try_join(&mut queue, 1, 1, TurnAction::Proceed).expect("room");
         let wakeup = Arc::default();
         let own = Owner { precedence: Precedence::First, ..owner(1, 1) };
         assert_eq!(queue.ahead_of(own, true), 0);
-        let id = queue.join(own, true, &wakeup, Aim::Go).expect("room");
+        let id = queue.join(own, true, &wakeup, TurnAction::Proceed).expect("room");
         queue.mark_first(|_| false);
         assert!(queue.is_next(id) && queue.is_closed(true));
     }

@@ -62,7 +62,7 @@ impl Reserves {
     }
 
     /// Records that a caller asked for a slot.
-    pub(super) fn asks(&mut self, caller: u16, now: Timestamp) {
+    pub(super) fn asked(&mut self, caller: u16, now: Timestamp) {
         self.change(caller, |own| own.asked = own.asked.max(Some(now)));
     }
 

@@ -62,7 +62,7 @@ impl RestoredCalls {
         // The same as if all calls of the budget had been given up at that time.
         inner.vendor_limit = self
             .held_back
-            .map(|at| VendorLimit::nothing_until(at + inner.rule.reach().hold + Timestamp::TICK));
+            .map(|at| VendorLimit::nothing_until(at + inner.rule.call_lifetime().hold + Timestamp::TICK));
     }
 }
 
@@ -98,7 +98,7 @@ impl Budget {
     }
 
     /// The longest times for which a call on this budget matters.
-    pub fn reach(&self) -> CallLifetime {
-        lock(&self.inner).rule.reach()
+    pub fn call_lifetime(&self) -> CallLifetime {
+        lock(&self.inner).rule.call_lifetime()
     }
 }

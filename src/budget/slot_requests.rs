@@ -30,7 +30,7 @@ pub type SlotRequests = SmallVec<[SlotRequest; 1]>;
 
 /// The requests to the store for one call. `None` if the call cannot pass whatever the store answers, because others
 /// wait before it or the vendor's limit is reached. A new call requests all of its budgets, a waiting one the budget it
-/// waits for ([`QueueTicket::asks`]).
+/// waits for ([`QueueTicket::awaited_budget`]).
 pub fn slot_requests(
     budget_set: &BudgetSet,
     requester: &Requester,

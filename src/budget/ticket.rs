@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::permit::Permit;
-use super::queue::{Aim, Class, Queue, Wakeup};
+use super::queue::{Class, Queue, TurnAction, Wakeup};
 use super::{Budget, BudgetSet, Quota, lock};
 
 /// The places of one waiting call in its queues, and the slots it has set aside. Dropping the ticket gives up both and
@@ -40,7 +40,7 @@ impl QueueTicket {
     }
 
     /// The budget that the call waits for; empty while it waits for its caller's quota.
-    pub fn asks(&self) -> BudgetSet {
+    pub fn awaited_budget(&self) -> BudgetSet {
         BudgetSet(self.next_budget().into_iter().collect())
     }
 
@@ -64,10 +64,10 @@ impl QueueTicket {
     }
 
     /// The action at the next gate once the call is next there.
-    pub(super) fn aim(&self) -> Aim {
+    pub(super) fn action(&self) -> TurnAction {
         match self.pending.as_slice() {
-            [_] | [PendingGate { gate: Gate::Quota(_), .. }, ..] => Aim::Go,
-            _ => Aim::SetAside(self.class),
+            [_] | [PendingGate { gate: Gate::Quota(_), .. }, ..] => TurnAction::Proceed,
+            _ => TurnAction::SetAside(self.class),
         }
     }
 }

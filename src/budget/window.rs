@@ -52,7 +52,7 @@ impl WindowRule {
     }
 
     /// The longest times for which one call of this budget matters.
-    pub(super) fn reach(&self) -> CallLifetime {
+    pub(super) fn call_lifetime(&self) -> CallLifetime {
         CallLifetime { hold: self.guard + self.length, attempt: self.attempt }
     }
 }

@@ -35,9 +35,9 @@ impl Digest {
     }
 }
 
-/// The memory of calls that may be repeated.
+/// The protection of the whole process against sending a push twice.
 #[derive(Default)]
-pub struct Recall {
+pub struct RepeatProtection {
     /// Cids for later use.
     pub pools: CidPools,
     /// Calls with a key of their caller.

@@ -125,10 +125,11 @@ impl Worker {
             let sent = self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await;
             let (lost, address) = match sent {
                 Ok(answer) => {
-                    let said = outbound::rate_said(answer.response.status, &answer.response.fields);
+                    let rate_headers =
+                        outbound::rate_headers(answer.response.status, &answer.response.fields);
                     self.telemetry.vendor_clock.compare(answer.arrived, &answer.response.fields);
                     let arrived = self.shared.clock.at(answer.arrived);
-                    let budget_status = dispatched.settle(arrived, said, operation.budget);
+                    let budget_status = dispatched.settle(arrived, rate_headers, operation.budget);
                     if tracing::enabled!(tracing::Level::DEBUG) {
                         let attempt = self.told_as(grant, witness, (choice, answer.address));
                         attempt.answered(answer.response.status.as_u16());
@@ -209,12 +210,12 @@ impl Worker {
         let Response { status, reason, fields, closes, body } = answer;
         let read = answer::read(body).await?;
         let body = read.whole();
-        let said = body.map(answer::said).unwrap_or_default();
-        let code = said.code;
+        let summary = body.map(answer::summary).unwrap_or_default();
+        let code = summary.code;
         witness.answered(VendorNote {
             status: status.as_u16(),
             code,
-            msg_id: said.msg_id,
+            msg_id: summary.msg_id,
             took: start.elapsed(),
         });
         if let Some(body) = body

@@ -66,7 +66,7 @@ impl Worker {
 
     async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &Deadlines) -> Option<Cid> {
         let app = &grant.tenant().credential(CredentialKind::App)?.key;
-        let (pool, batch) = (self.active.recall.pools.of(app), grant.tenant().repeats.cid_batch);
+        let (pool, batch) = (self.active.repeat_protection.pools.of(app), grant.tenant().repeats.cid_batch);
         // Waiting leaves the time that a dispatch needs.
         let until = deadlines.wait_end(Instant::now(), CID_WAIT_MAX.max(grant.caller().wait));
         loop {

@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 use super::{Ask, Stop, Worker};
 
 use crate::answer::Reply;
-use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, Recall, Saved, SavedEnding, Watch};
+use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, RepeatProtection, Saved, SavedEnding, Watch};
 use crate::delivery::Delivery;
 use crate::http1::response::Response;
 use crate::outbound;
@@ -79,7 +79,7 @@ impl Worker {
         if known_by_cid || grant.tenant().repeats.resend_guard.is_zero() {
             return Ok(DedupKey::None);
         }
-        let guard = &self.active.recall.guard;
+        let guard = &self.active.repeat_protection.guard;
         let call = guard.fingerprint(&parts_of(grant, payload));
         if !guard.is_empty()
             && let Some(first) = guard.find(grant.caller().number, &call, Instant::now())
@@ -93,7 +93,7 @@ impl Worker {
         let Ask { grant, payload, presence, deadlines } = ask;
         let call = Digest::of(&parts_of(grant, payload));
         loop {
-            let ending = match self.active.recall.keys.claim(grant.caller().number, key, call) {
+            let ending = match self.active.repeat_protection.keys.claim(grant.caller().number, key, call) {
                 // The tenant has another application since: its vendor would not know the first push by that cid.
                 Claim::First(first_call)
                     if first_call.cid().is_some_and(|cid| !cid.is_of(grant.app_key())) =>
@@ -124,7 +124,8 @@ impl Worker {
         let Ask { grant, presence, deadlines, .. } = ask;
         let caller = grant.caller().number;
         let window = grant.tenant().repeats.resend_guard;
-        let mut waits = WaitsAgain { recall: &self.active.recall, caller, call, window, is_over: false };
+        let mut waits =
+            WaitsAgain { protection: &self.active.repeat_protection, caller, call, window, is_over: false };
         let mut ended = pin!(timeout_at(deadlines.call.into(), first.ended()));
         let ended = tokio::select! {
             biased;
@@ -163,7 +164,7 @@ impl Worker {
 
 /// One that came again and waits. Dropped before the end, its connection broke as well.
 struct WaitsAgain<'w> {
-    recall: &'w Recall,
+    protection: &'w RepeatProtection,
     caller: u16,
     call: Fingerprint,
     window: Duration,
@@ -172,7 +173,7 @@ struct WaitsAgain<'w> {
 
 impl WaitsAgain<'_> {
     fn broke_again(&self) {
-        self.recall.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
+        self.protection.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
     }
 }
 

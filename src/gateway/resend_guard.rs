@@ -7,7 +7,7 @@ use super::idempotency::{DedupKey, saved};
 use super::{Answered, Handled, Worker};
 
 use crate::answer::Reply;
-use crate::dedup::{AbandonedCall, Fingerprint, Recall};
+use crate::dedup::{AbandonedCall, Fingerprint, RepeatProtection};
 use crate::delivery::Delivery;
 use crate::detach::{OnDetach, ResultHandler};
 use crate::http1::response::Response;
@@ -18,7 +18,7 @@ impl Worker {
     pub(super) fn guarded(&self, grant: &Grant, key: &DedupKey) -> Guarded {
         Guarded(match key {
             DedupKey::Body(call) => Some(Guard {
-                recall: Arc::clone(&self.active.recall),
+                protection: Arc::clone(&self.active.repeat_protection),
                 caller: grant.caller().number,
                 call: *call,
                 window: grant.tenant().repeats.resend_guard,
@@ -34,7 +34,7 @@ pub(super) struct Guarded(Option<Guard>);
 
 /// It knows the call and nothing else: an idle connection may keep it for long, and no credential with it.
 struct Guard {
-    recall: Arc<Recall>,
+    protection: Arc<RepeatProtection>,
     caller: u16,
     call: Fingerprint,
     window: Duration,
@@ -44,7 +44,7 @@ struct Guard {
 
 impl Guard {
     fn tell(&self) -> Option<AbandonedCall> {
-        self.recall.guard.broke(self.caller, self.call, Instant::now(), self.window)
+        self.protection.guard.broke(self.caller, self.call, Instant::now(), self.window)
     }
 }
 
@@ -53,7 +53,7 @@ impl OnDetach<Answered> for Guarded {
         let mut guard = self.0?;
         let broken = match guard.broken.take() {
             Some(broken) => {
-                guard.recall.guard.broke_again(guard.caller, &guard.call, Instant::now(), guard.window);
+                guard.protection.guard.broke_again(guard.caller, &guard.call, Instant::now(), guard.window);
                 broken
             }
             None => guard.tell()?,

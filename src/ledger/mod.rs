@@ -258,7 +258,7 @@ impl Ledger {
 
     /// Writes a call that is about to be dispatched. Its cell is reused once the call has ended and holds no slot.
     pub fn begin(self: &Arc<Self>, budget_set: BudgetSet) -> Result<LedgerEntry, NotWritten> {
-        let Longest { home, reach } = longest(&budget_set);
+        let Longest { home, lifetime } = longest(&budget_set);
         let call = CallRecord::new(CallState::InFlight, self.times.stamp(), home, &budget_set);
         let now = self.clock.now();
         let mut book = self.lock();
@@ -266,7 +266,7 @@ impl Ledger {
         if self.phase() != LedgerPhase::Owned {
             return Err(NotWritten::NotOurs);
         }
-        let begun = file.begin(&call, home, |end| end + reach.hold < now);
+        let begun = file.begin(&call, home, |end| end + lifetime.hold < now);
         if begun.is_err() != book.failing {
             book.failing = begun.is_err();
             if let Err(error) = &begun {
@@ -278,7 +278,7 @@ impl Ledger {
         }
         let number = begun.map_err(|_| NotWritten::Failed)?;
         book.in_flight += 1;
-        book.attempt = book.attempt.max(reach.attempt);
+        book.attempt = book.attempt.max(lifetime.attempt);
         drop(book);
         Ok(LedgerEntry { ledger: Arc::clone(self), number, budget_set })
     }
@@ -302,12 +302,13 @@ impl Ledger {
 /// The budget of a call that holds its slot longest.
 struct Longest {
     home: BudgetId,
-    reach: CallLifetime,
+    lifetime: CallLifetime,
 }
 
 fn longest(budget_set: &BudgetSet) -> Longest {
-    let budgets = budget_set.iter().map(|budget| Longest { home: budget.id(), reach: budget.reach() });
-    budgets.max_by_key(|longest| longest.reach.hold).expect("every operation has a budget")
+    let budgets =
+        budget_set.iter().map(|budget| Longest { home: budget.id(), lifetime: budget.call_lifetime() });
+    budgets.max_by_key(|longest| longest.lifetime.hold).expect("every operation has a budget")
 }
 
 /// A dispatched call in the state file. Its holder has to record the end of the call.

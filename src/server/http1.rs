@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::requests::{NoRequest, Requests, obey};
+use super::requests::{NoRequest, Requests, next_order};
 use super::timeouts::{CloseOrder, ConnectionTimer, ServingRequest};
 
 use crate::admission::InFlightGuard;
@@ -38,7 +38,7 @@ where
                 if let Poll::Ready(ended) = story.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
-                match obey(timer, cx, &mut finishing) {
+                match next_order(timer, cx, &mut finishing) {
                     CloseOrder::Serve => return Poll::Pending,
                     CloseOrder::Finish => {}
                     CloseOrder::Close => {
@@ -105,8 +105,8 @@ impl Progress for Arc<ConnectionTimer> {
         ConnectionTimer::finishes(self)
     }
 
-    fn asks_for_reminder(&self) -> bool {
-        self.is_to_be_reminded()
+    fn ask_for_reminder(&self) -> bool {
+        ConnectionTimer::ask_for_reminder(self)
     }
 }
 

@@ -93,7 +93,7 @@ impl NoRequest {
 }
 
 /// The current order for a connection; [`CloseOrder::Finish`] is returned only once.
-pub(super) fn obey(timer: &ConnectionTimer, cx: &Context<'_>, finishing: &mut bool) -> CloseOrder {
+pub(super) fn next_order(timer: &ConnectionTimer, cx: &Context<'_>, finishing: &mut bool) -> CloseOrder {
     match timer.order(cx) {
         CloseOrder::Finish if std::mem::replace(finishing, true) => CloseOrder::Serve,
         order => order,

@@ -173,7 +173,7 @@ impl ConnectionTimer {
     }
 
     /// Asks for a poll once nothing has happened for [`REMINDER`]; returns whether that was not asked for already.
-    pub(super) fn is_to_be_reminded(&self) -> bool {
+    pub(super) fn ask_for_reminder(&self) -> bool {
         !self.wants_reminder.swap(true, Relaxed)
     }
 

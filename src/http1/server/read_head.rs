@@ -80,7 +80,7 @@ impl<S: CallerStream, V: Service> ServerConnection<'_, S, V> {
 
     /// An idle connection keeps no answer longer than its loss would be told.
     fn forget_what_arrived(&mut self) {
-        if !self.unconfirmed.is_empty() && self.service.progress().asks_for_reminder() {
+        if !self.unconfirmed.is_empty() && self.service.progress().ask_for_reminder() {
             self.unconfirmed.forget_old(Instant::now());
         }
     }

@@ -58,7 +58,7 @@ pub trait Progress: Send + Sync {
     fn finishes(&self) -> bool;
 
     /// Asks for a poll once nothing has happened for a while; `false` if that was asked already.
-    fn asks_for_reminder(&self) -> bool;
+    fn ask_for_reminder(&self) -> bool;
 }
 
 /// An answer, and the reports that are due if it does not arrive.

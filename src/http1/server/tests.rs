@@ -69,7 +69,7 @@ impl Progress for Unasked {
         false
     }
 
-    fn asks_for_reminder(&self) -> bool {
+    fn ask_for_reminder(&self) -> bool {
         false
     }
 }

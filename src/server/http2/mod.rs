@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use delivery::DeliveredBody;
 use fragments::{Fragments, Reader};
 
-use super::requests::{NoRequest, Requests, obey};
+use super::requests::{NoRequest, Requests, next_order};
 use super::timeouts::{CloseOrder, ConnectionTimer};
 
 use crate::body_reader::{Counted, MemoryLimit};
@@ -143,7 +143,7 @@ where
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            match obey(&timer, cx, &mut finishing) {
+            match next_order(&timer, cx, &mut finishing) {
                 CloseOrder::Serve => return Poll::Pending,
                 CloseOrder::Finish => connection.as_mut().graceful_shutdown(),
                 CloseOrder::Close => {

@@ -78,7 +78,8 @@ impl World {
         ticket: Option<&QueueTicket>,
     ) -> (GrantedMask, Option<u64>) {
         let (now, nothing) = (self.timestamp(), (GrantedMask::default(), None));
-        let budget_set = ticket.map_or_else(|| self.budget_set(&request.draws_on), QueueTicket::asks);
+        let budget_set =
+            ticket.map_or_else(|| self.budget_set(&request.draws_on), QueueTicket::awaited_budget);
         let Some(store) = self.store.as_mut().filter(|_| request.asks.is_none_or(|at| at <= self.now)) else {
             return nothing;
         };
