@@ -5,32 +5,32 @@
 
 use http::StatusCode;
 
-/// What is known about a call that is over.
+/// The knowledge about a call that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The vendor judged the call: a repeat would be judged the same, or do it again.
     Final,
-    /// It may have been delivered.
+    /// The call may have been delivered.
     Unknown(Doubt),
-    /// Certainly nothing was delivered, and a repeat may fare better.
+    /// Certainly nothing was delivered; a repeat may succeed.
     None,
 }
 
-/// Why it is not known whether a call was delivered.
+/// The reason why it is not known whether a call was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// No answer came in time.
     TimedOut,
     /// The connection broke before the answer was whole.
     Interrupted,
-    /// The answer does not say it: the vendor failed, or a page of its edge stands in place of an answer.
+    /// The answer does not tell: the vendor failed, or its edge sent a page in place of an answer.
     VendorFailed,
     /// The gateway failed on the way.
     GatewayFailed,
 }
 
 impl Delivery {
-    /// That of an answer of the vendor's. Who may not call, or calls too often, did not get as far as the push.
+    /// Judges an answer of the vendor's. A call that it refused for its credential or its rate was not executed.
     pub fn of_answer(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Self::None,

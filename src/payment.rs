@@ -1,7 +1,7 @@
-//! The life of one vendor call's payment, from the decision to its end.
+//! The payment of one vendor call, from the decision to its end.
 //!
 //! A payment is a slot in every budget of the call, here or in the store of replicas, and a line in the state file once
-//! the call is dispatched. Until then, to drop it gives everything back. From then on it ends in one of three ways: the
+//! the call is dispatched. Until then, dropping it gives everything back. Then it ends in one of three ways: the
 //! vendor answered ([`Dispatched::settle`]), no byte was written ([`Dispatched::refund`]), or it was dropped, which
 //! counts as given up. The layers below know their own part of each end, and nobody else ends a payment.
 
@@ -15,16 +15,17 @@ use crate::ledger::{Ledger, LedgerEntry, NotWritten};
 use crate::operation::BudgetName;
 use crate::store::GivenSlots;
 
-/// A call's slots, all of them. Dropped, it gives everything back: nothing was dispatched.
+/// All slots of a call that is not dispatched yet. Dropping it gives everything back.
 #[must_use]
 pub struct Payment {
     permit: Permit,
     slots: GivenSlots,
-    /// Tells when a call was given up.
+    /// The clock for the time at which a call is given up.
     clock: Clock,
 }
 
-/// A payment whose call is under way. Dropped, it counts as given up: the vendor may still count it for a while.
+/// A payment whose call is under way. If it is dropped, the call counts as given up: the vendor may still count it for
+/// a while.
 #[must_use]
 pub struct Dispatched(Option<CallUnderWay>);
 
@@ -34,29 +35,29 @@ struct CallUnderWay {
 }
 
 impl Payment {
-    /// A permit with what the store gave for it.
+    /// Joins a permit and the slots from the store.
     pub fn new(permit: Permit, slots: GivenSlots, clock: Clock) -> Self {
         Self { permit, slots, clock }
     }
 
-    /// When the attempt must be over, if the store holds slots for so long and no longer.
+    /// The time at which the attempt must be over because its slots end in the store; `None` without such slots.
     pub fn ends(&self) -> Option<Instant> {
         self.slots.ends()
     }
 
-    /// Whether its slots in the store have ended, or are about to be: the process stood still.
+    /// Whether the slots in the store have ended already, because the process was stopped for a while.
     pub fn is_late(&self) -> bool {
         self.ends().is_some_and(|ends| ends <= Instant::now())
     }
 
-    /// The same with slots in the store that are held for a whole attempt from now on. `None` if one of them ended by
-    /// itself meanwhile, or the store is away.
+    /// Renews the slots in the store for a whole attempt from now on. `None` if one of them has ended by itself, or the
+    /// store is not available.
     pub async fn renewed(self, horizon: Horizon) -> Option<Self> {
         let Self { permit, slots, clock } = self;
         Some(Self { permit, slots: slots.renewed(horizon).await?, clock })
     }
 
-    /// Writes the call down where there is a state file; from here on the vendor may count it. If it cannot be written,
+    /// Writes the call to the state file, if there is one; from here on the vendor may count it. If that fails,
     /// everything is given back. Slots in the store outlive the process, so they are not written down.
     pub fn dispatch(self, ledger: Option<&Arc<Ledger>>) -> Result<Dispatched, NotWritten> {
         let own = ledger.map(|ledger| (ledger, self.permit.own()));
@@ -69,8 +70,8 @@ impl Payment {
 }
 
 impl Dispatched {
-    /// The head of the vendor's answer is here, and this is what its rate headers say. Tells how a budget stands
-    /// with it.
+    /// Records that the head of the vendor's answer is here, with these rate headers. Returns the state of the budget
+    /// `shown`.
     pub fn settle(
         mut self,
         now: Timestamp,
@@ -86,7 +87,7 @@ impl Dispatched {
         status
     }
 
-    /// No byte of the request was written, so the vendor cannot have counted it.
+    /// Gives the slots back: no byte of the request was written, so the vendor cannot have counted it.
     pub fn refund(mut self) {
         if let Some(CallUnderWay { payment, entry }) = self.0.take() {
             if let Some(entry) = entry {

@@ -26,7 +26,7 @@ pub enum Field {
     TraceState,
 }
 
-/// As they are written on the wire of HTTP/2.
+/// The names in lower case, as HTTP/2 sends them.
 static NAMES: [(Field, &str); 11] = [
     (Field::Accept, "accept"),
     (Field::Authorization, "authorization"),
@@ -47,12 +47,12 @@ impl FieldName for Field {
     }
 }
 
-/// Whether it is a program that asks whether anybody is here: no credentials, no budget, no vendor.
+/// Whether a request is a health probe, which needs no credentials, no budget and no vendor.
 pub fn is_probe(head: &RequestHead) -> bool {
     matches!(head.method, Method::GET | Method::HEAD) && is_root(&head.target)
 }
 
-/// Whether a target is `/`, with whatever query.
+/// Whether a target is `/`, with or without a query.
 fn is_root(target: &Target) -> bool {
     target.path() == "/" && target.query().is_none_or(|query| check_query(query).is_ok())
 }

@@ -1,7 +1,7 @@
-//! The strict edge: what two programs could read differently and a gateway must not pass on (`RFC 9112`, 11; request
+//! Refuses requests that two programs could read differently, which a gateway must not pass on (`RFC 9112`, 11; request
 //! smuggling).
 //!
-//! Nothing here knows the vendor. It runs before anything else looks at a request.
+//! Nothing here knows the vendor. These checks run before anything else looks at a request.
 
 use http::{Method, Version};
 
@@ -10,9 +10,9 @@ use crate::http1::host::{self, BadHost};
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead, is_probe};
 
-/// Header section limits (bytes, fields).
+/// The most bytes of a header section.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
-/// Number of header fields.
+/// The most fields of a header section.
 pub const HEADER_FIELDS_MAX: usize = 100;
 
 /// Refuses requests that two programs could read differently.
@@ -42,7 +42,7 @@ fn check_host(head: &RequestHead) -> Result<(), Refusal> {
     let Err(why) = host::check_host(head) else { return Ok(()) };
     Err(Refusal::Unroutable(match why {
         BadHost::Repeated => "two Host headers; send one",
-        // Load balancers still ask as it was before there was a Host.
+        // Load balancers still send HTTP/1.0 requests, from before the Host header.
         BadHost::Missing if head.version == Version::HTTP_10 && is_probe(head) => return Ok(()),
         BadHost::Missing => "no Host header",
         BadHost::Differs => "the request target names another host than the Host header",

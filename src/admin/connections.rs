@@ -15,7 +15,7 @@ pub(super) struct AdminConnections {
     counter: Arc<AtomicU64>,
 }
 
-/// One open connection.
+/// An open connection to the admin listener.
 pub(super) struct AdminConnection {
     /// Requests on this connection that are being answered.
     busy: AtomicUsize,

@@ -1,4 +1,4 @@
-//! One call's slots, held.
+//! The slots that one call holds.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::operation::BudgetName;
 pub struct Permit {
     /// Nearly always one. Taken out when the vendor may have counted the call, so that nothing is given back.
     paid: SmallVec<[Paid; 1]>,
-    /// Who took it; with the quota only if a share of it was taken as well.
+    /// The caller that took the slots; with its quota only if a share of that was taken as well.
     requester: Requester,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Paid {
     pub(super) budget: &'static Budget,
     /// The number of this call there.
     pub(super) call: u64,
-    /// Where it is.
+    /// Whether the slot is this process's own or in the store.
     pub(super) place: SlotLocation,
 }
 
@@ -33,17 +33,17 @@ impl Permit {
         Self { paid, requester }
     }
 
-    /// Nothing yet, for a call that waits.
+    /// A permit without a slot, for a call that waits.
     pub(super) fn nothing(requester: &Requester) -> Self {
         Self::new(SmallVec::new(), Requester { quota: None, ..requester.clone() })
     }
 
-    /// A slot more.
+    /// Adds a slot.
     pub(super) fn add(&mut self, paid: Paid) {
         self.paid.push(paid);
     }
 
-    /// The share of its caller's that it pays with.
+    /// Adds the share of its caller's quota that was taken.
     pub(super) fn add_share(&mut self, quota: &Arc<Quota>) {
         self.requester.quota = Some(Arc::clone(quota));
     }
@@ -54,7 +54,7 @@ impl Permit {
         BudgetSet(own.map(|paid| paid.budget).collect())
     }
 
-    /// The head of the vendor's answer is here, and this is what its rate headers say.
+    /// Records that the head of the vendor's answer is here, with these rate headers.
     pub fn settle(self, now: Timestamp, rate_headers: RateHeaders) {
         self.settle_each(now, rate_headers, |_, _| {});
     }

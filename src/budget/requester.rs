@@ -1,4 +1,4 @@
-//! What a call brings to a decision: its caller, and the longest that it may wait.
+//! The facts about a call that a decision needs: its caller, and the longest that it may wait.
 
 use std::sync::Arc;
 

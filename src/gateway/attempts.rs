@@ -20,7 +20,7 @@ use crate::telemetry::{AttemptLabels, Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
 use crate::upstream::{self, AnswerCut, Choice, Deadlines, Failure, NotSent};
 
-/// What every attempt of a call has in common.
+/// The values that every attempt of a call has in common.
 pub(super) struct Attempts<'c> {
     pub(super) grant: &'c Grant,
     pub(super) facts: Facts,
@@ -28,15 +28,15 @@ pub(super) struct Attempts<'c> {
     pub(super) deadlines: Deadlines,
 }
 
-/// Who is told how a call goes.
+/// Receives reports about the progress of a call.
 pub(super) trait Witness: Send {
-    /// The id the call goes by.
+    /// The id of the request.
     fn request_id(&self) -> &HeaderValue;
 
-    /// An attempt begins.
+    /// Called when an attempt begins.
     fn attempt(&mut self);
 
-    /// The vendor answered.
+    /// Called when the vendor has answered.
     fn answered(&mut self, note: VendorNote);
 }
 
@@ -54,25 +54,25 @@ impl Witness for Record {
     }
 }
 
-/// The vendor's answer, as far as it is read at once.
+/// The vendor's answer: all of a short one, the beginning of a long one.
 pub(super) struct Exchanged {
     pub(super) answer: Response<ReadAnswer>,
-    /// How the operation's own budget stands with it, if it is on.
+    /// The state of the operation's own budget after the answer, if that budget is enabled.
     pub(super) budget_status: Option<BudgetStatus>,
 }
 
-/// An attempt that brought nothing.
+/// The reason why an attempt brought no whole answer.
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
-    /// No answer.
+    /// There was no answer at all.
     #[error(transparent)]
     Unanswered(#[from] Failure),
-    /// Half of one.
+    /// The answer ended too early.
     #[error(transparent)]
     Cut(#[from] AnswerCut),
 }
 
-/// Why a call is answered at the end of a drain.
+/// The reason why a call is given up at the end of a drain.
 #[derive(Debug, thiserror::Error)]
 #[error("the gateway stops, and the drain's deadline is here before the vendor's answer")]
 struct GivenUp;
@@ -97,8 +97,8 @@ impl AttemptError {
 }
 
 impl Worker {
-    /// At most two attempts, each paid for by itself; the second only if the first wrote nothing, or if the vendor
-    /// knows a repeated call by its cid.
+    /// Makes one attempt, or two, each paid for by itself. There is a second only if the first wrote nothing, or if the
+    /// vendor recognizes a repeated call by its cid.
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
@@ -109,7 +109,7 @@ impl Worker {
         let Attempts { grant, facts, origin, deadlines } = attempts;
         let operation = grant.operation();
         let repeatable = operation.knows_cid() && facts.has_cid;
-        // What the first attempt may have done is not undone by a second that came to nothing.
+        // A second attempt that failed does not undo what the first may have done.
         let (mut choice, mut first) = (Choice::Any, None);
         loop {
             if payment.is_late() {
@@ -117,7 +117,7 @@ impl Worker {
                 let paid = Box::pin(self.pay(grant, facts)).await;
                 payment = paid.map_err(|refusal| first.take().unwrap_or(refusal))?;
             }
-            // A slot in the store ends by itself: whoever it pays for must not outlast it.
+            // A slot in the store ends by itself, and the call that it pays for must be over by then.
             let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
             let dispatched = payment.dispatch(self.shared.ledger.as_ref());
             let dispatched = dispatched.map_err(|error| first.take().unwrap_or_else(|| error.into()))?;
@@ -175,13 +175,13 @@ impl Worker {
         }
     }
 
-    /// The gateway stopped before there was an answer.
+    /// Records that the gateway stops before there is an answer.
     pub(super) fn tell_given_up(&self, grant: &Grant, witness: &impl Witness) {
         let attempt = self.told_as(grant, witness, (Choice::Any, None));
         attempt.failed("given-up", &GivenUp, &self.telemetry.failures);
     }
 
-    /// An attempt as the log tells of it.
+    /// The labels of an attempt in the log.
     fn told_as<'a>(
         &'a self,
         grant: &'a Grant,
@@ -230,7 +230,7 @@ impl Worker {
     }
 }
 
-/// The outcome of the last attempt. Where it says that nothing was done, the doubt of a first attempt stays.
+/// The outcome of the last attempt. If that one delivered nothing, the first may still have delivered the call.
 fn undoubted<T>(
     outcome: Result<Response<T>, Refusal>,
     first: Option<Refusal>,

@@ -14,14 +14,14 @@ use crate::request::{Field, RequestHead};
 use crate::telemetry::metrics::RuleOutcome;
 use crate::tenant::Grant;
 
-/// A body that was read, with what was found out about its beginning while it came in.
+/// A body that was read, with the findings about its beginning from while it arrived.
 pub(super) struct ScannedBody {
     pub(super) bytes: RequestBody,
     prescan: Option<Box<Prescan>>,
 }
 
 impl Worker {
-    /// What the rules for bodies have to know of a call.
+    /// The facts about a call that the rules for bodies need.
     pub(super) fn subject<'s>(
         &'s self,
         grant: &'s Grant,
@@ -61,7 +61,7 @@ impl Worker {
         Ok(ScannedBody { bytes, prescan })
     }
 
-    /// Checks a body against the rules of its operation, and against what its caller may reach with it.
+    /// Checks a body against the rules of its operation, and against the rights of its caller.
     pub(super) fn check_body(
         &self,
         grant: &Grant,

@@ -23,13 +23,13 @@ use crate::telemetry::metrics::{Labels, Metrics, NONE};
 use crate::tenant::{CredentialKind, Grant};
 use crate::upstream::Deadlines;
 
-/// What it means to have no cid.
+/// The consequence of having no cid, for log lines.
 const WITHOUT_CID: &str = "pushes go without, and are not sent again";
-/// How long a push that has its slot waits for a cid, at most; longer if its caller waits longer for a budget.
+/// The longest that a push with a slot waits for a cid; longer if its caller waits longer for a budget.
 const CID_WAIT_MAX: Duration = Duration::from_secs(2);
 
 impl Worker {
-    /// Writes a cid into a push that is to have one. None to be had: it goes without, and never again.
+    /// Writes a cid into a push that should have one. A push that gets none is sent once and never repeated.
     pub(super) async fn with_cid(
         self: &Arc<Self>,
         grant: &Grant,
@@ -67,12 +67,12 @@ impl Worker {
     async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &Deadlines) -> Option<Cid> {
         let app = &grant.tenant().credential(CredentialKind::App)?.key;
         let (pool, batch) = (self.active.repeat_protection.pools.of(app), grant.tenant().repeats.cid_batch);
-        // Waiting leaves the time that a dispatch needs.
+        // The wait leaves enough time for the dispatch.
         let until = deadlines.wait_end(Instant::now(), CID_WAIT_MAX.max(grant.caller().wait));
         loop {
             let taken = pool.take(Instant::now(), batch);
             if let Some(fetch) = taken.fetch {
-                // On its own: it is paid for, and serves more pushes than this one.
+                // In a task of its own, because the fetch is paid for and serves other pushes as well.
                 tokio::spawn(Arc::clone(self).fetch_cids(grant.clone(), fetch));
             }
             if taken.cid.is_some() {
@@ -85,7 +85,7 @@ impl Worker {
         }
     }
 
-    /// Fetches cids as any call is made: paid for, in time, and counted.
+    /// Fetches cids by a call that is paid for, timed and counted like any other.
     async fn fetch_cids(self: Arc<Self>, grant: Grant, fetch: Fetch) {
         let Some(grant) = grant.for_cids() else { return };
         let deadlines = self.active.deadlines(Instant::now());
@@ -116,7 +116,7 @@ impl Worker {
     }
 }
 
-/// A fetch of cids, which has no request of a caller's.
+/// A fetch of cids, which belongs to no request of a caller's.
 struct CidFetch<'f> {
     id: &'f HeaderValue,
     grant: &'f Grant,

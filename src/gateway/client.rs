@@ -1,14 +1,14 @@
-//! Who is at the other end of a connection of a caller's.
+//! The client at the other end of a caller's connection.
 
 use std::sync::Arc;
 
 use crate::auth::ClientCertificate;
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Clone, Copy)]
 pub struct Client<'c> {
-    /// Its address with its port, where there is one: as it is, or as the proxy before us says.
+    /// The client's address with its port, if there is one: that of the connection, or the one that a proxy reported.
     pub address: Option<&'c Arc<str>>,
-    /// Who it showed to be in a TLS handshake.
+    /// The certificate that the client showed in the TLS handshake.
     pub certificate: Option<&'c ClientCertificate>,
 }

@@ -1,4 +1,4 @@
-//! What the head of a request asks for.
+//! Reads the head of a request.
 
 use crate::operation::{BadPath, Path};
 use crate::refusal::Refusal;
@@ -6,15 +6,15 @@ use crate::request::{Field, RequestHead, is_probe, judge};
 use crate::strict;
 use crate::tenant::TenantHints;
 
-/// What a request is, once it is known that its head can be read in one way only.
+/// The kind of a request whose head can be read in one way only.
 pub enum RequestKind<'h> {
     /// A health probe: `GET /` or `HEAD /`.
     Probe,
-    /// A call, if its path is one. Who calls is asked before that is told.
+    /// A call, if its path is valid. The caller is authenticated before it is told that the path is not.
     Call(Result<Path<'h>, BadPath>),
 }
 
-/// Reads a head: the first decision about a request, which `explain` makes too.
+/// Reads a head. This is the first decision about a request, also for `explain`.
 pub fn read(head: &RequestHead) -> Result<RequestKind<'_>, Refusal> {
     strict::check(head)?;
     Ok(if is_probe(head) { RequestKind::Probe } else { RequestKind::Call(judge(&head.target)) })

@@ -1,6 +1,6 @@
-//! Never twice: what a push is asked before it is paid for, the cid it gets, and what is kept of its answer.
+//! Keeps pushes from being sent twice: recognizes repeats before they are paid for, and saves answers for them.
 //!
-//! The decisions are in [`crate::dedup`]; here they meet the request.
+//! The decisions are in [`crate::dedup`]; this module applies them to requests.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::request::{Field, RequestHead};
 use crate::telemetry::metrics::ReplayedBy;
 use crate::tenant::Grant;
 
-/// Longest key of a caller's, in bytes.
+/// The longest `Idempotency-Key`, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
-/// How a call that may come again will be known.
+/// The means by which a repeat of a call is recognized.
 pub(super) enum DedupKey {
-    /// By nothing: it sends no push, or the vendor knows its cid.
+    /// None is needed: the call sends no push, or the vendor recognizes it by its cid.
     None,
-    /// By its caller's key.
+    /// The `Idempotency-Key` of its caller.
     Key(FirstCall),
-    /// By its body, as its caller sent it, if the connection breaks.
+    /// The body as its caller sent it, once the connection breaks.
     Body(Fingerprint),
 }
 
@@ -42,19 +42,19 @@ impl DedupKey {
         }
     }
 
-    /// Whether its caller gave it a key, and expects that it can be sent again.
+    /// Whether the caller sent a key, and so expects that the call can be repeated.
     pub(super) fn is_key(&self) -> bool {
         matches!(self, Self::Key(_))
     }
 
-    /// The call is about to be dispatched.
+    /// Records that the call is about to be dispatched.
     pub(super) fn sent(&mut self) {
         if let Some(first_call) = self.first_call() {
             first_call.sent();
         }
     }
 
-    /// The call is over.
+    /// Records the end of the call.
     pub(super) fn end(self, delivery: Delivery, answer: &Response<Reply>) {
         if let Self::Key(first_call) = self {
             first_call.end(delivery, saved(answer));
@@ -63,8 +63,8 @@ impl DedupKey {
 }
 
 impl Worker {
-    /// Finds out whether a call was made before, waiting for its answer if it is under way; how it will be known again
-    /// if it was not.
+    /// Stops with the saved answer if a call was made before, after waiting for it if that call is under way. Otherwise
+    /// returns the means by which a repeat will be recognized.
     pub(super) async fn seen_before(&self, ask: &Ask<'_>, head: &RequestHead) -> Result<DedupKey, Stop> {
         let Ask { grant, payload, .. } = ask;
         let operation = grant.operation();
@@ -72,7 +72,7 @@ impl Worker {
             return Ok(DedupKey::None);
         }
         if let Some(key) = idempotency_key(head)? {
-            // Boxed, like all that few calls need.
+            // Boxed, because few calls need it.
             return Box::pin(self.under_key(key, ask)).await;
         }
         let known_by_cid = operation.knows_cid() && payload.facts().has_cid;
@@ -94,13 +94,13 @@ impl Worker {
         let call = Digest::of(&parts_of(grant, payload));
         loop {
             let ending = match self.active.repeat_protection.keys.claim(grant.caller().number, key, call) {
-                // The tenant has another application since: its vendor would not know the first push by that cid.
+                // The tenant has another application by now, where the vendor would not recognize the cid.
                 Claim::First(first_call)
                     if first_call.cid().is_some_and(|cid| !cid.is_of(grant.app_key())) =>
                 {
                     return Err(Refusal::VendorInterrupted.into());
                 }
-                // Who waited and may be gone is not served later.
+                // A caller that waited and may be gone is not served later.
                 Claim::First(first_call) if deadlines.leave_time_for_dispatch() && !presence.is_doubted() => {
                     return Ok(DedupKey::Key(first_call));
                 }
@@ -138,9 +138,9 @@ impl Worker {
         waits.is_over = true;
         let ending = ended.map_err(|_| Refusal::VendorTimeout)?;
         self.replay(grant, ending, ReplayedBy::ResendGuard)?;
-        // The first call came to nothing, so this one may be made, if somebody still waits for it and time is left.
+        // The first call failed, so this one may be made, if its caller still waits and time is left.
         let lacks = if presence.is_doubted() {
-            // Another one may wait as this did, and that one is surely waited for.
+            // Another repeat may be waiting too, and its caller is surely there.
             "connections that stay open while a call waits"
         } else if !deadlines.leave_time_for_dispatch() {
             "time to wait for the same call before this one"
@@ -150,7 +150,7 @@ impl Worker {
         Err(Refusal::Overloaded { what: lacks }.into())
     }
 
-    /// Stops at the answer of a call that this one repeats, if there is one.
+    /// Stops with the answer of the call that this one repeats, if there is one.
     fn replay(&self, grant: &Grant, ending: SavedEnding, by: ReplayedBy) -> Result<(), Stop> {
         let stop = match ending {
             SavedEnding::Nothing => return Ok(()),
@@ -162,7 +162,7 @@ impl Worker {
     }
 }
 
-/// One that came again and waits. Dropped before the end, its connection broke as well.
+/// A repeated call that waits for the first. If it is dropped before its end, its connection broke as well.
 struct WaitsAgain<'w> {
     protection: &'w RepeatProtection,
     caller: u16,
@@ -190,12 +190,12 @@ pub(super) fn saved(answer: &Response<Reply>) -> Option<Arc<Saved>> {
     Some(Saved::new(answer.status, outbound::lasting_fields(&answer.fields), body))
 }
 
-/// What tells one call of a caller's from another.
+/// The parts that distinguish the calls of one caller.
 fn parts_of<'c>(grant: &'c Grant, payload: &'c Payload) -> [&'c [u8]; 3] {
     [grant.operation().name.as_bytes(), grant.tenant().name.as_bytes(), payload.body()]
 }
 
-/// The digest of a caller's key: 1 to 255 visible ASCII characters, sent once.
+/// The digest of the `Idempotency-Key`, which must be 1 to 255 visible ASCII characters, sent once.
 fn idempotency_key(head: &RequestHead) -> Result<Option<Digest>, Refusal> {
     let fits = |key: &[u8]| matches!(key.len(), 1..=KEY_BYTES_MAX) && key.iter().all(u8::is_ascii_graphic);
     match head.one(Field::IdempotencyKey) {

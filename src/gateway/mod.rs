@@ -1,8 +1,9 @@
-//! The story of one request, top to bottom: `Worker::prepare` up to the call, `Worker::forward` from there on.
+//! One request from its head to its answer: `Worker::prepare` up to the call, `Worker::forward` from there on.
 //!
-//! Identity before route: strangers learn nothing about the table. Body before budget: a broken upload never spends
-//! what others share. From dispatch on, a call is finished in its own task even if its caller is gone, so that its
-//! outcome is known, counted and logged.
+//! The caller is identified before the path is looked up, so that strangers learn nothing about the operations. The
+//! body is read before slots are taken, so that a broken upload spends nothing that others share. Once a call is
+//! dispatched, it is finished in its own task even if its caller is gone, so that its outcome is known, counted and
+//! logged.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -58,12 +59,12 @@ use crate::tenant::Grant;
 use crate::upstream::{Deadlines, Pool};
 use crate::waiting;
 
-/// What the workers of one process share.
+/// The state that the workers of one process share.
 #[derive(Clone)]
 pub struct SharedState {
-    /// What the whole gateway is doing, and its limits.
+    /// The counts of requests, calls and connections of the whole gateway, with their limits.
     pub admission: Arc<Admission>,
-    /// Where calls are written down before they are dispatched, with a state file.
+    /// The state file, if there is one: calls are written there before they are dispatched.
     pub ledger: Option<Arc<Ledger>>,
     /// The clock of the budgets.
     pub clock: Clock,
@@ -71,7 +72,7 @@ pub struct SharedState {
     pub store: Option<Arc<Store>>,
 }
 
-/// One core's share of the gateway: its own vendor connections, buffers and lanes of the logs.
+/// The gateway on one core, with vendor connections, buffers and lanes of the logs of its own.
 #[derive(Clone)]
 pub struct Worker {
     active: Arc<ActiveConfig>,
@@ -83,14 +84,14 @@ pub struct Worker {
     telemetry: Arc<Telemetry>,
 }
 
-/// A request as it comes from a connection.
+/// A request as received on a connection.
 struct Incoming<'r> {
     head: &'r RequestHead,
     client: Client<'r>,
     source: &'r mut dyn BodySource,
 }
 
-/// A call that its caller may make, asking for its turn.
+/// An authorized call that asks for its slots.
 struct Ask<'r> {
     grant: &'r Grant,
     payload: &'r Payload,
@@ -108,18 +109,18 @@ struct PaidCall {
     in_flight: [InFlightGuard; 2],
 }
 
-/// The answer of a call that was made, and what it says about the call.
+/// The answer of a call that was made, and whether the call was delivered.
 struct Answered {
     answer: Response<Reply>,
     delivery: Delivery,
     in_flight: [InFlightGuard; 2],
 }
 
-/// What a request is answered with.
+/// A request's answer on its way to the caller.
 pub struct Handled {
-    /// The answer.
+    /// The answer itself.
     pub answer: Response<Reply>,
-    /// What a call that was made keeps of `limits.in_flight` until its caller has taken the answer.
+    /// The places of a call in `limits.in_flight`, kept until its caller has received the answer.
     pub in_flight: Option<[InFlightGuard; 2]>,
     loss: Option<resend_guard::Loss>,
 }
@@ -130,15 +131,15 @@ impl From<Response<Reply>> for Handled {
     }
 }
 
-/// Why a request comes to no call of its own.
+/// The reason why no call is made for a request.
 enum Stop {
-    /// Its caller went away: nobody is answered.
+    /// The caller went away, so there is nobody to answer.
     CallerGone,
-    /// It is a health probe.
+    /// The request is a health probe.
     Probe,
-    /// The gateway refuses it.
+    /// The gateway refuses the request.
     Refused(Refusal),
-    /// The call was made before, and this was its answer.
+    /// The call was made before, with this answer.
     Repeat(Response<Bytes>),
 }
 
@@ -167,7 +168,7 @@ impl Worker {
         &self.active.limits
     }
 
-    /// What the whole gateway is doing.
+    /// The counts of requests, calls and connections of the whole gateway.
     pub fn admission(&self) -> &Arc<Admission> {
         &self.shared.admission
     }
@@ -177,12 +178,12 @@ impl Worker {
         &self.telemetry
     }
 
-    /// Answers every call that is still without the vendor's answer, as it is too late to wait for it.
+    /// Gives up every call that still waits for the vendor's answer, because the time of the drain is over.
     pub fn give_up_calls(&self) {
         self.give_up.notify_waiters();
     }
 
-    /// Closes connections to the vendor that idled for long at `now`, and frees buffers that were not used lately.
+    /// Closes connections to the vendor that have been idle for long at `now`, and frees buffers not used lately.
     pub fn trim(&self, now: Instant) {
         self.pool.trim(now);
         self.spare.trim();
@@ -190,8 +191,8 @@ impl Worker {
 
     /// Answers one request, whatever happens; `None` if its caller went away meanwhile.
     ///
-    /// What the story carries from stage to stage is boxed: a future holds its arguments and its locals, and with
-    /// all of them inline this one took 12 KiB.
+    /// Values that pass from stage to stage are boxed: a future holds its arguments and its locals, and with all of
+    /// them inline this one took 12 KiB.
     pub async fn handle(
         self: Arc<Self>,
         head: &RequestHead,
@@ -218,7 +219,7 @@ impl Worker {
         Some(handled)
     }
 
-    /// From the head of a request to its answer.
+    /// Processes a request from its head to its answer.
     async fn story(
         self: &Arc<Self>,
         mut incoming: Incoming<'_>,
@@ -234,7 +235,7 @@ impl Worker {
         }
     }
 
-    /// Everything that comes before a call: who asks, for what, whether it may, its body, and its payment.
+    /// Prepares a call: identifies the caller and the operation, authorizes, reads the body, and pays.
     async fn prepare(
         self: &Arc<Self>,
         incoming: &mut Incoming<'_>,
@@ -300,7 +301,7 @@ impl Worker {
         Some(guarded.handled(answered))
     }
 
-    /// From dispatch to the answer. This runs to its end whatever becomes of the caller.
+    /// Processes a call from its dispatch to its answer. This runs to its end even if the caller goes away.
     async fn forward(self: Arc<Self>, call: Box<PaidCall>, mut answering: Answering) -> Answered {
         let PaidCall { grant, request, payment, deadlines, mut key, in_flight } = *call;
         let lacks_cid = key.is_key() && !request.facts().has_cid;
@@ -332,13 +333,13 @@ impl Worker {
         Answered { answer, delivery, in_flight }
     }
 
-    /// Once the drain began, no call is dispatched any more.
+    /// Refuses calls once the drain has begun.
     fn refuse_in_drain(&self) -> Result<(), Refusal> {
         if self.shared.admission.draining() { Err(Refusal::Draining) } else { Ok(()) }
     }
 }
 
-/// What the audit log says of a call that is dispatched.
+/// The entry of a dispatched call in the audit log.
 fn audited(operation: OperationId, request: &VendorRequest) -> AuditedCall {
     let last = || request.message().path().rsplit('/').next().map(Box::from);
     let facts = request.facts();

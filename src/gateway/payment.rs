@@ -1,4 +1,4 @@
-//! What a call costs, and how long it may wait to pay.
+//! Payment of a call: taking its slots, and waiting for them.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ impl Worker {
         }
     }
 
-    /// Pays for a call of the gateway's own that others depend on: before all who wait, from nobody's quota.
+    /// Pays for a call of the gateway's own that others depend on, before all waiting calls and from no caller's quota.
     pub(super) async fn pay_first(&self, grant: &Grant, deadlines: &Deadlines) -> Result<Payment, Refusal> {
         let now = Instant::now();
         let budget_set = grant.budget_set(&Facts::default());
@@ -42,7 +42,7 @@ impl Worker {
     /// Pays for a call, waiting for as long as its caller wants and its deadline allows.
     pub(super) async fn pay_in_time(&self, ask: &Ask<'_>, wait: Duration) -> Result<Payment, Refusal> {
         let Ask { grant, payload, presence, deadlines } = ask;
-        // After the body: what was not dispatched when the drain began is not dispatched any more.
+        // Checked after the body was read: once the drain has begun, nothing more is dispatched.
         self.refuse_in_drain()?;
         let mut now = Instant::now();
         let until = deadlines.wait_end(now, wait);
@@ -61,7 +61,7 @@ impl Worker {
         let admission = &*self.shared.admission;
         let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
         let _waits = admission.wait_with(payload.len()).ok_or(overloaded)?;
-        // Boxed: the few calls that wait should not make the others carry the room for it.
+        // Boxed, because few calls wait and the others should not need memory for it.
         let paid = Box::pin(call.wait(wait, admission)).await;
         self.telemetry.metrics.budget_wait(grant.operation().budget, now.elapsed());
         paid

@@ -14,20 +14,20 @@ use crate::request::RequestHead;
 use crate::telemetry::Record;
 use crate::tenant::Grant;
 
-/// A request that is being answered: its record, and what is known of it that its answer must say.
+/// A request that is being answered: its record, and the values that its answer needs.
 pub(super) struct Answering {
     pub(super) record: Box<Record>,
     request_id: HeaderValue,
     context: ReplyContext,
     clock: Clock,
-    /// The budget that the rate headers are about, and the number of the caller they are for.
+    /// The budget that the rate headers describe, and the number of the caller.
     rates: Option<(&'static Budget, u16)>,
-    /// Seconds of a `Prefer: wait` that is applied.
+    /// The seconds of the applied `Prefer: wait`.
     preference: Option<u32>,
 }
 
 impl Answering {
-    /// Until an operation is found, the path tells in which of the vendor's dialects a refusal comes.
+    /// Starts with a reply context guessed from the path, until the operation is known.
     pub(super) fn new(record: Record, request_id: HeaderValue, head: &RequestHead, clock: Clock) -> Self {
         let context = ReplyContext::of_path(head.target.path());
         Self { record: Box::new(record), request_id, context, clock, rates: None, preference: None }
@@ -42,7 +42,7 @@ impl Answering {
         self.record.matched(operation);
     }
 
-    /// From here on answers have rate headers.
+    /// Adds rate headers to the answer.
     pub(super) fn show_rates(&mut self, grant: &Grant) {
         let budget = grant.credential().budget(grant.operation().budget);
         self.rates = budget.map(|budget| (budget, grant.caller().number));
@@ -72,7 +72,7 @@ impl Answering {
         answer
     }
 
-    /// Relays the vendor's answer. What is still to come of a long one takes the record along.
+    /// Relays the vendor's answer. The rest of a long one takes the record along.
     pub(super) fn relay(
         mut self,
         mut answer: Response<ReadAnswer>,
@@ -92,7 +92,7 @@ impl Answering {
         answer.map(Reply::Whole)
     }
 
-    /// Adds what every answer to a request says, the vendor's too.
+    /// Adds the header fields that every answer has, also one of the vendor's.
     pub(super) fn add_fields(&self, fields: &mut Fields, status: Option<BudgetStatus>) {
         fields.set(REQUEST_ID, &[ValuePart::Value((&self.request_id).into())]);
         if let Some(seconds) = self.preference {
@@ -104,7 +104,7 @@ impl Answering {
     }
 }
 
-/// Answers a request whose story ended in a panic.
+/// Answers a request whose processing panicked.
 pub(super) fn after_panic(request_id: &HeaderValue) -> Response<Reply> {
     let answer = Refusal::Internal.answer(ReplyContext::of_path("/"));
     let mut answer = answer.map(|body| Reply::Whole(body.into()));

@@ -1,4 +1,4 @@
-//! A push whose caller's connection breaks, at whatever moment: the resend guard is told.
+//! Tells the resend guard about pushes whose caller's connection breaks, at any stage.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::http1::response::Response;
 use crate::tenant::Grant;
 
 impl Worker {
-    /// What knows a call again if its caller's connection breaks from here on.
+    /// Makes the resend guard recognize a repeat of this call if the connection breaks from here on.
     pub(super) fn guarded(&self, grant: &Grant, key: &DedupKey) -> Guarded {
         Guarded(match key {
             DedupKey::Body(call) => Some(Guard {
@@ -29,16 +29,16 @@ impl Worker {
     }
 }
 
-/// A call that is told to the resend guard if its caller's connection breaks; or one that needs no guard.
+/// A call that is reported to the resend guard if its caller's connection breaks; `None` if it needs no guard.
 pub(super) struct Guarded(Option<Guard>);
 
-/// It knows the call and nothing else: an idle connection may keep it for long, and no credential with it.
+/// The report about one call. It holds no credential, because an idle connection may keep it for long.
 struct Guard {
     protection: Arc<RepeatProtection>,
     caller: u16,
     call: Fingerprint,
     window: Duration,
-    /// It was told already, as the caller may be gone.
+    /// Set if the call was reported already, because its caller may be gone.
     broken: Option<AbandonedCall>,
 }
 
@@ -63,14 +63,14 @@ impl OnDetach<Answered> for Guarded {
 }
 
 impl Guarded {
-    /// The caller may be gone, and come again, while its answer is waited for.
+    /// Reports the call now, because its caller may be gone and repeat it before the answer is here.
     pub(super) fn doubt(&mut self) {
         if let Some(guard) = self.0.as_mut().filter(|guard| guard.broken.is_none()) {
             guard.broken = guard.tell();
         }
     }
 
-    /// An answer that can be told to be lost, if that matters.
+    /// Wraps an answer so that its loss can be reported.
     pub(super) fn handled(mut self, answered: Answered) -> Handled {
         let Answered { answer, delivery, in_flight } = answered;
         if let Some(broken) = self.0.as_mut().and_then(|guard| guard.broken.take()) {
@@ -82,7 +82,7 @@ impl Guarded {
     }
 }
 
-/// What there is to tell if an answer gets lost on its way to the caller, who would send its push again.
+/// The report that is due if an answer gets lost on its way to the caller, who would then repeat the push.
 pub(super) struct Loss {
     guarded: Guarded,
     delivery: Delivery,
@@ -90,25 +90,25 @@ pub(super) struct Loss {
 }
 
 impl Handled {
-    /// Whether anybody has to be told if it does not arrive.
+    /// Whether a loss of the answer has to be reported.
     pub fn matters_if_lost(&self) -> bool {
         self.loss.is_some()
     }
 
-    /// Whether anybody would still be told. What breaks long after the answer was written did not keep it from the
-    /// caller.
+    /// Whether a loss of the answer would still be reported. An answer that was written long before the
+    /// connection broke counts as received.
     pub fn matters_at(&self, now: Instant) -> bool {
         self.loss.as_ref().is_some_and(|loss| now < loss.until)
     }
 
-    /// It may not arrive: its caller may be gone.
+    /// Reports that the answer may not arrive, because its caller may be gone.
     pub fn may_be_lost(&self) {
         if let Some(loss) = &self.loss {
             loss.tell(&self.answer);
         }
     }
 
-    /// The connection broke under it.
+    /// Reports that the connection broke before the answer arrived.
     pub fn lost(self) {
         if self.matters_at(Instant::now()) {
             self.may_be_lost();

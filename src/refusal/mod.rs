@@ -1,4 +1,4 @@
-//! Every reply the gateway makes itself: the only place that picks a status, a code and a reason.
+//! The replies that the gateway makes itself. No other place chooses a status, a code or a reason.
 //!
 //! SDKs branch on the vendor's codes, so a refusal carries the code that means the same at the vendor, in the
 //! envelope of its operation; `X-JPush-Gateway-Reason` tells it from the vendor's own answers.
@@ -22,31 +22,31 @@ use crate::operation::{BadPath, BudgetName, Family, NoMatch};
 use crate::tenant::Denied;
 use crate::upstream::CircuitOpen;
 
-/// Why a request gets an answer of ours.
+/// The reason why the gateway answers a request itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody known calls.
+    /// The caller is not known.
     #[error(transparent)]
     Unauthenticated(#[from] Unidentified),
-    /// Somebody known, who may not.
+    /// The caller is known, but may not make this call.
     #[error(transparent)]
     Denied(Denied),
     /// The path can be read in two ways.
     #[error(transparent)]
     BadPath(#[from] BadPath),
-    /// The request cannot be read in one way only, or says something that is not to be said.
+    /// The request can be read in two ways, or has a value that is not allowed.
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
-    /// As above, and so badly that nothing more is read from the connection.
+    /// The same, and nothing more can be read from the connection.
     #[error("{0}")]
     Unroutable(&'static str),
     /// No operation has this path.
     #[error("unknown endpoint: the gateway forwards only the calls of its operation table")]
     UnknownEndpoint,
-    /// Operations have this path, with other methods.
+    /// The operations of this path have other methods.
     #[error("this endpoint takes {allow}")]
     MethodNotAllowed {
-        /// For the `Allow` header.
+        /// The value of the `Allow` header.
         allow: String,
     },
     /// The vendor would certainly refuse the body.
@@ -55,34 +55,34 @@ pub enum Refusal {
     /// The body is longer than its operation allows.
     #[error("the body is longer than {limit_bytes} bytes, the most this call takes")]
     BodyTooLarge {
-        /// What would pass.
+        /// The longest body that is accepted.
         limit_bytes: usize,
     },
     /// The head is too long or has too many fields.
     #[error("the header section is over {limit}; send fewer or shorter header fields")]
     HeaderTooLarge {
-        /// What would pass.
+        /// The limits, for the message.
         limit: &'static str,
     },
     /// The body did not arrive in time.
     #[error("the body did not arrive within {}", humantime::format_duration(*.limit))]
     BodyTimeout {
-        /// The time it had.
+        /// The time that the body had.
         limit: Duration,
     },
-    /// A caller's key that came with another call before.
+    /// The `Idempotency-Key` was used with another call before.
     #[error("this Idempotency-Key came with another call before; a new call needs a new key")]
     IdempotencyConflict,
-    /// The vendor would count one call too many, or the caller is over its share.
+    /// The call would exceed the vendor's limit or the caller's share.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
-    /// The gateway holds as much as it may.
+    /// The gateway has reached one of its limits.
     #[error("the gateway is at its limit of {what}; nothing was sent, try again")]
     Overloaded {
-        /// Which limit.
+        /// The name of the limit.
         what: &'static str,
     },
-    /// Calls are written down before they are sent, and this one could not be.
+    /// The call could not be written to the state file, which has to be done before it is sent.
     #[error(
         "the gateway cannot write its state file, without which it sends nothing; nothing was sent, try again once its operators made room"
     )]
@@ -90,7 +90,7 @@ pub enum Refusal {
     /// The gateway is stopping.
     #[error("the gateway is stopping; nothing was sent, try again")]
     Draining,
-    /// No connection to the vendor.
+    /// There is no connection to the vendor.
     #[error("the vendor could not be reached; nothing was sent, so it is safe to repeat the call")]
     VendorUnreachable,
     /// The vendor's host is down.
@@ -109,15 +109,15 @@ pub enum Refusal {
     /// The vendor's edge sent a page in place of an answer.
     #[error("the vendor's edge answered {status} without a JSON body")]
     VendorErrorPage {
-        /// Its status, which the caller gets too.
+        /// The status of the page, which the caller gets too.
         status: StatusCode,
     },
-    /// The vendor does not know our credential.
+    /// The vendor rejected the gateway's credential.
     #[error(
         "the vendor rejected the gateway's credential for this tenant; the gateway's operators have to renew it"
     )]
     VendorRejectedCredential,
-    /// A fault of ours.
+    /// The gateway itself has a fault.
     #[error("an internal error of the gateway")]
     Internal,
 }
@@ -141,7 +141,7 @@ impl From<NoMatch> for Refusal {
 }
 
 impl Refusal {
-    /// The stable word for it, in headers, logs and metrics.
+    /// The stable name of the refusal in headers, logs and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unauthenticated(_) => "unauthenticated",
@@ -209,14 +209,14 @@ impl Refusal {
         }
     }
 
-    /// Whether a call that ends like this may have been delivered. No arm is `_`: a new refusal has to say it.
+    /// Whether a call that ends like this may have been delivered. No arm is `_`, so that each new refusal is decided.
     pub fn delivery(&self) -> Delivery {
         match self {
             Self::VendorTimeout => Delivery::Unknown(Doubt::TimedOut),
             Self::VendorInterrupted => Delivery::Unknown(Doubt::Interrupted),
             Self::VendorErrorPage { .. } => Delivery::Unknown(Doubt::VendorFailed),
             Self::Internal => Delivery::Unknown(Doubt::GatewayFailed),
-            // Refused before anything was sent.
+            // These are refused before anything is sent.
             Self::Unauthenticated(_)
             | Self::Denied(_)
             | Self::BadPath(_)
@@ -235,7 +235,7 @@ impl Refusal {
             | Self::Draining
             | Self::VendorUnreachable
             | Self::VendorCircuitOpen(_)
-            // Refused by the vendor before it looked at the call.
+            // The vendor refuses these before it looks at the call.
             | Self::VendorRejectedCredential => Delivery::None,
         }
     }

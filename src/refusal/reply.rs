@@ -1,4 +1,4 @@
-//! How a refusal is written down as an answer.
+//! Converts refusals to answers.
 
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::http1::fields::{FieldValue, Fields, ValuePart};
 use crate::http1::response::Response;
 use crate::operation::{Envelope, Family, OperationId};
 
-/// Header with the stable reason of a gateway answer; the vendor's answers never carry it.
+/// The header with the stable reason of a gateway answer; answers of the vendor never have it.
 pub const REASON: &str = "X-Jpush-Gateway-Reason";
 
 impl Refusal {
@@ -62,7 +62,7 @@ impl Refusal {
         fields.append("Retry-After", &[ValuePart::Number(retry_after)]);
     }
 
-    /// Whether what else is on the connection was not read, or cannot be told from what was.
+    /// Whether the connection has to close, because the rest of the request was not read or its end is not known.
     fn closes(&self) -> bool {
         matches!(
             self,
@@ -74,17 +74,17 @@ impl Refusal {
     }
 }
 
-/// Where in the vendor's API a reply is made: it decides codes and envelope.
+/// The part of the vendor's API that a reply belongs to: it decides codes and envelope.
 #[derive(Clone, Copy, Debug)]
 pub enum ReplyContext {
     /// The operation is known.
     Known(OperationId),
-    /// It is not; the path still tells the family.
+    /// The operation is not known, but the path tells the family.
     Unknown(Family),
 }
 
 impl ReplyContext {
-    /// Guesses the family of a path that may be no operation's, so that even "who are you?" comes in its codes.
+    /// Guesses the family of a path that may be no operation's, so that unknown callers get its codes too.
     pub fn of_path(path: &str) -> Self {
         let path = path.trim_start_matches('/');
         Self::Unknown(if path.starts_with("v4/") {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 with a caller: the connection is the codec's, its time-outs and the orders to close are the server's.
+//! HTTP/1.1 with a caller: the codec runs the connection, this module adds timeouts and the orders to close.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -34,7 +34,7 @@ where
         let mut finishing = false;
         poll_fn(|cx| {
             loop {
-                // What has come already is read before the order to finish is: it gets its answer.
+                // A request that has arrived already is read before the order to finish, so that it gets its answer.
                 if let Poll::Ready(ended) = story.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
@@ -61,7 +61,7 @@ impl Service for Requests {
     type Answer = Handled;
     type Room = Counted;
 
-    /// The request line has room beside the header section; what is longer gets a bare 431.
+    /// The header section and some room for the request line; a longer head gets a bare 431.
     const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 * 1024;
 
     fn progress(&self) -> &Arc<ConnectionTimer> {

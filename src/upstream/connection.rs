@@ -17,26 +17,26 @@ use crate::http1::message::Message;
 /// A connection of this age makes place for a new one after its call. A busy one would never close otherwise, and the
 /// gateway would go on with an address that the vendor's name has long left.
 const AGE_MIN: Duration = Duration::from_mins(4);
-/// Up to this much later, so that connections that were opened together do not all end at once.
+/// The greatest addition to that age, so that connections opened together do not all end at once.
 const AGE_JITTER: Duration = Duration::from_mins(1);
 
-/// An open connection. Dropped, it is closed; reset, if a call on it was given up.
+/// An open connection. Dropping it closes it, with a reset if a call on it was given up.
 pub(super) struct UpstreamConnection {
     http: ClientConnection<UpstreamStream>,
-    /// From then on it is not kept for another call.
+    /// The time from which on the connection is not kept for another call.
     retires: Instant,
 }
 
-/// What is wrong with a connection.
+/// The reason why a connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Break {
-    /// The vendor ended it.
+    /// The vendor closed it.
     #[error("the vendor closed the connection")]
     Closed,
-    /// The operating system or TLS did.
+    /// The operating system or TLS reported an error.
     #[error("the connection failed")]
     Failed(#[source] io::Error),
-    /// What came is no answer.
+    /// The bytes received are no answer.
     #[error("what the vendor sent cannot be read as HTTP/1.1")]
     Unreadable,
 }
@@ -51,19 +51,19 @@ impl From<client::ConnectionBreak> for Break {
     }
 }
 
-/// Why a body ended early.
+/// The reason why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerCut {
-    /// The connection broke.
+    /// The connection to the vendor broke.
     #[error("the vendor's answer was cut off")]
     Vendor(#[source] Break),
-    /// Time was up.
+    /// The body did not end in time.
     #[error("the vendor's answer did not end in time")]
     Late,
 }
 
 impl AnswerCut {
-    /// Word for metrics.
+    /// The label in metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Vendor(_) => "interrupted",
@@ -129,13 +129,13 @@ impl UpstreamConnection {
         self.http.finish()
     }
 
-    /// Closes with a reset: what the kernel still holds of a call that was given up must not reach the vendor.
+    /// Closes with a reset, so that unsent bytes of a call that was given up do not reach the vendor.
     pub(super) fn reset(&self) {
         self.http.stream().reset();
     }
 }
 
-/// How old a connection gets by a throw of the dice.
+/// The age that a connection may reach, by a random number.
 fn age(dice: u32) -> Duration {
     AGE_MIN + AGE_JITTER.mul_f64(f64::from(dice) / f64::from(u32::MAX))
 }

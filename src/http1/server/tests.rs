@@ -202,7 +202,7 @@ fn by_both(pieces: &[Vec<u8>]) -> [Vec<Seen>; 2] {
     runtime.block_on(async { [read(pieces.to_vec()).await, read_by_hyper(pieces.to_vec()).await] })
 }
 
-/// What hyper reads must begin with what is read here. It may go on where this is stricter.
+/// The requests that hyper reads must begin with those read here. Hyper may read more where this codec is stricter.
 #[track_caller]
 fn agree(pieces: &[Vec<u8>]) -> usize {
     let [ours, theirs] = by_both(pieces);
