@@ -325,7 +325,7 @@ fn who_waits_for_pacing_is_not_refused_for_want_of_slots() {
     };
     let _paid = [1, 2].map(|caller| match ask(caller) {
         Decision::Paid(permit) => permit,
-        _ => panic!("within the burst"),
+        Decision::Wait { .. } | Decision::Refused(_) => panic!("within the burst"),
     });
     let _tickets: Vec<_> = (3..43)
         .map(|caller| match ask(caller) {
