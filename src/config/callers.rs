@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::fault::Place;
+use super::include::Named;
 use super::reader::{ConfigValue, Section, Zero};
 use super::values::{BudgetLimit, CallerConfig, TenantConfig, TokenConfig, VendorKey};
 use super::{budgets, digests, words};
@@ -23,38 +25,36 @@ const URI_LEN_MAX: usize = 2048;
 const DNS_NAME_LEN_MAX: usize = 253;
 
 /// Reads callers one by one, and remembers of the earlier ones what a later one must not repeat or exceed.
-struct CallersReader<'t> {
+struct CallersReader<'t, 'n> {
     tenants: &'t HashSet<&'t str>,
-    /// Path at which each token digest was first written.
-    digests: HashMap<String, String>,
-    /// Path at which each certificate name was first written.
-    certificates: HashMap<String, String>,
+    /// Whether `tenants` has all of them; not so if an included file could not be read.
+    complete: bool,
+    /// Place at which each token digest was first written.
+    digests: HashMap<String, Place<'n>>,
+    /// Place at which each certificate name was first written.
+    certificates: HashMap<String, Place<'n>>,
     /// The tenants, unless one has a fault.
     budgets: &'t [TenantConfig],
     /// Calls per window that the callers so far have reserved, by key and budget.
     reserved: HashMap<(VendorKey, BudgetName), u32>,
 }
 
-/// Reads the section. `tenant_names` also has the tenants with faults, so that a caller of one is not reported as well.
+/// Reads the callers. `tenant_names` also has the tenants with faults, so that a caller of one is not reported as well.
 pub(super) fn read(
-    file: &mut Section<'_>,
+    callers: &Named<'_>,
     tenant_names: &[&str],
     budgets: &[TenantConfig],
 ) -> Option<Vec<CallerConfig>> {
     let tenants = &tenant_names.iter().copied().collect();
     let (digests, certificates, reserved) = Default::default();
-    let mut reader = CallersReader { tenants, digests, certificates, budgets, reserved };
-    let callers: Vec<_> = file
-        .required("callers")?
-        .named()
-        .into_iter()
-        .map(|(name, value)| reader.caller(name, &value))
-        .collect();
-    callers.into_iter().collect()
+    let complete = callers.complete;
+    let mut reader = CallersReader { tenants, complete, digests, certificates, budgets, reserved };
+    let read: Vec<_> = callers.entries.iter().map(|(name, value)| reader.caller(name, value)).collect();
+    read.into_iter().collect()
 }
 
-impl CallersReader<'_> {
-    fn caller(&mut self, name: &str, value: &ConfigValue<'_>) -> Option<CallerConfig> {
+impl<'n> CallersReader<'_, 'n> {
+    fn caller(&mut self, name: &str, value: &ConfigValue<'n>) -> Option<CallerConfig> {
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !matches!(name.len(), 1..=NAME_LEN_MAX) || !name.bytes().all(letter) {
             value.fault("a caller's name is 1 to 64 of A-Z, a-z, 0-9, dot, _ and -");
@@ -135,7 +135,7 @@ impl CallersReader<'_> {
         }
     }
 
-    fn tokens(&mut self, value: &ConfigValue<'_>) -> Vec<TokenConfig> {
+    fn tokens(&mut self, value: &ConfigValue<'n>) -> Vec<TokenConfig> {
         let mut names = HashSet::new();
         let mut tokens = Vec::new();
         for (index, item) in value.items().iter().enumerate() {
@@ -152,7 +152,7 @@ impl CallersReader<'_> {
         tokens
     }
 
-    fn certificates(&mut self, value: &ConfigValue<'_>) -> Vec<String> {
+    fn certificates(&mut self, value: &ConfigValue<'n>) -> Vec<String> {
         let mut names = Vec::new();
         for item in value.items() {
             let Some(name) = item.text() else { continue };
@@ -160,8 +160,9 @@ impl CallersReader<'_> {
                 item.fault("expected a URI such as spiffe://corp/orders or a DNS name such as orders.corp");
                 continue;
             }
-            match self.certificates.insert(name.to_owned(), item.path().to_owned()) {
+            match self.certificates.insert(name.to_owned(), item.place()) {
                 Some(first) => {
+                    let first = first.seen_from(&item.file());
                     item.fault(format!("the same name stands at {first}; it could not tell who calls"));
                 }
                 None => names.push(name.to_owned()),
@@ -170,10 +171,11 @@ impl CallersReader<'_> {
         names
     }
 
-    fn digest(&mut self, value: &ConfigValue<'_>) -> Option<TokenDigest> {
+    fn digest(&mut self, value: &ConfigValue<'n>) -> Option<TokenDigest> {
         let digest = digests::read(value)?;
-        match self.digests.insert(digest.to_hex(), value.path().to_owned()) {
+        match self.digests.insert(digest.to_hex(), value.place()) {
             Some(first) => {
+                let first = first.seen_from(&value.file());
                 value.refuse(format!("the same token stands at {first}; it could not tell who calls"))
             }
             None => Some(digest),
@@ -186,6 +188,8 @@ impl CallersReader<'_> {
             match item.text() {
                 Some(name) if granted.iter().any(|known| known == name) => item.fault("stands twice"),
                 Some(name) if self.tenants.contains(name) => granted.push(name.to_owned()),
+                // The tenant may stand in the file that could not be read.
+                Some(_) if !self.complete => {}
                 Some(name) => {
                     let quoted = words::quoted(name).unwrap_or_else(|| "of this name".to_owned());
                     let hint = match self.budgets.iter().find(|tenant| tenant.has_key(name)) {

@@ -12,14 +12,23 @@ use zeroize::Zeroizing;
 
 use super::fault::ConfigFault;
 
-/// The longest configuration text that is read, in bytes.
-pub(super) const BYTES_MAX: usize = 4 << 20;
+/// Upper bound of bytes in all files of a configuration together.
+pub const BYTES_MAX: usize = 64 << 20;
 
-/// Upper bound of nodes in a document, after its aliases are expanded.
-const NODES_MAX: usize = 500_000;
+/// Upper bound of nodes in all documents together, after their aliases are expanded. A caller on one line has one node
+/// in 16 bytes.
+const NODES_MAX: usize = BYTES_MAX / 8;
 
 /// Upper bound of bytes in all texts and keys together, after aliases are expanded.
 const TEXT_BYTES_MAX: usize = 2 * BYTES_MAX;
+
+/// The nodes and the bytes of text that one document may have although its text is short, by its aliases.
+const NODES_OF_ANY: usize = 500_000;
+const TEXT_BYTES_OF_ANY: usize = 8 << 20;
+
+/// Upper bound of marks that begin or end a value in a text. The YAML library keeps about 100 bytes for each value
+/// before any is counted. A caller on one line has one mark in 10 bytes.
+const MARKS_MAX: usize = BYTES_MAX / 8;
 
 /// Upper bound of nested lists and mappings. The schema needs seven.
 const DEPTH_MAX: usize = 64;
@@ -38,23 +47,21 @@ pub(super) enum Node {
     Map(Vec<(String, Node)>),
 }
 
-/// Reads one YAML document. A syntax error, a duplicate key or a value beyond the limits above gives one fault, with
-/// its line where the library knows it.
-pub(super) fn read(text: &str) -> Result<Node, ConfigFault> {
-    if text.len() > BYTES_MAX {
-        return Err(too_long());
-    }
+/// Reads one YAML document. A syntax error, a duplicate key or a value beyond the limits gives one fault, with its line
+/// where the library knows it. The documents of a configuration share one set of limits.
+pub(super) fn read(text: &str, limits: &RemainingLimits) -> Result<Node, ConfigFault> {
+    limits.take_bytes(text.len())?;
     refuse_slow_text(text)?;
-    let bounds = RemainingLimits {
-        nodes: Cell::new(NODES_MAX),
-        text_bytes: Cell::new(TEXT_BYTES_MAX),
-        problem: Cell::new(None),
-    };
+    // Long texts may have more nodes. Their share is given out here, so that a short one cannot have them by aliases.
+    let bounds = limits.of_one(text.len());
     let seed = NodeSeed { bounds: &bounds, depth: DEPTH_MAX };
-    seed.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| describe(&error, &bounds))
+    let node = seed.deserialize(serde_yaml::Deserializer::from_str(text));
+    let node = node.map_err(|error| describe(&error, &bounds));
+    limits.give_back(&bounds);
+    node
 }
 
-/// The fault of a text longer than [`BYTES_MAX`].
+/// The fault of texts longer than [`BYTES_MAX`].
 pub(super) fn too_long() -> ConfigFault {
     ConfigFault::of_file(format!("the configuration is longer than {} MiB", BYTES_MAX >> 20))
 }
@@ -63,20 +70,28 @@ pub(super) fn too_long() -> ConfigFault {
 /// every open bracket, and every directive with every other. Brackets in quotes and comments count too, so a file full
 /// of those is refused; nobody writes one.
 fn refuse_slow_text(text: &str) -> Result<(), ConfigFault> {
-    let mut open = 0_usize;
+    let (mut open, mut marks) = (0_usize, 0_usize);
     for (index, line) in text.lines().enumerate() {
         if line.starts_with('%') {
             return Err(ConfigFault::of_file(format!("line {}: directives are not used here", index + 1)));
         }
+        marks += 1;
+        let mut before = b'\n';
         for byte in line.bytes() {
             match byte {
-                b'[' | b'{' => open += 1,
+                b'[' | b'{' => (open, marks) = (open + 1, marks + 1),
                 b']' | b'}' => open = open.saturating_sub(1),
+                b',' => marks += 1,
+                b' ' if matches!(before, b'-' | b'?' | b':') => marks += 1,
                 _ => {}
             }
+            before = byte;
             if open > 4 * DEPTH_MAX {
                 return Err(ConfigFault::of_file(format!("line {}: too many open brackets", index + 1)));
             }
+        }
+        if marks > MARKS_MAX {
+            return Err(ConfigFault::of_file(format!("line {}: too many values", index + 1)));
         }
     }
     Ok(())
@@ -98,15 +113,59 @@ fn describe(error: &serde_yaml::Error, bounds: &RemainingLimits) -> ConfigFault 
     ConfigFault::of_file(message)
 }
 
-/// The rest of each limit while a document is read.
-struct RemainingLimits {
+/// The rest of each limit while the documents of a configuration are read.
+pub(super) struct RemainingLimits {
+    /// Bytes of text.
+    bytes: Cell<usize>,
     nodes: Cell<usize>,
     text_bytes: Cell<usize>,
     /// The reason for a refusal by this module, reported in place of the library's own message.
     problem: Cell<Option<&'static str>>,
 }
 
+impl Default for RemainingLimits {
+    fn default() -> Self {
+        Self {
+            bytes: Cell::new(BYTES_MAX),
+            nodes: Cell::new(NODES_MAX),
+            text_bytes: Cell::new(TEXT_BYTES_MAX),
+            problem: Cell::new(None),
+        }
+    }
+}
+
 impl RemainingLimits {
+    /// The number of bytes that the next text may have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// Takes the share of a document with a text of so many bytes.
+    fn of_one(&self, bytes: usize) -> Self {
+        let share = |left: &Cell<usize>, most: usize| {
+            let share = left.get().min(most);
+            left.set(left.get() - share);
+            Cell::new(share)
+        };
+        Self {
+            bytes: Cell::new(0),
+            nodes: share(&self.nodes, NODES_OF_ANY.max(bytes / 8)),
+            text_bytes: share(&self.text_bytes, TEXT_BYTES_OF_ANY.max(2 * bytes)),
+            problem: Cell::new(None),
+        }
+    }
+
+    /// Takes back what a document did not use of its share.
+    fn give_back(&self, rest: &Self) {
+        self.nodes.set(self.nodes.get() + rest.nodes.get());
+        self.text_bytes.set(self.text_bytes.get() + rest.text_bytes.get());
+    }
+
+    fn take_bytes(&self, bytes: usize) -> Result<(), ConfigFault> {
+        self.bytes.set(self.bytes.get().checked_sub(bytes).ok_or_else(too_long)?);
+        Ok(())
+    }
+
     fn refuse<E: de::Error>(&self, problem: &'static str) -> E {
         self.problem.set(Some(problem));
         E::custom(problem)

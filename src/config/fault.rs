@@ -12,6 +12,8 @@ pub struct ConfigFault {
     path: String,
     /// Says what is wrong and, where it is not obvious, what would be accepted.
     message: String,
+    /// The file, as messages name it; `None` for a built-in text.
+    file: Option<String>,
     /// Line of the key, counted from 1, where it is known.
     line: Option<usize>,
 }
@@ -19,16 +21,22 @@ pub struct ConfigFault {
 impl ConfigFault {
     /// A fault that concerns the file as a whole.
     pub(super) fn of_file(message: String) -> Self {
-        Self { path: String::new(), message, line: None }
+        Self { path: String::new(), message, file: None, line: None }
     }
 
-    fn at(self, lines: &LineFinder<'_>) -> Self {
-        Self { line: lines.find(&self.path), ..self }
+    /// The same fault in a file.
+    pub(super) fn in_file(self, name: Option<&str>) -> Self {
+        Self { file: name.map(str::to_owned), ..self }
     }
 
     /// Path of the key; empty if the fault concerns the file as a whole.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The file, as messages name it; `None` for a built-in text.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
     }
 
     /// Line of the key, counted from 1, where it is known.
@@ -43,6 +51,9 @@ impl fmt::Display for ConfigFault {
             write!(f, "{}: ", self.path)?;
         }
         f.write_str(&self.message)?;
+        if let Some(file) = &self.file {
+            write!(f, " in {file}")?;
+        }
         self.line.map_or(Ok(()), |line| write!(f, " (line {line})"))
     }
 }
@@ -76,33 +87,83 @@ impl fmt::Display for ConfigFaults {
     }
 }
 
-/// Collects faults and warnings while a file is read. Reading goes on after a fault, so that one run reports all of
+/// Collects faults and warnings while files are read. Reading goes on after a fault, so that one run reports all of
 /// them.
 #[derive(Default)]
 pub(super) struct FaultReport {
-    faults: RefCell<Vec<ConfigFault>>,
-    warnings: RefCell<Vec<ConfigFault>>,
+    faults: RefCell<Vec<Found>>,
+    warnings: RefCell<Vec<Found>>,
+}
+
+/// A fault or a warning, and the number of its file, if its line is still to be found.
+struct Found {
+    file: Option<usize>,
+    fault: ConfigFault,
 }
 
 impl FaultReport {
-    pub(super) fn fault(&self, path: &str, message: impl Into<String>) {
-        let fault = ConfigFault { path: path.to_owned(), message: message.into(), line: None };
-        self.faults.borrow_mut().push(fault);
+    /// Records a fault that says all it can say.
+    pub(super) fn add(&self, fault: ConfigFault) {
+        self.faults.borrow_mut().push(Found { file: None, fault });
     }
 
-    pub(super) fn warning(&self, path: &str, message: &str) {
-        let warning = ConfigFault { path: path.to_owned(), message: message.to_owned(), line: None };
-        self.warnings.borrow_mut().push(warning);
-    }
-
-    /// Takes the warnings, each with the line of its key.
-    pub(super) fn warnings(&self, lines: &LineFinder<'_>) -> Vec<String> {
-        self.warnings.borrow_mut().drain(..).map(|warning| warning.at(lines).to_string()).collect()
+    /// Takes the warnings, each with the line of its key. `lines` has an entry for each file, in the order of their
+    /// numbers.
+    pub(super) fn warnings(&self, lines: &[LineFinder<'_>]) -> Vec<String> {
+        self.warnings.borrow_mut().drain(..).map(|found| found.at(lines).to_string()).collect()
     }
 
     /// The faults, each with the line of its key; `None` if there are none.
-    pub(super) fn into_faults(self, lines: &LineFinder<'_>) -> Option<ConfigFaults> {
-        let faults: Vec<_> = self.faults.into_inner().into_iter().map(|fault| fault.at(lines)).collect();
+    pub(super) fn into_faults(self, lines: &[LineFinder<'_>]) -> Option<ConfigFaults> {
+        let faults: Vec<_> = self.faults.into_inner().into_iter().map(|found| found.at(lines)).collect();
         (!faults.is_empty()).then_some(ConfigFaults(faults))
+    }
+}
+
+impl Found {
+    fn at(self, lines: &[LineFinder<'_>]) -> ConfigFault {
+        let line = self.file.and_then(|file| lines.get(file)?.find(&self.fault.path)).or(self.fault.line);
+        ConfigFault { line, ..self.fault }
+    }
+}
+
+/// A file that is being read, and the report that its faults go to.
+#[derive(Clone, Copy)]
+pub(super) struct FileReport<'n> {
+    /// The file's place among those that are read; the main one is 0.
+    pub(super) number: usize,
+    /// The file, as messages name it; `None` for a built-in text.
+    pub(super) name: Option<&'n str>,
+    pub(super) report: &'n FaultReport,
+}
+
+impl FileReport<'_> {
+    pub(super) fn fault(&self, path: &str, message: impl Into<String>) {
+        self.report.faults.borrow_mut().push(self.found(path, message.into()));
+    }
+
+    pub(super) fn warning(&self, path: &str, message: &str) {
+        self.report.warnings.borrow_mut().push(self.found(path, message.to_owned()));
+    }
+
+    fn found(&self, path: &str, message: String) -> Found {
+        let fault = ConfigFault { path: path.to_owned(), ..ConfigFault::of_file(message) };
+        Found { file: Some(self.number), fault: fault.in_file(self.name) }
+    }
+}
+
+/// The place of a key among all files.
+pub(super) struct Place<'n> {
+    pub(super) path: String,
+    pub(super) file: FileReport<'n>,
+}
+
+impl Place<'_> {
+    /// The place for a message about a key of `file`: the other file is named if it is another one.
+    pub(super) fn seen_from(&self, file: &FileReport<'_>) -> String {
+        match self.file.name {
+            Some(name) if self.file.number != file.number => format!("{} in {name}", self.path),
+            _ => self.path.clone(),
+        }
     }
 }

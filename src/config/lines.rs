@@ -8,19 +8,37 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::words::segment;
 
-/// Upper bound of bytes parsed to find lines. That is enough for a thousand faults in a file of usual size; faults
-/// after that are reported without a line.
+/// Upper bound of bytes parsed to find lines. That is enough for a thousand faults in a file of usual size, and for one
+/// in a file of any size; faults after that are reported without a line.
 const WORK_BYTES_MAX: usize = 32 << 20;
+
+/// The rest of [`WORK_BYTES_MAX`], which all files of a configuration share.
+pub(super) struct LineWork(Cell<usize>);
+
+impl Default for LineWork {
+    fn default() -> Self {
+        Self(Cell::new(WORK_BYTES_MAX))
+    }
+}
+
+impl LineWork {
+    /// Pays for one look through a text; `None` if nothing is left.
+    fn pay(&self, bytes: usize) -> Option<()> {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(bytes));
+        (left > 0).then_some(())
+    }
+}
 
 /// Finds lines in a text that has been parsed as YAML before.
 pub(super) struct LineFinder<'t> {
     text: &'t str,
-    left: Cell<usize>,
+    work: &'t LineWork,
 }
 
 impl<'t> LineFinder<'t> {
-    pub(super) fn of(text: &'t str) -> Self {
-        Self { text, left: Cell::new(WORK_BYTES_MAX) }
+    pub(super) fn of(text: &'t str, work: &'t LineWork) -> Self {
+        Self { text, work }
     }
 
     /// The line of the key at `path`, counted from 1. A key that is missing gives the line of the nearest section or
@@ -28,7 +46,7 @@ impl<'t> LineFinder<'t> {
     pub(super) fn find(&self, path: &str) -> Option<usize> {
         let mut path = path;
         while !path.is_empty() {
-            self.left.set(self.left.get().checked_sub(self.text.len())?);
+            self.work.pay(self.text.len())?;
             if let Some(line) = self.find_written(path) {
                 return Some(line);
             }
@@ -175,7 +193,8 @@ callers:
     #[test]
     fn keys_have_the_line_they_are_written_at() {
         let text = TEXT.replace("*anchor", "5");
-        let lines = LineFinder::of(&text);
+        let work = LineWork::default();
+        let lines = LineFinder::of(&text, &work);
         let rows = [
             ("listeners", Some(1)),
             ("listeners[0]", Some(2)),
@@ -204,7 +223,8 @@ callers:
     #[test]
     fn the_work_is_bounded() {
         let text = format!("a: {}\n", "x".repeat(WORK_BYTES_MAX / 2));
-        let lines = LineFinder::of(&text);
+        let work = LineWork::default();
+        let lines = LineFinder::of(&text, &work);
         assert_eq!(lines.find("a"), Some(1));
         assert_eq!(lines.find("b"), None);
         assert_eq!(lines.find("a"), None);

@@ -11,6 +11,7 @@ mod certificates;
 mod digests;
 mod document;
 mod fault;
+mod include;
 mod limits;
 mod lines;
 mod listeners;
@@ -29,16 +30,19 @@ mod values;
 mod vendor;
 mod words;
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::fs::File;
 use std::io::Read;
+use std::iter;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use zeroize::Zeroizing;
 
 pub use base_url::{BaseUrl, BaseUrls, Region};
+pub use document::BYTES_MAX;
 pub use fault::{ConfigFault, ConfigFaults};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use proxy::{Proxy, ProxyLogin};
@@ -47,23 +51,19 @@ pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use values::*;
 pub use words::hint;
 
-use document::BYTES_MAX;
+use document::RemainingLimits;
 use fault::FaultReport;
-use lines::LineFinder;
-use reader::{ConfigValue, Section, Zero};
+use include::{ConfigFile, Sections};
+use lines::{LineFinder, LineWork};
+use reader::Zero;
 use sources::Outside;
 use words::shown;
-
-use crate::secret::TokenDigest;
-
-/// The byte-order mark that editors on Windows put at the start of a text.
-const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Upper bound of `workers`, in threads.
 const WORKERS_MAX: u32 = 1024;
 
-/// Loads a file: reads it, resolves its secrets from the environment and from files, and checks everything. The error
-/// lists every fault of the file, each with its key path.
+/// Loads a file and those that it includes: reads them, resolves their secrets from the environment and from files, and
+/// checks everything. The error lists every fault, each with its file and its key path.
 pub fn load(path: &Path) -> Result<Config, ConfigFaults> {
     load_with(path, &System)
 }
@@ -72,33 +72,53 @@ pub fn load(path: &Path) -> Result<Config, ConfigFaults> {
 pub fn load_with(path: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
     let text = read_file(path)?;
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    parse(&text, base, sources)
+    read_all(Some(path), text, &Outside { base, sources })
 }
 
-/// Parses and checks a text. Relative paths in it are resolved against `base`, secrets by `sources`.
+/// Parses and checks a text. Relative paths in it and in files that it includes are resolved against `base`, secrets by
+/// `sources`.
 pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
-    // The YAML library takes a byte-order mark for a document of its own.
-    let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-    let (document, lines) = (document::read(unmarked)?, LineFinder::of(unmarked));
-    let report = FaultReport::default();
-    let config = {
-        let root = ConfigValue::root(&document, &report);
-        let mut config = read(&mut root.section(), &Outside { base, sources });
-        if let Some(config) = &mut config {
-            // The digest of the file is no token; the type is reused because it computes the same SHA-256.
-            config.digest = TokenDigest::of(text.as_bytes()).to_hex();
-            config.warnings = report.warnings(&lines);
-        }
-        config
-    };
+    read_all(None, Zeroizing::new(text.to_owned()), &Outside { base, sources })
+}
+
+fn read_all(
+    path: Option<&Path>,
+    text: Zeroizing<String>,
+    outside: &Outside<'_>,
+) -> Result<Config, ConfigFaults> {
+    let (limits, report, work) = (RemainingLimits::default(), FaultReport::default(), LineWork::default());
+    let name = path.map(|path| include::one_line(&include::tidy(path).to_string_lossy()));
+    let file = ConfigFile::parse(name, text, &limits)?;
+    let mut main = file.main(&report);
+    let included = include::read(&mut main, path, outside, &limits);
+    let files = || iter::once(&file).chain(&included.files);
+    let lines: Vec<_> = files().map(|file| LineFinder::of(file.unmarked(), &work)).collect();
+    let config = read(&mut Sections::new(main, &included, &report), outside);
+    let config = config.map(|config| Config {
+        digest: digest(files().map(ConfigFile::text)),
+        warnings: report.warnings(&lines),
+        ..config
+    });
     match report.into_faults(&lines) {
         Some(faults) => Err(faults),
         None => Ok(config.expect("a section that could not be read has a fault")),
     }
 }
 
+/// SHA-256 of the texts one behind the other, as `cat gateway.yaml teams/*.yaml | sha256sum` prints it.
+fn digest<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let mut context = Context::new(&SHA256);
+    texts.for_each(|text| context.update(text.as_bytes()));
+    let mut hex = String::with_capacity(64);
+    for byte in context.finish().as_ref() {
+        write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
+    }
+    hex
+}
+
 /// Reads every section before the first `?`, so that one run reports the faults of all sections.
-fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
+fn read(sections: &mut Sections<'_>, outside: &Outside<'_>) -> Option<Config> {
+    let file = &mut sections.main;
     let (listeners, admin) = listeners::read(file, outside);
     let workers = file.get("workers").and_then(|value| value.positive(WORKERS_MAX));
     let (vendor, defaults) = vendor::read(file, outside);
@@ -112,8 +132,10 @@ fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Config> {
     let images = limits::read_images(file);
     let audit = audit::read(file, outside.base);
     let log = log::read(file);
-    let tenants = tenants::read(file, outside, &defaults, &budgets);
-    let callers = callers::read(file, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
+    let tenants = tenants::read(sections.named("tenants"), outside, &defaults, &budgets);
+    let callers = sections.named("callers");
+    let callers = callers::read(&callers, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
+    let file = &sections.main;
     let asks_for_certificates =
         |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     if let (Some(listeners), Some(callers)) = (&listeners, &callers)
@@ -159,6 +181,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, ConfigFault> {
     if bytes.len() > BYTES_MAX {
         return Err(document::too_long());
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| refuse(&SourceError::of_no_text(&bytes)))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    let text = String::from_utf8(std::mem::take(&mut *bytes))
+        .map_err(|error| refuse(&SourceError::of_no_text(&Zeroizing::new(error.into_bytes()))))?;
+    Ok(Zeroizing::new(text))
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::Node;
-use super::fault::FaultReport;
+use super::fault::{FileReport, Place};
 use super::words::segment;
 use super::{units, words};
 
@@ -25,25 +25,31 @@ pub(super) struct ConfigValue<'n> {
     node: &'n Node,
     /// Path of its key, for messages: `tenants.shop.app`.
     path: String,
-    report: &'n FaultReport,
+    file: FileReport<'n>,
 }
 
 impl<'n> ConfigValue<'n> {
-    /// The value of the whole document.
-    pub(super) fn root(node: &'n Node, report: &'n FaultReport) -> Self {
-        Self { node, path: String::new(), report }
+    /// The value of a whole document.
+    pub(super) fn root(node: &'n Node, file: FileReport<'n>) -> Self {
+        Self { node, path: String::new(), file }
     }
 
-    pub(super) fn path(&self) -> &str {
-        &self.path
+    /// The file that the value is written in.
+    pub(super) fn file(&self) -> FileReport<'n> {
+        self.file
+    }
+
+    /// The place of its key, for faults of other values.
+    pub(super) fn place(&self) -> Place<'n> {
+        Place { path: self.path.clone(), file: self.file }
     }
 
     pub(super) fn fault(&self, message: impl Into<String>) {
-        self.report.fault(&self.path, message);
+        self.file.fault(&self.path, message);
     }
 
     pub(super) fn warning(&self, message: &str) {
-        self.report.warning(&self.path, message);
+        self.file.warning(&self.path, message);
     }
 
     /// Records a fault and returns nothing, for the end of a reading function.
@@ -181,6 +187,10 @@ impl<'n> ConfigValue<'n> {
         matches!(self.node, Node::List(items) if items.is_empty())
     }
 
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.node, Node::Null)
+    }
+
     pub(super) fn is_section(&self) -> bool {
         matches!(self.node, Node::Map(_))
     }
@@ -196,14 +206,14 @@ impl<'n> ConfigValue<'n> {
             }
         };
         let value = self.child(self.node, "");
-        Section { value, entries, known: Vec::new(), broken, private: false }
+        Section { value, entries, known: Vec::new(), broken, private: false, unknown: "unknown key" }
     }
 
     fn child(&self, node: &'n Node, path: &str) -> Self {
         let path = format!("{}{path}", self.path);
         // The root has no name, so a path begins with the first key, not with a dot.
         let path = path.strip_prefix('.').unwrap_or(&path).to_owned();
-        Self { node, path, report: self.report }
+        Self { node, path, file: self.file }
     }
 }
 
@@ -217,9 +227,17 @@ pub(super) struct Section<'n> {
     broken: bool,
     // Unknown keys are not quoted in messages.
     private: bool,
+    /// The message for unknown keys.
+    unknown: &'static str,
 }
 
 impl<'n> Section<'n> {
+    /// Says `message` of unknown keys.
+    pub(super) fn calling_unknown(mut self, message: &'static str) -> Self {
+        self.unknown = message;
+        self
+    }
+
     /// Hides unknown keys in messages. In a section that holds secrets, a forgotten colon turns a secret into a key.
     pub(super) fn private(mut self) -> Self {
         self.private = true;
@@ -275,7 +293,7 @@ impl<'n> Section<'n> {
         if self.private {
             self.value.fault(format!("an unknown key, not shown because it may be a secret{hint}"));
         } else {
-            value.fault(format!("unknown key{hint}"));
+            value.fault(format!("{}{hint}", self.unknown));
         }
     }
 }

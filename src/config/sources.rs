@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use glob::MatchOptions;
 use zeroize::Zeroizing;
 
 use super::reader::ConfigValue;
@@ -16,6 +17,10 @@ use crate::secret::Secret;
 /// The longest secret file that is read, in bytes.
 pub const SECRET_FILE_BYTES_MAX: usize = 64 << 10;
 
+/// Wildcards stay within one folder's name, and do not match hidden files: editors and Kubernetes keep their own there.
+pub(super) const PATTERN_OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
 /// The origin of a secret that is written in the configuration itself.
 const INLINE: &str = "the secret";
 
@@ -26,6 +31,22 @@ pub trait SecretSources {
 
     /// Reads a file of at most [`SECRET_FILE_BYTES_MAX`] bytes. A folder, a pipe or a device is an error.
     fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError>;
+
+    /// Reads a file of at most `bytes_max` bytes that the configuration includes; of a longer one, a byte more. A folder,
+    /// a pipe or a device is an error.
+    fn config_file(&self, path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        let mut content = Zeroizing::new(Vec::new());
+        open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// Finds the paths that fit a pattern, in alphabetical order. A folder that cannot be listed is an error; one that
+    /// does not exist holds no file.
+    fn matching(&self, pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
+        // An invalid pattern fits nothing. The reader has refused it before.
+        let Ok(paths) = glob::glob_with(pattern, PATTERN_OPTIONS) else { return Ok(Vec::new()) };
+        paths.map(|path| path.map_err(|error| SourceError::Io(error.into()))).collect()
+    }
 
     /// Checks that a regular file can be opened for reading.
     fn readable(&self, path: &Path) -> Result<(), SourceError>;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::base_url::{BaseUrls, Region};
+use super::include::Named;
 use super::reader::{ConfigValue, Section, Zero};
 use super::sources::Outside;
 use super::values::{BudgetLimits, CidPolicy, CredentialConfig, Repeats, TenantConfig, VendorKey};
@@ -49,15 +50,15 @@ pub(super) struct Tenants<'n> {
     pub(super) tenants: Option<Vec<TenantConfig>>,
 }
 
-/// Reads the section and checks names and shared keys across tenants.
+/// Reads the tenants and checks names and shared keys across them.
 pub(super) fn read<'n>(
-    file: &mut Section<'n>,
+    entries: Named<'n>,
     outside: &Outside<'_>,
     defaults: &Defaults,
     budgets: &BudgetLimits,
 ) -> Tenants<'n> {
-    let entries = file.required("tenants").map_or_else(Vec::new, |value| value.named());
     let drafts: Vec<_> = entries
+        .entries
         .into_iter()
         .map(|(name, value)| read_one(name, value, outside, (defaults, budgets)))
         .collect();
@@ -196,7 +197,8 @@ fn compare((first_draft, first): KeyUse<'_, '_>, (draft, credential): KeyUse<'_,
         (first_draft.region == draft.region, "has another region"),
     ];
     for (_, difference) in checks.iter().filter(|(same, _)| !same) {
-        credential.value.fault(format!("the same key at {} {difference}", first.value.path()));
+        let first = first.value.place().seen_from(&credential.value.file());
+        credential.value.fault(format!("the same key at {first} {difference}"));
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Config {
     pub callers: Vec<CallerConfig>,
     /// Settings that are allowed but probably not meant; each becomes a warning in the log.
     pub warnings: Vec<String>,
-    /// SHA-256 of the file's bytes in hexadecimal, shown so that operators can tell which configuration is loaded.
+    /// SHA-256 of the bytes of all files in hexadecimal, shown so that operators can tell which configuration is loaded.
     pub digest: String,
 }
 

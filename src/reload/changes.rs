@@ -5,19 +5,19 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::FileDigests;
+use super::watch::Watched;
 use crate::config::{
     Admin, Audit, CallerConfig, Config, CredentialConfig, Listener, ListenerTls, LogFormat, SharedBudgets,
     Shares, TenantConfig, Vendor,
 };
 use crate::secret::TokenDigest;
 
-/// A configuration, and the digests of the files it was read from.
-type ReadConfig<'c> = (&'c Config, &'c FileDigests);
+/// A configuration, and the files it was read from.
+type ReadConfig<'c> = (&'c Config, &'c Watched);
 
 /// All differences, one text for each.
 pub(super) fn between((old, old_seen): ReadConfig<'_>, (new, new_seen): ReadConfig<'_>) -> Vec<String> {
-    let differs = |path: &Path| old_seen.get(path) != new_seen.get(path);
+    let differs = |path: &Path| old_seen.differs(path, new_seen);
     let sections = [
         ("listeners", !same_listeners(&old.listeners, &new.listeners, differs)),
         ("admin", !same_admin(&old.admin, &new.admin)),
@@ -227,7 +227,7 @@ callers:
 
     #[track_caller]
     fn check(edits: &[(&str, &str)], changed: &[&str], needs_restart: &[&str]) {
-        let (old, new, seen) = (read(&[]), read(edits), FileDigests::new());
+        let (old, new, seen) = (read(&[]), read(edits), Watched::default());
         assert_eq!(between((&old, &seen), (&new, &seen)), changed);
         assert_eq!(Fixed::of(&old).changed_in(&new), needs_restart);
     }
@@ -266,7 +266,7 @@ callers:
         let (mut old, mut new) = (read(&[]), read(&[]));
         old.vendor.ca = Some("ca.crt".into());
         new.vendor.ca = Some("ca.crt".into());
-        let seen = |byte| FileDigests::from([("ca.crt".into(), Some([byte; 32]))]);
+        let seen = |byte| Watched::of_one(Path::new("ca.crt"), [byte; 32]);
         assert_eq!(between((&old, &seen(1)), (&new, &seen(2))), ["vendor changed"]);
         assert!(between((&old, &seen(1)), (&new, &seen(1))).is_empty());
     }

@@ -1,24 +1,14 @@
-//! The source of the configuration, and digests of the files it was read from.
+//! The source of the configuration, and what it was read from.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
+use super::watch::Watched;
 use crate::config::{self, Config, ConfigFaults, SecretSources, SourceError, System};
 use crate::identity::{self, IdentityError};
-
-/// The most bytes of a file that enter its digest. No longer file is ever read.
-const LOOK_BYTES_MAX: u64 = 4 << 20;
-
-/// SHA-256 of each file's contents by path; `None` if a file cannot be read. Symbolic links are followed, so that a
-/// changed link target counts as changed contents.
-pub(super) type FileDigests = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
 /// The configuration in use and its source.
 pub struct ConfigSource {
@@ -26,16 +16,16 @@ pub struct ConfigSource {
     pub config: Config,
     /// The path of its file; `None` for a built-in configuration.
     path: Option<PathBuf>,
-    /// The digests of the files when they were last read.
-    pub(super) seen: FileDigests,
-    /// The digests of the files that the configuration in use was read from.
-    in_use: FileDigests,
+    /// The files when they were last read.
+    pub(super) seen: Watched,
+    /// The files that the configuration in use was read from.
+    in_use: Watched,
 }
 
 /// A configuration that was read but is not in use yet, or its faults.
 pub(super) struct LoadedConfig {
     pub(super) config: Result<Config, Vec<String>>,
-    pub(super) seen: FileDigests,
+    pub(super) seen: Watched,
 }
 
 impl ConfigSource {
@@ -47,18 +37,18 @@ impl ConfigSource {
 
     /// Loads a file as a reload would that finds none of its certificates in use.
     pub fn inspect(path: &Path) -> Result<Config, ConfigFaults> {
-        load(path, Dates::Judged(&FileDigests::new())).0
+        load(path, Dates::Judged(&Watched::default())).0
     }
 
     /// Wraps a configuration without a file, which cannot be reloaded.
     pub fn built_in(config: Config) -> Self {
-        Self { config, path: None, seen: FileDigests::new(), in_use: FileDigests::new() }
+        Self { config, path: None, seen: Watched::default(), in_use: Watched::default() }
     }
 
-    /// The digests of the files as they are now; `None` if there is no file.
-    pub(super) fn look(&self) -> Option<FileDigests> {
+    /// The files as they are now; `None` if there is no file.
+    pub(super) fn look(&self) -> Option<Watched> {
         self.path.as_ref()?;
-        Some(self.seen.keys().map(|path| (path.clone(), look_at(path))).collect())
+        Some(self.seen.again())
     }
 
     /// Reads the configuration again.
@@ -66,42 +56,29 @@ impl ConfigSource {
         let Some(path) = &self.path else {
             return Err(vec!["the configuration is built in; there is no file to reload".to_owned()]);
         };
-        let before = self.look().unwrap_or_default();
+        let mut before = self.seen.again();
         let (config, mut seen) = load(path, Dates::Judged(&self.in_use));
         let config = config.map_err(|faults| faults.iter().map(ToString::to_string).collect());
         if config.is_err() {
             // Files that this attempt did not reach are still those of the configuration in use.
-            for (path, content) in before {
-                seen.entry(path).or_insert(content);
-            }
+            before.extend(seen);
+            seen = before;
         }
         Ok(LoadedConfig { config, seen })
     }
 
     /// Makes `config` the configuration in use.
-    pub(super) fn take_in_use(&mut self, config: Config, seen: FileDigests) {
+    pub(super) fn take_in_use(&mut self, config: Config, seen: Watched) {
         self.in_use.clone_from(&seen);
         (self.config, self.seen) = (config, seen);
     }
 }
 
-fn load(path: &Path, dates: Dates<'_>) -> (Result<Config, ConfigFaults>, FileDigests) {
+fn load(path: &Path, dates: Dates<'_>) -> (Result<Config, ConfigFaults>, Watched) {
     let recorder = Recorder { seen: RefCell::default(), dates };
     recorder.note(path);
     let config = config::load_with(path, &recorder);
     (config, recorder.seen.into_inner())
-}
-
-fn look_at(path: &Path) -> Option<[u8; 32]> {
-    // Checked before opening, because opening a pipe blocks until it has a writer.
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut content = Zeroizing::new(Vec::new());
-    let read: io::Result<_> =
-        File::open(path).and_then(|file| file.take(LOOK_BYTES_MAX).read_to_end(&mut content));
-    read.ok()?;
-    digest(&SHA256, &content).as_ref().try_into().ok()
 }
 
 /// Whether a certificate that clients would refuse now is a fault.
@@ -110,27 +87,25 @@ enum Dates<'s> {
     /// It is not: a starting process serves what it can.
     LeftAlone,
     /// It is, unless the certificate is in use already: other changes in the file must not wait for a new certificate.
-    Judged(&'s FileDigests),
+    Judged(&'s Watched),
 }
 
-/// Reads from the system and records a digest of every file that is asked for. The digest is taken before the file is
-/// used, so it is never newer than the contents used.
+/// Reads from the system and records every file and pattern that is asked for. A file is looked at before it is used, so
+/// the look is never newer than the contents used.
 struct Recorder<'s> {
-    seen: RefCell<FileDigests>,
+    seen: RefCell<Watched>,
     dates: Dates<'s>,
 }
 
 impl Recorder<'_> {
     fn note(&self, path: &Path) {
-        self.seen.borrow_mut().insert(path.to_owned(), look_at(path));
+        self.seen.borrow_mut().note(path);
     }
 
     fn may_be_refused(&self, certificate: Option<&Path>) -> bool {
         match (self.dates, certificate) {
             (Dates::LeftAlone, _) | (_, None) => true,
-            (Dates::Judged(in_use), Some(path)) => {
-                in_use.contains_key(path) && in_use.get(path) == self.seen.borrow().get(path)
-            }
+            (Dates::Judged(in_use), Some(path)) => in_use.has_same(path, &self.seen.borrow()),
         }
     }
 }
@@ -143,6 +118,17 @@ impl SecretSources for Recorder<'_> {
     fn secret_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         self.note(path);
         System.secret_file(path)
+    }
+
+    fn config_file(&self, path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        self.note(path);
+        System.config_file(path, bytes_max)
+    }
+
+    fn matching(&self, pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
+        let matched = System.matching(pattern);
+        self.seen.borrow_mut().note_pattern(pattern, matched.as_ref().ok().cloned());
+        matched
     }
 
     fn readable(&self, path: &Path) -> Result<(), SourceError> {

@@ -130,11 +130,15 @@ fn the_tutorials_configuration_is_good() {
     let (text, _) = rest.split_once("```").expect("its end");
     let folder = std::env::temp_dir().join(format!("jpush-gateway-tutorial-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
-    let missing = config::parse(text, &folder, &config::System).err().map(|faults| faults.to_string());
+    let path = folder.join("gateway.yaml");
+    fs::write(&path, text).expect("a configuration");
+    let missing = config::load(&path).err().map(|faults| faults.to_string());
     fs::write(folder.join("shop-secret"), "5e987ac6d2e04d95a9d8f0d1").expect("a secret");
-    let read = config::parse(text, &folder, &config::System).map_err(|faults| faults.to_string());
+    let read = config::load(&path).map_err(|faults| faults.to_string());
     fs::remove_dir_all(&folder).expect("the folder goes");
-    let shown = missing.unwrap_or_default().replace(folder.to_str().expect("UTF-8"), ".");
+    let named = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let shown =
+        missing.unwrap_or_default().replace(&named(&path), "gateway.yaml").replace(&named(&folder), ".");
     assert!(tutorial.contains(shown.trim()), "not the fault that the tutorial shows: {shown}");
     let config = read.expect("a good configuration");
     let (_, rest) = tutorial.split_once("\ntoken:  ").expect("a token");

@@ -32,12 +32,25 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
+/// The files that `teams.yaml` includes: their names and texts.
+fn included() -> Vec<(String, String)> {
+    let files = fs::read_dir(examples().join("teams")).expect("the folder");
+    let read = |path: PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
+        (name, fs::read_to_string(path).expect("a file"))
+    };
+    files.map(|entry| read(entry.expect("an entry").path())).collect()
+}
+
 impl Example {
     fn new(name: &str) -> Self {
         let text = fs::read_to_string(examples().join(name)).expect("an example");
         let (folder, authority) = (Folder::new(), Authority::new());
-        for part in ["secrets", "tls"] {
+        for part in ["secrets", "tls", "teams"] {
             fs::create_dir(folder.path().join(part)).expect("a folder");
+        }
+        for (name, text) in included() {
+            folder.write(&format!("teams/{name}"), text);
         }
         folder.write("secrets/shop-master", format!("{}\n", Keys::SHOP_APP_SECRET));
         folder.write("secrets/shop-group", Keys::SHOP_GROUP_SECRET);
@@ -57,11 +70,11 @@ impl Example {
         command
     }
 
-    /// What the example says, but for what a test has to choose: ports, a vendor of its own, and tokens it knows.
-    fn for_a_test(&self, vendor: &Stub) -> String {
+    /// What a file says, but for what a test has to choose: ports, and tokens it knows.
+    fn with_known_tokens(written: &str) -> String {
         let mut text = String::new();
         let mut caller = "";
-        for line in self.text.lines() {
+        for line in written.lines() {
             let name = line.strip_prefix("  ").and_then(|line| line.strip_suffix(':'));
             caller = name.filter(|name| !name.starts_with(' ')).unwrap_or(caller);
             let line = match line.split_once("sha256: ") {
@@ -71,7 +84,12 @@ impl Example {
             text += &line;
             text.push('\n');
         }
-        let url = vendor.url();
+        text
+    }
+
+    /// What the example says, but with a vendor of the test's own.
+    fn for_a_test(&self, vendor: &Stub) -> String {
+        let (text, url) = (Self::with_known_tokens(&self.text), vendor.url());
         text + &format!(
             "admin: {{ address: \"127.0.0.1:0\" }}\nworkers: 1\n\
              vendor: {{ api: \"{url}\", device: \"{url}\", report: \"{url}\" }}\n"
@@ -79,6 +97,9 @@ impl Example {
     }
 
     fn start(self, vendor: &Stub) -> (Gateway, Authority) {
+        for (name, text) in included() {
+            self.folder.write(&format!("teams/{name}"), Self::with_known_tokens(&text));
+        }
         let command = self.command("serve", &self.for_a_test(vendor));
         (Gateway::start_by(self.folder, command), self.authority)
     }
@@ -103,7 +124,7 @@ fn every_example_is_good_as_it_is() {
     let mut names: Vec<String> = fs::read_dir(examples())
         .expect("the folder")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
-        .filter(|name| name != "README.md")
+        .filter(|name| !["README.md", "teams"].contains(&&**name))
         .collect();
     names.sort();
     assert_eq!(names, ["minimal.yaml", "replicas.yaml", "teams.yaml", "tls.yaml"], "each is started below");

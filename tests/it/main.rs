@@ -26,6 +26,7 @@ mod handover;
 mod hangups;
 mod http2;
 mod identities;
+mod include;
 mod limits;
 mod logs;
 mod operations;

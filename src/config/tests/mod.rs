@@ -4,17 +4,19 @@
 mod access;
 mod faults;
 mod hostile;
+mod include;
 mod shipped;
 mod values;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::identity::{IdentityError, RootsError};
+use crate::secret::TokenDigest;
 
 /// Digests of unknown tokens.
 pub(super) const DIGEST: &str = "85c7f0f1d1ec7c6a1d0d7de62b5bfb0d5ba4a8e0a2a2f6b0a3b1c6e5d4f3a2b1";
@@ -76,6 +78,20 @@ impl SecretSources for Fixture {
             return Err(SourceError::TooLarge);
         }
         Ok(Zeroizing::new(content.clone()))
+    }
+
+    fn config_file(&self, path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        self.readable(path)?;
+        let content = &self.files[path.to_str().expect("the tests' paths are text")];
+        Ok(Zeroizing::new(content[..content.len().min(bytes_max + 1)].to_vec()))
+    }
+
+    fn matching(&self, pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
+        let pattern = glob::Pattern::new(pattern).expect("a pattern");
+        let fits = |path: &&&str| pattern.matches_with(path, sources::PATTERN_OPTIONS);
+        let mut paths: Vec<_> = self.files.keys().filter(fits).map(PathBuf::from).collect();
+        paths.sort();
+        Ok(paths)
     }
 
     fn readable(&self, path: &Path) -> Result<(), SourceError> {
@@ -166,7 +182,7 @@ pub(super) fn bad(text: &str) -> String {
     faults.iter().map(without_line).collect::<Vec<_>>().join("\n")
 }
 
-fn without_line(fault: &ConfigFault) -> String {
+pub(super) fn without_line(fault: &ConfigFault) -> String {
     let said = fault.to_string();
     let place = fault.line().map_or_else(String::new, |line| format!(" (line {line})"));
     said.strip_suffix(&place).unwrap_or_else(|| panic!("no line in: {said}")).to_owned()

@@ -169,7 +169,9 @@ fn files_are_loaded_with_what_they_refer_to() {
             .map_err(|faults| faults.to_string())
     };
     assert_eq!(with("{ file: secret }"), Ok("from a file".to_owned()));
-    let at = |problem: &str| Err(format!("tenants.shop.app.secret: {problem} (line 3)"));
+    let path = folder.0.join("gateway.yaml");
+    let at =
+        |problem: &str| Err(format!("tenants.shop.app.secret: {problem} in {} (line 3)", path.display()));
     let file = |name: &str| format!("the file {:?}", folder.0.join(name));
     assert_eq!(with("{ file: large }"), at(&format!("{} is larger than 64 KiB", file("large"))));
     assert_eq!(with("{ file: folder }"), at(&format!("{} is not a regular file", file("folder"))));
@@ -187,8 +189,8 @@ fn files_that_are_no_text_or_too_long_are_faults() {
     let rows = [
         (folder.write("binary", b"a: \xff"), "is not UTF-8"),
         (folder.write("wide", b"\xff\xfea\0:\0"), "is UTF-16; save it as UTF-8"),
-        (folder.write("long", vec![b'\n'; BYTES_MAX + 1]), "the configuration is longer than 4 MiB"),
-        (folder.write("cut", "é".repeat(BYTES_MAX)), "the configuration is longer than 4 MiB"),
+        (folder.write("long", vec![b'\n'; BYTES_MAX + 1]), "the configuration is longer than 64 MiB"),
+        (folder.write("cut", "é".repeat(BYTES_MAX)), "the configuration is longer than 64 MiB"),
         (folder.0.join("none"), "cannot be read"),
         (folder.0.clone(), "cannot be read"),
     ];
