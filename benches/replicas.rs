@@ -83,7 +83,7 @@ fn replica(url: String) {
     let one_half = NonZeroU32::new(REPLICAS).expect("two");
     // Nothing of its own, so that every decision is the store's.
     let shares = Shares { local_percent: 0, replicas: one_half };
-    let settings = SharedBudgets { url: Secret::new(url).expect("a URL"), shares };
+    let settings = SharedBudgets { url: Secret::new(url).expect("a URL"), ca: None, shares };
     let store = Store::start(&settings).expect("a store");
     let key = VendorKey::new("key".into()).expect("a key");
     let limit = BudgetLimit { limit: NonZeroU32::MAX, window: WINDOW, burst: None };

@@ -1,20 +1,33 @@
 //! Reads `shared_budgets`: the store that replicas share, and the division of each budget.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
 use super::reader::{ConfigValue, Section};
 use super::sources::Outside;
 use super::units;
-use crate::secret::Secret;
+use crate::secret::{Secret, TokenDigest};
 
 /// Settings of the store in which replicas share their budgets.
 pub struct SharedBudgets {
-    /// URL `redis://[user[:password]@]host[:port][/database]`. All of it is a secret, because it may hold a password.
+    /// URL `redis://[user[:password]@]host[:port][/database]`, or `rediss://` for TLS. All of it is a secret, because it
+    /// may hold a password.
     pub url: Secret,
+    /// File of the only trust roots for the store; without it, those of the system.
+    pub ca: Option<PathBuf>,
     /// Division of each budget.
     pub shares: Shares,
+}
+
+impl SharedBudgets {
+    /// A digest of where the store is and who may use it, by which two configurations are compared.
+    pub fn digest(&self) -> TokenDigest {
+        let ca = self.ca.as_deref().map_or("".into(), |path| path.to_string_lossy());
+        let text = Zeroizing::new(format!("{}\0{ca}", self.url.expose()));
+        TokenDigest::of(text.as_bytes())
+    }
 }
 
 /// Division of each budget among the replicas.
@@ -49,9 +62,20 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Shar
     let mut section = file.get("shared_budgets")?.section();
     let mut redis = section.required("redis")?.section();
     let url = redis.required("url").and_then(|value| read_url(&value, outside));
+    let ca = redis.get("ca");
+    let roots = ca.as_ref().and_then(|value| outside.roots(value));
+    if let (Some(ca), Some(url)) = (&ca, &url)
+        && !is_tls(url)
+    {
+        ca.fault("without TLS there is nothing to verify; the URL must start with rediss://");
+    }
     let local = redis.get("local_share").map_or(Some(LOCAL_PERCENT), |value| read_percent(&value));
     let replicas = redis.required("replicas").and_then(|value| value.positive(REPLICAS_MAX));
-    Some(SharedBudgets { url: url?, shares: Shares { local_percent: local?, replicas: replicas? } })
+    Some(SharedBudgets {
+        url: url?,
+        ca: roots,
+        shares: Shares { local_percent: local?, replicas: replicas? },
+    })
 }
 
 /// Reads the URL as a text or as a secret. Messages never quote any part of it: it may hold a password.
@@ -65,16 +89,20 @@ fn read_url(value: &ConfigValue<'_>, outside: &Outside<'_>) -> Option<Secret> {
         }
         Secret::new(text.to_string())?
     };
-    if url.expose().starts_with("rediss://") {
-        return value
-            .refuse("TLS to the store is not supported; write redis:// and keep it in a private network");
-    }
-    let is_network = url.expose().starts_with("redis://");
+    let is_network = url.expose().starts_with("redis://") || is_tls(&url);
     if !is_network || redis::Client::open(url.expose()).is_err() {
-        return value
-            .refuse("expected redis://host, with [user]:password@, :port and /database where needed");
+        return value.refuse(
+            "expected redis://host or rediss://host, with [user]:password@, :port and /database where needed",
+        );
+    }
+    if url.expose().contains('#') {
+        return value.refuse("nothing can follow a #; a certificate that nobody verifies is not supported");
     }
     Some(url)
+}
+
+fn is_tls(url: &Secret) -> bool {
+    url.expose().starts_with("rediss://")
 }
 
 fn read_percent(value: &ConfigValue<'_>) -> Option<u8> {

@@ -92,7 +92,7 @@ fn same_admin(old: &Admin, new: &Admin) -> bool {
 
 fn same_shared(old: Option<&SharedBudgets>, new: Option<&SharedBudgets>) -> bool {
     match (old, new) {
-        (Some(old), Some(new)) => old.shares == new.shares && old.url.is_same_as(&new.url),
+        (Some(old), Some(new)) => old.shares == new.shares && old.digest().matches(&new.digest()),
         (old, new) => old.is_none() && new.is_none(),
     }
 }
@@ -171,10 +171,7 @@ impl Fixed {
             workers: config.workers,
             state_file: config.state_file.clone(),
             // The URL may contain a password, so only its digest is kept.
-            shared: config
-                .shared_budgets
-                .as_ref()
-                .map(|shared| (shared.shares, TokenDigest::of(shared.url.expose().as_bytes()))),
+            shared: config.shared_budgets.as_ref().map(|shared| (shared.shares, shared.digest())),
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
             handover: config.drain.handover,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{FromRedisValue, Script, ScriptInvocation};
+use redis::{Client, FromRedisValue, Script, ScriptInvocation, TlsCertificates};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The URL is not valid. The checked configuration should have refused it.
     #[error("the URL of the store is not one")]
     Url,
+    /// The trust roots cannot be read.
+    #[error("shared_budgets.redis.ca cannot be read")]
+    Roots(#[source] std::io::Error),
     /// The store's thread cannot be started.
     #[error("no thread for the store")]
     Thread(#[from] std::io::Error),
@@ -125,7 +128,7 @@ struct Scripts {
 impl Store {
     /// Starts a thread that connects to the store.
     pub fn start(shared: &SharedBudgets) -> Result<Arc<Self>, StoreError> {
-        let client = redis::Client::open(shared.url.expose()).map_err(|_| StoreError::Url)?;
+        let client = client(shared)?;
         let scripts = Arc::new(Scripts {
             take: Script::new(include_str!("take.lua")),
             renew: Script::new(include_str!("renew.lua")),
@@ -277,6 +280,13 @@ impl Drop for Slots {
     fn drop(&mut self) {
         self.release(|_| Keep::None);
     }
+}
+
+fn client(shared: &SharedBudgets) -> Result<Client, StoreError> {
+    let url = shared.url.expose();
+    let Some(ca) = &shared.ca else { return Client::open(url).map_err(|_| StoreError::Url) };
+    let root_cert = Some(std::fs::read(ca).map_err(StoreError::Roots)?);
+    Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert }).map_err(|_| StoreError::Url)
 }
 
 fn slot_name(process: &str, id: u64) -> String {

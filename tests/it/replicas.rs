@@ -11,7 +11,8 @@ use jpush_gateway::sandbox::Windows;
 use proptest::test_runner::{Config as Cases, TestRunner};
 
 use crate::support::{
-    Config, Connection, Gateway, Keys, PATIENCE, Redis, Request, Simulator, Tokens, Wire, wait_until,
+    Authority, Config, Connection, Folder, Gateway, Keys, PATIENCE, Redis, Request, Simulator, Tokens, Wire,
+    wait_until,
 };
 
 /// Of 30 slots, each replica owns two, and 24 are shared.
@@ -388,6 +389,33 @@ fn the_password_of_the_store_is_never_shown() {
             assert!(!text.contains("PasswordForTests"), "{text}");
         }
     }
+}
+
+#[test]
+fn a_store_behind_tls_asks_for_a_user_and_a_password() {
+    let authority = Authority::new();
+    let (redis, address) = Redis::start_tls(&authority);
+    redis.command(&["ACL", "SETUSER", "gateway", "on", ">passwordForTests", "~jpush-gateway:*", "+@all"]);
+    redis.command(&["ACL", "SETUSER", "default", "off"]);
+    let vendor = Simulator::with(BUDGETS, Windows::Fixed);
+    let url = format!("rediss://gateway:passwordForTests@{address}");
+    let folder = Folder::new();
+    let with_ca = |ca: &Authority| {
+        let file = folder.write("store-ca.pem", ca.pem());
+        let sharing = format!("ca: {}, local_share: 0%, replicas: 1", file.display());
+        Gateway::start(&config(&vendor, &url, &sharing))
+    };
+    let gateway = with_ca(&authority);
+    wait_until("a call out of the shared part", || gateway.call(&tags()).status == 200);
+    assert_eq!(state(&gateway), "up");
+
+    let stranger = with_ca(&Authority::new());
+    stranger.log_line(&[
+        "WARN",
+        "the store of the shared budgets cannot be reached",
+        "invalid peer certificate",
+    ]);
+    assert_eq!((state(&stranger), stranger.call(&tags()).status), ("away".into(), 429));
 }
 
 /// The scripts that the store runs. Their last arguments are a clock that the test sets: seconds and microseconds.

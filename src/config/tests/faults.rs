@@ -128,8 +128,16 @@ fn faults_of_shared_budgets() {
             "shared_budgets.redis.local_share: expected a share…",
         ),
         (
-            "shared_budgets: { redis: { url: 'rediss://:se-cret@x', replicas: 2 } }",
-            "shared_budgets.redis.url: TLS to the store is not supported; write redis:// and keep it in a private network",
+            "shared_budgets: { redis: { url: 'rediss://:se-cret@x/#insecure', replicas: 2 } }",
+            "shared_budgets.redis.url: nothing can follow a #; a certificate that nobody verifies is not supported",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'rediss://x', ca: nowhere.pem, replicas: 2 } }",
+            "shared_budgets.redis.ca: the file \"/etc/gateway/nowhere.pem\" cannot be read…",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', ca: ca.pem, replicas: 2 } }",
+            "shared_budgets.redis.ca: without TLS there is nothing to verify; the URL must start with rediss://",
         ),
         (
             "shared_budgets: { redis: { url: { env: OTHER_SECRET }, replicas: 2 } }",
@@ -137,11 +145,11 @@ fn faults_of_shared_budgets() {
         ),
         (
             "shared_budgets: { redis: { url: 'http://:se-cret@x', replicas: 2 } }",
-            "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
+            "shared_budgets.redis.url: expected redis://host or rediss://host, with [user]:password@, :port and /database where needed",
         ),
         (
             "shared_budgets: { redis: { url: 'redis://:se-cret@x:port', replicas: 2 } }",
-            "shared_budgets.redis.url: expected redis://host, with [user]:password@, :port and /database where needed",
+            "shared_budgets.redis.url: expected redis://host or rediss://host, with [user]:password@, :port and /database where needed",
         ),
     ];
     check(&rows.map(|(row, expected)| (top(row), expected)));

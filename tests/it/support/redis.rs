@@ -1,4 +1,4 @@
-//! A Redis server for a single test, and a connection to it that can be cut.
+//! Redis servers for a single test, and a connection to one that can be cut.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,30 +6,50 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Folder, wait_until};
+use super::{Authority, Folder, wait_until};
 
 /// A server without persistence: it is empty after a restart. It is killed on drop.
 pub(crate) struct Redis {
     pub(crate) address: SocketAddr,
     child: Child,
     folder: Folder,
+    options: Vec<String>,
 }
 
 impl Redis {
-    /// Starts on a port that was free just now; if somebody else took it, on another.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts on a port that was free just now; if somebody else took it, on another.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(|&option| option.into()).collect();
         let folder = Folder::new();
         for _ in 0..20 {
-            let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let address = free.local_addr().expect("an address");
-            drop(free);
-            let mut child = serve(address, &folder);
+            let address = free_address();
+            let mut child = serve(address, &folder, &options);
             if answers(address, &mut child) {
-                return Self { address, child, folder };
+                return Self { address, child, folder, options };
             }
             let _ = child.wait();
         }
         panic!("redis-server does not start");
+    }
+
+    /// Starts one that also listens with TLS, on the address that is returned. The certificate is for 127.0.0.1.
+    pub(crate) fn start_tls(authority: &Authority) -> (Self, SocketAddr) {
+        let (certificate, key) = authority.sign(&["127.0.0.1"]);
+        let (folder, address) = (Folder::new(), free_address());
+        let [certificate, key, ca] =
+            [("tls.crt", certificate), ("tls.key", key), ("ca.pem", authority.pem())].map(|(name, text)| {
+                folder.write(name, text);
+                folder.path().join(name).to_string_lossy().into_owned()
+            });
+        let port = address.port().to_string();
+        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+        let options = [&["--tls-port", &port, "--tls-auth-clients", "no"][..], &files].concat();
+        // Read at the start, so the folder is not needed any longer.
+        (Self::start_with(&options), address)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -44,7 +64,7 @@ impl Redis {
     /// Starts again on the same port, without data.
     pub(crate) fn start_again(&mut self) {
         wait_until("the server's new start", || {
-            self.child = serve(self.address, &self.folder);
+            self.child = serve(self.address, &self.folder, &self.options);
             answers(self.address, &mut self.child)
         });
     }
@@ -76,7 +96,11 @@ impl Drop for Redis {
     }
 }
 
-fn serve(address: SocketAddr, folder: &Folder) -> Child {
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port")
+}
+
+fn serve(address: SocketAddr, folder: &Folder, options: &[String]) -> Child {
     let mut command = Command::new("redis-server");
     command.args([
         "--port",
@@ -88,7 +112,13 @@ fn serve(address: SocketAddr, folder: &Folder) -> Child {
         "--appendonly",
         "no",
     ]);
-    command.arg("--dir").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(options)
+        .arg("--dir")
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.spawn().expect("redis-server is installed; scripts/test does that")
 }
 
