@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use jpush_gateway::body_reader::Presence;
 use jpush_gateway::budget::{Budget, BudgetSet, Budgets, Clock, Horizon, Precedence, RateHeaders, Requester};
-use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, VendorKey};
+use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, StoreServers, VendorKey};
 use jpush_gateway::operation::BudgetName;
 use jpush_gateway::secret::Secret;
 use jpush_gateway::store::Store;
@@ -83,7 +83,8 @@ fn replica(url: String) {
     let one_half = NonZeroU32::new(REPLICAS).expect("two");
     // Nothing of its own, so that every decision is the store's.
     let shares = Shares { local_percent: 0, replicas: one_half };
-    let settings = SharedBudgets { url: Secret::new(url).expect("a URL"), ca: None, shares };
+    let settings =
+        SharedBudgets { servers: StoreServers::One(Secret::new(url).expect("a URL")), ca: None, shares };
     let store = Store::start(&settings).expect("a store");
     let key = VendorKey::new("key".into()).expect("a key");
     let limit = BudgetLimit { limit: NonZeroU32::MAX, window: WINDOW, burst: None };

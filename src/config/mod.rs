@@ -46,7 +46,7 @@ pub use document::BYTES_MAX;
 pub use fault::{ConfigFault, ConfigFaults};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use proxy::{Proxy, ProxyLogin};
-pub use shared::{SharedBudgets, Shares};
+pub use shared::{SharedBudgets, Shares, StoreServers};
 pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use values::*;
 pub use words::hint;

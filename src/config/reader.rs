@@ -44,6 +44,11 @@ impl<'n> ConfigValue<'n> {
         Place { path: self.path.clone(), file: self.file }
     }
 
+    /// The path of its key.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(super) fn fault(&self, message: impl Into<String>) {
         self.file.fault(&self.path, message);
     }

@@ -13,22 +13,31 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod connection;
+mod current;
 mod given_slots;
+mod hash_slot;
+mod link;
+mod releases;
+mod servers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{Client, FromRedisValue, Script, ScriptInvocation, TlsCertificates};
+use redis::{Client, FromRedisValue, RedisConnectionInfo, Script, ScriptInvocation, TlsCertificates};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use connection::{CurrentConnection, Link};
+use current::CurrentServers;
 pub use given_slots::GivenSlots;
+use link::Link;
+use releases::Releases;
+use servers::{Servers, TRUST};
 
 use crate::budget::{Clock, GrantedMask, Horizon, SlotRequest, SlotRequests, StoreStatus};
-use crate::config::SharedBudgets;
+use crate::config::{SharedBudgets, StoreServers};
+use crate::secret::Secret;
 
 /// The longest time for an answer of the store; after it the store counts as unavailable.
 pub const ANSWER_MAX: Duration = Duration::from_millis(100);
@@ -51,12 +60,14 @@ pub enum StoreError {
 
 /// The store as one process uses it.
 pub struct Store {
-    current: Arc<CurrentConnection>,
+    current: Arc<CurrentServers>,
     releases: mpsc::Sender<Release>,
     scripts: Arc<Scripts>,
     /// Makes the slot names of this process different from those of others.
     process: String,
     next: AtomicU64,
+    /// For how long after another server took over slots may still be taken from the one before.
+    while_two: Duration,
 }
 
 /// The state of the store.
@@ -108,6 +119,8 @@ pub struct Slots {
 struct Release {
     id: u64,
     budgets: PerBudget<Keep>,
+    /// How often it was sent.
+    sends: u8,
 }
 
 /// The time for which a slot is still held from now on.
@@ -128,7 +141,8 @@ struct Scripts {
 impl Store {
     /// Starts a thread that connects to the store.
     pub fn start(shared: &SharedBudgets) -> Result<Arc<Self>, StoreError> {
-        let client = client(shared)?;
+        let servers = servers(shared)?;
+        let while_two = if servers.can_change() { TRUST } else { Duration::ZERO };
         let scripts = Arc::new(Scripts {
             take: Script::new(include_str!("take.lua")),
             renew: Script::new(include_str!("renew.lua")),
@@ -136,13 +150,9 @@ impl Store {
         });
         let (releases, waiting) = mpsc::channel(RELEASES_MAX);
         let process = uuid::Uuid::new_v4().simple().to_string();
-        let current = Arc::new(CurrentConnection::default());
-        connection::start(
-            client,
-            Arc::clone(&current),
-            connection::Releases::new(waiting, &scripts, &process),
-        )?;
-        Ok(Arc::new(Self { current, releases, scripts, process, next: AtomicU64::new(0) }))
+        let current = Arc::new(CurrentServers::default());
+        connection::start(servers, Arc::clone(&current), Releases::new(waiting, &scripts, &process))?;
+        Ok(Arc::new(Self { current, releases, scripts, process, next: AtomicU64::new(0), while_two }))
     }
 
     /// The present state of the store.
@@ -158,10 +168,13 @@ impl Store {
         clock: Clock,
     ) -> StoreAnswer {
         let away = || StoreAnswer { slots: None, statuses: SmallVec::new() };
-        let Some(link) = self.current.link() else { return away() };
+        // Before the connection is chosen and anything is sent, so that it is earlier than the end of the hold in the store.
+        let ends = Instant::now() + horizon.attempt;
+        let Some(key) = slot_requests.first().map(|want| &want.key) else { return away() };
+        let Some(link) = self.current.link(key) else { return away() };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        // Created before anything is sent, for two reasons: `ends` is then earlier than the end of the hold in the
-        // store, and a caller that stops waiting for the answer drops the slots, which releases whatever was taken.
+        // Created before anything is sent: a caller that stops waiting for the answer drops the slots, which releases
+        // whatever was taken.
         let budgets = slot_requests.iter().map(|want| Some((Arc::clone(&want.key), want.window))).collect();
         let mut slots = Box::new(Slots {
             store: Arc::clone(self),
@@ -169,10 +182,10 @@ impl Store {
             budgets,
             granted: GrantedMask::default(),
             guard: horizon.guard,
-            ends: Instant::now() + horizon.attempt,
+            ends,
         });
         let invocation = self.invocation(id, slot_requests, horizon, &link);
-        let Some(answer) = self.invoke::<Vec<i64>>(&link, &invocation).await else { return away() };
+        let Some(answer) = self.invoke::<Vec<i64>>(&link, key, &invocation).await else { return away() };
         let (now, mut statuses) = (clock.now(), SmallVec::new());
         for (place, said) in answer.chunks_exact(3).take(slot_requests.len()).enumerate() {
             if said[0] == 1 {
@@ -193,8 +206,11 @@ impl Store {
     /// Extends the hold of all slots as if they were taken now, or of none; `false` if one has expired or the store is
     /// unavailable.
     async fn renew(&self, slots: &mut [Box<Slots>], horizon: Horizon) -> bool {
-        let Some(link) = self.current.link() else { return false };
         let ends = Instant::now() + horizon.attempt;
+        let keys = slots.iter().flat_map(|one| one.budgets.iter().flatten());
+        // All of one call are of one vendor key, and so on one server.
+        let Some(key) = keys.map(|(key, _)| Arc::clone(key)).next() else { return false };
+        let Some(link) = self.current.link(&key) else { return false };
         let mut invocation = self.scripts.renew.prepare_invoke();
         for one in slots.iter() {
             for (key, window) in one.budgets.iter().flatten() {
@@ -202,7 +218,7 @@ impl Store {
                 invocation.key(&**key).arg(slot_name(&self.process, one.id)).arg(micros(hold));
             }
         }
-        let is_renewed = self.invoke::<i64>(&link, &invocation).await == Some(1);
+        let is_renewed = self.invoke::<i64>(&link, &key, &invocation).await == Some(1);
         if is_renewed {
             for one in slots {
                 (one.ends, one.guard) = (ends, horizon.guard);
@@ -211,16 +227,17 @@ impl Store {
         is_renewed
     }
 
-    /// Runs a script; `None`: the store is unavailable.
+    /// Runs a script; `None`: the store is unavailable, or refuses the key.
     async fn invoke<T: FromRedisValue>(
         &self,
-        link: &Arc<Link>,
+        link: &Link,
+        key: &Arc<str>,
         invocation: &ScriptInvocation<'_>,
     ) -> Option<T> {
         let mut connection = link.connection.clone();
         match timeout(ANSWER_MAX, invocation.invoke_async(&mut connection)).await {
             Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => self.current.lose(link, &error),
+            Ok(Err(error)) => self.current.failed(link, key, &error),
             Err(late) => self.current.lose(link, &late),
         }
         None
@@ -234,7 +251,7 @@ impl Store {
         link: &Link,
     ) -> ScriptInvocation<'_> {
         let mut invocation = self.scripts.take.prepare_invoke();
-        invocation.arg(slot_name(&self.process, id)).arg(&link.run);
+        invocation.arg(slot_name(&self.process, id)).arg(&link.run).arg(micros(self.while_two));
         for SlotRequest { key, limit, own, window, spare } in slot_requests {
             let hold = horizon.attempt + horizon.guard + *window;
             invocation
@@ -263,7 +280,7 @@ impl Slots {
         let budgets =
             budgets.into_iter().map(|budget| budget.map(|(key, window)| (key, keep(window)))).collect();
         // A release that finds no room is dropped; its slot expires by itself.
-        let _ = self.store.releases.try_send(Release { id: self.id, budgets });
+        let _ = self.store.releases.try_send(Release { id: self.id, budgets, sends: 0 });
     }
 
     fn settle(mut self) {
@@ -282,11 +299,33 @@ impl Drop for Slots {
     }
 }
 
-fn client(shared: &SharedBudgets) -> Result<Client, StoreError> {
-    let url = shared.url.expose();
-    let Some(ca) = &shared.ca else { return Client::open(url).map_err(|_| StoreError::Url) };
-    let root_cert = Some(std::fs::read(ca).map_err(StoreError::Roots)?);
-    Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert }).map_err(|_| StoreError::Url)
+fn servers(shared: &SharedBudgets) -> Result<Servers, StoreError> {
+    let roots = shared.ca.as_ref().map(std::fs::read).transpose().map_err(StoreError::Roots)?;
+    let open = |url: &Secret| client(url, roots.clone());
+    let open_all = |urls: &[Secret]| urls.iter().map(open).collect::<Result<Vec<_>, _>>();
+    let servers = match &shared.servers {
+        StoreServers::One(url) => Some(Servers::one(&open(url)?)),
+        StoreServers::Cluster(urls) => Servers::of_cluster(&open_all(urls)?),
+        StoreServers::Sentinel { urls, master, user, password } => {
+            let mut settings = RedisConnectionInfo::default();
+            if let Some(user) = user {
+                settings = settings.set_username(user);
+            }
+            if let Some(password) = password {
+                settings = settings.set_password(password.expose());
+            }
+            Servers::of_sentinels(&open_all(urls)?, master.clone(), settings)
+        }
+    };
+    servers.ok_or(StoreError::Url)
+}
+
+fn client(url: &Secret, roots: Option<Vec<u8>>) -> Result<Client, StoreError> {
+    let client = match roots {
+        None => Client::open(url.expose()),
+        root_cert => Client::build_with_tls(url.expose(), TlsCertificates { client_tls: None, root_cert }),
+    };
+    client.map_err(|_| StoreError::Url)
 }
 
 fn slot_name(process: &str, id: u64) -> String {

@@ -4,20 +4,20 @@
 -- member is the mark: it contains the run id of the server and the division that the replicas agree on, and its score
 -- is minus the microsecond from which on slots may be granted. A set without the mark is new, was lost or restored, or
 -- belongs to replicas that do not agree. Slots granted before may then be missing, so none is granted until the last
--- of those would have ended.
+-- of those would have ended; where another server may have granted them, it may have done so for a while after now.
 --
--- ARGV: slot id, run id; then for each key: limit, own part, window, hold, '1' if the call can do without.
+-- ARGV: slot id, run id, microseconds of that while; then for each key: limit, own part, window, hold, '1' if the call can do without.
 -- Returns for each key: 1 if a slot was taken, else 0; the free slots left; the microseconds until one more is free,
 -- negative while the budget is held back.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local slot, run = ARGV[1], ARGV[2]
+local slot, run, while_two = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local budgets, possible = {}, true
 for i, key in ipairs(KEYS) do
-  local at = 5 * i - 2
+  local at = 5 * i - 1
   local limit, hold = tonumber(ARGV[at]), tonumber(ARGV[at + 3])
   local mark = table.concat({ '@' .. run, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] }, ' ')
-  local score, ready = redis.call('ZSCORE', key, mark), now + hold
+  local score, ready = redis.call('ZSCORE', key, mark), now + hold + while_two
   if score then
     ready = -score
     redis.call('ZREMRANGEBYSCORE', key, 0, now - 1)

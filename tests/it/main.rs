@@ -41,6 +41,7 @@ mod secrets;
 mod service_manager;
 mod set_aside;
 mod start;
+mod store_servers;
 mod strangers;
 mod support;
 mod tls;

@@ -16,33 +16,38 @@ use crate::support::{
 };
 
 /// Of 30 slots, each replica owns two, and 24 are shared.
-const BUDGETS: &str = "device: { limit: 30, window: 2s }";
+pub(crate) const BUDGETS: &str = "device: { limit: 30, window: 2s }";
 const OWN: u64 = 2;
 /// A lost store gives no slots for 500 ms + 2 s + 500 ms + 2 s.
-const HOLD: Duration = Duration::from_secs(5);
+pub(crate) const HOLD: Duration = Duration::from_secs(5);
 const CALLERS: usize = 3;
 
-fn tags() -> Request {
+pub(crate) fn tags() -> Request {
     Request::get("/v3/tags").bearer(Tokens::ORDERS).header("Connection", "close")
 }
 
 fn config(vendor: &Simulator, store: &str, sharing: &str) -> Config {
+    config_with(vendor, &format!("url: \"{store}\", {sharing}"))
+}
+
+/// A configuration with these keys of `shared_budgets.redis`.
+pub(crate) fn config_with(vendor: &Simulator, redis: &str) -> Config {
     let mut config = Config::new(&vendor.url());
     config.budgets = BUDGETS.into();
     config.vendor = "connect_timeout: 500ms, response_timeout: 2s".into();
     config.guard = "500ms";
     config.workers = 2;
-    config.more = format!("shared_budgets: {{ redis: {{ url: \"{store}\", {sharing} }} }}");
+    config.more = format!("shared_budgets: {{ redis: {{ {redis} }} }}");
     config
 }
 
-fn state(gateway: &Gateway) -> String {
+pub(crate) fn state(gateway: &Gateway) -> String {
     gateway.status()["store"].as_str().expect("a store").to_owned()
 }
 
 /// A replica and the counts of its callers.
-struct Replica {
-    gateway: Gateway,
+pub(crate) struct Replica {
+    pub(crate) gateway: Gateway,
     good: AtomicU64,
     answers: AtomicU64,
     /// Set before the replica is killed: calls may then end without an answer.
@@ -79,56 +84,53 @@ impl Replica {
     }
 
     /// Waits for answers to calls that begin after now.
-    fn answers_more(&self) {
+    pub(crate) fn answers_more(&self) {
         let before = self.answers.load(Ordering::Relaxed);
         wait_until("answers", || self.answers.load(Ordering::Relaxed) > before + 2 * CALLERS as u64);
     }
 
     /// Waits for a call that succeeds after now.
-    fn serves_more(&self) {
+    pub(crate) fn serves_more(&self) {
         let before = self.good.load(Ordering::Relaxed);
         wait_until("a call that passes", || self.good.load(Ordering::Relaxed) > before);
     }
 
-    fn is(&self, wanted: &str) {
+    pub(crate) fn is(&self, wanted: &str) {
         wait_until(wanted, || state(&self.gateway) == wanted);
     }
 }
 
-/// Three replicas under load, while a test causes trouble.
-struct Fleet {
-    redis: Redis,
-    wire: Wire,
-    vendor: Simulator,
-    replicas: Vec<Replica>,
+/// Three replicas with one Redis, one of them through a wire that can be cut, while a test causes trouble.
+fn with_fleet(windows: Windows, trouble: impl FnOnce(&mut Redis, &Wire, &[Replica])) {
+    let mut redis = Redis::start();
+    let (wire, vendor) = (Wire::to(redis.address), Simulator::with(BUDGETS, windows));
+    let urls = [wire.url(), redis.url(), redis.url()];
+    let configs = urls.map(|url| config(&vendor, &url, "local_share: 20%, replicas: 3"));
+    under_load(&vendor, &configs, |replicas| trouble(&mut redis, &wire, replicas));
 }
 
-fn with_fleet(windows: Windows, trouble: impl FnOnce(&mut Redis, &Wire, &[Replica])) {
-    let redis = Redis::start();
-    let (wire, vendor) = (Wire::to(redis.address), Simulator::with(BUDGETS, windows));
-    let sharing = "local_share: 20%, replicas: 3";
-    let urls = [wire.url(), redis.url(), redis.url()];
-    let replicas = urls.iter().map(|url| Replica::start(&config(&vendor, url, sharing))).collect();
-    let mut fleet = Fleet { redis, wire, vendor, replicas };
+/// Replicas under load, while a test causes trouble. The vendor never counts one call too many.
+pub(crate) fn under_load(vendor: &Simulator, configs: &[Config], trouble: impl FnOnce(&[Replica])) {
+    let replicas: Vec<_> = configs.iter().map(Replica::start).collect();
     // With slow answers, the vendor counts a call long before the gateway knows it.
-    fleet.vendor.fault(r#"{"operation":"tag-list","times":40,"kind":"delay","delay":"200ms"}"#);
+    vendor.fault(r#"{"operation":"tag-list","times":40,"kind":"delay","delay":"200ms"}"#);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // Stops the callers also if an assertion fails, because the scope waits for them.
         let _stopping = Stopping(&stop);
-        for replica in fleet.replicas.iter().flat_map(|replica| [replica; CALLERS]) {
+        for replica in replicas.iter().flat_map(|replica| [replica; CALLERS]) {
             scope.spawn(|| replica.hammer(&stop));
         }
-        all_are(&fleet.replicas, "up");
-        shares(&fleet.vendor);
-        trouble(&mut fleet.redis, &fleet.wire, &fleet.replicas);
+        all_are(&replicas, "up");
+        shares(vendor);
+        trouble(&replicas);
     });
-    let counts = fleet.vendor.counts(Keys::SHOP_APP, "device");
+    let counts = vendor.counts(Keys::SHOP_APP, "device");
     assert_eq!(counts["refused"], 0, "{counts}");
     assert!(counts["max_in_any_window"].as_u64().is_some_and(|most| most <= 30), "{counts}");
 }
 
-fn all_are(replicas: &[Replica], wanted: &str) {
+pub(crate) fn all_are(replicas: &[Replica], wanted: &str) {
     for replica in replicas {
         replica.is(wanted);
     }
@@ -150,7 +152,7 @@ fn shares(vendor: &Simulator) {
 }
 
 /// Gives a window time to be overrun.
-fn go_on_for(span: Duration) {
+pub(crate) fn go_on_for(span: Duration) {
     std::thread::sleep(span);
 }
 
@@ -448,7 +450,7 @@ impl Scripts<'_> {
     /// Takes a slot. Returns whether it was taken, how many are left, and the time until one more is free.
     fn take(&self, slot: usize, limit: u32, now: Duration) -> (bool, i64, i64) {
         let numbers = [limit.into(), 0, WINDOW.as_micros(), (ATTEMPT + GUARD + WINDOW).as_micros(), 0];
-        let mut arguments = vec![slot.to_string(), "run".to_owned()];
+        let mut arguments = vec![slot.to_string(), "run".to_owned(), "0".to_owned()];
         arguments.extend(numbers.map(|number| number.to_string()));
         let answer = self.run(TAKE, &arguments, now);
         (answer[0] == 1, answer[1], answer[2])
@@ -476,6 +478,24 @@ impl Model {
         self.ends.retain(|_, end| *end >= now);
         self.ends.len()
     }
+}
+
+#[test]
+fn a_server_that_took_over_holds_back_for_as_long_as_its_predecessor_may_have_gone_on() {
+    let redis = Redis::start();
+    let scripts = Scripts { redis: &redis, key: "taken over".into() };
+    let (hold, now) = (ATTEMPT + GUARD + WINDOW, Duration::from_hours(500_000));
+    let take = |run: &str, while_two: Duration, now: Duration| {
+        let numbers = [5, 0, WINDOW.as_micros(), hold.as_micros(), 0].map(|number| number.to_string());
+        let first = ["slot".to_owned(), run.to_owned(), while_two.as_micros().to_string()];
+        scripts.run(TAKE, &first.into_iter().chain(numbers).collect::<Vec<_>>(), now)[0]
+    };
+    let trust = Duration::from_secs(3);
+    assert_eq!([now, now + hold].map(|now| take("old", Duration::ZERO, now)), [0, 1]);
+    let found = now + hold;
+    let ready = found + hold + trust;
+    let before = ready.saturating_sub(Duration::from_micros(1));
+    assert_eq!([found, before, ready].map(|now| take("new", trust, now)), [0, 0, 1]);
 }
 
 /// Random sequences of takes, answers, refunds, given-up attempts, renewals and crashes.

@@ -156,6 +156,61 @@ fn faults_of_shared_budgets() {
 }
 
 #[test]
+fn faults_of_several_servers_of_a_store() {
+    let rows = [
+        (
+            "shared_budgets: { redis: { url: 'redis://x', urls: [ 'redis://y' ], cluster: true, replicas: 2 } }",
+            "shared_budgets.redis.url: shared_budgets.redis.urls says where the store is; only one of the two can stay",
+        ),
+        (
+            "shared_budgets: { redis: { urls: [ 'redis://x' ], replicas: 2 } }",
+            "shared_budgets.redis.urls: several URLs are those of a cluster; write cluster: true beside them",
+        ),
+        (
+            "shared_budgets: { redis: { url: 'redis://x', cluster: true, replicas: 2 } }",
+            "shared_budgets.redis.cluster: a cluster is reached by urls: [ … ], some of its servers",
+        ),
+        (
+            "shared_budgets: { redis: { urls: [], cluster: true, replicas: 2 } }",
+            "shared_budgets.redis.urls: must not be empty",
+        ),
+        (
+            "shared_budgets: { redis: { urls: [ 'redis://x/1', 'redis://y/1' ], cluster: true, replicas: 2 } }",
+            "shared_budgets.redis.urls: a cluster has no other database than 0; the URLs must end without /database",
+        ),
+        (
+            "shared_budgets: { redis: { urls: [ 'redis://:se-cret@x', 'redis://y' ], cluster: true, replicas: 2 } }",
+            "shared_budgets.redis.urls[1]: the first one has another scheme, user, password or database; they must be the same in all",
+        ),
+        (
+            "shared_budgets: { redis: { urls: [ 'redis://x', 'http://:se-cret@y' ], cluster: true, replicas: 2 } }",
+            "shared_budgets.redis.urls[1]: expected redis://host…",
+        ),
+        (
+            "shared_budgets: { redis: { sentinel: { urls: [ 'redis://x' ] }, replicas: 2 } }",
+            "shared_budgets.redis.sentinel.master: missing",
+        ),
+        (
+            "shared_budgets: { redis: { sentinel: { master: main }, replicas: 2 } }",
+            "shared_budgets.redis.sentinel.urls: missing",
+        ),
+        (
+            "shared_budgets: { redis: { sentinel: { urls: [ 'redis://x' ], master: '' }, replicas: 2 } }",
+            "shared_budgets.redis.sentinel.master: empty",
+        ),
+        (
+            "shared_budgets: { redis: { sentinel: { urls: [ 'redis://x' ], master: main, user: me }, replicas: 2 } }",
+            "shared_budgets.redis.sentinel: a user needs a password",
+        ),
+        (
+            "shared_budgets: { redis: { sentinel: { urls: [ 'redis://x' ], master: main }, urls: [ 'redis://y' ], cluster: true, replicas: 2 } }",
+            "shared_budgets.redis.urls: the servers of a cluster need no sentinel; only one of the two can stay",
+        ),
+    ];
+    check(&rows.map(|(row, expected)| (top(row), expected)));
+}
+
+#[test]
 fn proxies() {
     let rows = [
         ("vendor: { proxy: off }", "vendor.proxy: expected http://host:port;…"),

@@ -7,6 +7,7 @@ mod gateway;
 mod load;
 mod names;
 mod redis;
+mod redis_groups;
 mod sandbox;
 mod stub;
 mod tls;
@@ -22,6 +23,7 @@ pub(crate) use gateway::{Gateway, Program, serve, start_failing};
 pub(crate) use load::Outcomes;
 pub(crate) use names::{Names, SilentPort};
 pub(crate) use redis::{Redis, Wire};
+pub(crate) use redis_groups::{Cluster, Sentinels};
 pub(crate) use sandbox::Simulator;
 pub(crate) use stub::{ClosedPort, GOOD, Received, Stub, Talk, json_answer};
 pub(crate) use tls::{

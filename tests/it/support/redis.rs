@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,6 +37,12 @@ impl Redis {
         panic!("redis-server does not start");
     }
 
+    /// Starts with a file of settings, which the server may change.
+    pub(crate) fn start_from(file: &Path, options: &[&str]) -> Self {
+        let file = file.to_string_lossy();
+        Self::start_with(&[&[&*file], options].concat())
+    }
+
     /// Starts one that also listens with TLS, on the address that is returned. The certificate is for 127.0.0.1.
     pub(crate) fn start_tls(authority: &Authority) -> (Self, SocketAddr) {
         let (certificate, key) = authority.sign(&["127.0.0.1"]);
@@ -54,6 +61,16 @@ impl Redis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    pub(crate) fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
+    /// The port on which it talks to the others of its cluster.
+    pub(crate) fn bus_port(&self) -> String {
+        let at = self.options.iter().position(|option| option == "--cluster-port").expect("a cluster");
+        self.options[at + 1].clone()
     }
 
     pub(crate) fn kill(&mut self) {
@@ -96,29 +113,23 @@ impl Drop for Redis {
     }
 }
 
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port")
 }
 
 fn serve(address: SocketAddr, folder: &Folder, options: &[String]) -> Child {
     let mut command = Command::new("redis-server");
-    command.args([
-        "--port",
-        &address.port().to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-    ]);
-    command
-        .args(options)
-        .arg("--dir")
-        .arg(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    // A file of settings comes first.
+    let (file, options) = match options.split_first() {
+        Some((file, options)) if !file.starts_with("--") => (Some(file), options),
+        _ => (None, options),
+    };
+    command.args(file).args(["--port", &address.port().to_string(), "--bind", "127.0.0.1"]);
+    if file.is_none() {
+        command.args(["--save", "", "--appendonly", "no"]);
+    }
+    command.args(options).arg("--dir").arg(folder.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server is installed; scripts/test does that")
 }
 
@@ -127,7 +138,9 @@ fn answers(address: SocketAddr, child: &mut Child) -> bool {
     let mut up = false;
     wait_until("the server's start", || {
         let ended = child.try_wait().expect("a child of ours").is_some();
-        up = !ended && ask(address, &["PING"]).is_some_and(|answer| answer == "+PONG\r\n");
+        up = !ended
+            && ask(address, &["PING"])
+                .is_some_and(|answer| answer == "+PONG\r\n" || answer.starts_with("-NOAUTH"));
         up || ended
     });
     up
