@@ -261,7 +261,7 @@ impl Reloader {
             }
         };
         // Nothing fails from here on.
-        let Parts { current_workers, handshakes, admission, budgets, level, .. } = &self.parts;
+        let Parts { current_workers, handshakes, admission, budgets, metrics, level, .. } = &self.parts;
         level.set(config.log);
         if let Some(log) = &self.parts.audit {
             log.take_in_use(audit);
@@ -273,6 +273,7 @@ impl Reloader {
             current_worker.store(Arc::new(current_worker.load().followed_by(&active)));
         }
         handshakes.replace(certificates);
+        metrics.keep_only(&active.directory);
         self.current.store(Arc::new(Current::new(&config, active)));
         let changed = changes::between((&self.source.config, &self.source.seen), (&config, &seen));
         let needs_restart = self.fixed.changed_in(&config);

@@ -13,6 +13,8 @@ use prometheus::{
 };
 
 use super::budget_gauges::BudgetGauges;
+use super::gone_series::Known;
+pub use super::outcomes::{ReplayedBy, RuleOutcome};
 use super::tls_metrics::TlsMetrics;
 use crate::body::Rule;
 use crate::operation::{BudgetName, OPERATIONS, OperationId};
@@ -287,6 +289,15 @@ impl Metrics {
         self.last_reload_success.set(success.is_ok().into());
     }
 
+    /// Removes the series of tenants and callers that are not in `directory`. A request of theirs that is still being
+    /// served can add one again, until the next reload.
+    pub fn keep_only(&self, directory: &Directory) {
+        let known = Known::of(directory);
+        for counters in [&self.requests, &self.refusals, &self.vendor_answers, &self.pushes_without_cid] {
+            known.keep_only_in(counters);
+        }
+    }
+
     /// Records bytes on a connection that were not a valid request.
     pub fn bad_request(&self, kind: &str) {
         self.bad_requests.with_label_values(&[kind]).inc();
@@ -335,42 +346,6 @@ pub fn log_lost() -> IntCounter {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The reason why a call was recognized as a repeated one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplayedBy {
-    /// The caller sent the same `Idempotency-Key`.
-    IdempotencyKey,
-    /// The resend guard matched: the connection of the first call broke before its answer was delivered.
-    ResendGuard,
-}
-
-impl ReplayedBy {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::IdempotencyKey => "idempotency-key",
-            Self::ResendGuard => "resend-guard",
-        }
-    }
-}
-
-/// The treatment of a body that broke a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleOutcome {
-    /// It was refused, which saved a call.
-    Refused,
-    /// It passed, because the rule is in `report` mode.
-    Reported,
-}
-
-impl RuleOutcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Reported => "reported",
-        }
     }
 }
 

@@ -203,7 +203,8 @@ impl Record {
     }
 
     fn series(&self) -> Option<&super::metrics::Series> {
-        Some(self.names.as_ref()?.usage.series(self.caller?.0, self.granted?.0, self.operation?.index()))
+        let Names { directory, usage } = self.names.as_ref()?;
+        usage.series(directory, (self.caller?.0, self.granted?.0), self.operation?)
     }
 
     fn line(&self, now: SystemTime, took: Duration) -> AccessLine<'_> {

@@ -140,6 +140,19 @@ impl Caller {
         &self.token_names
     }
 
+    /// Positions of the tenants that it may call for, ascending.
+    pub fn tenants(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.tenants.iter().copied()
+    }
+
+    /// Position among its own tenants of the tenant at a position in the directory; `None` if it may not call for it.
+    pub fn place_of(&self, tenant: usize) -> Option<usize> {
+        match self.tenants[..] {
+            [only] if only == tenant => Some(0),
+            _ => self.tenants.binary_search(&tenant).ok(),
+        }
+    }
+
     /// Counter of its own quota; `None` if it has none.
     pub fn quota(&self) -> Option<&Arc<Quota>> {
         self.quota.as_ref()

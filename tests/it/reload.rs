@@ -74,6 +74,39 @@ fn another_limit_holds_at_once_and_the_count_is_kept() {
 }
 
 #[test]
+fn series_of_who_is_gone_go_and_those_of_others_go_on() {
+    let (gateway, _vendor, config) = start();
+    let on = |tenant: &str| Request::post("/v3/push", PUSH).basic(tenant, Tokens::BOTH);
+    for request in [push(Tokens::PUSHER), push(Tokens::ORDERS), on("shop"), on("market")] {
+        assert_eq!(gateway.call(&request).status, 200);
+    }
+    gateway.call(&Request::get("/v3/tags").bearer(Tokens::PUSHER)).assert_refused(403, "forbidden", 2007);
+    let of = |caller: &str, tenant: &str| {
+        format!(
+            "_requests_total{{caller=\"{caller}\",operation=\"push\",status=\"200\",tenant=\"{tenant}\"}} "
+        )
+    };
+    let page = gateway.page("/metrics").text();
+    for (caller, tenant) in [("pusher", "shop"), ("orders", "shop"), ("both", "shop"), ("both", "market")] {
+        assert!(page.contains(&(of(caller, tenant) + "1\n")), "{caller} {tenant}: {page}");
+    }
+    // The caller pusher leaves, and the tenant market gets another name.
+    let yaml = config.yaml().replace("pusher:", "other:").replace("market", "bazaar");
+    reload(&gateway, &yaml);
+    let page = gateway.page("/metrics").text();
+    assert!(!page.contains("pusher") && !page.contains("market"), "{page}");
+    for request in [push(Tokens::PUSHER), push(Tokens::ORDERS), on("shop"), on("bazaar")] {
+        assert_eq!(gateway.call(&request).status, 200);
+    }
+    let page = gateway.page("/metrics").text();
+    for (caller, tenant, calls) in
+        [("other", "shop", 1), ("orders", "shop", 2), ("both", "shop", 2), ("both", "bazaar", 1)]
+    {
+        assert!(page.contains(&format!("{}{calls}\n", of(caller, tenant))), "{caller} {tenant}: {page}");
+    }
+}
+
+#[test]
 fn a_quota_and_the_books_follow_a_caller_to_another_place() {
     let (gateway, _vendor, mut config) = start();
     config.orders = "quota: { limit: 2, window: 60s }".into();
