@@ -1,5 +1,6 @@
 //! The configuration in use: the directory and everything else that requests look up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use http::HeaderValue;
 
 use crate::admission::CallerAdmission;
 use crate::body_reader::Allowance;
-use crate::budget::{Budgets, Horizon};
+use crate::budget::{Budgets, CallerNumber, Horizon, Timestamp};
 use crate::config::{Config, Files, Images, Limits};
 use crate::dedup::RepeatProtection;
 use crate::operation::OperationId;
@@ -46,15 +47,37 @@ pub struct ActiveConfig {
 impl ActiveConfig {
     /// Resolves a checked configuration. Fails if TLS to the vendor cannot be set up.
     pub fn new(config: &Config, budgets: &Budgets) -> Result<Self, TlsSetupError> {
-        Ok(Self::after(None, config, budgets, connector(config)?))
+        Ok(Self::resolve(None, config, budgets, connector(config)?))
     }
 
-    /// Resolves a checked configuration that replaces `previous`. Counts by caller and token continue.
+    /// Resolves a checked configuration that replaces this one. Counts by caller and token continue.
     ///
     /// Nothing in here can fail, because budgets have their new limits from here on.
-    pub fn after(previous: Option<&Self>, config: &Config, budgets: &Budgets, connector: Connector) -> Self {
-        let directory = Directory::after(previous.map(|previous| &*previous.directory), config, budgets);
-        let directory = Arc::new(directory);
+    #[must_use]
+    pub fn followed_by(
+        &self,
+        config: &Config,
+        budgets: &Budgets,
+        connector: Connector,
+        now: Timestamp,
+    ) -> Self {
+        Self::resolve(Some((self, now)), config, budgets, connector)
+    }
+
+    fn resolve(
+        previous: Option<(&Self, Timestamp)>,
+        config: &Config,
+        budgets: &Budgets,
+        connector: Connector,
+    ) -> Self {
+        let directory = match previous {
+            None => Directory::new(config, budgets),
+            Some((previous, now)) => {
+                let in_use = previous.callers_in_use(budgets, now);
+                previous.directory.followed_by(config, budgets, &in_use)
+            }
+        };
+        let (directory, previous) = (Arc::new(directory), previous.map(|(previous, _)| previous));
         let known = previous.map(|previous| (&*previous.usage, &*previous.directory));
         let callers = directory.callers.iter().map(|caller| {
             let known = previous.and_then(|previous| previous.caller_admission_named(&caller.name));
@@ -82,6 +105,16 @@ impl ActiveConfig {
             response_timeout: vendor.response_timeout,
             directory,
         }
+    }
+
+    /// The callers that anything still refers to, if any of those is gone from the configuration.
+    fn callers_in_use(&self, budgets: &Budgets, now: Timestamp) -> HashSet<CallerNumber> {
+        if !self.directory.has_gone_callers() {
+            return HashSet::new();
+        }
+        let mut in_use = budgets.callers(now);
+        in_use.extend(self.repeat_protection.callers());
+        in_use
     }
 
     fn caller_admission_named(&self, name: &str) -> Option<CallerAdmission> {

@@ -152,6 +152,7 @@ impl App {
             handshakes,
             admission: Arc::clone(&admission),
             budgets,
+            clock,
             metrics: Arc::clone(&metrics),
             audit: audit_log.as_ref().map(AuditLog::reopening),
             level: log.level(),

@@ -117,7 +117,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::budget::{Budget, BudgetSet, Budgets, Precedence, Requester, take};
+    use crate::budget::{Budget, BudgetSet, Budgets, CallerNumber, Precedence, Requester, take};
     use crate::config::{BudgetLimit, VendorKey};
 
     type End<'e> = &'e dyn Fn(Payment, Clock);
@@ -135,7 +135,8 @@ mod tests {
     fn pay(budget: &'static Budget, clock: Clock) -> Payment {
         let mut budget_set = BudgetSet::default();
         budget_set.add(budget);
-        let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+        let requester =
+            Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
         let permit = take(&budget_set, &requester, clock.now()).expect("room");
         Payment::new(permit, GivenSlots::new(), clock)
     }

@@ -12,6 +12,8 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod budget_set;
+mod by_caller;
+mod caller_number;
 mod clock;
 mod decide;
 mod exhausted;
@@ -35,12 +37,14 @@ mod timestamp;
 mod vendor_limit;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use budget_set::BudgetSet;
+pub use by_caller::Calls;
+pub use caller_number::CallerNumber;
 pub use clock::Clock;
 pub use decide::{decide, decide_with, take};
 pub use exhausted::{Cause, Exhausted, whole_seconds};
@@ -258,11 +262,11 @@ impl BudgetState {
         }
     }
 
-    fn kept_from(&self, caller: u16, now: Timestamp) -> KeptSlots {
+    fn kept_from(&self, caller: CallerNumber, now: Timestamp) -> KeptSlots {
         self.reserves.kept_from(caller, now, self.rule.length)
     }
 
-    fn status_for(&mut self, caller: u16, now: Timestamp) -> BudgetStatus {
+    fn status_for(&mut self, caller: CallerNumber, now: Timestamp) -> BudgetStatus {
         self.status(now, self.kept_from(caller, now))
     }
 
@@ -335,15 +339,6 @@ pub struct BudgetStatus {
     pub holding_back: bool,
 }
 
-/// Calls of one caller on one budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
-    /// Calls that were answered or given up and still hold a slot.
-    pub window: u32,
-    /// Calls in the last hour.
-    pub hour: u32,
-}
-
 impl Budget {
     /// The name of the budget, as in metrics and refusals.
     pub fn name(&self) -> BudgetName {
@@ -356,34 +351,17 @@ impl Budget {
     }
 
     /// The budget's state now, as seen by `caller`: slots reserved for others do not count as remaining.
-    pub fn status_for(&self, caller: u16, now: Timestamp) -> BudgetStatus {
+    pub fn status_for(&self, caller: CallerNumber, now: Timestamp) -> BudgetStatus {
         lock(&self.inner).status_for(caller, now)
     }
 
     /// Reserves this many calls in each window for each of these callers, and none for any other.
-    pub fn keep(&self, reserves: &[(u16, u32)]) {
+    pub fn keep(&self, reserves: &[(CallerNumber, u32)]) {
         let mut inner = lock(&self.inner);
         let BudgetState { window, queue, reserves: kept, dispatched, .. } = &mut *inner;
         kept.keep(reserves, *dispatched, window.callers());
         queue.mark_first(|caller| kept.is_unmet(caller));
         // The new reserves can change which waiter is next, and the class in which its slots are set aside.
         queue.wake_all();
-    }
-
-    /// Calls by caller number, for callers with a call in the last hour or a slot still held after its answer.
-    pub fn by_caller(&self, now: Timestamp) -> BTreeMap<u16, Calls> {
-        let mut inner = lock(&self.inner);
-        inner.free_by_window(now);
-        inner.free_in_store(now);
-        let BudgetState { window, shared, hourly_counts, .. } = &mut *inner;
-        let mut calls: BTreeMap<u16, Calls> = BTreeMap::new();
-        let in_store = shared.iter().flat_map(|shared| shared.window.callers());
-        for caller in window.callers().chain(in_store) {
-            calls.entry(caller).or_default().window += 1;
-        }
-        for (caller, hour) in hourly_counts.last_hour(now) {
-            calls.entry(caller).or_default().hour = hour;
-        }
-        calls
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::caller_number::CallerNumber;
 use super::shared::SlotLocation;
 use super::{
     Budget, BudgetSet, BudgetState, BudgetStatus, Quota, RateHeaders, Requester, Timestamp, VendorLimit, lock,
@@ -119,7 +120,7 @@ impl Permit {
     }
 
     /// Its slots and their caller; nothing is left that could be given back.
-    fn take_out(&mut self) -> (SmallVec<[Paid; 1]>, u16) {
+    fn take_out(&mut self) -> (SmallVec<[Paid; 1]>, CallerNumber) {
         self.requester.quota = None;
         (std::mem::take(&mut self.paid), self.requester.caller)
     }

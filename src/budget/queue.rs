@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
 
+use super::caller_number::CallerNumber;
+
 /// Requests that may wait for one budget or quota.
 pub(super) const WAITING_MAX: usize = 1_000;
 /// The virtual time that one turn costs a caller of weight one.
@@ -70,13 +72,13 @@ pub(super) struct Class {
     /// The budgets they draw on, one bit for each name.
     pub(super) budgets: u8,
     /// Their caller, if it has a reserve: it can pass where others cannot.
-    pub(super) owner: Option<u16>,
+    pub(super) owner: Option<CallerNumber>,
 }
 
 /// The caller in whose queue a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
-    pub(super) caller: u16,
+    pub(super) caller: CallerNumber,
     pub(super) precedence: Precedence,
     /// Its weight in the round robin.
     pub(super) weight: u32,
@@ -157,7 +159,7 @@ impl Queue {
     }
 
     /// Updates which callers go first.
-    pub(super) fn mark_first(&mut self, first: impl Fn(u16) -> bool) {
+    pub(super) fn mark_first(&mut self, first: impl Fn(CallerNumber) -> bool) {
         for caller_queue in &mut self.callers {
             caller_queue.first =
                 caller_queue.owner.precedence == Precedence::First || first(caller_queue.owner.caller);
@@ -349,11 +351,11 @@ mod tests {
         wakeup: Arc<Wakeup>,
     }
 
-    fn owner(caller: u16, weight: u32) -> Owner {
-        Owner { caller, weight, precedence: Precedence::InTurn }
+    fn owner(caller: u32, weight: u32) -> Owner {
+        Owner { caller: CallerNumber(caller), weight, precedence: Precedence::InTurn }
     }
 
-    fn try_join(queue: &mut Queue, caller: u16, weight: u32, action: TurnAction) -> Option<Waits> {
+    fn try_join(queue: &mut Queue, caller: u32, weight: u32, action: TurnAction) -> Option<Waits> {
         let wakeup = Arc::default();
         queue.join(owner(caller, weight), false, &wakeup, action).map(|id| Waits { id, wakeup })
     }
@@ -362,7 +364,7 @@ mod tests {
         queue.next().map(|(_, head)| head.id)
     }
 
-    fn serve(queue: &mut Queue, owners: &[(u64, u16)]) -> Vec<u16> {
+    fn serve(queue: &mut Queue, owners: &[(u64, u32)]) -> Vec<u32> {
         let mut order = Vec::new();
         while let Some(id) = head(queue) {
             order.extend(owners.iter().find(|(known, _)| *known == id).map(|(_, caller)| *caller));
@@ -371,7 +373,7 @@ mod tests {
         order
     }
 
-    fn join(queue: &mut Queue, caller: u16, weight: u32) -> (u64, u16) {
+    fn join(queue: &mut Queue, caller: u32, weight: u32) -> (u64, u32) {
         (try_join(queue, caller, weight, TurnAction::Proceed).expect("room").id, caller)
     }
 

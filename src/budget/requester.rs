@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::caller_number::CallerNumber;
 use super::queue::Precedence;
 use super::quota::Quota;
 use super::timestamp::Timestamp;
@@ -10,7 +11,7 @@ use super::timestamp::Timestamp;
 #[derive(Clone)]
 pub struct Requester {
     /// The caller's number: it identifies the caller in queues, reserves and counts.
-    pub caller: u16,
+    pub caller: CallerNumber,
     /// The caller's weight in the round robin between waiting callers.
     pub weight: u32,
     /// The caller's quota, if it has one.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::caller_number::CallerNumber;
 use super::timestamp::Timestamp;
 
 /// The reserves of one budget.
@@ -13,7 +14,7 @@ use super::timestamp::Timestamp;
 pub(super) struct Reserves(Vec<Reserve>);
 
 struct Reserve {
-    caller: u16,
+    caller: CallerNumber,
     calls: u32,
     /// Slots that the owner holds: of calls in flight, and of calls that ended.
     in_flight: u32,
@@ -42,7 +43,12 @@ impl Reserves {
 
     /// Replaces the reserves. `dispatched` is the number of the budget's last call; `ended` yields the callers of slots
     /// held by calls that ended.
-    pub(super) fn keep(&mut self, wanted: &[(u16, u32)], dispatched: u64, ended: impl Iterator<Item = u16>) {
+    pub(super) fn keep(
+        &mut self,
+        wanted: &[(CallerNumber, u32)],
+        dispatched: u64,
+        ended: impl Iterator<Item = CallerNumber>,
+    ) {
         let known = std::mem::take(&mut self.0);
         self.0 = wanted
             .iter()
@@ -55,50 +61,50 @@ impl Reserves {
         ended.for_each(|caller| self.change(caller, |reserve| reserve.ended += 1));
     }
 
-    fn change(&mut self, caller: u16, change: impl FnOnce(&mut Reserve)) {
+    fn change(&mut self, caller: CallerNumber, change: impl FnOnce(&mut Reserve)) {
         if let Some(own) = self.0.iter_mut().find(|reserve| reserve.caller == caller) {
             change(own);
         }
     }
 
     /// Records that a caller asked for a slot.
-    pub(super) fn asked(&mut self, caller: u16, now: Timestamp) {
+    pub(super) fn asked(&mut self, caller: CallerNumber, now: Timestamp) {
         self.change(caller, |own| own.asked = own.asked.max(Some(now)));
     }
 
     /// Records that a caller took a slot.
-    pub(super) fn took(&mut self, caller: u16) {
+    pub(super) fn took(&mut self, caller: CallerNumber) {
         self.change(caller, |own| own.in_flight += 1);
     }
 
     /// Records that a call is no longer in flight.
-    pub(super) fn returned(&mut self, caller: u16, call: u64) {
+    pub(super) fn returned(&mut self, caller: CallerNumber, call: u64) {
         self.change(caller, |own| own.in_flight -= u32::from(call > own.since));
     }
 
     /// Records that a call in flight ended and holds its slot for the window.
-    pub(super) fn ended(&mut self, caller: u16, call: u64) {
+    pub(super) fn ended(&mut self, caller: CallerNumber, call: u64) {
         self.returned(caller, call);
         self.change(caller, |own| own.ended += 1);
     }
 
     /// Records that the slot of an ended call is free.
-    pub(super) fn freed(&mut self, caller: u16) {
+    pub(super) fn freed(&mut self, caller: CallerNumber) {
         self.change(caller, |own| own.ended -= 1);
     }
 
     /// Whether a caller has a reserve.
-    pub(super) fn has(&self, caller: u16) -> bool {
+    pub(super) fn has(&self, caller: CallerNumber) -> bool {
         self.0.iter().any(|reserve| reserve.caller == caller)
     }
 
     /// Whether a caller has a reserve that is not used up.
-    pub(super) fn is_unmet(&self, caller: u16) -> bool {
+    pub(super) fn is_unmet(&self, caller: CallerNumber) -> bool {
         self.0.iter().any(|reserve| reserve.caller == caller && reserve.missing() > 0)
     }
 
     /// Slots that `caller` cannot have now, because they are reserved for others.
-    pub(super) fn kept_from(&self, caller: u16, now: Timestamp, window: Duration) -> KeptSlots {
+    pub(super) fn kept_from(&self, caller: CallerNumber, now: Timestamp, window: Duration) -> KeptSlots {
         let mut kept = KeptSlots::default();
         // An owner may always take the unused part of its reserve. If more is reserved than is free, the one whose turn
         // it is takes the slot: if each owner left it to the others, nobody would take it.

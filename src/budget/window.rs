@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Horizon;
+use super::caller_number::CallerNumber;
 use super::restored_calls::{CallLifetime, Ended};
 use super::timestamp::Timestamp;
 
@@ -57,9 +58,6 @@ impl WindowRule {
     }
 }
 
-/// The caller number of slots that a former process took; no caller has it.
-const FORMER: u16 = u16::MAX;
-
 /// The assumption about calls in flight when a waiting time is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Estimate {
@@ -72,7 +70,7 @@ pub(super) enum Estimate {
 /// The slots in use: a count of calls in flight, and the end times of calls that ended.
 ///
 /// End times are stored instead of release times, so that a changed `length` applies to all slots at once and both
-/// queues stay sorted. A slot takes eight bytes.
+/// queues stay sorted. A slot takes twelve bytes.
 #[derive(Default)]
 pub(super) struct Window {
     in_flight: u32,
@@ -80,34 +78,42 @@ pub(super) struct Window {
     abandoned: VecDeque<Slot>,
 }
 
-/// The end of one call: microseconds in the upper 48 bits (enough for 9 years), the caller in the lower 16.
+/// The end of one call, in microseconds, and its caller. The time is kept in two halves, because a `u64` would make the
+/// slot sixteen bytes long.
 #[derive(Clone, Copy)]
-struct Slot(u64);
+struct Slot {
+    end_micros: [u32; 2],
+    caller: CallerNumber,
+}
 
 impl Slot {
-    fn new(end: Timestamp, caller: u16) -> Self {
-        Self(end.as_micros() << 16 | u64::from(caller))
+    fn new(end: Timestamp, caller: CallerNumber) -> Self {
+        let micros = end.as_micros();
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).expect("32 bits");
+        Self { end_micros: [half(micros >> 32), half(micros)], caller }
     }
 
     fn end(self) -> Timestamp {
-        Timestamp::from_micros(self.0 >> 16)
-    }
-
-    fn caller(self) -> u16 {
-        u16::try_from(self.0 & 0xffff).expect("16 bits")
+        let [upper, lower] = self.end_micros.map(u64::from);
+        Timestamp::from_micros(upper << 32 | lower)
     }
 }
 
 impl Window {
     /// Returns the slots that can be taken now; calls `freed` with the caller of each slot that became free since the
     /// last call.
-    pub(super) fn free(&mut self, rule: &WindowRule, now: Timestamp, mut freed: impl FnMut(u16)) -> u32 {
+    pub(super) fn free(
+        &mut self,
+        rule: &WindowRule,
+        now: Timestamp,
+        mut freed: impl FnMut(CallerNumber),
+    ) -> u32 {
         let over = |slot: &Slot, held: u64| slot.end().as_micros().saturating_add(held) < now.as_micros();
         while self.settled.front().is_some_and(|slot| over(slot, rule.settled_micros)) {
-            self.settled.pop_front().iter().for_each(|slot| freed(slot.caller()));
+            self.settled.pop_front().iter().for_each(|slot| freed(slot.caller));
         }
         while self.abandoned.front().is_some_and(|slot| over(slot, rule.abandoned_micros)) {
-            self.abandoned.pop_front().iter().for_each(|slot| freed(slot.caller()));
+            self.abandoned.pop_front().iter().for_each(|slot| freed(slot.caller));
         }
         rule.limit.saturating_sub(self.used())
     }
@@ -124,13 +130,13 @@ impl Window {
     }
 
     /// Records that the head of the answer arrived: the slot is held for one window from `now`.
-    pub(super) fn settle(&mut self, now: Timestamp, caller: u16) {
+    pub(super) fn settle(&mut self, now: Timestamp, caller: CallerNumber) {
         self.in_flight -= 1;
         self.settled.push_back(Slot::new(now, caller));
     }
 
     /// Records that the attempt was given up: the vendor may count it until `guard` from `now`.
-    pub(super) fn abandon(&mut self, now: Timestamp, caller: u16) {
+    pub(super) fn abandon(&mut self, now: Timestamp, caller: CallerNumber) {
         self.in_flight -= 1;
         // Restored calls can have an end later than `now`; the maximum keeps the queue sorted.
         let end = self.abandoned.back().map_or(now, |last| last.end().max(now));
@@ -141,12 +147,12 @@ impl Window {
     pub(super) fn restore(&mut self, ends: &[Ended]) {
         for ended in ends {
             match *ended {
-                Ended::Answered(end) => self.settled.push_back(Slot::new(end, FORMER)),
-                Ended::GivenUp(end) => self.abandoned.push_back(Slot::new(end, FORMER)),
+                Ended::Answered(end) => self.settled.push_back(Slot::new(end, CallerNumber::FORMER)),
+                Ended::GivenUp(end) => self.abandoned.push_back(Slot::new(end, CallerNumber::FORMER)),
             }
         }
         for queue in [&mut self.settled, &mut self.abandoned] {
-            queue.make_contiguous().sort_unstable_by_key(|slot| slot.0);
+            queue.make_contiguous().sort_unstable_by_key(|slot| slot.end_micros);
         }
     }
 
@@ -187,7 +193,7 @@ impl Window {
     }
 
     /// Callers of the slots that are held after their call ended, for the status page.
-    pub(super) fn callers(&self) -> impl Iterator<Item = u16> + '_ {
-        self.settled.iter().chain(&self.abandoned).map(|slot| slot.caller())
+    pub(super) fn callers(&self) -> impl Iterator<Item = CallerNumber> + '_ {
+        self.settled.iter().chain(&self.abandoned).map(|slot| slot.caller)
     }
 }

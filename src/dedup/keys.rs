@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::saved::{EndingSender, watched};
 use super::{Digest, Saved, SavedEnding, Watch};
 use crate::body::Cid;
+use crate::budget::CallerNumber;
 use crate::delivery::Delivery;
 use crate::lock::lock;
 
@@ -21,7 +22,7 @@ const OPEN_MAX: Duration = Duration::from_hours(11);
 
 /// The keys of all callers.
 #[derive(Default)]
-pub struct Keys(Arc<Mutex<HashMap<u16, CallerKeys>>>);
+pub struct Keys(Arc<Mutex<HashMap<CallerNumber, CallerKeys>>>);
 
 /// The result of looking up the key of a call.
 pub enum Claim {
@@ -61,8 +62,8 @@ enum KeyState {
 /// The claim to make the first call under a key. If it is dropped without [`Self::end`], the key is forgotten, unless
 /// the call or an earlier attempt under the key was dispatched.
 pub struct FirstCall {
-    keys: Arc<Mutex<HashMap<u16, CallerKeys>>>,
-    caller: u16,
+    keys: Arc<Mutex<HashMap<CallerNumber, CallerKeys>>>,
+    caller: CallerNumber,
     key: Digest,
     sender: EndingSender,
     cid: Option<Cid>,
@@ -82,7 +83,7 @@ enum ClaimStage {
 
 impl Keys {
     /// Looks up a caller's key for a call, which is identified by a digest of all of it.
-    pub fn claim(&self, caller: u16, key: Digest, call: Digest) -> Claim {
+    pub fn claim(&self, caller: CallerNumber, key: Digest, call: Digest) -> Claim {
         let mut callers = lock(&self.0);
         let known = callers.entry(caller).or_default();
         let (sender, watch) = watched();
@@ -118,6 +119,15 @@ impl Keys {
                 Claim::First(first_call(cid, Some(since)))
             }
         }
+    }
+}
+
+impl Keys {
+    /// The callers of which a key is remembered.
+    pub fn callers(&self) -> Vec<CallerNumber> {
+        let mut callers = lock(&self.0);
+        callers.retain(|_, known| !known.entries.is_empty());
+        callers.keys().copied().collect()
     }
 }
 

@@ -19,6 +19,8 @@ pub use pool::{CidPool, CidPools, CidWait, Fetch, TakenCid};
 pub use resend_guard::{AbandonedCall, Fingerprint, ResendGuard};
 pub use saved::{Saved, SavedEnding, Watch};
 
+use crate::budget::CallerNumber;
+
 /// The SHA-256 that identifies a call or a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
@@ -44,4 +46,11 @@ pub struct RepeatProtection {
     pub keys: Keys,
     /// Calls whose caller's connection broke.
     pub guard: ResendGuard,
+}
+
+impl RepeatProtection {
+    /// The callers that it remembers anything of.
+    pub fn callers(&self) -> impl Iterator<Item = CallerNumber> {
+        self.keys.callers().into_iter().chain(self.guard.callers())
+    }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::saved::{EndingSender, watched};
 use super::{Saved, SavedEnding, Watch};
+use crate::budget::CallerNumber;
 use crate::delivery::Delivery;
 use crate::lock::lock;
 
@@ -37,7 +38,7 @@ pub struct Fingerprint(u64);
 
 #[derive(Default)]
 struct Callers {
-    calls: HashMap<u16, HashMap<Fingerprint, GuardEntry>>,
+    calls: HashMap<CallerNumber, HashMap<Fingerprint, GuardEntry>>,
     swept: Option<Instant>,
 }
 
@@ -63,7 +64,7 @@ impl ResendGuard {
     /// Remembers for `window` a call whose connection just broke; `None` if there are too many.
     pub fn broke(
         &self,
-        caller: u16,
+        caller: CallerNumber,
         call: Fingerprint,
         now: Instant,
         window: Duration,
@@ -81,7 +82,7 @@ impl ResendGuard {
     }
 
     /// Finds the same call of the same caller, if its connection broke within the window.
-    pub fn find(&self, caller: u16, call: &Fingerprint, now: Instant) -> Option<Watch> {
+    pub fn find(&self, caller: CallerNumber, call: &Fingerprint, now: Instant) -> Option<Watch> {
         let mut callers = self.lock();
         callers.sweep(now);
         self.count.store(callers.len(), Ordering::Relaxed);
@@ -91,11 +92,16 @@ impl ResendGuard {
     }
 
     /// Extends the window of a call whose repeat lost its connection as well while it waited.
-    pub fn broke_again(&self, caller: u16, call: &Fingerprint, now: Instant, window: Duration) {
+    pub fn broke_again(&self, caller: CallerNumber, call: &Fingerprint, now: Instant, window: Duration) {
         let mut callers = self.lock();
         if let Some(entry) = callers.calls.get_mut(&caller).and_then(|known| known.get_mut(call)) {
             entry.until = entry.until.max(now + window);
         }
+    }
+
+    /// The callers of which a call is remembered.
+    pub fn callers(&self) -> Vec<CallerNumber> {
+        self.lock().calls.keys().copied().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Callers> {

@@ -29,7 +29,7 @@ fn answer(body: &[u8]) -> Option<Arc<Saved>> {
 
 #[track_caller]
 fn first(keys: &Keys, key: &str) -> FirstCall {
-    match keys.claim(1, digest(key), digest("call")) {
+    match keys.claim(CallerNumber(1), digest(key), digest("call")) {
         Claim::First(first_call) => first_call,
         Claim::Wait(_) | Claim::Repeat(_) | Claim::Conflict => panic!("{key} is not the first"),
     }
@@ -37,7 +37,7 @@ fn first(keys: &Keys, key: &str) -> FirstCall {
 
 /// The state of a key, as a new call finds it.
 fn state(keys: &Keys, key: &str) -> &'static str {
-    match keys.claim(1, digest(key), digest("call")) {
+    match keys.claim(CallerNumber(1), digest(key), digest("call")) {
         // Dropping it without sending leaves the key as it was.
         Claim::First(first_call) if first_call.cid().is_some() => "open with a cid",
         Claim::First(_) => "free",
@@ -99,19 +99,26 @@ fn doubt_survives_a_try_without_effect() {
     again.sent();
     again.end(Delivery::None, answer(b"429"));
     assert_eq!(state(&keys, "k"), "open with a cid");
-    assert!(matches!(keys.claim(1, digest("k"), digest("other")), Claim::Conflict));
-    assert!(matches!(keys.claim(2, digest("k"), digest("other")), Claim::First(_)), "another caller's key");
+    assert!(matches!(keys.claim(CallerNumber(1), digest("k"), digest("other")), Claim::Conflict));
+    assert!(
+        matches!(keys.claim(CallerNumber(2), digest("k"), digest("other")), Claim::First(_)),
+        "another caller's key"
+    );
 }
 
 #[tokio::test]
 async fn those_who_wait_are_told() {
     let keys = Keys::default();
     let first_call = first(&keys, "k");
-    let Claim::Wait(mut watch) = keys.claim(1, digest("k"), digest("call")) else { panic!("under way") };
+    let Claim::Wait(mut watch) = keys.claim(CallerNumber(1), digest("k"), digest("call")) else {
+        panic!("under way")
+    };
     first_call.end(Delivery::None, answer(b"429"));
     assert!(matches!(watch.ended().await, SavedEnding::Answered(_)));
     let first_call = first(&keys, "k");
-    let Claim::Wait(mut watch) = keys.claim(1, digest("k"), digest("call")) else { panic!("under way") };
+    let Claim::Wait(mut watch) = keys.claim(CallerNumber(1), digest("k"), digest("call")) else {
+        panic!("under way")
+    };
     drop(first_call);
     assert!(matches!(watch.ended().await, SavedEnding::Nothing));
 }
@@ -135,28 +142,36 @@ fn answers_take_a_bounded_amount_of_memory_and_the_oldest_goes() {
 async fn a_broken_call_is_known_for_a_while() {
     let (guard, now, window) = (ResendGuard::default(), Instant::now(), Duration::from_secs(2));
     let call = guard.fingerprint(&[b"call"]);
-    assert!(guard.is_empty() && guard.find(1, &call, now).is_none());
-    let broken = guard.broke(1, call, now, window).expect("room");
+    assert!(guard.is_empty() && guard.find(CallerNumber(1), &call, now).is_none());
+    let broken = guard.broke(CallerNumber(1), call, now, window).expect("room");
     assert!(!guard.is_empty());
     assert!(
-        guard.find(2, &call, now).is_none() && guard.find(1, &guard.fingerprint(&[b"other"]), now).is_none()
+        guard.find(CallerNumber(2), &call, now).is_none()
+            && guard.find(CallerNumber(1), &guard.fingerprint(&[b"other"]), now).is_none()
     );
-    let mut watch = guard.find(1, &call, now + Duration::from_millis(1999)).expect("known");
+    let mut watch = guard.find(CallerNumber(1), &call, now + Duration::from_millis(1999)).expect("known");
     broken.end(Delivery::Final, answer(b"{}"));
     assert!(matches!(watch.ended().await, SavedEnding::Answered(_)));
-    assert!(guard.find(1, &call, now).is_some(), "still known");
-    guard.broke_again(1, &call, now + window / 2, window);
-    assert!(guard.find(1, &call, now + window).is_some(), "the repeat's connection broke as well");
-    assert!(guard.find(1, &call, now + 2 * window).is_none() && guard.is_empty(), "and swept away");
+    assert!(guard.find(CallerNumber(1), &call, now).is_some(), "still known");
+    guard.broke_again(CallerNumber(1), &call, now + window / 2, window);
+    assert!(
+        guard.find(CallerNumber(1), &call, now + window).is_some(),
+        "the repeat's connection broke as well"
+    );
+    assert!(
+        guard.find(CallerNumber(1), &call, now + 2 * window).is_none() && guard.is_empty(),
+        "and swept away"
+    );
 }
 
 #[tokio::test]
 async fn what_the_guard_tells() {
     let (guard, now) = (ResendGuard::default(), Instant::now());
     let tell = |delivery, saved| {
-        let broken =
-            guard.broke(1, guard.fingerprint(&[b"call"]), now, Duration::from_secs(2)).expect("room");
-        let mut watch = guard.find(1, &guard.fingerprint(&[b"call"]), now).expect("known");
+        let broken = guard
+            .broke(CallerNumber(1), guard.fingerprint(&[b"call"]), now, Duration::from_secs(2))
+            .expect("room");
+        let mut watch = guard.find(CallerNumber(1), &guard.fingerprint(&[b"call"]), now).expect("known");
         broken.end(delivery, saved);
         async move { watch.ended().await }
     };
@@ -168,10 +183,13 @@ async fn what_the_guard_tells() {
     let long = vec![b'x'; resend_guard::ANSWER_BYTES_MAX];
     assert!(matches!(tell(Delivery::Final, answer(&long)).await, SavedEnding::Lost));
     assert!(matches!(tell(Delivery::None, answer(b"429")).await, SavedEnding::Nothing));
-    assert!(guard.find(1, &guard.fingerprint(&[b"call"]), now).is_none(), "what had no effect is sent");
+    assert!(
+        guard.find(CallerNumber(1), &guard.fingerprint(&[b"call"]), now).is_none(),
+        "what had no effect is sent"
+    );
     // The reporter is dropped: the end of the call is unknown.
-    drop(guard.broke(1, guard.fingerprint(&[b"call"]), now, Duration::from_secs(2)));
-    let mut watch = guard.find(1, &guard.fingerprint(&[b"call"]), now).expect("known");
+    drop(guard.broke(CallerNumber(1), guard.fingerprint(&[b"call"]), now, Duration::from_secs(2)));
+    let mut watch = guard.find(CallerNumber(1), &guard.fingerprint(&[b"call"]), now).expect("known");
     assert!(matches!(watch.ended().await, SavedEnding::Lost));
 }
 
@@ -179,12 +197,16 @@ async fn what_the_guard_tells() {
 fn a_caller_cannot_make_the_guard_remember_without_end() {
     let (guard, now, window) = (ResendGuard::default(), Instant::now(), Duration::from_secs(2));
     for number in 0..resend_guard::CALLS_MAX {
-        assert!(guard.broke(1, guard.fingerprint(&[number.to_string().as_bytes()]), now, window).is_some());
+        assert!(
+            guard
+                .broke(CallerNumber(1), guard.fingerprint(&[number.to_string().as_bytes()]), now, window)
+                .is_some()
+        );
     }
-    assert!(guard.broke(1, guard.fingerprint(&[b"one more"]), now, window).is_none());
-    assert!(guard.broke(2, guard.fingerprint(&[b"another caller's"]), now, window).is_some());
+    assert!(guard.broke(CallerNumber(1), guard.fingerprint(&[b"one more"]), now, window).is_none());
+    assert!(guard.broke(CallerNumber(2), guard.fingerprint(&[b"another caller's"]), now, window).is_some());
     assert!(
-        guard.broke(1, guard.fingerprint(&[b"one more"]), now + window, window).is_some(),
+        guard.broke(CallerNumber(1), guard.fingerprint(&[b"one more"]), now + window, window).is_some(),
         "the others are over"
     );
 }

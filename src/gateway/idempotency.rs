@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 use super::{Ask, Stop, Worker};
 
 use crate::answer::Reply;
+use crate::budget::CallerNumber;
 use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, RepeatProtection, Saved, SavedEnding, Watch};
 use crate::delivery::Delivery;
 use crate::http1::response::Response;
@@ -165,7 +166,7 @@ impl Worker {
 /// A repeated call that waits for the first. If it is dropped before its end, its connection broke as well.
 struct WaitsAgain<'w> {
     protection: &'w RepeatProtection,
-    caller: u16,
+    caller: CallerNumber,
     call: Fingerprint,
     window: Duration,
     is_over: bool,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::{ReadAnswer, Reply};
-use crate::budget::{Budget, BudgetStatus, Clock};
+use crate::budget::{Budget, BudgetStatus, CallerNumber, Clock};
 use crate::http1::fields::{Fields, ValuePart};
 use crate::http1::response::Response;
 use crate::operation::OperationId;
@@ -21,7 +21,7 @@ pub(super) struct Answering {
     context: ReplyContext,
     clock: Clock,
     /// The budget that the rate headers describe, and the number of the caller.
-    rates: Option<(&'static Budget, u16)>,
+    rates: Option<(&'static Budget, CallerNumber)>,
     /// The seconds of the applied `Prefer: wait`.
     preference: Option<u32>,
 }

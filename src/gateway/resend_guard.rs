@@ -7,6 +7,7 @@ use super::idempotency::{DedupKey, saved};
 use super::{Answered, Handled, Worker};
 
 use crate::answer::Reply;
+use crate::budget::CallerNumber;
 use crate::dedup::{AbandonedCall, Fingerprint, RepeatProtection};
 use crate::delivery::Delivery;
 use crate::detach::{OnDetach, ResultHandler};
@@ -35,7 +36,7 @@ pub(super) struct Guarded(Option<Guard>);
 /// The report about one call. It holds no credential, because an idle connection may keep it for long.
 struct Guard {
     protection: Arc<RepeatProtection>,
-    caller: u16,
+    caller: CallerNumber,
     call: Fingerprint,
     window: Duration,
     /// Set if the call was reported already, because its caller may be gone.

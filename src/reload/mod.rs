@@ -23,7 +23,7 @@ use watch::Watched;
 
 use crate::active_config::{self, ActiveConfig};
 use crate::admission::Admission;
-use crate::budget::Budgets;
+use crate::budget::{Budgets, Clock};
 use crate::causes::Causes;
 use crate::config::{Config, Drain};
 use crate::server::{Certificates, CurrentWorker, Handshakes};
@@ -88,6 +88,8 @@ pub struct Parts {
     pub admission: Arc<Admission>,
     /// The budgets, which get the new limits.
     pub budgets: Arc<Budgets>,
+    /// The clock of the budgets.
+    pub clock: Clock,
     /// The metrics that count reloads.
     pub metrics: Arc<Metrics>,
     /// The audit log, whose file may have been rotated.
@@ -267,7 +269,7 @@ impl Reloader {
             log.take_in_use(audit);
         }
         let previous = &self.current.load().active;
-        let active = Arc::new(ActiveConfig::after(Some(previous), &config, budgets, connector));
+        let active = Arc::new(previous.followed_by(&config, budgets, connector, self.parts.clock.now()));
         admission.resize(&config.limits);
         for current_worker in current_workers {
             current_worker.store(Arc::new(current_worker.load().followed_by(&active)));

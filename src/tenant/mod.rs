@@ -3,26 +3,30 @@
 //! Prebuilt credential headers, budgets and base URLs are resolved once, when a configuration is activated. Pure: no
 //! I/O. [`Directory::authorize`] returns a [`Grant`], the evidence that every later stage asks for.
 
+mod caller;
 mod certificates;
 mod cids;
 mod denied;
 mod policy;
 mod resolve;
+mod roster;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::budget::{Budget, Budgets, Precedence, Quota, Requester};
+use crate::budget::{Budget, Budgets, CallerNumber, Precedence, Requester};
 use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
 use crate::operation::{BudgetName, CredentialRule, Host, OperationId, Scope};
 use crate::secret::TokenDigest;
 
+pub use caller::Caller;
+use caller::bit;
 pub use certificates::CertificateOwner;
 pub use denied::{Denied, MissingRight};
 pub use resolve::origins;
+use roster::Roster;
 
 /// One vendor application, ready to be called.
 pub struct Tenant {
@@ -103,66 +107,6 @@ impl Credential {
     }
 }
 
-/// One program that uses the gateway, with its rights.
-pub struct Caller {
-    /// Name in the configuration, in logs and in metrics.
-    pub name: String,
-    /// Whether it may push to every device.
-    pub broadcast: bool,
-    /// Number that stands for the caller in the records of budgets. Reloads do not change it.
-    pub number: u16,
-    scopes: u8,
-    tenants: Vec<usize>,
-    /// Users of Basic credentials that it may write, with the tenants that each selects.
-    users: HashMap<String, Vec<NamedTenant>>,
-    quota: Option<Arc<Quota>>,
-    weight: u32,
-    /// Time its requests queue for a budget unless they say otherwise.
-    pub wait: Duration,
-    token_names: Vec<String>,
-}
-
-/// A tenant selected by a user name, and whether that name was its dev key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct NamedTenant {
-    tenant: usize,
-    as_dev: bool,
-}
-
-impl Caller {
-    /// Whether the caller has this scope.
-    pub fn may(&self, scope: Scope) -> bool {
-        self.scopes & bit(scope) != 0
-    }
-
-    /// Names of its tokens, then of its certificates, each in the configuration's order.
-    pub fn token_names(&self) -> &[String] {
-        &self.token_names
-    }
-
-    /// Positions of the tenants that it may call for, ascending.
-    pub fn tenants(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
-        self.tenants.iter().copied()
-    }
-
-    /// Position among its own tenants of the tenant at a position in the directory; `None` if it may not call for it.
-    pub fn place_of(&self, tenant: usize) -> Option<usize> {
-        match self.tenants[..] {
-            [only] if only == tenant => Some(0),
-            _ => self.tenants.binary_search(&tenant).ok(),
-        }
-    }
-
-    /// Counter of its own quota; `None` if it has none.
-    pub fn quota(&self) -> Option<&Arc<Quota>> {
-        self.quota.as_ref()
-    }
-}
-
-const fn bit(scope: Scope) -> u8 {
-    1 << scope as u8
-}
-
 /// The tenants and callers of one configuration, resolved, for authorizing requests.
 pub struct Directory {
     /// All tenants, in the configuration's order.
@@ -173,9 +117,19 @@ pub struct Directory {
     pub origins: Vec<BaseUrl>,
     by_token: HashMap<u64, Vec<KnownToken>>,
     by_certificate: HashMap<String, (usize, usize)>,
-    /// Names of all callers since the start, by number. Numbers are never reused: a slot in a budget outlives the
-    /// configuration that had the caller.
-    roster: Vec<String>,
+    /// Positions of all callers, sorted by their names.
+    by_name: Box<[usize]>,
+    /// Users of Basic credentials, with the tenants that each selects.
+    users: HashMap<String, Vec<NamedTenant>>,
+    /// The numbers of the callers.
+    roster: Roster,
+}
+
+/// A tenant selected by a user name, and whether that name was its dev key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NamedTenant {
+    tenant: usize,
+    as_dev: bool,
 }
 
 struct KnownToken {
@@ -205,7 +159,7 @@ impl Principal<'_> {
 enum TenantsNamed<'d> {
     /// Bearer, a certificate, or Basic with an empty user: a header names the tenant, or the caller has only one.
     Unnamed,
-    /// The user of Basic credentials selects these; empty if it selects none.
+    /// The user of Basic credentials selects these, also those that the caller may not call for.
     Named(&'d [NamedTenant]),
 }
 
@@ -221,23 +175,30 @@ pub struct TenantHints<'r> {
 impl Directory {
     /// Resolves a checked configuration. A key that `budgets` knows already keeps its counts.
     pub fn new(config: &Config, budgets: &Budgets) -> Self {
-        Self::after(None, config, budgets)
+        resolve::directory(None, config, budgets)
     }
 
-    /// Resolves a checked configuration that replaces another: callers keep their numbers, and unchanged quotas keep
-    /// their counts.
-    pub fn after(previous: Option<&Self>, config: &Config, budgets: &Budgets) -> Self {
-        resolve::directory(previous, config, budgets)
+    /// Resolves a checked configuration that replaces this one: callers keep their numbers, and unchanged quotas keep
+    /// their counts. `in_use` has the callers that anything still refers to; others are forgotten once they are gone.
+    #[must_use]
+    pub fn followed_by(&self, config: &Config, budgets: &Budgets, in_use: &HashSet<CallerNumber>) -> Self {
+        resolve::directory(Some((self, in_use)), config, budgets)
+    }
+
+    /// Whether it remembers callers that the configuration has no more.
+    pub fn has_gone_callers(&self) -> bool {
+        self.roster.has_gone()
     }
 
     /// Position of the caller with this name in [`Self::callers`].
     pub fn caller_named(&self, name: &str) -> Option<usize> {
-        self.callers.iter().position(|known| known.name == name)
+        let place = self.by_name.binary_search_by(|&caller| self.callers[caller].name.as_str().cmp(name));
+        place.ok().map(|place| self.by_name[place])
     }
 
     /// Name of the caller with this number in the records of budgets, also if the configuration has it no more.
-    pub fn name_of(&self, number: u16) -> Option<&str> {
-        self.roster.get(usize::from(number)).map(String::as_str)
+    pub fn name_of(&self, number: CallerNumber) -> Option<&str> {
+        self.roster.name_of(number, &self.callers)
     }
 
     /// Every token of the configuration: its digest, its caller's position, and its own position there.
@@ -256,23 +217,26 @@ impl Directory {
     /// Finds the caller of a token. `user` is the user of Basic credentials. `None` if no caller has the token.
     pub fn identify(&self, token: &[u8], user: Option<&str>) -> Option<Principal<'_>> {
         let (caller, token) = self.token_owner(&TokenDigest::of(token))?;
-        Some(Principal { caller, token, wanted: self.wanted(caller, user) })
+        Some(Principal { caller, token, wanted: self.wanted(user) })
     }
 
     /// The principal that a caller of this name would be with its own token and this user: for `explain`, which has no
     /// token.
     pub fn principal_named(&self, caller: &str, user: Option<&str>) -> Option<Principal<'_>> {
         let caller = self.caller_named(caller)?;
-        Some(Principal { caller, token: 0, wanted: self.wanted(caller, user) })
+        Some(Principal { caller, token: 0, wanted: self.wanted(user) })
     }
 
-    fn wanted(&self, caller: usize, user: Option<&str>) -> TenantsNamed<'_> {
+    fn wanted(&self, user: Option<&str>) -> TenantsNamed<'_> {
         match user {
             None | Some("") => TenantsNamed::Unnamed,
-            Some(user) => {
-                TenantsNamed::Named(self.callers[caller].users.get(user).map_or(&[], Vec::as_slice))
-            }
+            Some(user) => TenantsNamed::Named(self.selected_by(user)),
         }
+    }
+
+    /// The tenants that a user of Basic credentials selects, whether the caller may call for them or not.
+    fn selected_by(&self, user: &str) -> &[NamedTenant] {
+        self.users.get(user).map_or(&[], Vec::as_slice)
     }
 
     /// Decides whether a caller may make a call, for which tenant and with which of its credentials.
@@ -308,24 +272,26 @@ impl Directory {
         wanted: TenantsNamed<'_>,
         tenant_hints: TenantHints<'_>,
     ) -> Result<NamedTenant, Denied> {
-        let by_header =
+        let is_named =
             |tenant: usize| tenant_hints.tenant.is_none_or(|name| self.tenants[tenant].name == name);
-        let unnamed = || caller.tenants.iter().map(|&tenant| NamedTenant { tenant, as_dev: false });
-        let fits: Vec<NamedTenant> = match wanted {
-            // The common cases allocate no list.
-            TenantsNamed::Named(&[only]) if by_header(only.tenant) => return Ok(only),
-            TenantsNamed::Unnamed if caller.tenants.len() == 1 && by_header(caller.tenants[0]) => {
-                return Ok(NamedTenant { tenant: caller.tenants[0], as_dev: false });
+        let named = match (wanted, tenant_hints.tenant) {
+            (TenantsNamed::Named(named), _) => named,
+            // A tenant's name is also a user that selects it, so nothing has to be searched here.
+            (TenantsNamed::Unnamed, Some(name)) => self.selected_by(name),
+            (TenantsNamed::Unnamed, None) => {
+                return match caller.tenants[..] {
+                    [] => Err(Denied::Forbidden(MissingRight::Tenant)),
+                    [tenant] => Ok(NamedTenant { tenant, as_dev: false }),
+                    [..] => Err(Denied::TenantRequired),
+                };
             }
-            TenantsNamed::Named(named) => {
-                named.iter().copied().filter(|named| by_header(named.tenant)).collect()
-            }
-            TenantsNamed::Unnamed => unnamed().filter(|named| by_header(named.tenant)).collect(),
         };
-        match fits[..] {
-            [] => Err(Denied::Forbidden(MissingRight::Tenant)),
-            [only] => Ok(only),
-            [..] => Err(Denied::TenantRequired),
+        let fits = |named: &&NamedTenant| is_named(named.tenant) && caller.place_of(named.tenant).is_some();
+        let mut fitting = named.iter().filter(fits);
+        match (fitting.next(), fitting.next()) {
+            (None, _) => Err(Denied::Forbidden(MissingRight::Tenant)),
+            (Some(only), None) => Ok(*only),
+            (Some(_), Some(_)) => Err(Denied::TenantRequired),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Resolves a configuration into a [`Directory`], and carries over numbers and quotas of the previous one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
+use super::roster::Roster;
 use super::{Caller, Credential, CredentialKind, Directory, KnownToken, NamedTenant, OriginId, Tenant, bit};
-use crate::budget::{Budget, BudgetId, Budgets, Horizon, Quota};
+use crate::budget::{Budget, BudgetId, Budgets, CallerNumber, Horizon, Quota};
 use crate::config::{self, BaseUrl, BudgetLimit, Config, VendorKey};
 use crate::operation::{BudgetName, Host};
 use crate::secret::Secret;
@@ -26,16 +27,22 @@ pub fn origins(tenants: &[config::TenantConfig]) -> Vec<BaseUrl> {
     origins
 }
 
-pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: &Budgets) -> Directory {
+pub(super) fn directory(
+    previous: Option<(&Directory, &HashSet<CallerNumber>)>,
+    config: &Config,
+    budgets: &Budgets,
+) -> Directory {
     let attempt = config.vendor.connect_timeout + config.limits.deadline.max(config.vendor.response_timeout);
     let horizon = Horizon { guard: config.guard, attempt };
     let origins = origins(&config.tenants);
     let tenants: Vec<Tenant> =
         config.tenants.iter().map(|tenant| resolve_tenant(tenant, &origins, budgets, horizon)).collect();
-    let mut roster = previous.map(|previous| previous.roster.clone()).unwrap_or_default();
-    let callers = config.callers.iter().map(|caller| {
-        let number = caller_number(&mut roster, &caller.name);
-        Caller { number, quota: quota(previous, caller), ..resolve_caller(caller, &tenants) }
+    let (roster, numbers) = Roster::after(previous, &config.callers);
+    let positions: HashMap<&str, usize> =
+        tenants.iter().enumerate().map(|(position, tenant)| (tenant.name.as_str(), position)).collect();
+    let callers = config.callers.iter().zip(numbers).map(|(caller, number)| {
+        let quota = quota(previous.map(|(directory, _)| directory), caller);
+        Caller { number, quota, ..resolve_caller(caller, &positions) }
     });
     let callers: Vec<Caller> = callers.collect();
     keep_reserves(config, &tenants, &callers);
@@ -51,7 +58,10 @@ pub(super) fn directory(previous: Option<&Directory>, config: &Config, budgets: 
         names.map(move |(name, position)| (name.clone(), (caller, position)))
     });
     let by_certificate = listed.collect();
-    Directory { tenants, callers, origins, by_token, by_certificate, roster }
+    let mut by_name: Box<[usize]> = (0..callers.len()).collect();
+    by_name.sort_unstable_by_key(|&caller| callers[caller].name.as_str());
+    let users = users(&tenants);
+    Directory { tenants, callers, origins, by_token, by_certificate, by_name, users, roster }
 }
 
 /// Sets the reserves of every budget. A caller's reserve is kept under every key of its tenants; where it makes no
@@ -60,7 +70,7 @@ fn keep_reserves(config: &Config, tenants: &[Tenant], callers: &[Caller]) {
     let budgets = |tenant: &Tenant| -> Vec<&'static Budget> {
         tenant.credentials.iter().flatten().flat_map(Credential::budgets).collect()
     };
-    let mut reserves: HashMap<BudgetId, (&Budget, BTreeMap<u16, u32>)> = HashMap::new();
+    let mut reserves: HashMap<BudgetId, (&Budget, BTreeMap<CallerNumber, u32>)> = HashMap::new();
     for budget in tenants.iter().flat_map(budgets) {
         reserves.entry(budget.id()).or_insert((budget, BTreeMap::new()));
     }
@@ -77,14 +87,22 @@ fn keep_reserves(config: &Config, tenants: &[Tenant], callers: &[Caller]) {
     }
 }
 
-/// The number of a caller: the one its name had before, or the next free one.
-fn caller_number(roster: &mut Vec<String>, name: &str) -> u16 {
-    let known = roster.iter().position(|known| known == name);
-    let number = known.unwrap_or_else(|| {
-        roster.push(name.to_owned());
-        roster.len() - 1
-    });
-    u16::try_from(number).unwrap_or(u16::MAX)
+/// Every user of Basic credentials, with the tenants that it selects.
+fn users(tenants: &[Tenant]) -> HashMap<String, Vec<NamedTenant>> {
+    let mut users: HashMap<String, Vec<NamedTenant>> = HashMap::new();
+    for (position, tenant) in tenants.iter().enumerate() {
+        let mut named = |user: String, as_dev| {
+            users.entry(user).or_default().push(NamedTenant { tenant: position, as_dev });
+        };
+        named(tenant.name.clone(), false);
+        named(format!("group-{}", tenant.name), false);
+        for kind in CredentialKind::ALL {
+            if let Some(credential) = tenant.credential(kind) {
+                named(credential.key.as_str().to_owned(), kind == CredentialKind::Dev);
+            }
+        }
+    }
+    users
 }
 
 /// The quota of a caller. If the previous configuration had the same caller and size, its counter is kept.
@@ -135,28 +153,17 @@ fn basic(key: &VendorKey, secret: &Secret) -> HeaderValue {
 
 /// Resolves what a caller has by this configuration alone; number and quota are filled in by the caller of this
 /// function.
-fn resolve_caller(caller: &config::CallerConfig, tenants: &[Tenant]) -> Caller {
-    let granted: Vec<usize> =
-        (0..tenants.len()).filter(|&tenant| caller.tenants.contains(&tenants[tenant].name)).collect();
-    let mut users: HashMap<String, Vec<NamedTenant>> = HashMap::new();
-    for &tenant in &granted {
-        let mut named =
-            |user: String, as_dev| users.entry(user).or_default().push(NamedTenant { tenant, as_dev });
-        named(tenants[tenant].name.clone(), false);
-        named(format!("group-{}", tenants[tenant].name), false);
-        for kind in CredentialKind::ALL {
-            if let Some(credential) = tenants[tenant].credential(kind) {
-                named(credential.key.as_str().to_owned(), kind == CredentialKind::Dev);
-            }
-        }
-    }
+fn resolve_caller(caller: &config::CallerConfig, positions: &HashMap<&str, usize>) -> Caller {
+    let mut tenants: Vec<usize> =
+        caller.tenants.iter().filter_map(|tenant| positions.get(tenant.as_str()).copied()).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
     Caller {
         name: caller.name.clone(),
         broadcast: caller.broadcast,
-        number: 0,
+        number: CallerNumber::FORMER,
         scopes: caller.allow.iter().fold(0, |scopes, scope| scopes | bit(*scope)),
-        tenants: granted,
-        users,
+        tenants: tenants.into(),
         quota: None,
         weight: caller.weight.get(),
         wait: caller.wait,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jpush_gateway::auth::Unidentified;
 use jpush_gateway::body::Rule;
 use jpush_gateway::budget::{
-    BudgetSet, Budgets, Cause, Exhausted, Precedence, RateHeaders, Requester, Timestamp, take,
+    BudgetSet, Budgets, CallerNumber, Cause, Exhausted, Precedence, RateHeaders, Requester, Timestamp, take,
 };
 use jpush_gateway::config;
 use jpush_gateway::operation::{
@@ -96,7 +96,7 @@ fn rendered_metrics() -> String {
     let mut draw = BudgetSet::default();
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
     draw.add(app.budget(BudgetName::Push).expect("a budget"));
-    let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
     let permit = take(&draw, &requester, Timestamp::default()).expect("a slot");
     permit.settle(Timestamp::default(), RateHeaders { limit: Some(600), ..RateHeaders::default() });
     let push = OperationId::named("push").expect("an operation");

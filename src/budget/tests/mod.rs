@@ -31,7 +31,7 @@ fn budget_set(budgets: &[&'static Budget]) -> BudgetSet {
 }
 
 fn anyone() -> Requester {
-    Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn }
+    Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn }
 }
 
 /// Takes a slot and forgets the permit, which would give the slot back at the time of the real clock.
@@ -71,7 +71,7 @@ fn a_slot_is_held_until_the_answer_and_one_window_more() {
         Duration::from_secs(28 + 10 + 60) + Timestamp::TICK,
         "as if the call took its full time"
     );
-    lock(&budget.inner).window.settle(seconds(5), 0);
+    lock(&budget.inner).window.settle(seconds(5), CallerNumber(0));
     let Err(refusal) = take_at(budget, seconds(6)) else { panic!("held for a window") };
     assert_eq!(refusal.wait(), Duration::from_secs(59) + Timestamp::TICK);
     assert!(take_at(budget, seconds(65)).is_err(), "the last instant of the window is still held");
@@ -83,7 +83,7 @@ fn an_attempt_given_up_is_held_for_the_guard_as_well() {
     let budgets = Budgets::default();
     let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
-    lock(&budget.inner).window.abandon(seconds(5), 0);
+    lock(&budget.inner).window.abandon(seconds(5), CallerNumber(0));
     let Err(refusal) = take_at(budget, seconds(6)) else { panic!("held") };
     assert_eq!(refusal.wait(), Duration::from_secs(69) + Timestamp::TICK);
     assert!(take_at(budget, seconds(75)).is_err());
@@ -125,7 +125,7 @@ fn permits_account_wherever_they_are_dropped() {
     take().settle(clock.now(), RateHeaders::default());
     let status = budget.status(clock.now());
     assert_eq!((status.used, status.remaining), (2, 7));
-    assert_eq!(budget.by_caller(clock.now()).get(&0), Some(&Calls { window: 2, hour: 2 }));
+    assert_eq!(budget.by_caller(clock.now()).get(&CallerNumber(0)), Some(&Calls { window: 2, hour: 2 }));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour)));
     let requester = || Requester {
-        caller: 1,
+        caller: CallerNumber(1),
         weight: 1,
         quota: Some(Arc::clone(&quota)),
         precedence: Precedence::InTurn,
@@ -177,7 +177,7 @@ fn pacing_refuses_without_cost() {
     let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
     let quota = Arc::new(Quota::new(size(4, minute)));
     let requester = || Requester {
-        caller: 1,
+        caller: CallerNumber(1),
         weight: 1,
         quota: Some(Arc::clone(&quota)),
         precedence: Precedence::InTurn,
@@ -259,7 +259,8 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
 }
 
 /// Decides on a call with a wait limit, at a time given by the test.
-fn ask(budget: &'static Budget, caller: u16, ticket: Option<Box<QueueTicket>>, now: Timestamp) -> Decision {
+fn ask(budget: &'static Budget, caller: u32, ticket: Option<Box<QueueTicket>>, now: Timestamp) -> Decision {
+    let caller = CallerNumber(caller);
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     decide(&budget_set(&[budget]), &requester, now, ticket, WaitLimit::Until(now + Duration::from_secs(10)))
 }
@@ -269,7 +270,7 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(5)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
-    lock(&budget.inner).window.settle(seconds(1), 0);
+    lock(&budget.inner).window.settle(seconds(1), CallerNumber(0));
     let Decision::Wait { ticket: first, look_at } = ask(budget, 1, None, seconds(2)) else { panic!("waits") };
     assert_eq!(look_at, Some(seconds(6) + Timestamp::TICK), "when the slot frees, and not before");
     let Decision::Wait { ticket: second, look_at } = ask(budget, 2, None, seconds(2)) else {
@@ -280,7 +281,7 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     let later = seconds(6) + Timestamp::TICK;
     let newcomer = take(
         &budget_set(&[budget]),
-        &Requester { caller: 3, weight: 1, quota: None, precedence: Precedence::InTurn },
+        &Requester { caller: CallerNumber(3), weight: 1, quota: None, precedence: Precedence::InTurn },
         later,
     );
     assert!(newcomer.is_err(), "a free slot belongs to the waiter");
@@ -302,7 +303,7 @@ fn who_cannot_be_served_in_time_is_refused_at_once_and_who_leaves_makes_room() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(8)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
-    lock(&budget.inner).window.settle(seconds(0), 0);
+    lock(&budget.inner).window.settle(seconds(0), CallerNumber(0));
     let Decision::Wait { ticket, .. } = ask(budget, 1, None, seconds(1)) else { panic!("waits") };
     assert!(
         matches!(ask(budget, 2, None, seconds(1)), Decision::Refused(_)),
@@ -320,6 +321,7 @@ fn who_waits_for_pacing_is_not_refused_for_want_of_slots() {
     let budget = Budgets::default().open(&key("a"), BudgetName::Push, size, HORIZON);
     let now = seconds(1);
     let ask = |caller| {
+        let caller = CallerNumber(caller);
         let requester = Requester { caller, ..anyone() };
         decide(&budget_set(&[budget]), &requester, now, None, WaitLimit::Until(now + Duration::from_secs(12)))
     };
@@ -342,7 +344,8 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(9, Duration::from_mins(1)), HORIZON);
     let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4))));
-    let greedy = Requester { caller: 1, weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
+    let greedy =
+        Requester { caller: CallerNumber(1), weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
     let now = clock.now();
     let ask = |ticket, now| {
         decide(&budget_set(&[budget]), &greedy, now, ticket, WaitLimit::Until(now + Duration::from_secs(9)))
@@ -351,7 +354,7 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let Decision::Wait { ticket, look_at } = ask(None, now) else { panic!("over its share") };
     let others = take(
         &budget_set(&[budget]),
-        &Requester { caller: 2, weight: 1, quota: None, precedence: Precedence::InTurn },
+        &Requester { caller: CallerNumber(2), weight: 1, quota: None, precedence: Precedence::InTurn },
         now,
     );
     assert!(others.is_ok(), "the budget has room");
@@ -360,7 +363,8 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
 }
 
 /// Makes a call that is answered at once, if it gets a slot.
-fn call(budget: &'static Budget, caller: u16, now: Timestamp) -> Result<(), Exhausted> {
+fn call(budget: &'static Budget, caller: u32, now: Timestamp) -> Result<(), Exhausted> {
+    let caller = CallerNumber(caller);
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     take(&budget_set(&[budget]), &requester, now).map(|permit| permit.settle(now, RateHeaders::default()))
 }
@@ -370,13 +374,17 @@ fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
     let minute = Duration::from_mins(1);
     let budget = Budgets::default().open(&key("a"), BudgetName::Push, size(4, minute), HORIZON);
     let (owner, other) = (1, 2);
-    budget.keep(&[(owner, 2)]);
+    budget.keep(&[(CallerNumber(owner), 2)]);
     for _ in 0..4 {
         call(budget, other, seconds(0)).expect("lent: its owner is idle");
     }
     call(budget, owner, seconds(50)).expect_err("all of them are out");
     assert_eq!(budget.status(seconds(61)).remaining, 4);
-    assert_eq!(budget.status_for(other, seconds(61)).remaining, 2, "two are kept: its owner has asked");
+    assert_eq!(
+        budget.status_for(CallerNumber(other), seconds(61)).remaining,
+        2,
+        "two are kept: its owner has asked"
+    );
     for _ in 0..2 {
         call(budget, other, seconds(61)).expect("not kept");
     }
@@ -391,14 +399,14 @@ fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
         "lent again one window after it asked"
     );
     call(budget, other, seconds(122)).expect("what is not kept is anybody's");
-    assert_eq!(budget.status_for(owner, seconds(123)).remaining, 3);
+    assert_eq!(budget.status_for(CallerNumber(owner), seconds(123)).remaining, 3);
 }
 
 #[test]
 fn an_owner_with_calls_left_goes_before_those_who_wait() {
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(2, Duration::from_secs(5)), HORIZON);
-    budget.keep(&[(7, 1)]);
+    budget.keep(&[(CallerNumber(7), 1)]);
     for now in [0, 1] {
         call(budget, 2, seconds(now)).expect("lent");
     }
@@ -448,7 +456,7 @@ proptest! {
             let due = ends.iter().take_while(|(end, _)| *end <= now).count();
             for (end, lost) in ends.drain(..due) {
                 let window = &mut lock(&budget.inner).window;
-                if lost { window.abandon(at(end), 0) } else { window.settle(at(end), 0) }
+                if lost { window.abandon(at(end), CallerNumber(0)) } else { window.settle(at(end), CallerNumber(0)) }
             }
             if take_at(budget, at(now)).is_ok() {
                 taken += 1;

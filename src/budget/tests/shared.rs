@@ -30,7 +30,7 @@ fn without_a_part_of_its_own_a_call_that_the_store_did_not_answer_comes_again_so
 fn with_a_part_of_its_own_it_waits_for_that() {
     let budget = shared(20);
     take_at(budget, seconds(0)).expect("room");
-    lock(&budget.inner).window.settle(seconds(1), 0);
+    lock(&budget.inner).window.settle(seconds(1), CallerNumber(0));
     apply_store_status(&budget_set(&[budget]), &[]);
     assert_eq!(refusal(budget, seconds(2)).wait(), Duration::from_secs(2) + Timestamp::TICK);
 }

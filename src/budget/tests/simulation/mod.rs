@@ -94,7 +94,7 @@ struct World {
     budgets: [&'static Budget; COUNT],
     requesters: Vec<Requester>,
     /// Reserved calls of each caller, by budget.
-    kept: [Vec<(u16, u32)>; COUNT],
+    kept: [Vec<(CallerNumber, u32)>; COUNT],
     requests: BTreeMap<u64, Request>,
     calls: BTreeMap<u64, Call>,
     counted: [Vec<Counted>; COUNT],
@@ -154,7 +154,7 @@ impl World {
             });
             let weight = u32::try_from(random.within(1..=4)).expect("small");
             Requester {
-                caller: u16::try_from(caller).expect("few"),
+                caller: CallerNumber(u32::try_from(caller).expect("few")),
                 weight,
                 quota,
                 precedence: Precedence::InTurn,
@@ -462,7 +462,7 @@ fn reserves(
     random: &mut Random,
     requesters: &[Requester],
     limits: [BudgetLimit; COUNT],
-) -> [Vec<(u16, u32)>; COUNT] {
+) -> [Vec<(CallerNumber, u32)>; COUNT] {
     limits.map(|limit| {
         let mut left = limit.limit.get();
         let mut kept = Vec::new();
@@ -477,7 +477,7 @@ fn reserves(
     })
 }
 
-fn keep(budgets: [&'static Budget; COUNT], kept: &[Vec<(u16, u32)>; COUNT]) {
+fn keep(budgets: [&'static Budget; COUNT], kept: &[Vec<(CallerNumber, u32)>; COUNT]) {
     for (budget, kept) in budgets.iter().zip(kept) {
         budget.keep(kept);
     }

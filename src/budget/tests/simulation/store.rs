@@ -113,7 +113,8 @@ impl World {
     /// Makes a call of another replica, if the store has a slot.
     pub(super) fn foreign_call(&mut self) {
         let place = usize::try_from(self.random.next()).expect("64 bits") % COUNT;
-        let everybody = Requester { caller: u16::MAX, weight: 1, quota: None, precedence: Precedence::First };
+        let everybody =
+            Requester { caller: CallerNumber::FORMER, weight: 1, quota: None, precedence: Precedence::First };
         let Some(slot_requests) =
             slot_requests(&self.budget_set(&[place]), &everybody, None, self.timestamp())
         else {
