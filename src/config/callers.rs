@@ -35,6 +35,7 @@ struct CallersReader<'t, 'n> {
     certificates: HashMap<String, Place<'n>>,
     /// The tenants, unless one has a fault.
     budgets: &'t [TenantConfig],
+    by_name: HashMap<&'t str, &'t TenantConfig>,
     /// Calls per window that the callers so far have reserved, by key and budget.
     reserved: HashMap<(VendorKey, BudgetName), u32>,
 }
@@ -48,12 +49,13 @@ pub(super) fn read(
     let tenants = &tenant_names.iter().copied().collect();
     let (digests, certificates, reserved) = Default::default();
     let complete = callers.complete;
-    let mut reader = CallersReader { tenants, complete, digests, certificates, budgets, reserved };
+    let by_name = budgets.iter().map(|tenant| (tenant.name.as_str(), tenant)).collect();
+    let mut reader = CallersReader { tenants, complete, digests, certificates, budgets, by_name, reserved };
     let read: Vec<_> = callers.entries.iter().map(|(name, value)| reader.caller(name, value)).collect();
     read.into_iter().collect()
 }
 
-impl<'n> CallersReader<'_, 'n> {
+impl<'t, 'n> CallersReader<'t, 'n> {
     fn caller(&mut self, name: &str, value: &ConfigValue<'n>) -> Option<CallerConfig> {
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !matches!(name.len(), 1..=NAME_LEN_MAX) || !name.bytes().all(letter) {
@@ -104,11 +106,15 @@ impl<'n> CallersReader<'_, 'n> {
         reserves
     }
 
+    fn tenant_named(&self, name: &str) -> Option<&'t TenantConfig> {
+        self.by_name.get(name).copied()
+    }
+
     fn keep(&mut self, value: &ConfigValue<'_>, name: BudgetName, calls: u32, tenants: &[String]) {
         let mut limits: HashMap<&VendorKey, BudgetLimit> = HashMap::new();
         let mut complete = true;
         for granted in tenants {
-            let Some(tenant) = self.budgets.iter().find(|tenant| tenant.name == *granted) else {
+            let Some(tenant) = self.tenant_named(granted) else {
                 complete = false;
                 continue;
             };
@@ -183,11 +189,14 @@ impl<'n> CallersReader<'_, 'n> {
     }
 
     fn tenants(&self, value: &ConfigValue<'_>) -> Vec<String> {
-        let mut granted = Vec::new();
+        let (mut granted, mut seen) = (Vec::new(), HashSet::new());
         for item in value.items() {
             match item.text() {
-                Some(name) if granted.iter().any(|known| known == name) => item.fault("stands twice"),
-                Some(name) if self.tenants.contains(name) => granted.push(name.to_owned()),
+                Some(name) if seen.contains(name) => item.fault("stands twice"),
+                Some(name) if self.tenants.contains(name) => {
+                    granted.push(name.to_owned());
+                    seen.insert(name);
+                }
                 // The tenant may stand in the file that could not be read.
                 Some(_) if !self.complete => {}
                 Some(name) => {

@@ -1,5 +1,8 @@
 //! Reads digests of tokens, those of callers and that of the operators.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::reader::ConfigValue;
 use crate::secret::TokenDigest;
 
@@ -59,19 +62,20 @@ const COMMON_WORDS: &[&str] = &[
     "xxx",
 ];
 
+/// Digests of the common words by their prefix, with and without a line break: `echo word | sha256sum` adds one. They are
+/// made once, because a configuration can have a hundred thousand tokens.
+static COMMON: LazyLock<HashMap<u64, TokenDigest>> = LazyLock::new(|| {
+    let texts = COMMON_WORDS.iter().flat_map(|word| [(*word).to_owned(), format!("{word}\n")]);
+    texts.map(|text| TokenDigest::of(text.as_bytes())).map(|digest| (digest.prefix(), digest)).collect()
+});
+
 /// Reads the digest of a token. The digest of an empty or common word is a fault.
 pub(super) fn read(value: &ConfigValue<'_>) -> Option<TokenDigest> {
     let Some(digest) = TokenDigest::from_hex(value.text()?) else {
         return value.refuse("expected the 64 hexadecimal digits that `jpush-gateway token new` prints");
     };
-    if COMMON_WORDS.iter().any(|word| is_of(&digest, word)) {
+    if COMMON.get(&digest.prefix()).is_some_and(|known| known.matches(&digest)) {
         return value.refuse("the token is empty or a common word; make one with `jpush-gateway token new`");
     }
     Some(digest)
-}
-
-/// Whether the digest is that of the word, with or without a line break: `echo word | sha256sum` adds one.
-fn is_of(digest: &TokenDigest, word: &str) -> bool {
-    let of = |text: &str| TokenDigest::of(text.as_bytes()).matches(digest);
-    of(word) || of(&format!("{word}\n"))
 }

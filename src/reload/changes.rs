@@ -1,5 +1,6 @@
 //! The differences between two configurations as text for operators: names and keys, never a value.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -46,14 +47,17 @@ pub(super) fn between((old, old_seen): ReadConfig<'_>, (new, new_seen): ReadConf
 fn named<'c, T: 'c>(
     kind: &str,
     (old, new): (&'c [T], &'c [T]),
-    name: impl Fn(&T) -> &str,
+    name: impl Fn(&'c T) -> &'c str,
     parts: impl Fn(&T, &T) -> Vec<&'static str>,
 ) -> Vec<String> {
-    let find = |list: &'c [T], wanted: &str| list.iter().find(|known| name(known) == wanted);
-    let gone = old.iter().filter(|entry| find(new, name(entry)).is_none());
+    let by_name = |list: &'c [T]| -> HashMap<&'c str, &'c T> {
+        list.iter().map(|entry| (name(entry), entry)).collect()
+    };
+    let (old_names, new_names) = (by_name(old), by_name(new));
+    let gone = old.iter().filter(|entry| !new_names.contains_key(name(entry)));
     let mut changes: Vec<String> = gone.map(|entry| format!("{kind} {} removed", name(entry))).collect();
     for entry in new {
-        match find(old, name(entry)).map(|known| parts(known, entry)) {
+        match old_names.get(name(entry)).map(|known| parts(known, entry)) {
             None => changes.push(format!("{kind} {} added", name(entry))),
             Some(parts) if parts.is_empty() => {}
             Some(parts) => changes.push(format!("{kind} {} changed: {}", name(entry), parts.join(", "))),
