@@ -96,7 +96,8 @@ fn rendered_metrics() -> String {
     let mut draw = BudgetSet::default();
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
     draw.add(app.budget(BudgetName::Push).expect("a budget"));
-    let requester = Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester =
+        Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
     let permit = take(&draw, &requester, Timestamp::default()).expect("a slot");
     permit.settle(Timestamp::default(), RateHeaders { limit: Some(600), ..RateHeaders::default() });
     let push = OperationId::named("push").expect("an operation");
