@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use prometheus::IntCounterVec;
 use prometheus::core::Collector;
 
-use super::metrics::NONE;
 use crate::tenant::Directory;
 
 /// The tenants and callers whose series stay.
@@ -15,10 +14,11 @@ pub(super) struct Known<'d> {
 }
 
 impl<'d> Known<'d> {
-    pub(super) fn of(directory: &'d Directory) -> Self {
+    /// Those of `directory`, and `none`, the value for what is unknown.
+    pub(super) fn of(directory: &'d Directory, none: &'d str) -> Self {
         Self {
-            tenants: directory.tenants.iter().map(|tenant| tenant.name.as_str()).chain([NONE]).collect(),
-            callers: directory.callers.iter().map(|caller| caller.name.as_str()).chain([NONE]).collect(),
+            tenants: directory.tenants.iter().map(|tenant| tenant.name.as_str()).chain([none]).collect(),
+            callers: directory.callers.iter().map(|caller| caller.name.as_str()).chain([none]).collect(),
         }
     }
 

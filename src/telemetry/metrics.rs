@@ -292,7 +292,7 @@ impl Metrics {
     /// Removes the series of tenants and callers that are not in `directory`. A request of theirs that is still being
     /// served can add one again, until the next reload.
     pub fn keep_only(&self, directory: &Directory) {
-        let known = Known::of(directory);
+        let known = Known::of(directory, NONE);
         for counters in [&self.requests, &self.refusals, &self.vendor_answers, &self.pushes_without_cid] {
             known.keep_only_in(counters);
         }
