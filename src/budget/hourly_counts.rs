@@ -48,17 +48,17 @@ impl HourlyCounts {
 
     fn sweep(&mut self, minute: u64) {
         self.swept = minute;
-        self.hours.retain(|(_, hour)| minute.saturating_sub(hour.latest) < MINUTES as u64);
+        self.hours.retain_mut(|(_, hour)| {
+            hour.advance(minute);
+            hour.counts.iter().any(|calls| *calls > 0)
+        });
     }
 
     /// Calls in the last hour by caller; callers without any are left out and forgotten.
     pub(super) fn last_hour(&mut self, now: Timestamp) -> impl Iterator<Item = (CallerNumber, u32)> + '_ {
         let minute = minute(now);
         self.sweep(minute);
-        self.hours.iter_mut().map(move |(caller, hour)| {
-            hour.advance(minute);
-            (*caller, hour.counts.iter().sum())
-        })
+        self.hours.iter().map(|(caller, hour)| (*caller, hour.counts.iter().sum()))
     }
 }
 
