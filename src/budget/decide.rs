@@ -17,7 +17,9 @@ use super::timestamp::Timestamp;
 /// use std::num::NonZeroU32;
 /// use std::time::Duration;
 ///
-/// use jpush_gateway::budget::{BudgetSet, Budgets, Clock, Horizon, Precedence, RateHeaders, Requester, take};
+/// use jpush_gateway::budget::{
+///     BudgetSet, Budgets, CallerNumber, Clock, Horizon, Precedence, RateHeaders, Requester, take,
+/// };
 /// use jpush_gateway::config::{BudgetLimit, VendorKey};
 /// use jpush_gateway::operation::BudgetName;
 ///
@@ -28,7 +30,8 @@ use super::timestamp::Timestamp;
 /// let mut budget_set = BudgetSet::default();
 /// budget_set.add(budgets.open(&key, BudgetName::Push, one_a_minute, horizon));
 ///
-/// let requester = Requester { caller: 0, weight: 1, quota: None, precedence: Precedence::InTurn };
+/// let (caller, precedence) = (CallerNumber(0), Precedence::InTurn);
+/// let requester = Requester { caller, weight: 1, quota: None, precedence };
 /// let clock = Clock::start();
 /// let take_one = || take(&budget_set, &requester, clock.now());
 ///
