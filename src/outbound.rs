@@ -178,13 +178,15 @@ pub fn lasting_fields(fields: &Fields) -> Fields {
     ])
 }
 
-/// Reads the rate headers of an answer. `Reset` is in whole seconds.
+/// Reads the rate headers of an answer. `Reset` is in whole seconds. Fewer than no calls left are none; a limit below
+/// zero says nothing.
 pub fn rate_headers(status: StatusCode, fields: &Fields) -> RateHeaders {
-    let number = |name| fields.get(name)?.text()?.trim().parse::<u32>().ok();
+    let number = |name| fields.get(name)?.text()?.trim().parse::<i64>().ok();
+    let limit = |name| u32::try_from(number(name)?).ok();
     RateHeaders {
-        limit: number(LIMIT).or_else(|| number(QUOTA)),
-        remaining: number(REMAINING),
-        reset: number(RESET).map(|seconds| Duration::from_secs(seconds.into())),
+        limit: limit(LIMIT).or_else(|| limit(QUOTA)),
+        remaining: number(REMAINING).map(|left| u32::try_from(left.max(0)).unwrap_or(u32::MAX)),
+        reset: number(RESET).map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
         refused: status == StatusCode::TOO_MANY_REQUESTS,
     }
 }

@@ -156,6 +156,7 @@ impl BudgetState {
     ) -> Paid {
         self.window_of(place).take();
         self.dispatched += 1;
+        self.unanswered.begin(self.dispatched);
         self.reserve_at(place, |reserves| reserves.took(requester.caller));
         Paid { budget, call: self.dispatched, place }
     }

@@ -34,6 +34,7 @@ mod slot_requests;
 mod tests;
 mod ticket;
 mod timestamp;
+mod unanswered;
 mod vendor_limit;
 mod window;
 
@@ -65,6 +66,7 @@ pub use shared::{GrantedMask, StoreStatus, apply_store_status};
 pub use slot_requests::{SlotRequest, SlotRequests, slot_requests};
 pub use ticket::QueueTicket;
 pub use timestamp::Timestamp;
+use unanswered::Unanswered;
 pub use vendor_limit::RateHeaders;
 use vendor_limit::VendorLimit;
 use window::{Estimate, Window, WindowRule};
@@ -141,6 +143,7 @@ struct BudgetState {
     reserves: Reserves,
     /// Number of calls that ever took a slot; orders the vendor's answers by age.
     dispatched: u64,
+    unanswered: Unanswered,
     vendor_limit: Option<VendorLimit>,
 }
 
@@ -157,6 +160,7 @@ impl BudgetState {
             queue: Queue::default(),
             reserves: Reserves::default(),
             dispatched: 0,
+            unanswered: Unanswered::default(),
             vendor_limit: None,
         }
     }

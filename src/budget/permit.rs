@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::caller_number::CallerNumber;
 use super::shared::SlotLocation;
+use super::vendor_limit::Answered;
 use super::{
     Budget, BudgetSet, BudgetState, BudgetStatus, Quota, RateHeaders, Requester, Timestamp, VendorLimit, lock,
 };
@@ -92,15 +93,11 @@ impl Permit {
             inner.window_of(*place).settle(now, caller);
             inner.reserve_at(*place, |reserves| reserves.ended(caller, *call));
             inner.hourly_counts.count(caller, now);
+            let earlier = inner.unanswered.end(*call);
             if heard && !budget.name.is_daily() {
-                let used = inner.used();
-                inner.vendor_limit = VendorLimit::apply(
-                    inner.vendor_limit,
-                    rate_headers,
-                    (*call, used),
-                    inner.rule.length,
-                    now,
-                );
+                let answered = Answered { call: *call, earlier, used: inner.used() };
+                let (last, window) = (inner.vendor_limit, inner.rule.length);
+                inner.vendor_limit = VendorLimit::apply(last, rate_headers, answered, window, now);
             }
             inner.queue.wake_head();
             settled(budget, inner);
@@ -113,6 +110,7 @@ impl Permit {
         for Paid { budget, call, place } in paid {
             let mut inner = lock(&budget.inner);
             inner.window_of(place).abandon(now, caller);
+            inner.unanswered.end(call);
             inner.reserve_at(place, |reserves| reserves.ended(caller, call));
             inner.hourly_counts.count(caller, now);
             inner.queue.wake_head();
@@ -132,6 +130,8 @@ impl Drop for Permit {
         for Paid { budget, call, place } in paid {
             let mut inner = lock(&budget.inner);
             inner.window_of(place).refund();
+            inner.unanswered.end(call);
+            inner.vendor_limit = inner.vendor_limit.map(|limit| limit.without_earlier(call));
             inner.reserve_at(place, |reserves| reserves.returned(caller, call));
             if let Some(pace) = &inner.pace {
                 pace.refund();

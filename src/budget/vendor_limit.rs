@@ -33,46 +33,82 @@ pub(super) struct VendorLimit {
     limit: Option<u32>,
     until: Timestamp,
     foreign: u32,
+    /// Calls dispatched before that one that the vendor may count after it.
+    earlier: u32,
     /// Set by the gateway itself to hold all calls back; not from the vendor.
     holds_back: bool,
+}
+
+/// The call whose answer carried rate headers, and the state of its budget at that time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered {
+    /// The number of the call, counted from the budget's first.
+    pub(super) call: u64,
+    /// Calls dispatched before it that are not answered yet.
+    pub(super) earlier: u32,
+    /// Our slots in use.
+    pub(super) used: u32,
 }
 
 impl VendorLimit {
     /// A limit set by the gateway itself where the calls of a former process are unknown: no call is free before
     /// `until`.
     pub(super) fn nothing_until(until: Timestamp) -> Self {
-        Self { call: 0, remaining: Some(0), limit: None, until, foreign: 0, holds_back: true }
+        Self { call: 0, remaining: Some(0), limit: None, until, foreign: 0, earlier: 0, holds_back: true }
     }
 
     /// Applies the headers of one answer to the limit so far. Headers of an older call than the last one applied are
-    /// ignored, unless the answer is a 429.
+    /// ignored, unless the answer is a 429; they only tell whether the vendor had counted that call already.
     pub(super) fn apply(
         last: Option<Self>,
         rate_headers: RateHeaders,
-        (call, ours): (u64, u32),
+        Answered { call, earlier, used }: Answered,
         window: Duration,
         now: Timestamp,
     ) -> Option<Self> {
-        if !rate_headers.refused && last.is_some_and(|last| last.call > call && last.until > now) {
-            return last;
+        let RateHeaders { limit, remaining, reset, refused } = rate_headers;
+        let last = last.filter(|last| last.holds(now));
+        if let Some(last) = last.filter(|last| !refused && last.call > call) {
+            let is_counted = remaining.zip(last.remaining).is_some_and(|(then, later)| then > later);
+            return Some(if is_counted { last.without_earlier(call) } else { last });
         }
-        let reset = rate_headers.reset.map(|reset| reset.min(window));
-        if rate_headers.refused {
-            let until = now + reset.unwrap_or_default().max(BACK_OFF.min(window));
-            let (remaining, limit) = (Some(0), rate_headers.limit);
-            return Some(Self { call, remaining, limit, until, foreign: 0, holds_back: false });
+        let reset = reset.map(|reset| reset.min(window));
+        // What was said to be used up until some time stays so, whatever nearer time is named after that.
+        let used_up_until = last.filter(|last| last.remaining == Some(0)).map(|last| last.until);
+        if refused {
+            let back_off = now + reset.unwrap_or_default().max(BACK_OFF.min(window));
+            let until = used_up_until.map_or(back_off, |until| until.max(back_off));
+            return Some(Self {
+                call,
+                remaining: Some(0),
+                limit,
+                until,
+                foreign: 0,
+                earlier,
+                holds_back: false,
+            });
         }
-        if rate_headers.remaining.is_none() && rate_headers.limit.is_none() {
-            return last;
-        }
-        let counted = rate_headers
-            .limit
-            .zip(rate_headers.remaining)
-            .map(|(limit, remaining)| limit.saturating_sub(remaining));
-        let foreign = counted.map_or(0, |counted| counted.saturating_sub(ours));
+        let Some(left) = remaining else {
+            let unknown = || {
+                let until = now + reset.unwrap_or(window);
+                Self { call, remaining: None, limit, until, foreign: 0, earlier, holds_back: false }
+            };
+            // An answer that does not say how many calls are left takes nothing back.
+            let known = last.filter(|last| last.remaining.is_some());
+            let known = known.map(|last| Self { limit: limit.or(last.limit), ..last });
+            return known.or_else(|| limit.map(|_| unknown())).or(last);
+        };
+        let counted = limit.map_or(0, |limit| limit.saturating_sub(left));
         let until = now + reset.unwrap_or(window);
-        let (remaining, limit) = (rate_headers.remaining, rate_headers.limit);
-        Some(Self { call, remaining, limit, until, foreign, holds_back: false })
+        let until = used_up_until.filter(|_| left == 0).map_or(until, |before| before.max(until));
+        let foreign = counted.saturating_sub(used);
+        Some(Self { call, remaining, limit, until, foreign, earlier, holds_back: false })
+    }
+
+    /// The same limit where the vendor can no longer count this call after the one whose headers were applied: it had
+    /// counted it before, or nothing of it was written.
+    pub(super) fn without_earlier(self, call: u64) -> Self {
+        Self { earlier: self.earlier.saturating_sub(u32::from(call < self.call)), ..self }
     }
 
     /// Whether the limit still applies.
@@ -80,16 +116,17 @@ impl VendorLimit {
         now < self.until
     }
 
-    /// Calls that the vendor would still accept: by its remaining count and the calls dispatched since, and by its
-    /// limit and our `used` slots.
+    /// Calls that the vendor would still accept: by its remaining count and the calls it may not have counted, and by
+    /// its limit and our `used` slots.
     pub(super) fn free(&self, dispatched: u64, used: u32) -> u32 {
         self.free_by_remaining(dispatched).min(self.free_by_limit(used))
     }
 
-    /// The vendor's remaining count less the calls dispatched since.
+    /// The vendor's remaining count less the calls dispatched since, and those before that it may not have counted.
     pub(super) fn free_by_remaining(&self, dispatched: u64) -> u32 {
         let since = u32::try_from(dispatched.saturating_sub(self.call)).unwrap_or(u32::MAX);
-        self.remaining.map_or(u32::MAX, |remaining| remaining.saturating_sub(since))
+        let uncounted = since.saturating_add(self.earlier);
+        self.remaining.map_or(u32::MAX, |remaining| remaining.saturating_sub(uncounted))
     }
 
     /// The vendor's limit less our slots in use.

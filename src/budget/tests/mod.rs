@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::vendor_limit::Answered;
 use super::*;
 
 const HORIZON: Horizon = Horizon { guard: Duration::from_secs(10), attempt: Duration::from_secs(28) };
@@ -197,9 +198,9 @@ fn pacing_refuses_without_cost() {
 /// Applies an answer with these rate headers to a call at `now`, and leaves its slot as it is.
 fn apply_answer(budget: &'static Budget, call: u64, now: Timestamp, rate_headers: RateHeaders) {
     let mut inner = lock(&budget.inner);
-    let used = inner.window.used();
-    inner.vendor_limit =
-        VendorLimit::apply(inner.vendor_limit, rate_headers, (call, used), inner.rule.length, now);
+    let answered = Answered { call, earlier: 0, used: inner.window.used() };
+    let (last, window) = (inner.vendor_limit, inner.rule.length);
+    inner.vendor_limit = VendorLimit::apply(last, rate_headers, answered, window, now);
 }
 
 fn rate_headers(limit: u32, remaining: u32, reset_seconds: u64) -> RateHeaders {
@@ -256,6 +257,70 @@ fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
     apply_answer(budget, 4, seconds(110), refused(Some(Duration::ZERO)));
     assert!(take_at(budget, seconds(110)).is_err(), "a reset of 0 means less than a second, not none");
     take_at(budget, seconds(111)).expect("but a second later");
+}
+
+#[test]
+fn what_is_used_up_stays_so_until_the_latest_reset() {
+    let left = |remaining, reset| RateHeaders {
+        remaining: Some(remaining),
+        reset: Some(Duration::from_secs(reset)),
+        ..RateHeaders::default()
+    };
+    let refused = |reset: Option<u64>| RateHeaders {
+        reset: reset.map(Duration::from_secs),
+        refused: true,
+        ..RateHeaders::default()
+    };
+    let limit = |limit| RateHeaders { limit: Some(limit), ..RateHeaders::default() };
+    // Two answers, one second apart, and the second at which a call is admitted again.
+    let rows = [
+        (refused(Some(8)), refused(None), 9),
+        (refused(Some(8)), refused(Some(2)), 9),
+        (refused(Some(2)), refused(Some(8)), 10),
+        (refused(Some(8)), left(0, 2), 9),
+        (left(0, 8), left(0, 2), 9),
+        (left(0, 8), refused(None), 9),
+        (left(0, 8), limit(10), 9),
+        (left(0, 8), RateHeaders::default(), 9),
+        (left(5, 8), refused(None), 3),
+        (left(0, 8), left(1, 8), 2),
+    ];
+    for (first, second, admitted) in rows {
+        let budget =
+            Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
+        for (call, headers) in [(1, first), (2, second)] {
+            lock(&budget.inner).dispatched = call;
+            apply_answer(budget, call, seconds(call), headers);
+        }
+        let is_free = |second: u64| budget.status(seconds(second)).remaining > 0;
+        assert!(is_free(admitted), "{first:?} {second:?}");
+        assert!((2..admitted).all(|second| !is_free(second)), "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn calls_before_an_answer_may_be_counted_after_it() {
+    let budget =
+        Budgets::default().open(&key("a"), BudgetName::Push, size(100, Duration::from_mins(1)), HORIZON);
+    let left = |remaining| rate_headers(100, remaining, 60);
+    let remaining = |now| budget.status(now).remaining;
+    let requester =
+        Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+    let take = || take(&budget_set(&[budget]), &requester, seconds(0)).ok();
+    let mut permits = [(); 5].map(|()| take());
+    let settle =
+        |permit: &mut Option<Permit>, now, headers| permit.take().expect("room").settle(now, headers);
+    settle(&mut permits[3], seconds(1), left(40));
+    assert_eq!(remaining(seconds(1)), 36, "three before it and one after it");
+    settle(&mut permits[0], seconds(2), left(41));
+    assert_eq!(remaining(seconds(2)), 37, "the vendor counted this one before");
+    settle(&mut permits[1], seconds(2), left(39));
+    assert_eq!(remaining(seconds(2)), 37, "and this one after");
+    drop(permits[2].take());
+    assert_eq!(remaining(seconds(3)), 38, "of this one nothing was written");
+    settle(&mut permits[4], seconds(4), left(38));
+    assert_eq!(remaining(seconds(4)), 38, "all are answered");
+    assert!(lock(&budget.inner).unanswered.is_empty());
 }
 
 /// Decides on a call with a wait limit, at a time given by the test.
