@@ -138,6 +138,7 @@ impl ActiveConfig {
             call: now + self.limits.deadline,
             whole: self.limits.deadline,
             response: self.response_timeout,
+            late_at: None,
         }
     }
 

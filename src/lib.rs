@@ -40,6 +40,7 @@ pub mod app;
 pub mod auth;
 pub mod body;
 pub mod body_reader;
+pub mod boot_time;
 pub mod budget;
 pub mod causes;
 pub mod cli;

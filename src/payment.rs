@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::boot_time::BootTime;
 use crate::budget::{BudgetStatus, Clock, Horizon, Permit, RateHeaders, Timestamp};
 use crate::ledger::{Ledger, LedgerEntry, NotWritten};
 use crate::operation::BudgetName;
@@ -45,9 +46,15 @@ impl Payment {
         self.slots.ends()
     }
 
-    /// Whether the slots in the store have ended already, because the process was stopped for a while.
+    /// The time from which on nothing of the call may be written, because slots in the store may have ended and been
+    /// given to others; `None` without such slots.
+    pub fn late_at(&self) -> Option<BootTime> {
+        self.slots.late_at()
+    }
+
+    /// Whether that time has come, because the process was stopped for a while.
     pub fn is_late(&self) -> bool {
-        self.ends().is_some_and(|ends| ends <= Instant::now())
+        self.late_at().is_some_and(BootTime::has_come)
     }
 
     /// Renews the slots in the store for a whole attempt from now on. `None` if one of them has ended by itself, or the

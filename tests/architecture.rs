@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// Modules in the order of their dependencies: a line may use the lines above it, and none beside or below.
 const ORDER: &[&[&str]] = &[
     &[
+        "boot_time",
         "causes",
         "delivery",
         "detach",

@@ -119,10 +119,11 @@ impl Worker {
             }
             // A slot in the store ends by itself, and the call that it pays for must be over by then.
             let call = payment.ends().map_or(deadlines.call, |ends| ends.min(deadlines.call));
+            let limits = Deadlines { call, late_at: payment.late_at(), ..deadlines };
             let dispatched = payment.dispatch(self.shared.ledger.as_ref());
             let dispatched = dispatched.map_err(|error| first.take().unwrap_or_else(|| error.into()))?;
             witness.attempt();
-            let sent = self.pool.send(origin, message, choice, Deadlines { call, ..deadlines }).await;
+            let sent = self.pool.send(origin, message, choice, limits).await;
             let (lost, address) = match sent {
                 Ok(answer) => {
                     let rate_headers =

@@ -6,6 +6,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::Slots;
+use crate::boot_time::BootTime;
 use crate::budget::Horizon;
 
 /// The slots from the store for one call: none, or all at once, or budget by budget for a call that waited. Dropping
@@ -27,7 +28,12 @@ impl GivenSlots {
 
     /// The time at which the attempt must be over because its first slot ends in the store; `None` without slots.
     pub fn ends(&self) -> Option<Instant> {
-        self.0.iter().map(|slots| slots.ends).min()
+        self.0.iter().map(|slots| slots.ends.at).min()
+    }
+
+    /// The time from which on nothing of the call may be written, on a clock that does not stop.
+    pub fn late_at(&self) -> Option<BootTime> {
+        self.0.iter().map(|slots| slots.ends.late_at).min()
     }
 
     /// Renews the slots for a whole attempt from now on, also those that were set aside some time ago. `None` if one of

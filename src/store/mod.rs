@@ -35,6 +35,7 @@ use link::Link;
 use releases::Releases;
 use servers::{Servers, TRUST};
 
+use crate::boot_time::BootTime;
 use crate::budget::{Clock, GrantedMask, Horizon, SlotRequest, SlotRequests, StoreStatus};
 use crate::config::{SharedBudgets, StoreServers};
 use crate::secret::Secret;
@@ -111,8 +112,22 @@ pub struct Slots {
     budgets: PerBudget<Duration>,
     granted: GrantedMask,
     guard: Duration,
-    /// The latest end of the attempt that they pay for.
-    ends: Instant,
+    ends: SlotEnd,
+}
+
+/// The latest end of the attempt that the slots of one call pay for.
+#[derive(Clone, Copy)]
+struct SlotEnd {
+    at: Instant,
+    /// The same on a clock that does not stop.
+    late_at: BootTime,
+}
+
+impl SlotEnd {
+    /// The end of slots that are about to be asked for.
+    fn after(attempt: Duration) -> Self {
+        Self { at: Instant::now() + attempt, late_at: BootTime::now() + attempt }
+    }
 }
 
 /// The new hold of one call's slots, by budget.
@@ -169,7 +184,7 @@ impl Store {
     ) -> StoreAnswer {
         let away = || StoreAnswer { slots: None, statuses: SmallVec::new() };
         // Before the connection is chosen and anything is sent, so that it is earlier than the end of the hold in the store.
-        let ends = Instant::now() + horizon.attempt;
+        let ends = SlotEnd::after(horizon.attempt);
         let Some(key) = slot_requests.first().map(|want| &want.key) else { return away() };
         let Some(link) = self.current.link(key) else { return away() };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -206,7 +221,7 @@ impl Store {
     /// Extends the hold of all slots as if they were taken now, or of none; `false` if one has expired or the store is
     /// unavailable.
     async fn renew(&self, slots: &mut [Box<Slots>], horizon: Horizon) -> bool {
-        let ends = Instant::now() + horizon.attempt;
+        let ends = SlotEnd::after(horizon.attempt);
         let keys = slots.iter().flat_map(|one| one.budgets.iter().flatten());
         // All of one call are of one vendor key, and so on one server.
         let Some(key) = keys.map(|(key, _)| Arc::clone(key)).next() else { return false };

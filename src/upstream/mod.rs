@@ -31,6 +31,7 @@ use connection::UpstreamConnection;
 pub use connection::{AnswerCut, Break};
 pub use proxy::ProxyError;
 
+use crate::boot_time::BootTime;
 use crate::http1::answer_head::AnswerHead;
 use crate::http1::client::{ExchangeError, TimedHead};
 use crate::http1::framing::Framing;
@@ -71,6 +72,8 @@ pub struct Deadlines {
     pub whole: Duration,
     /// The time from the last byte of the request to the last byte of the answer.
     pub response: Duration,
+    /// The time from which on nothing may be written, because the call is no longer paid for.
+    pub late_at: Option<BootTime>,
 }
 
 impl Deadlines {
@@ -140,6 +143,9 @@ pub enum NotSent {
     /// A pooled connection turned out to be closed.
     #[error("the pooled connection was closed")]
     PooledClosed(#[source] Break),
+    /// The call was no longer paid for when the connection was there: the process was stopped for a while.
+    #[error("the call's slot in the store ended before the first byte")]
+    Late,
 }
 
 impl NotSent {
@@ -149,13 +155,14 @@ impl NotSent {
             Self::Connect(error) => error.kind(),
             Self::CircuitOpen(_) => "circuit-open",
             Self::PooledClosed(_) => "pooled-closed",
+            Self::Late => "late",
         }
     }
 
     fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Connect(error) => error.address(),
-            Self::CircuitOpen(_) | Self::PooledClosed(_) => None,
+            Self::CircuitOpen(_) | Self::PooledClosed(_) | Self::Late => None,
         }
     }
 }
@@ -281,6 +288,9 @@ impl Pool {
             },
         };
         let address = connection.address();
+        if deadlines.late_at.is_some_and(BootTime::has_come) {
+            return Err((NotSent::Late.into(), address));
+        }
         let mut lease = Lease { connection: Some(connection), pool: Arc::clone(self), origin, heard: begun };
         let answered =
             lease.connection().exchange(message, begun, deadlines).await.map_err(|broken| match broken {

@@ -31,14 +31,38 @@ async fn vendor() -> (BaseUrl, Arc<Mutex<usize>>) {
     (BaseUrl { tls: false, host: "127.0.0.1".into(), port }, accepted)
 }
 
-async fn call(pool: &Arc<Pool>) {
+async fn send(pool: &Arc<Pool>, late_at: Option<BootTime>) -> Result<UpstreamAnswer, Failed> {
     let host = http::HeaderValue::from_static("vendor");
     let message = Message::to("GET", "/v3/tags", 0).field("Host", &host).body(Bytes::new());
     let (start, whole) = (Instant::now(), Duration::from_secs(20));
-    let deadlines = Deadlines { call: start + whole, whole, response: whole };
-    let answer = pool.send(OriginId(0), &message, Choice::Any, deadlines).await.expect("an answer");
+    let deadlines = Deadlines { call: start + whole, whole, response: whole, late_at };
+    pool.send(OriginId(0), &message, Choice::Any, deadlines).await
+}
+
+async fn call(pool: &Arc<Pool>) {
+    let answer = send(pool, None).await.expect("an answer");
     let mut body = answer.response.body;
     while std::future::poll_fn(|cx| body.poll_next(cx)).await.expect("whole").is_some() {}
+}
+
+#[tokio::test]
+async fn nothing_is_written_for_a_call_that_is_no_longer_paid_for() {
+    let (url, accepted) = vendor().await;
+    let connector =
+        Connector::new(&[url], None, None, Duration::from_secs(3)).expect("no TLS, no trust roots");
+    let pool = Pool::new(Arc::new(connector));
+    for late_at in [BootTime::now(), BootTime::now() + Duration::from_mins(1)] {
+        match send(&pool, Some(late_at)).await {
+            Ok(_) => assert!(!late_at.has_come()),
+            Err((failure, _)) => {
+                assert!(
+                    late_at.has_come() && matches!(failure, Failure::NotSent(NotSent::Late)),
+                    "{failure}"
+                );
+            }
+        }
+    }
+    assert_eq!(*lock(&accepted), 2, "the time is looked at after the connection was made");
 }
 
 #[tokio::test]
@@ -69,7 +93,7 @@ fn the_deadline_leaves_time_for_the_call() {
     let begin = Instant::now();
     let longest = |asked, whole, gone| {
         let (start, call) = (begin + seconds(gone), begin + seconds(whole));
-        let deadlines = Deadlines { call, whole: seconds(whole), response: seconds(25) };
+        let deadlines = Deadlines { call, whole: seconds(whole), response: seconds(25), late_at: None };
         deadlines.wait_end(start, seconds(asked)) - start
     };
     assert_eq!(longest(60, 28, 0), seconds(23));

@@ -135,6 +135,10 @@ impl<S: ServerStream> ClientConnection<S> {
         let mut first_look = true;
         let mut due = limits.due;
         std::future::poll_fn(|cx| {
+            // The rest of a message is not written late either: the process may have been stopped in between.
+            if !first_look && writing.state == WritingState::Writes && Instant::now() >= due {
+                return Poll::Ready(Err(ExchangeError::Late));
+            }
             if writing.poll(&mut self.stream, cx).is_ready() {
                 // A short message leaves at once, which saves a look at the clock.
                 let last_byte = if first_look { limits.start } else { Instant::now() };
