@@ -161,7 +161,7 @@ impl LockedSet<'_> {
         let budget = match gate {
             Gate::Quota(quota) => {
                 let Some((_, inner)) = &mut self.quota else { return false };
-                let passes = inner.queue.is_next(*id) && inner.pace.take(now).is_ok();
+                let passes = inner.queue.is_next(*id) && inner.take(now).is_ok();
                 if passes {
                     inner.queue.served(*id);
                     inner.queue.wake_head();
@@ -222,7 +222,7 @@ impl LockedSet<'_> {
         let requester = self.requester;
         match gate {
             Gate::Quota(_) => {
-                self.quota.as_ref().map_or(Timestamp::TICK, |(_, inner)| inner.pace.until_free(now))
+                self.quota.as_mut().map_or(Timestamp::TICK, |(_, inner)| inner.until_free(now, 0))
             }
             Gate::Budget(budget) => {
                 let inner = self.inner(budget);
@@ -242,7 +242,9 @@ impl LockedSet<'_> {
     fn soonest(&mut self, gate: &Gate, now: Timestamp, before: usize) -> Duration {
         let paced = |wait| if before == 0 { wait } else { Duration::ZERO };
         match gate {
-            Gate::Quota(quota) => quota.turns(before).max(paced(self.opens(gate, now))),
+            Gate::Quota(_) => {
+                self.quota.as_mut().map_or(Duration::ZERO, |(_, inner)| inner.soonest(now, before))
+            }
             Gate::Budget(budget) => {
                 let inner = self.inner(budget);
                 inner.until_free(now, before + 1, Estimate::Soonest).max(paced(inner.until_paced(now)))
@@ -283,9 +285,9 @@ impl LockedSet<'_> {
             }
         }
         let quota = || {
-            let (quota, inner) = self.quota.as_ref()?;
+            let (quota, inner) = self.quota.as_mut()?;
             let before = inner.queue.len().saturating_sub(1);
-            Some(quota.exhausted(inner.pace.until_free(now) + quota.turns(before)))
+            Some(quota.exhausted(inner.until_free(now, before)))
         };
         let blocked = full.or_else(quota).unwrap_or_else(|| {
             let (_, inner) = self.budgets.first_mut().expect("a call that waits draws on a budget");

@@ -63,16 +63,16 @@ impl<'b> LockedSet<'b> {
         if let Some((quota, inner)) = &mut self.quota {
             // Waiting calls of the caller come before a new one, so it must not take their quota.
             let others = inner.queue.is_closed(false);
-            let taken = if others { Err(inner.pace.until_free(now)) } else { inner.pace.take(now) };
-            let before = if others { inner.queue.len() } else { 0 };
-            taken.map_err(|opens| quota.exhausted(opens + quota.turns(before)))?;
+            let before = inner.queue.len();
+            let taken = if others { Err(inner.until_free(now, before)) } else { inner.take(now) };
+            taken.map_err(|wait| quota.exhausted(wait))?;
         }
+        let paced = self.pace(now);
         // The quota is taken already; a call that pacing refuses must not cost it.
-        self.pace(now).inspect_err(|_| {
-            if let Some((_, inner)) = &self.quota {
-                inner.pace.refund();
-            }
-        })
+        if let (Err(_), Some((_, inner))) = (&paced, &mut self.quota) {
+            inner.refund();
+        }
+        paced
     }
 
     fn pace(&self, now: Timestamp) -> Result<(), Exhausted> {
@@ -113,7 +113,7 @@ impl<'b> LockedSet<'b> {
                 kept => inner.until_free_beside(now, 1, kept.at_most, kept.lent_in),
             });
         let kept = kept.max().unwrap_or_default();
-        let quota = self.quota.iter().map(|(_, inner)| inner.pace.until_free(now));
+        let quota = self.quota.iter_mut().map(|(_, inner)| inner.until_free(now, 0));
         let paces = self.budgets.iter().map(|(_, inner)| inner.until_paced(now));
         blocked.at_least(quota.chain(paces).max().unwrap_or_default().max(kept))
     }

@@ -1,7 +1,6 @@
-//! Pacing and quotas by governor's GCRA, with two things that it lacks: a refund, and time that is passed in.
+//! Pacing by governor's GCRA, with two things that it lacks: a refund, and time that is passed in.
 //!
-//! GCRA alone would admit 2N-1 calls in a window of N, so it never guards the vendor's budget; it spreads one caller's
-//! quota and smooths bursts.
+//! GCRA alone would admit 2N-1 calls in a window of N, so it guards neither a budget nor a quota; it smooths bursts.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

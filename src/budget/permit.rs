@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::caller_number::CallerNumber;
 use super::shared::SlotLocation;
 use super::vendor_limit::Answered;
 use super::{
@@ -83,7 +82,10 @@ impl Permit {
         rate_headers: RateHeaders,
         mut settled: impl FnMut(&Budget, &mut BudgetState),
     ) {
-        let (paid, caller) = self.take_out();
+        let (caller, (quota, paid)) = (self.requester.caller, self.take_out());
+        if let Some(quota) = quota {
+            quota.settle(now, caller);
+        }
         // An answer does not say which of several budgets its numbers are about; a refusal is about all of them.
         let heard = rate_headers != RateHeaders::default()
             && (rate_headers.refused || paid.iter().filter(|paid| !paid.budget.name.is_daily()).count() == 1);
@@ -106,7 +108,10 @@ impl Permit {
 
     /// The call was dispatched, and no answer came: the vendor may still count it for a while.
     pub fn abandon(mut self, now: Timestamp) {
-        let (paid, caller) = self.take_out();
+        let (caller, (quota, paid)) = (self.requester.caller, self.take_out());
+        if let Some(quota) = quota {
+            quota.abandon(now, caller);
+        }
         for Paid { budget, call, place } in paid {
             let mut inner = lock(&budget.inner);
             inner.window_of(place).abandon(now, caller);
@@ -117,16 +122,15 @@ impl Permit {
         }
     }
 
-    /// Its slots and their caller; nothing is left that could be given back.
-    fn take_out(&mut self) -> (SmallVec<[Paid; 1]>, CallerNumber) {
-        self.requester.quota = None;
-        (std::mem::take(&mut self.paid), self.requester.caller)
+    /// Its share of a quota and its slots; nothing is left that could be given back.
+    fn take_out(&mut self) -> (Option<Arc<Quota>>, SmallVec<[Paid; 1]>) {
+        (self.requester.quota.take(), std::mem::take(&mut self.paid))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let (quota, (paid, caller)) = (self.requester.quota.take(), self.take_out());
+        let (caller, (quota, paid)) = (self.requester.caller, self.take_out());
         for Paid { budget, call, place } in paid {
             let mut inner = lock(&budget.inner);
             inner.window_of(place).refund();
@@ -139,9 +143,7 @@ impl Drop for Permit {
             inner.queue.wake_head();
         }
         if let Some(quota) = quota {
-            let inner = lock(&quota.inner);
-            inner.pace.refund();
-            inner.queue.wake_head();
+            lock(&quota.inner).refund();
         }
     }
 }

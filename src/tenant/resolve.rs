@@ -41,7 +41,7 @@ pub(super) fn directory(
     let positions: HashMap<&str, usize> =
         tenants.iter().enumerate().map(|(position, tenant)| (tenant.name.as_str(), position)).collect();
     let callers = config.callers.iter().zip(numbers).map(|(caller, number)| {
-        let quota = quota(previous.map(|(directory, _)| directory), caller);
+        let quota = quota(previous.map(|(directory, _)| directory), caller, horizon);
         Caller { number, quota, ..resolve_caller(caller, &positions) }
     });
     let callers: Vec<Caller> = callers.collect();
@@ -106,13 +106,20 @@ fn users(tenants: &[Tenant]) -> HashMap<String, Vec<NamedTenant>> {
 }
 
 /// The quota of a caller. If the previous configuration had the same caller and size, its counter is kept.
-fn quota(previous: Option<&Directory>, caller: &config::CallerConfig) -> Option<Arc<Quota>> {
+fn quota(
+    previous: Option<&Directory>,
+    caller: &config::CallerConfig,
+    horizon: Horizon,
+) -> Option<Arc<Quota>> {
     let limit: BudgetLimit = caller.quota?;
     let known = previous.and_then(|previous| {
         let known = &previous.callers[previous.caller_named(&caller.name)?];
         known.quota().filter(|quota| quota.limit() == limit).cloned()
     });
-    Some(known.unwrap_or_else(|| Arc::new(Quota::new(limit))))
+    if let Some(known) = &known {
+        known.apply(horizon);
+    }
+    Some(known.unwrap_or_else(|| Arc::new(Quota::new(limit, horizon))))
 }
 
 fn resolve_tenant(

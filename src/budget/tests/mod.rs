@@ -134,7 +134,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let hour = Duration::from_hours(1);
     let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
-    let quota = Arc::new(Quota::new(size(2, hour)));
+    let quota = Arc::new(Quota::new(size(2, hour), HORIZON));
     let requester = || Requester {
         caller: CallerNumber(1),
         weight: 1,
@@ -164,10 +164,46 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     };
     assert_eq!(permits.len(), 2);
     assert!(matches!(refusal, Exhausted::Quota { limit: 2, .. }));
+    for permit in permits {
+        permit.abandon(now + HORIZON.attempt);
+    }
     assert!(
         super::take(&budget_set(&[one_of_many]), &requester(), now + refusal.wait()).is_ok(),
         "true for a lone caller"
     );
+}
+
+#[test]
+fn no_window_has_more_calls_of_a_caller_than_its_quota() {
+    let budgets = Budgets::default();
+    let budget = budgets.open(&key("a"), BudgetName::Push, size(1000, Duration::from_mins(1)), HORIZON);
+    for burst in [None, NonZeroU32::new(3)] {
+        let limit = BudgetLimit { burst, ..size(20, Duration::from_mins(1)) };
+        let quota = Some(Arc::new(Quota::new(limit, HORIZON)));
+        let requester =
+            Requester { caller: CallerNumber(1), weight: 1, quota, precedence: Precedence::InTurn };
+        // Tries every 250 ms, and is answered 100 ms later, or 2 s later every fifth time.
+        let (mut counted, mut under_way) = (Vec::new(), Vec::new());
+        for tick in 0..2_000_u64 {
+            let now = seconds(60) + Duration::from_millis(250) * u32::try_from(tick).expect("small");
+            let (over, rest): (Vec<_>, Vec<_>) = under_way.into_iter().partition(|(end, _)| *end <= now);
+            for (end, permit) in over {
+                Permit::settle(permit, end, RateHeaders::default());
+            }
+            under_way = rest;
+            if let Ok(permit) = take(&budget_set(&[budget]), &requester, now) {
+                let took = Duration::from_millis(if tick % 5 == 0 { 2000 } else { 100 });
+                counted.push(now + took);
+                under_way.push((now + took, permit));
+            }
+        }
+        counted.sort();
+        let most = counted.iter().map(|first| {
+            counted.iter().filter(|call| (*first..*first + limit.window).contains(call)).count()
+        });
+        assert_eq!(most.max(), Some(20), "{burst:?}");
+        assert!(counted.len() > 150, "{} calls in 500 s with {burst:?}", counted.len());
+    }
 }
 
 #[test]
@@ -176,7 +212,7 @@ fn pacing_refuses_without_cost() {
     let minute = Duration::from_mins(1);
     let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
     let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
-    let quota = Arc::new(Quota::new(size(4, minute)));
+    let quota = Arc::new(Quota::new(size(4, minute), HORIZON));
     let requester = || Requester {
         caller: CallerNumber(1),
         weight: 1,
@@ -408,14 +444,15 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let clock = Clock::start();
     let budget =
         Budgets::default().open(&key("a"), BudgetName::Push, size(9, Duration::from_mins(1)), HORIZON);
-    let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4))));
+    let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4)), HORIZON));
     let greedy =
         Requester { caller: CallerNumber(1), weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
     let now = clock.now();
     let ask = |ticket, now| {
         decide(&budget_set(&[budget]), &greedy, now, ticket, WaitLimit::Until(now + Duration::from_secs(9)))
     };
-    let Decision::Paid(_first) = ask(None, now) else { panic!("its share") };
+    let Decision::Paid(first) = ask(None, now) else { panic!("its share") };
+    first.settle(now, RateHeaders::default());
     let Decision::Wait { ticket, look_at } = ask(None, now) else { panic!("over its share") };
     let others = take(
         &budget_set(&[budget]),

@@ -29,7 +29,7 @@ impl World {
             inner.free(now) > inner.kept_from_requester(requester, now).now
                 && inner.until_paced(now).is_zero()
         };
-        let has_share = |quota: &Arc<Quota>| lock(&quota.inner).pace.until_free(now).is_zero();
+        let has_share = |quota: &Arc<Quota>| lock(&quota.inner).until_free(now, 0).is_zero();
         request.draws_on.iter().all(has_room) && requester.quota.as_ref().is_none_or(has_share)
     }
 

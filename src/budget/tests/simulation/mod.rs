@@ -150,7 +150,7 @@ impl World {
         let requesters = (0..random.within(1..=4)).map(|caller| {
             let quota = (faults && random.percent(20)).then(|| {
                 let quota = limit(random.within(1..=10), random.within(1..=60) * SECOND, None);
-                Arc::new(Quota::new(quota))
+                Arc::new(Quota::new(quota, horizon))
             });
             let weight = u32::try_from(random.within(1..=4)).expect("small");
             Requester {
