@@ -409,7 +409,8 @@ fn a_store_behind_tls_asks_for_a_user_and_a_password() {
     };
     let gateway = with_ca(&authority);
     wait_until("a call out of the shared part", || gateway.call(&tags()).status == 200);
-    assert_eq!(state(&gateway), "up");
+    // The end of the hold was told by an answer, which took its time.
+    wait_until("the end of the hold here", || state(&gateway) == "up");
 
     let stranger = with_ca(&Authority::new());
     stranger.log_line(&[
