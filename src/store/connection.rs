@@ -81,8 +81,16 @@ async fn connect_all(
         async move {
             if let Some(link) = open.filter(|link| !link.is_lost()) {
                 match link.check().await {
-                    Ok(()) => return Ok(link),
+                    Ok(()) => {
+                        link.answered();
+                        return Ok(link);
+                    }
+                    // A server that another one can replace must have answered, or it is no longer trusted.
+                    Err(error) if error.is_timeout() && !servers.can_change() => current.late(&link, &error),
                     Err(error) => current.lose(&link, &error),
+                }
+                if !link.is_lost() {
+                    return Ok(link);
                 }
             }
             let link = Link::open(&servers.client(server.map(|server| &**server))?, server.cloned()).await?;

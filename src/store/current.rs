@@ -97,8 +97,11 @@ impl CurrentServers {
     }
 
     /// What follows from an error on a key: nothing but a line in the log where it concerns that key alone, else the
-    /// connection is dropped.
+    /// connection is dropped. An answer that is late concerns its call alone.
     pub(super) fn failed(&self, link: &Link, key: &Arc<str>, error: &redis::RedisError) {
+        if error.is_timeout() {
+            return self.late(link, error);
+        }
         if !is_of_key(error) {
             return self.lose(link, error);
         }
@@ -115,6 +118,13 @@ impl CurrentServers {
                 error = %Causes(error),
                 "the store refuses the key of a shared budget; only the own parts of this budget are used"
             );
+        }
+    }
+
+    /// Records an answer that did not come in time. After some of them in a row, the connection is dropped.
+    pub(super) fn late(&self, link: &Link, error: &(dyn Error + 'static)) {
+        if link.is_too_late() {
+            self.lose(link, error);
         }
     }
 

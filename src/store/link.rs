@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -14,6 +14,9 @@ use super::ANSWER_MAX;
 /// The longest time for name resolution, TCP, TLS and the server's greeting.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 
+/// How many answers may come too late one after the other. A single one concerns its call alone.
+const LATE_MAX: u8 = 5;
+
 /// An open connection and the run of its server.
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
@@ -22,6 +25,8 @@ pub(super) struct Link {
     /// Where the server is; `None` where the configuration names the only one.
     server: Option<Arc<str>>,
     is_lost: AtomicBool,
+    /// Answers that came too late since the last one that came in time.
+    late: AtomicU8,
 }
 
 impl Link {
@@ -34,6 +39,18 @@ impl Link {
         !self.is_lost.swap(true, Ordering::Relaxed)
     }
 
+    /// Counts an answer that came too late; `true` if there were so many that the server counts as unavailable.
+    pub(super) fn is_too_late(&self) -> bool {
+        self.late.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= LATE_MAX
+    }
+
+    /// Records an answer that came in time.
+    pub(super) fn answered(&self) {
+        if self.late.load(Ordering::Relaxed) != 0 {
+            self.late.store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }
@@ -42,7 +59,7 @@ impl Link {
     pub(super) async fn open(client: &Client, server: Option<Arc<str>>) -> RedisResult<Self> {
         let mut connection = connect(client, ANSWER_MAX).await?;
         let run = run(&mut connection, server.is_some()).await?;
-        Ok(Self { connection, run, server, is_lost: AtomicBool::new(false) })
+        Ok(Self { connection, run, server, is_lost: AtomicBool::new(false), late: AtomicU8::new(0) })
     }
 
     /// Checks that the server answers and is in the same run as before.

@@ -7,8 +7,8 @@
 //!
 //! A waiting call takes its slots one after the other, and renews them once it has all (`renew.lua`).
 //!
-//! A store that does not answer within [`ANSWER_MAX`] counts as unavailable, and each replica uses only its own part of
-//! the budgets until the store answers again.
+//! A call waits for the store for [`ANSWER_MAX`] and then uses only the replica's own part. After some such answers in a
+//! row the store counts as unavailable, and no call asks it until it answers again.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -40,7 +40,7 @@ use crate::budget::{Clock, GrantedMask, Horizon, SlotRequest, SlotRequests, Stor
 use crate::config::{SharedBudgets, StoreServers};
 use crate::secret::Secret;
 
-/// The longest time for an answer of the store; after it the store counts as unavailable.
+/// The longest time for an answer of the store; after it the call does without.
 pub const ANSWER_MAX: Duration = Duration::from_millis(100);
 /// The most releases that wait to be sent. A slot whose release finds no room expires by itself.
 const RELEASES_MAX: usize = 16 * 1024;
@@ -251,9 +251,12 @@ impl Store {
     ) -> Option<T> {
         let mut connection = link.connection.clone();
         match timeout(ANSWER_MAX, invocation.invoke_async(&mut connection)).await {
-            Ok(Ok(answer)) => return Some(answer),
+            Ok(Ok(answer)) => {
+                link.answered();
+                return Some(answer);
+            }
             Ok(Err(error)) => self.current.failed(link, key, &error),
-            Err(late) => self.current.lose(link, &late),
+            Err(late) => self.current.late(link, &late),
         }
         None
     }

@@ -66,7 +66,10 @@ async fn send(scripts: &Scripts, process: &str, release: &mut Release, current: 
     let (key, Some(link)) = (Arc::clone(key), current.link(key)) else { return false };
     release.sends += 1;
     match invoke(scripts, process, release, &link).await {
-        Ok(()) => true,
+        Ok(()) => {
+            link.answered();
+            true
+        }
         Err(error) => {
             current.failed(&link, &key, &error);
             is_of_key(&error) || release.sends >= SENDS_MAX

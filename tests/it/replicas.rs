@@ -188,6 +188,28 @@ fn a_store_that_is_killed_leaves_each_replica_its_own_part() {
 }
 
 #[test]
+fn an_answer_that_comes_late_concerns_its_call_alone() {
+    let (redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Sliding));
+    let gateway = Gateway::start(&config(&vendor, &redis.url(), "local_share: 0%, replicas: 1"));
+    wait_until("a slot in the store", || gateway.call(&tags()).status == 200);
+    for _ in 0..3 {
+        redis.stall();
+        assert_eq!(gateway.call(&tags()).status, 429, "there is no own part");
+        redis.go_on();
+        assert_eq!(gateway.call(&tags()).status, 200);
+    }
+    let log = gateway.program.err();
+    assert!(!log.contains("is away"), "{log}");
+    redis.stall();
+    wait_until("enough late answers", || {
+        assert_eq!(gateway.call(&tags()).status, 429);
+        state(&gateway) == "away"
+    });
+    redis.go_on();
+    wait_until("the store again", || gateway.call(&tags()).status == 200);
+}
+
+#[test]
 fn a_store_that_stalls_is_gone_and_comes_back() {
     with_fleet(Windows::Fixed, |redis, _, replicas| {
         for _ in 0..2 {
