@@ -15,10 +15,16 @@ pub struct Causes<'e>(pub &'e (dyn Error + 'static));
 impl Display for Causes<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut line = EscapedLine { out: f, left: LENGTH_MAX };
-        write!(line, "{}", self.0)?;
+        let mut told = self.0.to_string();
+        line.write_str(&told)?;
         let mut next = self.0.source();
         while let Some(cause) = next {
-            write!(line, ": {cause}")?;
+            let text = cause.to_string();
+            // Some errors tell their cause themselves.
+            if !told.ends_with(&text) {
+                write!(line, ": {text}")?;
+                told = text;
+            }
             next = cause.source();
         }
         Ok(())
@@ -61,5 +67,7 @@ mod tests {
         let long = Outer(io::Error::other("x".repeat(2 * LENGTH_MAX)));
         assert_eq!(Causes(&long).to_string().len(), LENGTH_MAX);
         assert_eq!(Causes(&io::Error::other("alone")).to_string(), "alone");
+        let twice = Outer(io::Error::other(Outer(io::Error::other("outside"))));
+        assert_eq!(Causes(&twice).to_string(), "outside");
     }
 }

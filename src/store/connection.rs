@@ -38,7 +38,7 @@ pub(super) fn start(servers: Servers, current: Arc<CurrentServers>, releases: Re
 }
 
 async fn keep(mut servers: Servers, current: &CurrentServers) {
-    let (mut back_off, mut is_logged) = (BACK_OFF, false);
+    let (mut back_off, mut logged) = (BACK_OFF, None);
     loop {
         let start = Instant::now();
         let outcome = match servers.look().await {
@@ -47,21 +47,24 @@ async fn keep(mut servers: Servers, current: &CurrentServers) {
         };
         match outcome {
             Ok(()) => {
-                is_logged = false;
+                logged = None;
                 current.changed(LOOK_EVERY).await;
                 if start.elapsed() >= LOOK_EVERY {
                     back_off = BACK_OFF;
                     continue;
                 }
             }
-            Err(error) if !is_logged => {
-                tracing::warn!(
-                    error = %Causes(&error),
-                    "the store of the shared budgets cannot be reached; only the own parts are used"
-                );
-                is_logged = true;
+            // Each cause once, for as long as it is the same.
+            Err(error) => {
+                let cause = Causes(&error).to_string();
+                if logged.as_ref() != Some(&cause) {
+                    tracing::warn!(
+                        error = %cause,
+                        "the store of the shared budgets cannot be reached; only the own parts are used"
+                    );
+                    logged = Some(cause);
+                }
             }
-            Err(_) => {}
         }
         sleep(back_off).await;
         back_off = (back_off * 2).min(BACK_OFF_MAX);
