@@ -2,6 +2,7 @@
 //!
 //! These pages are like those of any service, so they are built from tower's layers.
 
+mod access;
 mod connections;
 mod status;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -21,13 +22,13 @@ use tokio::net::TcpListener;
 use tower::{ServiceBuilder, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use access::AccessDenied;
 use connections::AdminConnections;
 
 use crate::admission::Admission;
 use crate::budget::Clock;
 use crate::ledger::Ledger;
 use crate::reload::{ReloadOutcome, Reloads};
-use crate::secret::TokenDigest;
 use crate::store::{Store, StoreState};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::RecentRefusals;
@@ -129,14 +130,10 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         return refused;
     }
-    let is_private = matches!(request.uri().path(), "/" | "/status" | "/reload");
-    if is_private && !is_operator(request.headers(), state.reloads.current().active.admin_token.as_ref()) {
-        let text = "this page asks for Authorization: Bearer with the token of admin.token\n";
-        let mut refused = reply(StatusCode::UNAUTHORIZED, "text/plain", text);
-        refused
-            .headers_mut()
-            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"jpush-gateway admin\""));
-        return refused;
+    if matches!(request.uri().path(), "/" | "/status" | "/reload")
+        && let Err(denied) = access(request, state)
+    {
+        return refuse(denied);
     }
     match request.uri().path() {
         "/readyz" => {
@@ -159,14 +156,23 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
     }
 }
 
-/// Whether a request may see private pages. Without a configured token everyone may who can connect.
-fn is_operator(headers: &HeaderMap, token: Option<&TokenDigest>) -> bool {
-    let Some(token) = token else { return true };
-    let given = headers.get(AUTHORIZATION).and_then(|value| {
-        let (scheme, given) = value.as_bytes().split_at_checked("Bearer ".len())?;
-        scheme.eq_ignore_ascii_case(b"Bearer ").then(|| TokenDigest::of(given.trim_ascii()))
-    });
-    given.is_some_and(|given| given.matches(token))
+/// Checks a request for a private page.
+fn access<B>(request: &Request<B>, state: &AdminState) -> Result<(), AccessDenied> {
+    access::check(request.headers(), state.reloads.current().active.admin_token.as_ref())?;
+    if request.method() == Method::POST { access::check_change(request.headers()) } else { Ok(()) }
+}
+
+fn refuse(denied: AccessDenied) -> Response<Full<Bytes>> {
+    let status = match denied {
+        AccessDenied::Credentials => StatusCode::UNAUTHORIZED,
+        AccessDenied::Host | AccessDenied::Origin => StatusCode::FORBIDDEN,
+    };
+    let mut refused = reply(status, "text/plain", format!("{denied}\n"));
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"jpush-gateway admin\", charset=\"UTF-8\"");
+        refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    refused
 }
 
 async fn reload(state: &AdminState) -> Response<Full<Bytes>> {

@@ -311,4 +311,34 @@ fn pages_that_are_not_for_everybody_ask_for_the_token() {
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(ask("GET", path, None), 200, "{path} stays open");
     }
+    let call =
+        |request: Request| Connection::open(gateway.admin).call(&request.header("Connection", "close"));
+    let challenge = call(Request::get("/"));
+    assert!(challenge.header("www-authenticate").is_some_and(|asks| asks.starts_with("Basic realm=")));
+    for user in ["", "admin"] {
+        assert_eq!(call(Request::get("/").basic(user, token)).status, 200, "a browser's way");
+    }
+    assert_eq!(call(Request::get("/").basic(token, "")).status, 401);
+}
+
+#[test]
+fn no_other_site_reads_or_changes_anything_through_a_browser() {
+    let gateway = Gateway::start(&Config::new("http://127.0.0.1:1"));
+    let call =
+        |request: Request| Connection::open(gateway.admin).call(&request.header("Connection", "close"));
+    let reload = || Request::new("POST", "/reload");
+    let to = |host: &str, path: &str| {
+        let mut connection = Connection::open(gateway.admin);
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        connection.read_answer()
+    };
+    assert_eq!(call(reload().header("Origin", "http://gateway")).status, 200);
+    let refused = call(reload().header("Origin", "http://evil.example"));
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(call(reload().header("Sec-Fetch-Site", "cross-site")).status, 403);
+    for path in ["/", "/status"] {
+        let rebound = to("evil.example", path);
+        assert_eq!(rebound.status, 403, "{}", rebound.text());
+    }
+    assert_eq!(to("gateway.internal", "/metrics").status, 200);
 }
