@@ -19,6 +19,17 @@ pub struct Quota {
     pub(super) inner: Mutex<QuotaInner>,
 }
 
+/// The state of a quota at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaStatus {
+    /// Calls in use.
+    pub used: u32,
+    /// Calls that can be made now, but for pacing.
+    pub remaining: u32,
+    /// Time until one more call can be made than now; zero if none is in use.
+    pub reset: Duration,
+}
+
 pub(super) struct QuotaInner {
     rule: WindowRule,
     window: Window,
@@ -49,6 +60,15 @@ impl Quota {
     /// Applies the times for which a call can still count at the vendor.
     pub fn apply(&self, horizon: Horizon) {
         lock(&self.inner).rule = super::rule(self.limit, horizon);
+    }
+
+    /// The state of the quota now.
+    pub fn status(&self, now: Timestamp) -> QuotaStatus {
+        let inner = &mut *lock(&self.inner);
+        let remaining = inner.window.free(&inner.rule, now, |_| {});
+        let used = inner.window.used();
+        let reset = if used == 0 { Duration::ZERO } else { inner.until_free(now, remaining as usize) };
+        QuotaStatus { used, remaining, reset }
     }
 
     pub(super) fn exhausted(&self, wait: Duration) -> Exhausted {

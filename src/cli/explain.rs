@@ -14,7 +14,7 @@ use crate::auth::Unidentified;
 use crate::body::{self, Facts, Reach, Subject};
 use crate::budget::{Budgets, Timestamp};
 use crate::config::{self, Config};
-use crate::gateway::{RequestKind, read};
+use crate::gateway::{RequestKind, asks_whoami, read};
 use crate::operation::{self, Audience, BodyRule, OperationId, Path};
 use crate::outbound::{Inbound, target};
 use crate::refusal::{Refusal, ReplyContext};
@@ -125,7 +125,7 @@ impl CallToExplain<'_> {
                 message: "answered here, without credentials: a question whether anybody is here",
             }),
             Ok(RequestKind::Call(path)) => match self.call(&head, path.as_ref().map_err(|bad| *bad)) {
-                Ok(forwarded) => Explanation::Forwarded(forwarded),
+                Ok(explanation) => explanation,
                 Err((refusal, place)) => {
                     Explanation::Refused(self.refused(&refusal, place.unwrap_or(unknown)))
                 }
@@ -137,12 +137,19 @@ impl CallToExplain<'_> {
         &self,
         head: &RequestHead,
         path: Result<&Path<'_>, operation::BadPath>,
-    ) -> Result<Forwarded, (Refusal, Option<ReplyContext>)> {
+    ) -> Result<Explanation, (Refusal, Option<ReplyContext>)> {
         let directory = Arc::new(Directory::new(self.config, &Budgets::default()));
         let (caller, user) = (&self.arguments.caller, self.arguments.tenant.as_deref());
         let principal = directory.principal_named(caller, user);
         let principal = principal.ok_or((Refusal::Unauthenticated(Unidentified::Wrong), None))?;
         let path = path.map_err(|bad| (bad.into(), None))?;
+        if asks_whoami(&head.method, path).map_err(|none| (none.into(), None))? {
+            return Ok(Explanation::Local(LocalAnswer {
+                local: true,
+                status: 200,
+                message: "answered here: who the caller is, what it may do, and how its budgets stand",
+            }));
+        }
         let matched = operation::find(head.method.as_str(), path).map_err(|none| (none.into(), None))?;
         let at = |refusal| (refusal, Some(ReplyContext::Known(matched.operation)));
         let grant = directory.authorize(principal, matched.operation, TenantHints::default());
@@ -162,7 +169,7 @@ impl CallToExplain<'_> {
             };
             body::check(operation.body, &subject, b"").map_err(|defect| at(defect.into()))?;
         }
-        Ok(self.forwarded(&directory, &grant, (head, path)))
+        Ok(Explanation::Forwarded(self.forwarded(&directory, &grant, (head, path))))
     }
 
     fn forwarded(

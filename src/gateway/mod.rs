@@ -16,6 +16,7 @@ mod idempotency;
 mod payment;
 mod replies;
 mod resend_guard;
+mod whoami;
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -34,6 +35,7 @@ pub use head::{RequestKind, read};
 use idempotency::DedupKey;
 use replies::Answering;
 use resend_guard::Guarded;
+pub use whoami::is_asked as asks_whoami;
 
 use crate::active_config::ActiveConfig;
 use crate::admission::{Admission, InFlightGuard};
@@ -55,7 +57,7 @@ use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
 use crate::store::Store;
 use crate::telemetry::{AuditedCall, Record, RequestOrigin, Telemetry, TraceId};
-use crate::tenant::Grant;
+use crate::tenant::{Grant, Principal};
 use crate::upstream::{Deadlines, Pool};
 use crate::waiting;
 
@@ -135,8 +137,8 @@ impl From<Response<Reply>> for Handled {
 enum Stop {
     /// The caller went away, so there is nobody to answer.
     CallerGone,
-    /// The request is a health probe.
-    Probe,
+    /// The request is answered here, with this body.
+    Local(Bytes),
     /// The gateway refuses the request.
     Refused(Refusal),
     /// The call was made before, with this answer.
@@ -229,7 +231,7 @@ impl Worker {
         match self.prepare(&mut incoming, &presence, &mut answering).await {
             Ok(call) => self.dispatch(call, incoming.source, &presence, answering).await,
             Err(Stop::CallerGone) => None,
-            Err(Stop::Probe) => Some(answering.probe().into()),
+            Err(Stop::Local(body)) => Some(answering.local(body).into()),
             Err(Stop::Refused(refusal)) => Some(answering.refuse(&refusal).into()),
             Err(Stop::Repeat(answer)) => Some(answering.repeat(answer).into()),
         }
@@ -244,12 +246,15 @@ impl Worker {
     ) -> Result<Box<PaidCall>, Stop> {
         let (active, head) = (&*self.active, incoming.head);
         let path = match read(head)? {
-            RequestKind::Probe => return Err(Stop::Probe),
+            RequestKind::Probe => return Err(Stop::Local(replies::probe())),
             RequestKind::Call(path) => path,
         };
         let principal = auth::identify(&active.directory, head, incoming.client.certificate)?;
         answering.record.identified(&active.directory, &active.usage, &principal);
         let path = path?;
+        if asks_whoami(&head.method, &path)? {
+            return Err(Stop::Local(self.whoami(&principal, head)?));
+        }
         let matched = operation::find(head.method.as_str(), &path)?;
         answering.matched(matched.operation);
         let grant = active.directory.authorize(principal, matched.operation, tenant_hints(head)?)?;
@@ -331,6 +336,13 @@ impl Worker {
         }
         key.end(delivery, &answer);
         Answered { answer, delivery, in_flight }
+    }
+
+    /// Tells a caller who it is.
+    fn whoami(&self, principal: &Principal<'_>, head: &RequestHead) -> Result<Bytes, Refusal> {
+        let directory = &self.active.directory;
+        let (caller, hints) = (&directory.callers[principal.caller()], tenant_hints(head)?);
+        Ok(whoami::answer(directory, caller, hints.tenant, self.shared.clock.now()))
     }
 
     /// Refuses calls once the drain has begun.

@@ -52,9 +52,8 @@ impl Answering {
         self.preference = seconds;
     }
 
-    /// Answers a health probe.
-    pub(super) fn probe(mut self) -> Response<Reply> {
-        let body = Bytes::from_static(br#"{"service":"jpush-gateway"}"#);
+    /// Answers a request that needs no call.
+    pub(super) fn local(mut self, body: Bytes) -> Response<Reply> {
         self.record.answered(200, body.len());
         let mut fields = Fields::with_room(0, 0);
         fields.append("Content-Type", &[ValuePart::Text("application/json")]);
@@ -102,6 +101,11 @@ impl Answering {
             outbound::add_rate_fields(fields, &status);
         }
     }
+}
+
+/// The body of the answer to a health probe.
+pub(super) fn probe() -> Bytes {
+    Bytes::from_static(br#"{"service":"jpush-gateway"}"#)
 }
 
 /// Answers a request whose processing panicked.

@@ -1,6 +1,6 @@
 //! Tells which calls send pushes, and which of them the vendor deduplicates.
 
-use super::{Audience, BodyRule, CredentialRule, Operation, Verb};
+use super::{Audience, BodyRule, BudgetName, CredentialRule, Operation, Verb};
 
 impl Operation {
     /// Whether the call sends a push, now or later. Sending it twice would reach people twice.
@@ -20,6 +20,19 @@ impl Operation {
     /// header is ignored and the body read.
     pub fn takes_encrypted(&self) -> bool {
         matches!(self.body, BodyRule::Push | BodyRule::GroupPush) && self.audience == Audience::Body
+    }
+
+    /// Whether some body of the call draws on a budget, if its caller has every right.
+    pub fn can_draw_on(&self, budget: BudgetName) -> bool {
+        let by_body = match budget {
+            BudgetName::Broadcast => self.audience != Audience::Nobody,
+            BudgetName::File => matches!(self.audience, Audience::Push | Audience::Params),
+            BudgetName::OppoBig | BudgetName::OppoIcon => {
+                matches!(self.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4)
+            }
+            BudgetName::Push | BudgetName::Schedule | BudgetName::Device | BudgetName::Report => false,
+        };
+        self.budget == budget || by_body
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::CredentialKind;
 use crate::budget::{CallerNumber, Quota};
-use crate::operation::Scope;
+use crate::operation::{BudgetName, CredentialRule, OperationId, Scope};
 
 /// One program that uses the gateway, with its rights.
 pub struct Caller {
@@ -46,6 +47,34 @@ impl Caller {
             [only] if only == tenant => Some(0),
             _ => self.tenants.binary_search(&tenant).ok(),
         }
+    }
+
+    /// Weight of its turns where several callers wait for one budget.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Whether it has the scope that an operation with this rule asks for on a credential of this kind. A dev key reaches
+    /// every app of the account, so it needs the wider scope as well.
+    pub(super) fn may_use(&self, rule: CredentialRule, kind: CredentialKind) -> bool {
+        match (rule, kind) {
+            (CredentialRule::App | CredentialRule::AppOrDev, CredentialKind::App)
+            | (CredentialRule::Group, CredentialKind::Group) => true,
+            (CredentialRule::AppOrDev, CredentialKind::Dev) => self.may(Scope::Group),
+            (CredentialRule::App | CredentialRule::Group | CredentialRule::AppOrDev, _) => false,
+        }
+    }
+
+    /// Whether some call of its own draws on a budget of a credential of this kind.
+    pub fn may_draw_on(&self, budget: BudgetName, kind: CredentialKind) -> bool {
+        let may_reach = budget != BudgetName::Broadcast || self.broadcast;
+        may_reach
+            && OperationId::all().any(|operation| {
+                self.may(operation.scope)
+                    && self.may_use(operation.credential, kind)
+                    && operation.can_draw_on(budget)
+                    && (budget == operation.budget || budget != BudgetName::File || self.may(Scope::File))
+            })
     }
 
     /// Counter of its own quota; `None` if it has none.

@@ -255,10 +255,11 @@ impl Directory {
             CredentialRule::App => CredentialKind::App,
             CredentialRule::Group => CredentialKind::Group,
             CredentialRule::AppOrDev if !as_dev && !tenant_hints.as_dev => CredentialKind::App,
-            // A dev key reaches every app of the account, so it needs the wider scope as well.
-            CredentialRule::AppOrDev if caller.may(Scope::Group) => CredentialKind::Dev,
-            CredentialRule::AppOrDev => return Err(Denied::Forbidden(MissingRight::Scope(Scope::Group))),
+            CredentialRule::AppOrDev => CredentialKind::Dev,
         };
+        if !caller.may_use(operation.credential, kind) {
+            return Err(Denied::Forbidden(MissingRight::Scope(Scope::Group)));
+        }
         if self.tenants[tenant].credential(kind).is_none() {
             return Err(Denied::Forbidden(MissingRight::Credential(kind)));
         }

@@ -48,3 +48,4 @@ mod tls;
 mod uploads;
 mod validate;
 mod waiting;
+mod whoami;
