@@ -41,7 +41,7 @@ impl<'b> LockedSet<'b> {
     /// Checks a new call against slots, quota and pacing, in this order. Quota and pacing are taken only if all of them
     /// agree; slots are left for [`Self::take`].
     pub(super) fn ask(&mut self, granted: GrantedMask, now: Timestamp) -> Result<(), Exhausted> {
-        let mut full: Option<Exhausted> = None;
+        let (mut full, mut unasked): (Option<Exhausted>, Option<Exhausted>) = (None, None);
         for (place, (_, inner)) in self.budgets.iter_mut().enumerate() {
             let free = inner.free(now);
             inner.reserve(|reserves| reserves.asked(self.requester.caller, now));
@@ -54,8 +54,9 @@ impl<'b> LockedSet<'b> {
             if free <= kept.now || others {
                 let blocked = inner.blocked(others, kept, now);
                 // The call needs a slot in every budget, so the refusal names the budget with the longest wait.
-                if full.is_none_or(|full| full.wait() <= blocked.wait()) {
-                    full = Some(blocked);
+                let cause = if !others && inner.has_room_in_store(now) { &mut unasked } else { &mut full };
+                if cause.is_none_or(|known| known.wait() <= blocked.wait()) {
+                    *cause = Some(blocked);
                 }
             }
         }
@@ -63,9 +64,16 @@ impl<'b> LockedSet<'b> {
         if let Some((quota, inner)) = &mut self.quota {
             // Waiting calls of the caller come before a new one, so it must not take their quota.
             let others = inner.queue.is_closed(false);
-            let before = inner.queue.len();
-            let taken = if others { Err(inner.until_free(now, before)) } else { inner.take(now) };
-            taken.map_err(|wait| quota.exhausted(wait))?;
+            let before = if others { inner.queue.len() } else { 0 };
+            let wait = inner.until_free(now, before);
+            if others || !wait.is_zero() {
+                return Err(quota.exhausted(wait));
+            }
+        }
+        // The store has room, but it was not asked, or gave the slot to another replica.
+        unasked.map_or(Ok(()), Err)?;
+        if let Some((quota, inner)) = &mut self.quota {
+            inner.take(now).map_err(|wait| quota.exhausted(wait))?;
         }
         let paced = self.pace(now);
         // The quota is taken already; a call that pacing refuses must not cost it.

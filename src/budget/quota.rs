@@ -71,6 +71,12 @@ impl Quota {
         QuotaStatus { used, remaining, reset }
     }
 
+    /// Whether a call of a caller that does not wait yet would get a share now.
+    pub(super) fn lets_pass(&self, now: Timestamp) -> bool {
+        let inner = &mut *lock(&self.inner);
+        !inner.queue.is_closed(false) && inner.until_free(now, 0).is_zero()
+    }
+
     pub(super) fn exhausted(&self, wait: Duration) -> Exhausted {
         Exhausted::Quota { limit: self.limit.limit.get(), window: self.limit.window, wait }
     }

@@ -143,6 +143,11 @@ impl BudgetState {
         shared.free()
     }
 
+    /// Whether the store had a slot to give when it answered last.
+    pub(super) fn has_room_in_store(&self, now: Timestamp) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.free() > 0 && !shared.holds_back(now))
+    }
+
     /// The latest time until one more call can be made than the `remaining` ones, in either part.
     pub(super) fn until_more(&self, now: Timestamp, remaining: usize) -> Duration {
         let own = self.window.until_release(&self.rule, now, 1, Estimate::Latest);

@@ -29,14 +29,19 @@ pub struct SlotRequest {
 pub type SlotRequests = SmallVec<[SlotRequest; 1]>;
 
 /// The requests to the store for one call. `None` if the call cannot pass whatever the store answers, because others
-/// wait before it or the vendor's limit is reached. A new call requests all of its budgets, a waiting one the budget it
-/// waits for ([`QueueTicket::awaited_budget`]).
+/// wait before it, the vendor's limit is reached, or quota or pacing hold it back: a slot that it would give back is one
+/// that others miss meanwhile. A new call requests all of its budgets, a waiting one the budget it waits for
+/// ([`QueueTicket::awaited_budget`]).
 pub fn slot_requests(
     budget_set: &BudgetSet,
     requester: &Requester,
     ticket: Option<&QueueTicket>,
     now: Timestamp,
 ) -> Option<SlotRequests> {
+    let is_new = ticket.is_none();
+    if is_new && requester.quota.as_ref().is_some_and(|quota| !quota.lets_pass(now)) {
+        return None;
+    }
     let mut slot_requests = SlotRequests::new();
     for budget in budget_set.iter() {
         let mut inner = lock(&budget.inner);
@@ -46,7 +51,8 @@ pub fn slot_requests(
             None => inner.queue.is_closed(inner.goes_first(requester)),
             Some(ticket) => !ticket.id_at(budget).is_some_and(|id| inner.queue.is_next(id)),
         };
-        if is_closed || inner.by_vendor_limit(now) == 0 {
+        let is_paced = is_new && !inner.until_paced(now).is_zero();
+        if is_closed || is_paced || inner.by_vendor_limit(now) == 0 {
             return None;
         }
         // Drops slots that are over, so that the vendor's count is not compared with calls of long ago.

@@ -188,6 +188,35 @@ fn a_store_that_is_killed_leaves_each_replica_its_own_part() {
 }
 
 #[test]
+fn a_caller_over_its_quota_takes_no_slots_from_others() {
+    let (redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Sliding));
+    let mut config = config(&vendor, &redis.url(), "local_share: 0%, replicas: 1");
+    config.orders = "quota: { limit: 1, window: 1h }".into();
+    let gateway = Gateway::start(&config);
+    let modest = || gateway.call(&Request::get("/v3/tags").basic("shop", Tokens::BOTH)).status;
+    wait_until("a slot in the store", || modest() == 200);
+    assert_eq!(gateway.call(&tags()).status, 200, "all of its quota");
+    go_on_for(Duration::from_secs(3));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stopping = Stopping(&stop);
+        for _ in 0..30 {
+            scope.spawn(|| {
+                let request = Request::get("/v3/tags").bearer(Tokens::ORDERS);
+                let mut connection = Connection::open(gateway.address());
+                while !stop.load(Ordering::Relaxed) {
+                    connection.call(&request).assert_refused(429, "quota-exhausted", 2002);
+                }
+            });
+        }
+        // Nobody else has any of the 30 slots.
+        let passed = (0..25).filter(|_| modest() == 200).count();
+        drop(stopping);
+        assert_eq!(passed, 25);
+    });
+}
+
+#[test]
 fn an_answer_that_comes_late_concerns_its_call_alone() {
     let (redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Sliding));
     let gateway = Gateway::start(&config(&vendor, &redis.url(), "local_share: 0%, replicas: 1"));
