@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use serde::Serialize;
 
-use super::{BAD, Explain, GOOD, complain, print};
+use super::{BAD, Explain, GOOD, complain, print, to_json};
 use crate::auth::Unidentified;
 use crate::body::{self, Facts, Reach, Subject};
 use crate::budget::{Budgets, Timestamp};
@@ -352,10 +352,4 @@ impl Forwarded {
             self.vendor_url,
         )
     }
-}
-
-fn to_json(value: &impl Serialize) -> String {
-    let mut json = serde_json::to_string_pretty(value).expect("numbers and strings always serialise");
-    json.push('\n');
-    json
 }

@@ -4,9 +4,12 @@ mod check;
 mod demo;
 mod explain;
 mod health;
+mod manual;
 mod sandbox;
+mod schema;
 mod serve;
 mod token;
+mod trace;
 mod validate;
 
 use std::net::SocketAddr;
@@ -16,7 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use crate::app::{App, RunError};
 use crate::body::{ImageType, UploadChannel};
@@ -44,7 +48,7 @@ enum Command {
     Serve(ConfigFile),
     /// Validate a configuration: reports every fault in one run, one per line. Resolves secrets and names; makes no
     /// calls.
-    Check(ConfigFile),
+    Check(Check),
     /// Show what would happen to a call: tenant, credential, budgets and vendor URL, or the refusal.
     Explain(Explain),
     /// Run a vendor simulator and a gateway on this machine, and print calls to paste.
@@ -59,13 +63,36 @@ enum Command {
     /// Run the gateway's rules for uploads on a local file, without sending anything.
     #[command(subcommand)]
     Validate(Validate),
+    /// Find a push in access and audit logs and tell its story in order.
+    Trace(Trace),
+    /// Print the JSON schema of the configuration, with which editors complete and check it.
+    Schema,
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, of the program or of one of its commands.
+    Man {
+        /// The command, for instance `validate image`.
+        command: Vec<String>,
+    },
 }
 
 #[derive(Args)]
 struct ConfigFile {
     /// The configuration (YAML).
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", env = "JPUSH_GATEWAY_CONFIG", hide_env_values = true)]
     config: PathBuf,
+}
+
+#[derive(Args)]
+struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print the summary or the faults as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -106,7 +133,7 @@ struct Sandbox {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9501")]
     listen: SocketAddr,
     /// A gateway configuration: its tenants and budgets are the simulator's accounts. Without it, the demo's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Length of every window but those of a day, for quick tests.
     #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
@@ -137,6 +164,33 @@ struct Health {
     admin: SocketAddr,
 }
 
+#[derive(Args)]
+struct Trace {
+    /// Access logs and audit logs, in any order.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    id: TracedId,
+    /// Print the lines as they stand in the logs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The id to look for. What shares a request id, a message id or a cid with it belongs to the story.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct TracedId {
+    /// The id of a request: `X-Request-Id` of its answer.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// The vendor's id of a push.
+    #[arg(long, value_name = "ID")]
+    msg_id: Option<String>,
+    /// The id by which the vendor recognizes a push that it gets twice.
+    #[arg(long, value_name = "ID")]
+    cid: Option<String>,
+}
+
 #[derive(Subcommand)]
 enum Validate {
     /// Check a target list: its name, its size, UTF-8, and every line. Reads in pieces, so the size does not matter.
@@ -151,7 +205,7 @@ struct ValidateTargets {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// A gateway configuration: its `files` rules. Without it, the defaults.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -167,7 +221,7 @@ struct ValidateImage {
     #[arg(long, value_parser = PossibleValuesParser::new(["1", "2", "3"]).try_map(|kind| ImageType::parse(&kind).ok_or("not a type")))]
     image_type: ImageType,
     /// A gateway configuration: its `images` rules. Without it, the defaults.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -177,7 +231,7 @@ pub fn main() -> ExitCode {
     // clap exits with 2 on wrong usage, and with 0 after --help and --version.
     match Cli::parse().command {
         Command::Serve(file) => serve::run(&file.config),
-        Command::Check(file) => check::run(&file.config),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Sandbox(arguments) => sandbox::run(&arguments),
@@ -185,6 +239,10 @@ pub fn main() -> ExitCode {
         Command::Health(arguments) => health::run(arguments.admin),
         Command::Validate(Validate::Targets(arguments)) => validate::targets(&arguments),
         Command::Validate(Validate::Image(arguments)) => validate::image(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
+        Command::Schema => schema::run(),
+        Command::Completions { shell } => manual::completions(&mut Cli::command(), shell),
+        Command::Man { command } => manual::page(Cli::command(), &command),
     }
 }
 
@@ -197,6 +255,13 @@ const BAD: u8 = 1;
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// A value as JSON for people and programs.
+fn to_json(value: &impl Serialize) -> String {
+    let mut json = serde_json::to_string_pretty(value).expect("numbers and strings always serialise");
+    json.push('\n');
+    json
 }
 
 /// Prints an error and its causes to stderr, and returns the exit code of a failure.

@@ -34,6 +34,11 @@ impl ConfigFault {
         &self.path
     }
 
+    /// Says what is wrong and, where it is not obvious, what would be accepted.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The file, as messages name it; `None` for a built-in text.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::IntCounter;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -52,6 +53,11 @@ impl Log {
         };
         if tracing_subscriber::registry().with(filter).with(events).try_init().is_ok() {
             std::panic::set_hook(Box::new(log_panic));
+            if settings.level.is_none()
+                && let Err(fault) = from_variable()
+            {
+                tracing::warn!(%fault, "the variable JPUSH_GATEWAY_LOG is ignored");
+            }
         }
         Ok(Self { lines, level: Level(handle), lost })
     }
@@ -86,8 +92,36 @@ fn filter(settings: LogSettings) -> EnvFilter {
     match settings.level {
         Some(level @ (LogLevel::Error | LogLevel::Warn | LogLevel::Info)) => EnvFilter::new(level.as_str()),
         Some(level) => EnvFilter::new(format!("info,jpush_gateway={}", level.as_str())),
-        None => EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info")),
+        None => from_variable().ok().flatten().unwrap_or_else(|| EnvFilter::new("info")),
     }
+}
+
+/// The reason why the variable is no filter. It shows nothing of the value, which may be meant for something else.
+#[derive(Debug, thiserror::Error)]
+enum FilterFault {
+    #[error(
+        "it is not UTF-8; write a level (error, warn, info, debug, trace, off) or a list such as info,jpush_gateway=debug"
+    )]
+    NotText,
+    #[error(
+        "{0}; write a level (error, warn, info, debug, trace, off) or a list such as info,jpush_gateway=debug"
+    )]
+    Syntax(ParseError),
+    #[error(
+        "it has no level for the gateway; write error, warn, info, debug, trace or off, or a list such as info,jpush_gateway=debug"
+    )]
+    NoLevel,
+}
+
+/// The filter in the variable; `None` if it is not set or empty.
+fn from_variable() -> Result<Option<EnvFilter>, FilterFault> {
+    let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let value = value.into_string().map_err(|_| FilterFault::NotText)?;
+    let filter = EnvFilter::try_new(&value).map_err(FilterFault::Syntax)?;
+    // A misspelt level is read as the name of a module.
+    let directives = value.split(',').map(|directive| directive.rsplit('=').next().unwrap_or_default());
+    let names_level = |level: &str| level.trim().parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    if directives.into_iter().any(names_level) { Ok(Some(filter)) } else { Err(FilterFault::NoLevel) }
 }
 
 /// Logs the place of a panic. A formatted message is left out, because it can contain parts of a request.

@@ -1,6 +1,7 @@
 //! The documentation says what the code does: its tables, its blocks to paste, and what points into it.
 
 mod pages;
+mod schema;
 mod tables;
 
 /// The pages that have tables with markers, or that something points into.

@@ -23,7 +23,7 @@ use serde_yaml::Value;
 
 use crate::{ALERTS, names, table};
 
-const DEMO: &str = include_str!("../../config/demo.yaml");
+pub(crate) const DEMO: &str = include_str!("../../config/demo.yaml");
 const EXAMPLE: &str = include_str!("../../config/example.yaml");
 
 /// Compares the first columns of a table, and prints what they should be, ready to be pasted.
@@ -190,7 +190,7 @@ fn every_reason_is_documented() {
 }
 
 /// Paths of the documented keys, with `*` for a name and `[]` for an item.
-fn documented_keys() -> Vec<String> {
+pub(crate) fn documented_keys() -> Vec<String> {
     names("configuration")
 }
 
@@ -211,7 +211,7 @@ fn every_documented_key_is_one_that_the_reader_takes() {
 }
 
 /// What the reader says about the demo's configuration with a key set to `null`.
-fn faults_of(key: &str) -> String {
+pub(crate) fn faults_of(key: &str) -> String {
     let mut document: Value = serde_yaml::from_str(DEMO).expect("YAML");
     set(&mut document, key);
     let text = serde_yaml::to_string(&document).expect("YAML");

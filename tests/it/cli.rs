@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::{
-    Config, Connection, Folder, Gateway, Keys, PROGRAM, Program, Request, Stub, Tokens, basic, run,
-    sha256_hex, stderr, stdout, wait_for,
+    Config, Connection, Folder, Gateway, Keys, PROGRAM, Program, Request, Stub, Tokens, basic, json_answer,
+    run, sha256_hex, stderr, stdout, wait_for,
 };
 
 /// Runs the program with this configuration in a folder of its own, and with the secret of the tenant shop in the
@@ -321,4 +321,132 @@ fn the_sandbox_runs_alone() {
     assert_eq!(Connection::open(address).call(&wrong).status, 401);
     sandbox.signal("TERM");
     assert_eq!(sandbox.wait().code(), Some(0));
+}
+
+#[test]
+fn the_configuration_can_be_named_by_a_variable_and_in_short() {
+    let run = |arguments: &[&str], variable: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).env("JPUSH_GATEWAY_CONFIG", variable).output().expect("the program starts")
+    };
+    assert!(stdout(&run(&["check"], "config/demo.yaml")).starts_with("good"));
+    assert!(stdout(&run(&["check", "-c", "config/demo.yaml"], "not/there.yaml")).starts_with("good"));
+    assert_eq!(run(&["check"], "not/there.yaml").status.code(), Some(1));
+}
+
+#[test]
+fn check_tells_programs_as_json() {
+    let good = run_with(&good(), &["check", "--json"]);
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    let told: Value = serde_json::from_str(&stdout(&good)).expect("JSON");
+    assert_eq!((&told["good"], &told["tenants"]["shop"]["app"]), (&true.into(), &Keys::SHOP_APP.into()));
+    assert_eq!(told["callers"]["pusher"]["allow"], serde_json::json!(["push"]));
+    assert!(told["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty()));
+
+    let faulty = self::good().replace("guard: 10s", "guard: soon").replace("workers: 1", "worker: 1");
+    let output = run_with(&faulty, &["check", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let line = |what: &str| {
+        let before = faulty.lines().take_while(|line| !line.contains(what)).count();
+        u64::try_from(before).ok().map(|before| before + 1)
+    };
+    let list = told["faults"].as_array().expect("a list");
+    let found: Vec<_> = list.iter().map(|fault| (fault["key"].as_str(), fault["line"].as_u64())).collect();
+    assert_eq!(found.len(), 2, "{told}");
+    for expected in [(Some("guard"), line("soon")), (Some("worker"), line("worker: 1"))] {
+        assert!(found.contains(&expected), "{told}");
+    }
+    assert!(list.iter().all(|fault| fault["message"].is_string() && fault["file"].is_string()), "{told}");
+    assert_eq!(told["good"], false);
+}
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        assert_eq!(script.status.code(), Some(0));
+        assert!(stdout(&script).contains("explain"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "cmd.exe"]).status.code(), Some(2));
+    let page = stdout(&run(&["man"]));
+    assert!(page.contains(".TH") && page.contains("jpush\\-gateway") && page.contains("explain"), "{page}");
+    let page = stdout(&run(&["man", "validate", "image"]));
+    assert!(page.contains("image\\-type") || page.contains("\\-\\-image\\-type"), "{page}");
+    assert_eq!(run(&["man", "nothing"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_bad_log_filter_is_told() {
+    let told = |value: &str| {
+        let mut config = Config::new("http://127.0.0.1:1");
+        config.more = "log: text".into();
+        let folder = Folder::new();
+        folder.write("shop-dev", Keys::SHOP_DEV_SECRET);
+        // The address of the admin pages is taken, so the program ends at once.
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        config.admin_address = taken.local_addr().expect("an address").to_string();
+        let path = folder.write("gateway.yaml", config.yaml());
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--config"]).arg(path).env("SHOP_APP_SECRET", Keys::SHOP_APP_SECRET);
+        let output = command.env("JPUSH_GATEWAY_LOG", value).output().expect("the program starts");
+        stderr(&output)
+    };
+    for bad in ["inof", "info,jpush_gateway=loud", "jpush_gateway"] {
+        let said = told(bad);
+        assert!(
+            said.contains("JPUSH_GATEWAY_LOG") && said.contains("info,jpush_gateway=debug"),
+            "{bad}: {said}"
+        );
+    }
+    for good in ["", "debug", "warn,jpush_gateway=info", "OFF"] {
+        assert!(!told(good).contains("JPUSH_GATEWAY_LOG"), "{good}");
+    }
+}
+
+#[test]
+fn trace_tells_the_story_of_a_push() {
+    let vendor = Stub::start(|talk| {
+        while let Some(request) = talk.read_request() {
+            let is_push = request.line.starts_with("POST");
+            talk.write(json_answer(
+                "200 OK",
+                if is_push { r#"{"sendno":"0","msg_id":"181002870"}"# } else { "{}" },
+            ));
+        }
+    });
+    let folder = Folder::new();
+    let audit = folder.write("audit.log", "");
+    let mut config = Config::new(&vendor.url());
+    config.more = format!("audit: {{ file: {} }}", audit.display());
+    let gateway = Gateway::start(&config);
+    let cid = format!("{}-0b1e6f4a-9d0e-4a7c-8f51-3c2d1e0f9a8b", Keys::SHOP_APP);
+    let body = format!(
+        r#"{{"cid":"{cid}","platform":"all","audience":{{"alias":["anna"]}},"notification":{{"alert":"Hello"}}}}"#
+    );
+    let push = |id: &str| Request::post("/v3/push", &body).bearer(Tokens::ORDERS).header("X-Request-Id", id);
+    for id in ["first", "again"] {
+        assert_eq!(gateway.call(&push(id)).status, 200);
+    }
+    gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS).header("X-Request-Id", "other"));
+    wait_for("the lines", || (gateway.lines().len() == 3).then_some(()));
+    wait_for("the audit", || (std::fs::read_to_string(&audit).ok()?.lines().count() == 2).then_some(()));
+    let access = folder.write("access.log", gateway.program.out() + "not a line\n");
+    let files = [access.display().to_string(), audit.display().to_string()];
+    let trace = |option: &str, id: &str, more: &[&str]| {
+        run(&[&["trace", &files[0], &files[1], option, id], more].concat())
+    };
+    for (option, id) in [("--cid", &*cid), ("--request-id", "first"), ("--msg-id", "181002870")] {
+        let output = trace(option, id, &[]);
+        let told = stdout(&output);
+        assert_eq!((output.status.code(), told.lines().count()), (Some(0), 4), "{option}: {told}");
+        assert!(told.contains("request first: push by orders (token 2026-11) for shop"), "{told}");
+        assert!(told.contains("request again: ") && told.contains(&cid) && !told.contains("other"), "{told}");
+        assert!(stderr(&output).starts_with("1 line(s)"), "{}", stderr(&output));
+    }
+    let lines = stdout(&trace("--request-id", "first", &["--json"]));
+    assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines}");
+    assert_eq!(trace("--request-id", "nobody", &[]).status.code(), Some(1));
+    assert_eq!(run(&["trace", &files[0]]).status.code(), Some(2), "an id is needed");
+    assert_eq!(run(&["trace", "not-there.log", "--cid", "x"]).status.code(), Some(1));
 }
