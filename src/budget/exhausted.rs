@@ -55,7 +55,7 @@ pub enum Cause {
     CallsUnknown,
     /// The store that replicas share does not answer, and this replica's own part, of this many calls, is used up.
     StoreAway(u32),
-    /// The store lost its counts and grants nothing yet, and this replica's own part, of this many calls, is used up.
+    /// The store does not know what was taken before and grants nothing yet, and this replica's own part, of this many calls, is used up.
     StoreHoldsBack(u32),
 }
 
@@ -86,7 +86,7 @@ impl Cause {
                 "the store that replicas share {budget} in is away, and the part of this one alone ({own} calls) is used up"
             ),
             Self::StoreHoldsBack(own) => format!(
-                "the store that replicas share {budget} in holds it back, because it lost what was given before, and the part of this one alone ({own} calls) is used up"
+                "the store that replicas share {budget} in holds it back, because it does not know which calls were made before, and the part of this one alone ({own} calls) is used up"
             ),
         }
     }

@@ -145,7 +145,7 @@ impl CurrentServers {
             let left = humantime::format_duration(Duration::from_secs(whole_seconds(left)));
             tracing::warn!(
                 %left,
-                "the store of the shared budgets was found without its former counts and holds calls back; only the own parts are used"
+                "the store of the shared budgets does not know which calls were made before and holds calls back; only the own parts are used"
             );
         }
     }

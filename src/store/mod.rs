@@ -20,6 +20,7 @@ mod link;
 mod releases;
 mod servers;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ pub struct Store {
     /// Makes the slot names of this process different from those of others.
     process: String,
     next: AtomicU64,
+    /// Whether the keys are spread over several servers.
+    is_spread: bool,
     /// For how long after another server took over slots may still be taken from the one before.
     while_two: Duration,
 }
@@ -156,6 +159,7 @@ struct Scripts {
 impl Store {
     /// Starts a thread that connects to the store.
     pub fn start(shared: &SharedBudgets) -> Result<Arc<Self>, StoreError> {
+        let is_spread = matches!(shared.servers, StoreServers::Cluster(_));
         let servers = servers(shared)?;
         let while_two = if servers.can_change() { TRUST } else { Duration::ZERO };
         let scripts = Arc::new(Scripts {
@@ -167,7 +171,15 @@ impl Store {
         let process = uuid::Uuid::new_v4().simple().to_string();
         let current = Arc::new(CurrentServers::default());
         connection::start(servers, Arc::clone(&current), Releases::new(waiting, &scripts, &process))?;
-        Ok(Arc::new(Self { current, releases, scripts, process, next: AtomicU64::new(0), while_two }))
+        Ok(Arc::new(Self {
+            current,
+            releases,
+            scripts,
+            process,
+            next: AtomicU64::new(0),
+            is_spread,
+            while_two,
+        }))
     }
 
     /// The present state of the store.
@@ -280,7 +292,17 @@ impl Store {
                 .arg(micros(hold))
                 .arg(u8::from(*spare));
         }
+        invocation.key(self.runs_key(slot_requests.first().map_or("", |want| &want.key)));
         invocation
+    }
+
+    /// The key of what is known about the server's run: one for all budgets, or where the keys are spread over several
+    /// servers, one for those of each vendor key, which are on one.
+    fn runs_key<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        match key.split_once('}') {
+            Some((vendor_key, _)) if self.is_spread => format!("{vendor_key}}}:runs").into(),
+            Some(_) | None => "jpush-gateway:runs".into(),
+        }
     }
 }
 

@@ -2,9 +2,13 @@
 --
 -- A budget is one sorted set. Each slot is a member whose score is the microsecond at which its hold ends. One more
 -- member is the mark: it contains the run id of the server and the division that the replicas agree on, and its score
--- is minus the microsecond from which on slots may be granted. A set without the mark is new, was lost or restored, or
--- belongs to replicas that do not agree. Slots granted before may then be missing, so none is granted until the last
--- of those would have ended; where another server may have granted them, it may have done so for a while after now.
+-- is minus the microsecond from which on the set has every slot that was taken. A set without the mark is new, was lost
+-- or restored, or belongs to replicas that do not agree. Slots granted before may then be missing, so none is granted
+-- until the last of those would have ended; where another server may have granted them, it may have done so for a while
+-- after now.
+--
+-- The last key is a hash with the run id (@run), the microsecond of its first take (@since), and a field for each set
+-- that had a mark in this run. A set that never had one is not lost: no slot was taken in it since then.
 --
 -- ARGV: slot id, run id, microseconds of that while; then for each key: limit, own part, window, hold, '1' if the call can do without.
 -- Returns for each key: 1 if a slot was taken, else 0; the free slots left; the microseconds until one more is free,
@@ -12,19 +16,29 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local slot, run, while_two = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local runs = KEYS[#KEYS]
 local budgets, possible = {}, true
-for i, key in ipairs(KEYS) do
-  local at = 5 * i - 1
+for i = 1, #KEYS - 1 do
+  local key, at = KEYS[i], 5 * i - 1
   local limit, hold = tonumber(ARGV[at]), tonumber(ARGV[at + 3])
-  local mark = table.concat({ '@' .. run, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] }, ' ')
-  local score, ready = redis.call('ZSCORE', key, mark), now + hold + while_two
+  local mark = table.concat({ '@' .. run, ARGV[at], ARGV[at + 1], ARGV[at + 2] }, ' ')
+  local score, complete = redis.call('ZSCORE', key, mark), now
   if score then
-    ready = -score
+    complete = -score
     redis.call('ZREMRANGEBYSCORE', key, 0, now - 1)
   else
+    local known = redis.call('HMGET', runs, '@run', '@since', key)
+    if known[1] ~= run then
+      redis.call('DEL', runs)
+      redis.call('HSET', runs, '@run', run, '@since', now)
+    elseif not known[3] then
+      complete = tonumber(known[2])
+    end
+    redis.call('HSET', runs, key, 1)
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 1)
-    redis.call('ZADD', key, -ready, mark)
+    redis.call('ZADD', key, -complete, mark)
   end
+  local ready = complete + hold + while_two
   -- The mark is a member as well.
   local room = limit - (redis.call('ZCARD', key) - 1)
   local held_back = ready > now
@@ -33,8 +47,8 @@ for i, key in ipairs(KEYS) do
   budgets[i] = { room = room, hold = hold, ready = ready, held_back = held_back, takes = takes }
 end
 local answer = {}
-for i, key in ipairs(KEYS) do
-  local budget = budgets[i]
+for i, budget in ipairs(budgets) do
+  local key = KEYS[i]
   local taken = possible and budget.takes
   if taken then
     redis.call('ZADD', key, now + budget.hold, slot)

@@ -293,7 +293,7 @@ fn a_store_that_starts_again_empty_gives_nothing_until_what_it_forgot_is_over() 
             let gauge = format!("jpush_gateway_budget_holding_back{labels}");
             wait_until("the gauge", || replica.gateway.metric(&gauge) > 0.5);
             replica.gateway.log_line(&["WARN", "the store of the shared budgets is away", "error="]);
-            replica.gateway.log_line(&["WARN", "the store of the shared budgets was found without"]);
+            replica.gateway.log_line(&["WARN", "the store of the shared budgets does not know"]);
         }
         all_are(replicas, "up");
         go_on_for(HOLD / 2);
@@ -395,7 +395,7 @@ fn without_a_part_of_its_own_a_replica_refuses_while_the_store_is_away() {
     wait_until("a store that was found empty", || {
         let refused = gateway.call(&tags());
         refused.assert_refused(429, "budget-exhausted", 2002);
-        refused.text().contains("holds it back, because it lost what was given before")
+        refused.text().contains("holds it back, because it does not know which calls were made before")
     });
 }
 
@@ -492,7 +492,9 @@ impl Scripts<'_> {
     fn run(&self, script: &str, arguments: &[String], now: Duration) -> Vec<i64> {
         let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
         let time = [now.as_secs().to_string(), now.subsec_micros().to_string()];
-        let mut words = vec!["EVAL", &script, "1", &self.key];
+        // A take also names the hash about the server's run.
+        let keys = if script.contains("HMGET") { vec!["2", &self.key, "runs"] } else { vec!["1", &self.key] };
+        let mut words = [vec!["EVAL", &script], keys].concat();
         words.extend(arguments.iter().chain(&time).map(String::as_str));
         let answer = self.redis.command(&words);
         assert!(!answer.contains("-ERR"), "{answer}");
@@ -548,6 +550,65 @@ fn a_server_that_took_over_holds_back_for_as_long_as_its_predecessor_may_have_go
     let ready = found + hold + trust;
     let before = ready.saturating_sub(Duration::from_micros(1));
     assert_eq!([found, before, ready].map(|now| take("new", trust, now)), [0, 0, 1]);
+}
+
+#[test]
+fn a_budget_is_held_back_for_what_may_be_missing_and_no_longer() {
+    let redis = Redis::start();
+    let start = Duration::from_hours(500_000);
+    let held = |key: &str, run: &str, window: Duration, attempt: Duration, now: Duration| {
+        let scripts = Scripts { redis: &redis, key: key.to_owned() };
+        let hold = attempt + GUARD + window;
+        let numbers = [50, 0, window.as_micros(), hold.as_micros(), 0].map(|number| number.to_string());
+        let slot = [now.as_micros().to_string(), run.to_owned(), "0".to_owned()];
+        let answer = scripts.run(TAKE, &slot.into_iter().chain(numbers).collect::<Vec<_>>(), now);
+        assert_eq!(answer[0] == 1, answer[2] >= 0, "{answer:?}");
+        Duration::from_micros(u64::try_from(-answer[2]).unwrap_or(0))
+    };
+    let day = Duration::from_hours(24);
+    let (minute_hold, day_hold) = (ATTEMPT + GUARD + WINDOW, ATTEMPT + GUARD + day);
+    let none = Duration::ZERO;
+    // The run is new, so what was taken before it is unknown.
+    assert_eq!(held("push", "a", WINDOW, ATTEMPT, start), minute_hold);
+    let later = start + minute_hold;
+    assert_eq!(held("push", "a", WINDOW, ATTEMPT, later), none);
+    // Nothing can have been taken of a budget that was never used in this run.
+    assert_eq!(held("file", "a", WINDOW, ATTEMPT, later), none);
+    assert_eq!(
+        held("broadcast", "a", day, ATTEMPT, later),
+        day_hold.saturating_sub(minute_hold),
+        "a day since its beginning"
+    );
+    assert_eq!(held("oppo_big", "a", day, ATTEMPT, start + day_hold), none);
+    // Another time-out changes how long slots are held, not which are known.
+    let longer = ATTEMPT + Duration::from_millis(100);
+    assert_eq!(held("push", "a", WINDOW, longer, later + Duration::from_millis(100)), none);
+    // A set that was used and is gone, and one that other replicas divide in another way, may miss slots.
+    redis.command(&["DEL", "push"]);
+    let lost = start + 2 * day_hold;
+    assert_eq!(held("push", "a", WINDOW, ATTEMPT, lost), minute_hold);
+    assert_eq!(held("file", "a", 2 * WINDOW, ATTEMPT, lost), minute_hold + WINDOW, "another window");
+    // Another run, and a store that was emptied, know of nothing.
+    for run in ["b", "c"] {
+        assert_eq!(held("oppo_big", run, day, ATTEMPT, lost), day_hold, "{run}");
+        redis.command(&["FLUSHALL"]);
+    }
+    assert_eq!(held("broadcast", "c", day, ATTEMPT, lost), day_hold);
+}
+
+#[test]
+fn another_time_out_holds_nothing_back() {
+    let (redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Sliding));
+    let mut config = config(&vendor, &redis.url(), "local_share: 0%, replicas: 1");
+    let gateway = Gateway::start(&config);
+    wait_until("a slot in the store", || gateway.call(&tags()).status == 200);
+    // The end of the hold was told by an answer, which took its time.
+    wait_until("the end of the hold here", || state(&gateway) == "up");
+    config.vendor = config.vendor.replace("response_timeout: 2s", "response_timeout: 2100ms");
+    go_on_for(Duration::from_millis(100));
+    gateway.write_config(&config.yaml());
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!((gateway.call(&tags()).status, state(&gateway)), (200, "up".to_owned()));
 }
 
 /// Random sequences of takes, answers, refunds, given-up attempts, renewals and crashes.

@@ -130,7 +130,16 @@ fn a_key_that_the_store_refuses_takes_nothing_from_the_others() {
 fn rights_to_a_single_key_are_that_key_s_matter() {
     let redis = Redis::start();
     let device = format!("~{}", device_key());
-    redis.command(&["ACL", "SETUSER", "gateway", "on", ">passwordForTests", "+@all", &device]);
+    redis.command(&[
+        "ACL",
+        "SETUSER",
+        "gateway",
+        "on",
+        ">passwordForTests",
+        "+@all",
+        &device,
+        "~jpush-gateway:runs",
+    ]);
     let vendor = Simulator::with("device: { limit: 1000, window: 1s }", Windows::Sliding);
     let url = format!("redis://gateway:passwordForTests@{}", redis.address);
     let gateway =
