@@ -354,6 +354,15 @@ impl Budget {
         lock(&self.inner).status(now, KeptSlots::default())
     }
 
+    /// The budget's state now, if a call asked for it since the start or a former process used it: most budgets of many
+    /// tenants are never used.
+    pub fn status_if_used(&self, now: Timestamp) -> Option<BudgetStatus> {
+        let mut inner = lock(&self.inner);
+        let is_known = inner.dispatched > 0 || inner.shared.as_ref().is_some_and(|shared| shared.was_asked());
+        let status = inner.status(now, KeptSlots::default());
+        (is_known || status.used > 0 || status.waiting > 0 || status.holding_back).then_some(status)
+    }
+
     /// The budget's state now, as seen by `caller`: slots reserved for others do not count as remaining.
     pub fn status_for(&self, caller: CallerNumber, now: Timestamp) -> BudgetStatus {
         lock(&self.inner).status_for(caller, now)

@@ -87,6 +87,11 @@ impl Shared {
         self.shares.own_part(limit.limit)
     }
 
+    /// Whether the store was asked for a slot and answered.
+    pub(super) fn was_asked(&self) -> bool {
+        self.last_status.is_some()
+    }
+
     /// Free slots of the shared part according to the store's last status.
     pub(super) fn free(&self) -> u32 {
         self.last_status.map_or(0, |statuses| statuses.free)

@@ -1,4 +1,4 @@
-//! The gauges of the budgets, updated when the metrics are read.
+//! The gauges of the budgets that were used, updated when the metrics are read.
 
 use prometheus::IntGaugeVec;
 
@@ -45,8 +45,8 @@ impl BudgetGauges {
             for kind in CredentialKind::ALL {
                 let Some(credential) = tenant.credential(kind) else { continue };
                 for budget in credential.budgets() {
+                    let Some(status) = budget.status_if_used(now) else { continue };
                     let labels = [tenant.name.as_str(), kind.as_str(), budget.name().as_str()];
-                    let status = budget.status(now);
                     limit.with_label_values(&labels).set(status.limit.into());
                     used.with_label_values(&labels).set(status.used.into());
                     waiting.with_label_values(&labels).set(i64::try_from(status.waiting).unwrap_or(i64::MAX));

@@ -142,13 +142,14 @@ fn every_metric_has_its_name_and_labels() {
         (r#"vendor_failures_total{kind="interrupted",operation="tag-delete"}"#, 1.0),
         (r#"vendor_failures_total{kind="connect",operation="image-v4-oppo"}"#, 2.0),
         (r#"retries_total{operation="image-v4-oppo"}"#, 1.0),
-        (r#"budget_limit{budget="report",credential="app",tenant="shop"}"#, 2400.0),
+        (r#"budget_limit{budget="device",credential="app",tenant="shop"}"#, 600.0),
         (r#"budget_used{budget="push",credential="group",tenant="shop"}"#, 1.0),
         (r#"budget_used{budget="file",credential="dev",tenant="shop"}"#, 1.0),
     ] {
         let found = gateway.metric(&format!("jpush_gateway_{line}"));
         assert!((found - value).abs() < 0.1, "{line}: {found} in {page}");
     }
+    assert!(!page.contains(r#"budget="report""#), "a budget that nobody used has no series");
     // A request cannot create a series.
     for odd in ["secret-looking-path", "424242", "stranger"] {
         assert!(!page.contains(odd), "{odd}: {page}");
