@@ -4,6 +4,8 @@
 
 mod access;
 mod connections;
+mod page;
+mod problems;
 mod status;
 
 use std::convert::Infallible;
@@ -11,7 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -24,6 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use access::AccessDenied;
 use connections::AdminConnections;
+use status::Status;
 
 use crate::admission::Admission;
 use crate::budget::Clock;
@@ -130,9 +136,8 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         return refused;
     }
-    if matches!(request.uri().path(), "/" | "/status" | "/reload")
-        && let Err(denied) = access(request, state)
-    {
+    let is_open = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
+    if !is_open && let Err(denied) = access(request, state) {
         return refuse(denied);
     }
     match request.uri().path() {
@@ -146,13 +151,22 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
         "/livez" => reply(StatusCode::OK, "text/plain", "ok\n"),
         "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", metrics(state)),
         "/status" => {
-            let status = status::Status::of(state);
-            let json = serde_json::to_string(&status).expect("numbers and strings always serialise");
+            let json = serde_json::to_string(&status(state)).expect("numbers and strings always serialise");
             reply(StatusCode::OK, "application/json", json)
         }
-        "/" => reply(StatusCode::OK, "text/html; charset=utf-8", status::page(&status::Status::of(state))),
+        "/" => html(Some(page::overview(&status(state), page::Pages::of(request.uri().query())))),
         "/reload" => reload(state).await,
-        _ => reply(StatusCode::NOT_FOUND, "text/plain", "pages: /livez /readyz /metrics /status /reload /\n"),
+        path if path.starts_with("/tenants/") => {
+            html(page::tenant(&status(state), path.trim_start_matches("/tenants/")))
+        }
+        path if path.starts_with("/callers/") => {
+            html(page::caller(&status(state), path.trim_start_matches("/callers/")))
+        }
+        _ => reply(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "pages: / /tenants/NAME /callers/NAME /status /livez /readyz /metrics /reload\n",
+        ),
     }
 }
 
@@ -173,6 +187,31 @@ fn refuse(denied: AccessDenied) -> Response<Full<Bytes>> {
         refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     refused
+}
+
+/// All that the pages tell.
+fn status(state: &AdminState) -> Status {
+    let mut status = Status::of(state);
+    status.problems = problems::of(&status, state.ready().err());
+    status
+}
+
+/// A page for browsers, which may load nothing from elsewhere, be shown in no other page, and be kept by nobody.
+fn html(page: Option<maud::Markup>) -> Response<Full<Bytes>> {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let Some(page) = page else {
+        return reply(StatusCode::NOT_FOUND, "text/plain", "the configuration has nothing of this name\n");
+    };
+    let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", page.into_string());
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
 }
 
 async fn reload(state: &AdminState) -> Response<Full<Bytes>> {

@@ -1,6 +1,6 @@
-//! The status page, as JSON and as HTML. It holds no secret.
+//! What the admin pages tell, and its form as JSON. It holds no secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -9,84 +9,129 @@ use super::AdminState;
 use crate::active_config::ActiveConfig;
 use crate::budget::{Budget, Timestamp};
 use crate::ledger::Ledger;
-use crate::telemetry::recent::RefusedCall;
+use crate::telemetry::history::MinuteReport;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent::{RefusalGroup, RefusedCall};
 use crate::tenant::{CredentialKind, Directory};
 
 /// The content of the page. Its keys are part of the JSON.
 #[derive(Serialize)]
 pub(super) struct Status {
-    version: &'static str,
+    pub(super) version: &'static str,
     /// Id of the process, to tell two of them on one machine apart.
-    pid: u32,
-    uptime_seconds: u64,
-    ready: bool,
-    config: ConfigReport,
-    state_file: Option<&'static str>,
-    in_flight_requests: usize,
-    connections: usize,
-    body_memory_bytes: usize,
+    pub(super) pid: u32,
+    pub(super) uptime_seconds: u64,
+    pub(super) ready: bool,
+    pub(super) config: ConfigReport,
+    pub(super) state_file: Option<&'static str>,
+    pub(super) in_flight_requests: usize,
+    pub(super) connections: usize,
+    pub(super) body_memory_bytes: usize,
     /// State of the shared store; absent where budgets are not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    store: Option<&'static str>,
-    vendor: BTreeMap<String, HostReport>,
-    tenants: BTreeMap<String, BTreeMap<&'static str, CredentialReport>>,
-    callers: BTreeMap<String, CallerReport>,
-    recent_refusals: Vec<RefusedCall>,
+    pub(super) store: Option<&'static str>,
+    pub(super) vendor: BTreeMap<String, HostReport>,
+    pub(super) tenants: BTreeMap<String, BTreeMap<&'static str, CredentialReport>>,
+    pub(super) callers: BTreeMap<String, CallerReport>,
+    /// What needs somebody, the worst first; empty until it was looked for.
+    pub(super) problems: Vec<Problem>,
+    /// Whether the last reload took.
+    pub(super) last_reload: &'static str,
+    pub(super) certificates: Vec<CertificateReport>,
+    pub(super) log_lines_lost: u64,
+    pub(super) audit_lines_lost: u64,
+    /// The last hour by minutes, the present one last.
+    pub(super) last_hour: Vec<MinuteReport>,
+    /// The refusals of the last hour in groups.
+    pub(super) refusals: Vec<RefusalGroup>,
+    pub(super) recent_refusals: Vec<RefusedCall>,
 }
 
 #[derive(Serialize)]
-struct ConfigReport {
-    digest: String,
-    loaded: String,
+pub(super) struct ConfigReport {
+    pub(super) digest: String,
+    pub(super) loaded: String,
 }
 
 #[derive(Serialize)]
-struct HostReport {
-    circuit: &'static str,
+pub(super) struct HostReport {
+    pub(super) circuit: &'static str,
 }
 
 #[derive(Serialize)]
-struct CredentialReport {
-    key: String,
-    budgets: BTreeMap<&'static str, BudgetReport>,
+pub(super) struct CredentialReport {
+    pub(super) key: String,
+    pub(super) budgets: BTreeMap<&'static str, BudgetReport>,
 }
 
 #[derive(Serialize)]
-struct BudgetReport {
-    limit: u32,
-    window_seconds: f64,
-    used: u32,
-    remaining: u32,
-    waiting: usize,
-    foreign_used: u32,
-    vendor_limit: Option<u32>,
-    holding_back: bool,
-    reset_seconds: f64,
-    callers: BTreeMap<String, CallerCalls>,
+pub(super) struct BudgetReport {
+    pub(super) limit: u32,
+    pub(super) window_seconds: f64,
+    pub(super) used: u32,
+    pub(super) remaining: u32,
+    pub(super) waiting: usize,
+    pub(super) foreign_used: u32,
+    pub(super) vendor_limit: Option<u32>,
+    pub(super) holding_back: bool,
+    pub(super) reset_seconds: f64,
+    pub(super) callers: BTreeMap<String, CallerCalls>,
 }
 
 #[derive(Serialize)]
-struct CallerCalls {
-    window: u32,
-    last_hour: u32,
+pub(super) struct CallerCalls {
+    pub(super) window: u32,
+    pub(super) last_hour: u32,
 }
 
 #[derive(Serialize)]
-struct CallerReport {
-    tokens: BTreeMap<String, TokenReport>,
-    certificates: BTreeMap<String, TokenReport>,
+pub(super) struct CallerReport {
+    pub(super) quota: Option<QuotaReport>,
+    /// Refusals in the last hour.
+    pub(super) refusals: u32,
+    pub(super) tokens: BTreeMap<String, TokenReport>,
+    pub(super) certificates: BTreeMap<String, TokenReport>,
 }
 
 #[derive(Serialize)]
-struct TokenReport {
-    last_use: Option<String>,
+pub(super) struct TokenReport {
+    pub(super) last_use: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct QuotaReport {
+    pub(super) limit: u32,
+    pub(super) window_seconds: f64,
+    pub(super) used: u32,
+    pub(super) remaining: u32,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Problem {
+    /// Whether calls fail because of it now.
+    pub(super) urgent: bool,
+    /// What is wrong, and since when.
+    pub(super) what: String,
+    /// What helps.
+    pub(super) cure: String,
+}
+
+/// A certificate of a listener.
+#[derive(Serialize)]
+pub(super) struct CertificateReport {
+    pub(super) listener: String,
+    pub(super) name: String,
+    pub(super) not_after: String,
+    pub(super) days_left: i64,
 }
 
 impl Status {
     pub(super) fn of(state: &AdminState) -> Self {
         let current = state.reloads.current();
         let directory = &current.active.directory;
-        let now = state.clock.now();
+        let (now, wall) = (state.clock.now(), SystemTime::now());
+        let refusals = state.recent.groups(wall);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -107,9 +152,24 @@ impl Status {
                 .iter()
                 .map(|tenant| (tenant.name.clone(), credentials(directory, tenant, now)))
                 .collect(),
-            callers: callers(&current.active),
+            callers: callers(&current.active, &refusals, now),
+            problems: Vec::new(),
+            last_reload: if state.metrics.last_reload_failed() { "failure" } else { "success" },
+            certificates: certificates(&state.metrics, wall),
+            log_lines_lost: state.metrics.log_lost.get(),
+            audit_lines_lost: state.metrics.audit_lost.get(),
+            last_hour: state.metrics.history.last_hour(wall),
+            refusals,
             recent_refusals: state.recent.list(),
         }
+    }
+}
+
+impl BudgetReport {
+    /// Whether somebody used it since the start, or it gives nothing.
+    pub(super) fn is_used(&self) -> bool {
+        let Self { used, waiting, holding_back, remaining, limit, callers, .. } = self;
+        *used > 0 || *waiting > 0 || *holding_back || remaining < limit || !callers.is_empty()
     }
 }
 
@@ -160,7 +220,32 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Timestamp) -> Budg
     }
 }
 
-fn callers(active: &ActiveConfig) -> BTreeMap<String, CallerReport> {
+fn certificates(metrics: &Metrics, now: SystemTime) -> Vec<CertificateReport> {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut found: Vec<_> = metrics.tls.in_use();
+    found.sort_by_key(|(_, _, not_after)| *not_after);
+    let report = |(listener, name, seconds): (String, String, i64)| {
+        let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        CertificateReport {
+            listener,
+            name,
+            not_after: humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string(),
+            days_left: seconds.saturating_sub_unsigned(now).div_euclid(24 * 3600),
+        }
+    };
+    found.into_iter().map(report).collect()
+}
+
+fn callers(
+    active: &ActiveConfig,
+    refusals: &[RefusalGroup],
+    now: Timestamp,
+) -> BTreeMap<String, CallerReport> {
+    let mut refused: HashMap<&str, u32> = HashMap::new();
+    for group in refusals {
+        let Some(caller) = &group.caller else { continue };
+        *refused.entry(caller).or_default() += group.count;
+    }
     let callers = active.directory.callers.iter().enumerate();
     callers
         .map(|(position, caller)| {
@@ -175,19 +260,22 @@ fn callers(active: &ActiveConfig) -> BTreeMap<String, CallerReport> {
             let (certificates, tokens): (Vec<_>, Vec<_>) =
                 all.partition(|(is_certificate, _)| *is_certificate);
             let collect = |entries: Vec<(bool, _)>| entries.into_iter().map(|(_, entry)| entry).collect();
-            let status = CallerReport { tokens: collect(tokens), certificates: collect(certificates) };
+            let quota = caller.quota().map(|quota| {
+                let (limit, status) = (quota.limit(), quota.status(now));
+                QuotaReport {
+                    limit: limit.limit.get(),
+                    window_seconds: limit.window.as_secs_f64(),
+                    used: status.used,
+                    remaining: status.remaining,
+                }
+            });
+            let status = CallerReport {
+                quota,
+                refusals: refused.get(caller.name.as_str()).copied().unwrap_or(0),
+                tokens: collect(tokens),
+                certificates: collect(certificates),
+            };
             (caller.name.clone(), status)
         })
         .collect()
-}
-
-/// The page for browsers: the same JSON, formatted and escaped in HTML.
-pub(super) fn page(status: &Status) -> String {
-    let json = serde_json::to_string_pretty(status).expect("numbers and strings always serialise");
-    let text = json.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>jpush-gateway</title>\
-         <h1>jpush-gateway {}</h1><p><a href=\"/status\">status</a> <a href=\"/metrics\">metrics</a></p><pre>{text}</pre></html>",
-        status.version
-    )
 }

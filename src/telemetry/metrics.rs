@@ -14,6 +14,7 @@ use prometheus::{
 
 use super::budget_gauges::BudgetGauges;
 use super::gone_series::Known;
+use super::history::History;
 pub use super::outcomes::{ReplayedBy, RuleOutcome};
 use super::tls_metrics::TlsMetrics;
 use crate::body::Rule;
@@ -72,6 +73,8 @@ pub struct Metrics {
     /// mode.
     calls_saved: IntCounterVec,
     bad_requests: IntCounterVec,
+    /// The last hour by minutes, for the page of the admin listener.
+    pub history: History,
 }
 
 /// Cached handles of a call's most common outcome, which avoid the lookup by labels.
@@ -186,6 +189,7 @@ impl Metrics {
             store_up: gauges("store_up", "Whether the store of shared budgets answers.", &[]),
             reloads,
             last_reload_success,
+            history: History::default(),
             tls: TlsMetrics::new(counter, gauges),
             in_flight: gauge("in_flight_requests", "Requests being served."),
             connections: gauge("connections", "Open connections of callers."),
@@ -326,6 +330,11 @@ impl Metrics {
             // Two base URLs of the same host, with and without TLS, are counted together.
             self.vendor_circuit_open.with_label_values(&[host]).add(is_open);
         }
+    }
+
+    /// Whether the last load of the configuration failed.
+    pub fn last_reload_failed(&self) -> bool {
+        self.last_reload_success.get() == 0
     }
 
     /// All metrics in the Prometheus text format.

@@ -9,6 +9,7 @@ pub mod audit;
 mod audit_line;
 mod budget_gauges;
 mod gone_series;
+pub mod history;
 mod json_text;
 pub mod log;
 pub mod log_writer;

@@ -131,15 +131,18 @@ impl Record {
         self.rule = refusal.rule();
         self.answered(status, bytes);
         self.telemetry.metrics.refusal(self.labels(), refusal.reason());
-        self.telemetry.recent.push(RefusedCall {
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        let now = SystemTime::now();
+        let refused = RefusedCall {
+            time: humantime::format_rfc3339_millis(now).to_string(),
             request_id: self.request_id_text().to_owned(),
             reason: refusal.reason(),
             status,
             operation: self.operation_name(),
             tenant: self.tenant().map(str::to_owned),
             caller: self.caller().map(str::to_owned),
-        });
+            rule: refusal.rule(),
+        };
+        self.telemetry.recent.push(now, refused, || refusal.to_string());
     }
 
     /// Records the status and body length of the answer.
@@ -268,6 +271,7 @@ impl Drop for Record {
         if let (Some(names), Some((caller, token))) = (&self.names, self.caller) {
             names.usage.token_used(caller, token, now);
         }
+        metrics.history.add(now, self.status, self.vendor.as_ref().map(|vendor| vendor.took));
         self.telemetry.lane.write(|buffer| self.line(now, took).write(buffer));
         self.audit(now, took);
     }

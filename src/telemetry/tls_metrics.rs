@@ -1,5 +1,6 @@
 //! Metrics of the listeners with TLS.
 
+use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 /// The expiry of the certificates in use, and the number of failed handshakes.
@@ -37,6 +38,23 @@ impl TlsMetrics {
             let known = gauge.get();
             gauge.set(if known == 0 { seconds } else { known.min(seconds) });
         }
+    }
+
+    /// The certificates in use, as listener, name and last second in Unix time.
+    pub fn in_use(&self) -> Vec<(String, String, i64)> {
+        let families = self.not_after.collect();
+        let metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let certificate = |metric: &prometheus::proto::Metric| {
+            let label = |name: &str| {
+                let found = metric.get_label().iter().find(|label| label.name() == name);
+                found.map(|label| label.value().to_owned()).unwrap_or_default()
+            };
+            // A gauge of whole numbers, which a float holds exactly.
+            #[expect(clippy::cast_possible_truncation, reason = "seconds are far below 2^53")]
+            let seconds = metric.get_gauge().get_value() as i64;
+            (label("listener"), label("name"), seconds)
+        };
+        metrics.map(certificate).collect()
     }
 
     /// Records a failed handshake.

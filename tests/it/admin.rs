@@ -149,7 +149,7 @@ fn every_metric_has_its_name_and_labels() {
         let found = gateway.metric(&format!("jpush_gateway_{line}"));
         assert!((found - value).abs() < 0.1, "{line}: {found} in {page}");
     }
-    assert!(!page.contains(r#"budget="report""#), "a budget that nobody used has no series");
+    assert!(!page.contains(r#"budget_used{budget="report""#), "a budget that nobody used has no series");
     // A request cannot create a series.
     for odd in ["secret-looking-path", "424242", "stranger"] {
         assert!(!page.contains(odd), "{odd}: {page}");

@@ -1,0 +1,240 @@
+//! Tests of the page for operators: what it tells first, what it escapes, and that it stays small.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Config, Connection, Folder, Gateway, Keys, PUSH, Request, Stub, Tokens, json_answer, sha256_hex,
+    wait_until,
+};
+
+fn vendor(answer: &'static str, body: &'static str) -> Stub {
+    Stub::start(move |talk| {
+        while talk.read_request().is_some() {
+            talk.write(json_answer(answer, body));
+        }
+    })
+}
+
+fn push() -> Request {
+    Request::post("/v3/push", PUSH).bearer(Tokens::ORDERS)
+}
+
+/// The texts of the problems, on the page and in JSON alike.
+fn problems(gateway: &Gateway) -> Vec<String> {
+    let page = gateway.page("/").text();
+    let status = gateway.status();
+    let problems = status["problems"].as_array().expect("a list");
+    let texts: Vec<_> =
+        problems.iter().map(|problem| problem["what"].as_str().expect("a text").to_owned()).collect();
+    for text in &texts {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert_eq!(texts.is_empty(), page.contains("All is well."));
+    texts
+}
+
+#[test]
+fn a_gateway_without_problems_says_so() {
+    let vendor = vendor("200 OK", r#"{"sendno":"0","msg_id":"181002870"}"#);
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    assert_eq!(gateway.call(&push()).status, 200);
+    assert!(problems(&gateway).is_empty());
+    let page = gateway.page("/");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(
+        page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'"))
+    );
+    assert_eq!(
+        (page.header("x-content-type-options"), page.header("cache-control")),
+        (Some("nosniff"), Some("no-store"))
+    );
+    let text = page.text();
+    for part in [
+        "<h2",
+        "<th scope=\"row\"",
+        "viewport",
+        "http-equiv=\"refresh\"",
+        "1 of 600 in 1m",
+        "<svg",
+        "prefers-color-scheme: dark",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // Nothing is loaded from anywhere.
+    for part in ["<script", "src=", "http://", "https://", "@import", "url("] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
+    let hour = gateway.status()["last_hour"].clone();
+    let last_two = hour.as_array().expect("a list").iter().rev().take(2);
+    assert_eq!(last_two.filter_map(|minute| minute["good"].as_u64()).sum::<u64>(), 1, "{hour}");
+}
+
+#[test]
+fn problems_come_first_with_what_helps() {
+    let rejecting = vendor("401 Unauthorized", r#"{"error":{"code":1004,"message":"authen failed"}}"#);
+    let mut config = Config::new(&rejecting.url());
+    config.budgets = "push: { limit: 2, window: 1h }".into();
+    let gateway = Gateway::start(&config);
+    for _ in 0..3 {
+        gateway.call(&push());
+    }
+    for _ in 0..25 {
+        gateway.call(&Request::post("/v3/push", PUSH).bearer("noTokenOfAnyone000000000"));
+    }
+    gateway.write_config("listeners: soon");
+    assert_eq!(gateway.reload().status, 422);
+    let told = problems(&gateway);
+    let all = told.join("\n");
+    for part in [
+        "shop: the vendor rejects our credential since 20",
+        "2 calls in the last hour",
+        "shop/app: the push budget is used up: 2 of 2, 2 of them by orders",
+        "25 requests of the last hour had no good credentials",
+        "The last reload failed; the configuration of 20",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    let urgent: Vec<_> = gateway.status()["problems"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|problem| problem["urgent"] == true)
+        .collect();
+    assert!(urgent.is_sorted_by(|a, b| a >= b), "urgent ones are first: {all}");
+}
+
+#[test]
+fn a_vendor_that_cannot_be_reached_is_a_problem() {
+    let gateway = Gateway::start(&Config::new("http://127.0.0.1:1"));
+    wait_until("the circuit opens", || {
+        gateway.call(&push());
+        gateway.status()["vendor"]["127.0.0.1:1"]["circuit"] != "closed"
+    });
+    let all = problems(&gateway).join("\n");
+    assert!(all.contains("127.0.0.1:1 cannot be reached") && all.contains("failed at the vendor"), "{all}");
+}
+
+#[test]
+fn refusals_are_grouped_and_escaped() {
+    let vendor = vendor("200 OK", "{}");
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let hostile = "<script>alert(1)</script>\"&";
+    for _ in 0..60 {
+        gateway.call(
+            &Request::post("/v3/push", PUSH)
+                .bearer("noTokenOfAnyone000000000")
+                .header("X-Request-Id", hostile),
+        );
+    }
+    let no_audience = r#"{"platform":"all","notification":{"alert":"Hello"}}"#;
+    for id in ["first", hostile] {
+        let request =
+            Request::post("/v3/push", no_audience).bearer(Tokens::ORDERS).header("X-Request-Id", id);
+        gateway.call(&request).assert_refused(400, "invalid-body", 1002);
+    }
+    let page = gateway.page("/").text();
+    assert!(
+        !page.contains("<script") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&amp;"),
+        "{page}"
+    );
+    assert!(page.contains("<em>strangers</em>") && page.contains("the push has no audience"), "{page}");
+    let groups = gateway.status()["refusals"].clone();
+    let shown: Vec<_> = groups
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|group| {
+            (
+                group["caller"].clone(),
+                group["reason"].clone(),
+                group["operation"].clone(),
+                group["count"].clone(),
+            )
+        })
+        .collect();
+    let (strangers, orders) = (
+        (Value::Null, json!("unauthenticated"), Value::Null, json!(60)),
+        (json!("orders"), json!("invalid-body"), json!("push"), json!(2)),
+    );
+    assert_eq!(shown, [strangers, orders]);
+    // Strangers do not push the others out of the latest ones either.
+    let recent = gateway.status()["recent_refusals"].clone();
+    assert!(
+        recent.as_array().expect("a list").iter().any(|refused| refused["request_id"] == "first"),
+        "{recent}"
+    );
+}
+
+#[test]
+fn tenants_and_callers_have_pages_of_their_own() {
+    let vendor = vendor("200 OK", r#"{"sendno":"0","msg_id":"181002870"}"#);
+    let mut config = Config::new(&vendor.url());
+    config.orders = "quota: { limit: 5, window: 60s }".into();
+    config.admin = format!(", token: {{ sha256: {} }}", sha256_hex(b"adminTokenForTests202612"));
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.call(&push()).status, 200);
+    let page = |path: &str| {
+        let request = Request::get(path).basic("", "adminTokenForTests202612").header("Connection", "close");
+        Connection::open(gateway.admin).call(&request)
+    };
+    let tenant = page("/tenants/shop").text();
+    assert!(tenant.contains(Keys::SHOP_APP) && tenant.contains("/callers/orders"), "{tenant}");
+    let caller = page("/callers/orders").text();
+    assert!(caller.contains("Quota: 1 of 5 used in 1m.") && caller.contains("token 2026-11"), "{caller}");
+    for secret in Keys::SECRETS.iter().chain(&Tokens::ALL) {
+        assert!(!tenant.contains(secret) && !caller.contains(secret));
+    }
+    for unknown in ["/tenants/nowhere", "/callers/", "/callers/nobody/x", "/tenants/%2e%2e"] {
+        assert_eq!(page(unknown).status, 404, "{unknown}");
+    }
+    let without =
+        Connection::open(gateway.admin).call(&Request::get("/tenants/shop").header("Connection", "close"));
+    assert_eq!(without.status, 401);
+}
+
+#[test]
+fn the_page_stays_small_with_many_teams() {
+    let vendor = vendor("200 OK", r#"{"sendno":"0","msg_id":"181002870"}"#);
+    let mut config = Config::new(&vendor.url());
+    let key = |number: u32| {
+        format!("{{ app: {{ key: \"{number:024x}\", secret: {{ value: \"{:024x}\" }} }} }}", number + 100_000)
+    };
+    let names: Vec<&'static str> = (0..300).map(|number| &*format!("team-{number}").leak()).collect();
+    config.others = names.iter().zip(1..).map(|(name, number)| (*name, key(number))).collect();
+    let gateway = Gateway::start(&config);
+    for name in names.iter().take(120) {
+        assert_eq!(gateway.call(&Request::post("/v3/push", PUSH).basic(name, Tokens::ORDERS)).status, 200);
+    }
+    let page = gateway.page("/").text();
+    assert!(page.contains("page 1 of 3") && page.len() < 64 * 1024, "{} bytes", page.len());
+    let rows = |page: &str| page.matches("/tenants/team-").count();
+    assert_eq!((rows(&page), rows(&gateway.page("/?budgets=3").text())), (50, 20));
+    // Teams that nobody called have no series.
+    assert!(!gateway.page("/metrics").text().contains("team-200"));
+}
+
+/// In a real browser, if there is one: the page is shown with nothing blocked or missing.
+#[test]
+fn a_browser_shows_the_page() {
+    let vendor = vendor("200 OK", r#"{"sendno":"0","msg_id":"181002870"}"#);
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    gateway.call(&push());
+    let folder = Folder::new();
+    let profile = folder.write("profile", "").with_file_name("browser");
+    let browser = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .args(["--timeout=10000", "--dump-dom", &format!("http://{}/", gateway.admin)])
+        .output();
+    let Ok(output) = browser else {
+        eprintln!("skipped: there is no chromium to show the page");
+        return;
+    };
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("All is well.") && shown.contains("1 of 600 in 1m"), "{shown}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("Content Security Policy"), "{said}");
+}
