@@ -204,8 +204,13 @@ fn building(criterion: &mut Criterion) {
     let config = configuration();
     criterion.bench_function("build_request", |bencher| {
         bencher.iter(|| {
-            let inbound =
-                Inbound { head: Some(&head), target: &head.target, path: &path, request_id: &request_id };
+            let inbound = Inbound {
+                head: Some(&head),
+                target: &head.target,
+                path: &path,
+                request_id: &request_id,
+                context: None,
+            };
             VendorRequest::build(&grant, black_box(&inbound), &host, Trace::Drop, no_body(&config))
         });
     });

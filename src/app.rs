@@ -29,6 +29,7 @@ use crate::telemetry::audit::{AuditError, AuditLog};
 use crate::telemetry::log::Log;
 use crate::telemetry::log_writer::{LAST_LINES, LineLog};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::{Spans, SpansError};
 use crate::telemetry::{AttemptFailures, Telemetry};
 use crate::upstream::TlsSetupError;
 
@@ -55,6 +56,9 @@ pub enum RunError {
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Spans(#[from] SpansError),
     /// The operating system refused something else.
     #[error("the process cannot be set up")]
     System(#[from] io::Error),
@@ -72,19 +76,25 @@ pub struct App {
     logs: Arc<Logs>,
 }
 
-/// All logs of the process.
+/// All logs of the process, and its spans.
 struct Logs {
     access: LineLog,
     audit: Option<AuditLog>,
+    spans: Option<Arc<Spans>>,
     process: Arc<Log>,
 }
 
 impl Logs {
-    /// Writes the remaining lines, until `until` at the latest: the reader of a log may have stopped reading.
+    /// Writes the remaining lines and sends the remaining spans, until `until` at the latest: the reader of a log may have
+    /// stopped reading.
     fn end(&self, until: Instant) {
         self.access.end(until);
         if let Some(log) = &self.audit {
             log.end(until);
+        }
+        if let Some(spans) = &self.spans {
+            // A collector that does not answer leaves time for the last lines of the process log.
+            spans.end(until.checked_sub(LAST_LINES / 2).unwrap_or(until));
         }
         tracing::info!("stopped");
         self.process.end(until);
@@ -120,6 +130,8 @@ impl App {
         let access_log = LineLog::start("access-log", workers, access_sink, log.lost().clone())?;
         let start_audit = |audit| AuditLog::start(audit, workers, metrics.audit_lost.clone());
         let audit_log = config.audit.as_ref().map(start_audit).transpose()?;
+        let start_spans = |tracing| Spans::start(tracing, metrics.spans_lost.clone()).map(Arc::new);
+        let spans = config.tracing.as_ref().map(start_spans).transpose()?;
         let shared = SharedState {
             admission: Arc::clone(&admission),
             ledger: ledger.clone(),
@@ -135,6 +147,7 @@ impl App {
                 vendor_clock: Arc::clone(&vendor_clock),
                 lane,
                 audit,
+                spans: spans.clone(),
             });
             let worker = Worker::new(Arc::clone(&active), shared.clone(), telemetry);
             Arc::new(CurrentWorker::from_pointee(worker))
@@ -167,7 +180,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
         });
-        let logs = Arc::new(Logs { access: access_log, audit: audit_log, process: Arc::clone(log) });
+        let logs = Arc::new(Logs { access: access_log, audit: audit_log, spans, process: Arc::clone(log) });
         Ok(Self { serving, admission, ledger, reloads, signals, admin, admin_listener, logs })
     }
 

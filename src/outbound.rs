@@ -47,13 +47,21 @@ static VENDOR_FIELDS: [&str; 2] = ["Server", "Set-Cookie"];
 
 const OUR_AGENT: HeaderValue = HeaderValue::from_static(concat!("jpush-gateway/", env!("CARGO_PKG_VERSION")));
 
-/// Whether the caller's trace context is sent to the vendor.
+/// Whether a trace context is sent to the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trace {
-    /// `traceparent` and `tracestate` are forwarded.
+    /// `traceparent` and `tracestate` are sent.
     Forward,
-    /// They are not forwarded.
+    /// They are not sent.
     Drop,
+}
+
+/// The trace context of a request whose attempts have spans of their own.
+pub struct TraceContext {
+    /// The value of `traceparent`. Each attempt puts its own in its place.
+    pub parent: [u8; 55],
+    /// The value of `tracestate`; empty if there is none.
+    pub state: String,
 }
 
 /// The parts of a caller's request that are still needed after it was authorized and checked.
@@ -66,6 +74,8 @@ pub struct Inbound<'r> {
     pub path: &'r Path<'r>,
     /// The id of the request, which the vendor gets as well.
     pub request_id: &'r HeaderValue,
+    /// The context that takes the place of the caller's, if requests are traced.
+    pub context: Option<TraceContext>,
 }
 
 /// A request to the vendor with the tenant's credential: authorized, checked, and ready to be paid for.
@@ -73,6 +83,8 @@ pub struct VendorRequest {
     origin: OriginId,
     message: Message,
     facts: Facts,
+    /// The place of the attempt's `traceparent` in the message, if it has one.
+    traceparent_at: Option<usize>,
     /// Counts the body as memory in use until the answer has arrived.
     _memory: Option<BodyReservation>,
 }
@@ -92,15 +104,32 @@ impl VendorRequest {
             .field("Authorization", grant.credential().authorization())
             .field("User-Agent", &OUR_AGENT)
             .field("X-Request-Id", inbound.request_id);
-        let trace: &[_] = if trace == Trace::Forward { &TRACE_CONTEXT } else { &[] };
+        let own = inbound.context.as_ref().filter(|_| trace == Trace::Forward);
+        let trace: &[_] = if trace == Trace::Forward && own.is_none() { &TRACE_CONTEXT } else { &[] };
         let encryption: &[_] = if payload.facts().encrypted { &ENCRYPTION } else { &[] };
         for (field, written) in FORWARDED.iter().chain(encryption).chain(trace) {
             for value in inbound.head.into_iter().flat_map(|head| head.all(*field)) {
                 head = head.field(written, value);
             }
         }
+        let mut traceparent_at = None;
+        if let Some(TraceContext { parent, state }) = own {
+            let [(_, parent_name), (_, state_name)] = TRACE_CONTEXT;
+            traceparent_at = Some(head.len() + parent_name.len() + 2);
+            head = head.field(parent_name, FieldValue::parsed(parent));
+            if !state.is_empty() {
+                head = head.field(state_name, FieldValue::parsed(state.as_bytes()));
+            }
+        }
         let (body, facts, memory) = payload.into_parts();
-        Self { origin: grant.origin(), message: head.body(body), facts, _memory: memory }
+        Self { origin: grant.origin(), message: head.body(body), facts, traceparent_at, _memory: memory }
+    }
+
+    /// Makes an attempt's span the one that the vendor hears of, if it hears of any.
+    pub fn trace_as(&mut self, traceparent: &[u8; 55]) {
+        if let Some(at) = self.traceparent_at {
+            self.message.overwrite(at, traceparent);
+        }
     }
 
     /// The base URL that the request goes to.

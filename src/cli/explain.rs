@@ -180,7 +180,8 @@ impl CallToExplain<'_> {
     ) -> Forwarded {
         let operation = grant.operation();
         let request_id = HeaderValue::from_static("explain");
-        let inbound = Inbound { head: None, target: &head.target, path, request_id: &request_id };
+        let inbound =
+            Inbound { head: None, target: &head.target, path, request_id: &request_id, context: None };
         let quota = grant.caller().quota().map(|quota| {
             let limit = quota.limit();
             format!("{} in {}", limit.limit, humantime::format_duration(limit.window))

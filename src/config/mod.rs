@@ -24,6 +24,7 @@ mod sources;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod units;
 mod urls;
 mod values;
@@ -48,6 +49,7 @@ pub use log::{LogFormat, LogLevel, LogSettings};
 pub use proxy::{Proxy, ProxyLogin};
 pub use shared::{SharedBudgets, Shares, StoreServers};
 pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
+pub use tracing::Tracing;
 pub use values::*;
 pub use words::hint;
 
@@ -126,6 +128,7 @@ fn read(sections: &mut Sections<'_>, outside: &Outside<'_>) -> Option<Config> {
     let state_file = file.get("state_file").and_then(|value| outside.output_file(&value));
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
     let shared_budgets = shared::read(file, outside);
+    let tracing = tracing::read(file);
     let limits = limits::read(file);
     let drain = limits::read_drain(file);
     let files = limits::read_files(file);
@@ -156,6 +159,7 @@ fn read(sections: &mut Sections<'_>, outside: &Outside<'_>) -> Option<Config> {
         guard,
         state_file,
         shared_budgets,
+        tracing,
         limits,
         drain,
         files,

@@ -9,6 +9,7 @@ use super::base_url::{BaseUrls, Region};
 use super::log::LogSettings;
 use super::proxy::Proxy;
 use super::shared::SharedBudgets;
+use super::tracing::Tracing;
 use crate::operation::{BudgetName, Scope};
 use crate::secret::{Secret, TokenDigest};
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub state_file: Option<PathBuf>,
     /// The store that replicas share their budgets in; `None` means that this is the only process.
     pub shared_budgets: Option<SharedBudgets>,
+    /// The collector of spans; `None` means that nothing is traced.
+    pub tracing: Option<Tracing>,
     /// Limits of connections, memory and time for everything that callers send.
     pub limits: Limits,
     /// Times of a shutdown.
@@ -109,7 +112,8 @@ pub struct Vendor {
     /// HTTP proxy through which the vendor is reached by `CONNECT`. Base URLs on this machine bypass it. The gateway
     /// speaks to the proxy in plain text.
     pub proxy: Option<Proxy>,
-    /// Whether `traceparent` and `tracestate` of a request are sent on to the vendor.
+    /// Whether the vendor gets `traceparent` and `tracestate`: those of the caller, or of the attempt where requests are
+    /// traced.
     pub forward_trace: bool,
     /// Time limit of DNS, TCP, the proxy's answer and TLS together.
     pub connect_timeout: Duration,

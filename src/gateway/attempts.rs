@@ -11,9 +11,8 @@ use crate::answer::{self, ReadAnswer};
 use crate::body::Facts;
 use crate::budget::BudgetStatus;
 use crate::delivery::Delivery;
-use crate::http1::message::Message;
 use crate::http1::response::Response;
-use crate::outbound;
+use crate::outbound::{self, VendorRequest};
 use crate::payment::Payment;
 use crate::refusal::Refusal;
 use crate::telemetry::{AttemptLabels, Record, VendorNote};
@@ -33,8 +32,11 @@ pub(super) trait Witness: Send {
     /// The id of the request.
     fn request_id(&self) -> &HeaderValue;
 
-    /// Called when an attempt begins.
-    fn attempt(&mut self);
+    /// Called when an attempt begins, whose trace context may go into the request.
+    fn attempt(&mut self, request: &mut VendorRequest);
+
+    /// Called when an attempt brought no answer.
+    fn failed(&mut self, kind: &'static str);
 
     /// Called when the vendor has answered.
     fn answered(&mut self, note: VendorNote);
@@ -45,8 +47,14 @@ impl Witness for Record {
         self.request_id()
     }
 
-    fn attempt(&mut self) {
-        self.attempt();
+    fn attempt(&mut self, request: &mut VendorRequest) {
+        if let Some(traceparent) = self.attempt() {
+            request.trace_as(&traceparent);
+        }
+    }
+
+    fn failed(&mut self, kind: &'static str) {
+        self.attempt_failed(kind);
     }
 
     fn answered(&mut self, note: VendorNote) {
@@ -102,7 +110,7 @@ impl Worker {
     pub(super) async fn exchange(
         &self,
         attempts: Attempts<'_>,
-        message: &Message,
+        request: &mut VendorRequest,
         mut payment: Payment,
         witness: &mut impl Witness,
     ) -> Result<Exchanged, Refusal> {
@@ -122,8 +130,8 @@ impl Worker {
             let limits = Deadlines { call, late_at: payment.late_at(), ..deadlines };
             let dispatched = payment.dispatch(self.shared.ledger.as_ref());
             let dispatched = dispatched.map_err(|error| first.take().unwrap_or_else(|| error.into()))?;
-            witness.attempt();
-            let sent = self.pool.send(origin, message, choice, limits).await;
+            witness.attempt(request);
+            let sent = self.pool.send(origin, request.message(), choice, limits).await;
             let (lost, address) = match sent {
                 Ok(answer) => {
                     let rate_headers =
@@ -145,6 +153,7 @@ impl Worker {
                 }
                 Err((Failure::NotSent(NotSent::CircuitOpen(open)), _)) => {
                     dispatched.refund();
+                    witness.failed("circuit-open");
                     return Err(first.unwrap_or_else(|| open.into()));
                 }
                 Err((failure @ Failure::NotSent(_), address)) => {
@@ -157,6 +166,7 @@ impl Worker {
                 }
             };
             self.telemetry.metrics.vendor_failure(operation, lost.kind());
+            witness.failed(lost.kind());
             let refusal = lost.refusal();
             let unsent = refusal.delivery() == Delivery::None;
             let down = unsent && self.pool.check_circuit(origin).is_err();
@@ -177,7 +187,8 @@ impl Worker {
     }
 
     /// Records that the gateway stops before there is an answer.
-    pub(super) fn tell_given_up(&self, grant: &Grant, witness: &impl Witness) {
+    pub(super) fn tell_given_up(&self, grant: &Grant, witness: &mut impl Witness) {
+        witness.failed("given-up");
         let attempt = self.told_as(grant, witness, (Choice::Any, None));
         attempt.failed("given-up", &GivenUp, &self.telemetry.failures);
     }

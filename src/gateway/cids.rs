@@ -10,6 +10,7 @@ use super::Worker;
 use super::attempts::{Attempts, Exchanged, Witness};
 use super::idempotency::DedupKey;
 use super::replies::fresh_request_id;
+use super::trace::waited;
 
 use crate::body::Cid;
 use crate::config::CidPolicy;
@@ -20,6 +21,7 @@ use crate::payload::Payload;
 use crate::request::judge;
 use crate::telemetry::VendorNote;
 use crate::telemetry::metrics::{Labels, Metrics, NONE};
+use crate::telemetry::spans::{RequestSpan, WaitFor};
 use crate::tenant::{CredentialKind, Grant};
 use crate::upstream::Deadlines;
 
@@ -35,7 +37,7 @@ impl Worker {
         grant: &Grant,
         payload: Payload,
         key: &mut DedupKey,
-        deadlines: &Deadlines,
+        (deadlines, span): (&Deadlines, Option<&RequestSpan>),
     ) -> Payload {
         let (facts, repeats) = (*payload.facts(), &grant.tenant().repeats);
         let wanted = key.first_call().is_some() || (repeats.cid == CidPolicy::Inject && !facts.encrypted);
@@ -51,7 +53,7 @@ impl Worker {
         let cid = match key.first_call().and_then(|first_call| first_call.cid().cloned()) {
             _ if facts.encrypted => None,
             Some(cid) => Some(cid),
-            None => Box::pin(self.take_cid(grant, deadlines)).await,
+            None => Box::pin(self.take_cid(grant, deadlines, span)).await,
         };
         let Some(cid) = cid else {
             self.telemetry.metrics.push_without_cid(grant.tenant().name.as_str());
@@ -64,7 +66,12 @@ impl Worker {
         payload
     }
 
-    async fn take_cid(self: &Arc<Self>, grant: &Grant, deadlines: &Deadlines) -> Option<Cid> {
+    async fn take_cid(
+        self: &Arc<Self>,
+        grant: &Grant,
+        deadlines: &Deadlines,
+        span: Option<&RequestSpan>,
+    ) -> Option<Cid> {
         let app = &grant.tenant().credential(CredentialKind::App)?.key;
         let (pool, batch) = (self.active.repeat_protection.pools.of(app), grant.tenant().repeats.cid_batch);
         // The wait leaves enough time for the dispatch.
@@ -78,10 +85,10 @@ impl Worker {
             if taken.cid.is_some() {
                 return taken.cid;
             }
-            let waited = timeout_at(until.into(), taken.wait?.ended()).await;
-            if waited.is_err() {
-                return None;
-            }
+            let wait = taken.wait?;
+            let span = span.and_then(|span| span.wait(WaitFor::Cid));
+            let ended = timeout_at(until.into(), wait.ended()).await;
+            waited(span, ended, |_| "timeout").ok()?;
         }
     }
 
@@ -97,13 +104,13 @@ impl Worker {
         let id = fresh_request_id();
         let target = Target::parse(&target);
         let path = judge(&target).expect("a path of the table, a number and a word");
-        let inbound = Inbound { head: None, target: &target, path: &path, request_id: &id };
+        let inbound = Inbound { head: None, target: &target, path: &path, request_id: &id, context: None };
         let host = self.active.host(&grant);
-        let request = VendorRequest::build(&grant, &inbound, host, self.active.trace, Payload::none());
+        let mut request = VendorRequest::build(&grant, &inbound, host, self.active.trace, Payload::none());
         let (facts, origin) = (*request.facts(), grant.origin());
         let attempts = Attempts { grant: &grant, facts, origin, deadlines };
         let mut witness = CidFetch { id: &id, grant: &grant, metrics: &self.telemetry.metrics };
-        let cids = match self.exchange(attempts, request.message(), payment, &mut witness).await {
+        let cids = match self.exchange(attempts, &mut request, payment, &mut witness).await {
             Ok(Exchanged { answer, .. }) => {
                 answer.body.whole().map_or_else(Vec::new, |body| Cid::read_list(body, grant.app_key()))
             }
@@ -128,7 +135,9 @@ impl Witness for CidFetch<'_> {
         self.id
     }
 
-    fn attempt(&mut self) {}
+    fn attempt(&mut self, _request: &mut VendorRequest) {}
+
+    fn failed(&mut self, _kind: &'static str) {}
 
     fn answered(&mut self, note: VendorNote) {
         let tenant = self.grant.tenant().name.as_str();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
+use super::trace::waited;
 use super::{Ask, Stop, Worker};
 
 use crate::answer::Reply;
@@ -20,6 +21,7 @@ use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
 use crate::telemetry::metrics::ReplayedBy;
+use crate::telemetry::spans::WaitFor;
 use crate::tenant::Grant;
 
 /// The longest `Idempotency-Key`, in bytes.
@@ -91,7 +93,7 @@ impl Worker {
     }
 
     async fn under_key(&self, key: Digest, ask: &Ask<'_>) -> Result<DedupKey, Stop> {
-        let Ask { grant, payload, presence, deadlines } = ask;
+        let Ask { grant, payload, presence, deadlines, span } = ask;
         let call = Digest::of(&parts_of(grant, payload));
         loop {
             let ending = match self.active.repeat_protection.keys.claim(grant.caller().number, key, call) {
@@ -112,8 +114,9 @@ impl Worker {
                 Claim::Conflict => return Err(Refusal::IdempotencyConflict.into()),
                 Claim::Repeat(ending) => ending,
                 Claim::Wait(mut first) => {
+                    let span = span.and_then(|span| span.wait(WaitFor::FirstCall));
                     let ended = timeout_at(deadlines.call.into(), first.ended()).await;
-                    ended.map_err(|_| Refusal::VendorTimeout)?
+                    waited(span, ended.map_err(|_| Refusal::VendorTimeout), Refusal::reason)?
                 }
             };
             self.replay(grant, ending, ReplayedBy::IdempotencyKey)?;
@@ -122,11 +125,12 @@ impl Worker {
 
     /// Waits for the answer of a call whose connection broke a moment ago, of which this is a repetition.
     async fn resent(&self, ask: &Ask<'_>, call: Fingerprint, mut first: Watch) -> Result<(), Stop> {
-        let Ask { grant, presence, deadlines, .. } = ask;
+        let Ask { grant, presence, deadlines, span, .. } = ask;
         let caller = grant.caller().number;
         let window = grant.tenant().repeats.resend_guard;
         let mut waits =
             WaitsAgain { protection: &self.active.repeat_protection, caller, call, window, is_over: false };
+        let span = span.and_then(|span| span.wait(WaitFor::FirstCall));
         let mut ended = pin!(timeout_at(deadlines.call.into(), first.ended()));
         let ended = tokio::select! {
             biased;
@@ -137,7 +141,7 @@ impl Worker {
             }
         };
         waits.is_over = true;
-        let ending = ended.map_err(|_| Refusal::VendorTimeout)?;
+        let ending = waited(span, ended.map_err(|_| Refusal::VendorTimeout), Refusal::reason)?;
         self.replay(grant, ending, ReplayedBy::ResendGuard)?;
         // The first call failed, so this one may be made, if its caller still waits and time is left.
         let lacks = if presence.is_doubted() {

@@ -16,6 +16,7 @@ mod idempotency;
 mod payment;
 mod replies;
 mod resend_guard;
+mod trace;
 mod whoami;
 
 use std::future::poll_fn;
@@ -54,9 +55,10 @@ use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::payment::Payment;
 use crate::refusal::Refusal;
-use crate::request::{Field, RequestHead};
+use crate::request::RequestHead;
 use crate::store::Store;
-use crate::telemetry::{AuditedCall, Record, RequestOrigin, Telemetry, TraceId};
+use crate::telemetry::spans::RequestSpan;
+use crate::telemetry::{AuditedCall, Record, RequestOrigin, Telemetry};
 use crate::tenant::{Grant, Principal};
 use crate::upstream::{Deadlines, Pool};
 use crate::waiting;
@@ -99,6 +101,7 @@ struct Ask<'r> {
     payload: &'r Payload,
     presence: &'r Presence,
     deadlines: Deadlines,
+    span: Option<&'r RequestSpan>,
 }
 
 /// A call that is authorized, checked and paid for.
@@ -202,11 +205,9 @@ impl Worker {
         source: &mut dyn BodySource,
     ) -> Option<Handled> {
         let request_id = outbound::request_id(head).unwrap_or_else(replies::fresh_request_id);
-        let origin = RequestOrigin {
-            request_id: request_id.clone(),
-            peer: client.address.cloned(),
-            trace_id: head.one(Field::TraceParent).ok().flatten().and_then(|value| TraceId::read(&value)),
-        };
+        let (trace_id, span) = trace::begin(head, self.telemetry.spans.as_deref());
+        let peer = client.address.cloned();
+        let origin = RequestOrigin { request_id: request_id.clone(), peer, trace_id, span };
         let record = Record::open(Arc::clone(&self.telemetry), origin);
         let answering = Answering::new(record, request_id.clone(), head, self.shared.clock);
         let mut story = pin!(self.story(Incoming { head, client, source }, answering));
@@ -272,14 +273,17 @@ impl Worker {
         let payload = self.check_body(&grant, &subject, body)?;
 
         let paid = pin!(async {
-            let ask = Ask { grant: &grant, payload: &payload, presence, deadlines };
+            let span = answering.record.span();
+            let ask = Ask { grant: &grant, payload: &payload, presence, deadlines, span };
             let mut key = self.seen_before(&ask, head).await?;
             self.pool.check_circuit(grant.origin())?;
             let wait = preference.map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
             let payment = self.pay_in_time(&ask, wait).await?;
-            let payload = self.with_cid(&grant, payload, &mut key, &deadlines).await;
+            let payload = self.with_cid(&grant, payload, &mut key, (&deadlines, span)).await;
             let request_id = answering.request_id();
-            let inbound = Inbound { head: Some(head), target: &head.target, path: &path, request_id };
+            let context = span.map(trace::context);
+            let inbound =
+                Inbound { head: Some(head), target: &head.target, path: &path, request_id, context };
             let request = VendorRequest::build(&grant, &inbound, active.host(&grant), active.trace, payload);
             Ok(Box::new(PaidCall { grant, request, payment, deadlines, key, in_flight }))
         });
@@ -308,20 +312,20 @@ impl Worker {
 
     /// Processes a call from its dispatch to its answer. This runs to its end even if the caller goes away.
     async fn forward(self: Arc<Self>, call: Box<PaidCall>, mut answering: Answering) -> Answered {
-        let PaidCall { grant, request, payment, deadlines, mut key, in_flight } = *call;
+        let PaidCall { grant, mut request, payment, deadlines, mut key, in_flight } = *call;
         let lacks_cid = key.is_key() && !request.facts().has_cid;
         answering.record.dispatched(|| audited(grant.operation(), &request));
         key.sent();
         let attempts =
             Attempts { grant: &grant, facts: *request.facts(), origin: request.origin(), deadlines };
-        let answered = self.exchange(attempts, request.message(), payment, &mut *answering.record);
+        let answered = self.exchange(attempts, &mut request, payment, &mut *answering.record);
         let outcome = tokio::select! {
             biased;
             outcome = answered => Some(outcome),
             () = self.give_up.notified() => None,
         };
         let outcome = outcome.unwrap_or_else(|| {
-            self.tell_given_up(&grant, &*answering.record);
+            self.tell_given_up(&grant, &mut *answering.record);
             Err(Refusal::VendorTimeout)
         });
         let (mut answer, delivery) = match outcome {

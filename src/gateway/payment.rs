@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::trace::waited;
 use super::{Ask, Worker};
 
 use crate::body::Facts;
@@ -10,6 +11,7 @@ use crate::budget::{BudgetSet, Precedence, Requester};
 use crate::ledger::Ledger;
 use crate::payment::Payment;
 use crate::refusal::Refusal;
+use crate::telemetry::spans::WaitFor;
 use crate::tenant::Grant;
 use crate::upstream::Deadlines;
 use crate::waiting::{self, WaitOutcome, Waiting};
@@ -41,14 +43,16 @@ impl Worker {
 
     /// Pays for a call, waiting for as long as its caller wants and its deadline allows.
     pub(super) async fn pay_in_time(&self, ask: &Ask<'_>, wait: Duration) -> Result<Payment, Refusal> {
-        let Ask { grant, payload, presence, deadlines } = ask;
+        let Ask { grant, payload, presence, deadlines, span } = ask;
         // Checked after the body was read: once the drain has begun, nothing more is dispatched.
         self.refuse_in_drain()?;
         let mut now = Instant::now();
         let until = deadlines.wait_end(now, wait);
         if let Some(ledger) = self.shared.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
             let longest = deadlines.wait_end(now, waiting::LEDGER_MAX) - now;
-            Box::pin(self.wait_for_ledger(ledger, longest, payload.len(), presence)).await?;
+            let span = span.and_then(|span| span.wait(WaitFor::StateFile));
+            let settled = Box::pin(self.wait_for_ledger(ledger, longest, payload.len(), presence)).await;
+            waited(span, settled, Refusal::reason)?;
             now = Instant::now();
         }
         let (budget_set, requester) = (grant.budget_set(payload.facts()), grant.requester());
@@ -61,10 +65,11 @@ impl Worker {
         let admission = &*self.shared.admission;
         let overloaded = Refusal::Overloaded { what: "memory for bodies that wait" };
         let _waits = admission.wait_with(payload.len()).ok_or(overloaded)?;
+        let span = span.and_then(|span| span.wait(WaitFor::Budget(grant.operation().budget)));
         // Boxed, because few calls wait and the others should not need memory for it.
         let paid = Box::pin(call.wait(wait, admission)).await;
         self.telemetry.metrics.budget_wait(grant.operation().budget, now.elapsed());
-        paid
+        waited(span, paid, Refusal::reason)
     }
 
     async fn wait_for_ledger(

@@ -47,6 +47,11 @@ impl Message {
         if self.apart.is_empty() { &self.joined[self.head_bytes..] } else { &self.apart }
     }
 
+    /// Writes other bytes over those of the head that begin at `at`, as [`HeadWriter::len`] told it.
+    pub fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        self.joined[..self.head_bytes][at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Both parts; the second is empty for short bodies.
     pub(super) fn parts(&self) -> [&[u8]; 2] {
         [&self.joined, &self.apart]
@@ -69,6 +74,12 @@ impl HeadWriter {
         self.bytes.extend_from_slice(&value);
         self.bytes.extend_from_slice(b"\r\n");
         self
+    }
+
+    /// Number of bytes so far.
+    #[expect(clippy::len_without_is_empty, reason = "a head has a first line")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// The body, and with it the end of the head. A body that is not there has a length too where one is expected.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::watch::Watched;
 use crate::config::{
     Admin, Audit, CallerConfig, Config, CredentialConfig, Listener, ListenerTls, LogFormat, SharedBudgets,
-    Shares, TenantConfig, Vendor,
+    Shares, TenantConfig, Tracing, Vendor,
 };
 use crate::secret::TokenDigest;
 
@@ -27,6 +27,7 @@ pub(super) fn between((old, old_seen): ReadConfig<'_>, (new, new_seen): ReadConf
         ("guard", old.guard != new.guard),
         ("state_file", old.state_file != new.state_file),
         ("shared_budgets", !same_shared(old.shared_budgets.as_ref(), new.shared_budgets.as_ref())),
+        ("tracing", old.tracing != new.tracing),
         ("limits", old.limits != new.limits),
         ("drain", old.drain != new.drain),
         ("files", old.files != new.files),
@@ -157,6 +158,7 @@ pub(super) struct Fixed {
     workers: Option<NonZeroUsize>,
     state_file: Option<PathBuf>,
     shared: Option<(Shares, TokenDigest)>,
+    tracing: Option<Tracing>,
     header_timeout: Duration,
     idle_timeout: Duration,
     handover: bool,
@@ -176,6 +178,7 @@ impl Fixed {
             state_file: config.state_file.clone(),
             // The URL may contain a password, so only its digest is kept.
             shared: config.shared_budgets.as_ref().map(|shared| (shared.shares, shared.digest())),
+            tracing: config.tracing.clone(),
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
             handover: config.drain.handover,
@@ -197,6 +200,7 @@ impl Fixed {
             ("workers", self.workers != new.workers),
             ("state_file", self.state_file != new.state_file),
             ("shared_budgets", !same_shared),
+            ("tracing", self.tracing != new.tracing),
             ("limits.header_timeout", self.header_timeout != new.header_timeout),
             ("limits.idle_timeout", self.idle_timeout != new.idle_timeout),
             ("drain.handover", self.handover != new.handover),
@@ -243,6 +247,8 @@ callers:
         let handover = ("tenants:\n", "drain: { handover: true }\ntenants:\n");
         check(&[handover], &["drain changed"], &["drain.handover"]);
         check(&[("tenants:\n", "audit: stderr\ntenants:\n")], &["audit changed"], &["audit"]);
+        let tracing = ("tenants:\n", "tracing: { otlp: \"http://collector:4318\" }\ntenants:\n");
+        check(&[tracing], &["tracing changed"], &["tracing"]);
         check(&[("tenants:\n", "log: json\ntenants:\n")], &["log changed"], &["log.format"]);
         check(&[("tenants:\n", "log: { level: debug }\ntenants:\n")], &["log changed"], &[]);
         check(&[("5e987ac6", "6e987ac6")], &["tenant shop changed: app"], &[]);

@@ -69,6 +69,8 @@ pub struct Metrics {
     pub audit_lost: IntCounter,
     /// Lines of the other logs that were lost.
     pub log_lost: IntCounter,
+    /// Spans that the collector did not get.
+    pub spans_lost: IntCounter,
     /// Bodies that broke a rule, both refused ones, each of which saved a call, and those passed by a rule in `report`
     /// mode.
     calls_saved: IntCounterVec,
@@ -113,6 +115,11 @@ impl Metrics {
             let gauge = IntGauge::new(format!("jpush_gateway_{name}"), help).expect("a valid metric");
             registry.register(Box::new(gauge.clone())).expect("registered once");
             gauge
+        };
+        let total = |name: &str, help: &str| {
+            let counter = IntCounter::new(format!("jpush_gateway_{name}"), help).expect("a valid metric");
+            registry.register(Box::new(counter.clone())).expect("registered once");
+            counter
         };
         let histogram_by = |name: &str, help: &str, label: &str, values: &[&str]| {
             let opts = HistogramOpts::new(format!("jpush_gateway_{name}"), help).buckets(BUCKETS.to_vec());
@@ -195,13 +202,8 @@ impl Metrics {
             connections: gauge("connections", "Open connections of callers."),
             body_memory: gauge("body_memory_bytes", "Bytes of request bodies held in memory."),
             head_memory: gauge("head_memory_bytes", "Bytes of unfinished heads and unread answers."),
-            audit_lost: {
-                let counter =
-                    IntCounter::new("jpush_gateway_audit_lost_total", "Audit lines that were lost.")
-                        .expect("a valid metric");
-                registry.register(Box::new(counter.clone())).expect("registered once");
-                counter
-            },
+            audit_lost: total("audit_lost_total", "Audit lines that were lost."),
+            spans_lost: total("spans_lost_total", "Spans that the collector did not get."),
             log_lost,
             bad_requests: counter("bad_requests_total", "Bytes that were no valid request.", &["kind"]),
             calls_saved: counter(

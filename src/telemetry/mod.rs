@@ -1,4 +1,4 @@
-//! Telemetry: metrics, the access log, the audit log, the process log and the last refusals.
+//! Telemetry: metrics, the access log, the audit log, the process log, spans and the last refusals.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -17,6 +17,7 @@ pub mod metrics;
 mod outcomes;
 pub mod recent;
 mod record;
+pub mod spans;
 pub mod sparing;
 pub mod tls_metrics;
 mod trace_id;
@@ -29,13 +30,14 @@ use std::sync::Arc;
 pub use attempt::{AttemptFailures, AttemptLabels};
 pub use audit_line::AuditedCall;
 pub use record::{Record, RequestOrigin};
-pub use trace_id::TraceId;
+pub use trace_id::{TraceId, TraceParent};
 pub use usage::Usage;
 pub use vendor_note::VendorNote;
 
 use log_writer::Lane;
 use metrics::Metrics;
 use recent::RecentRefusals;
+use spans::Spans;
 use vendor_clock::VendorClock;
 
 /// Telemetry of one worker: the shared metrics, and its own lanes of the logs.
@@ -52,4 +54,6 @@ pub struct Telemetry {
     pub lane: Arc<Lane>,
     /// The worker's lane of the audit log, if there is one.
     pub audit: Option<Arc<Lane>>,
+    /// The spans of the process, if requests are traced.
+    pub spans: Option<Arc<Spans>>,
 }

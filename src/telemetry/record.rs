@@ -7,6 +7,7 @@ use super::access_line::AccessLine;
 use super::audit_line::{AuditedCall, CallOutcome, EffectLine};
 use super::metrics::{Labels, NONE};
 use super::recent::RefusedCall;
+use super::spans::{ChildSpan, Outcome, RequestSpan};
 use super::vendor_note::VendorNote;
 use super::{AttemptLabels, Telemetry, TraceId, Usage};
 use crate::config::BaseUrl;
@@ -41,6 +42,8 @@ pub struct Record {
     vendor: Option<VendorNote>,
     /// Set only if there is an audit log.
     effect: Option<Box<AuditedCall>>,
+    /// The span of the attempt under way, if the request is sampled.
+    attempt_span: Option<Box<ChildSpan>>,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -53,6 +56,8 @@ pub struct RequestOrigin {
     pub peer: Option<Arc<str>>,
     /// The id of the trace it belongs to.
     pub trace_id: Option<TraceId>,
+    /// Its span, if requests are traced.
+    pub span: Option<Box<RequestSpan>>,
 }
 
 /// The source of the names for the indexes in a record.
@@ -80,6 +85,7 @@ impl Record {
             attempts: 0,
             vendor: None,
             effect: None,
+            attempt_span: None,
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -106,9 +112,27 @@ impl Record {
         self.granted = Some((grant.positions().1, grant.credential_kind(), grant.origin()));
     }
 
-    /// Records the start of an attempt at the vendor.
-    pub fn attempt(&mut self) {
-        self.attempts = self.attempts.saturating_add(1);
+    /// Records the start of an attempt at the vendor. Returns the attempt's `traceparent`, if requests are traced.
+    pub fn attempt(&mut self) -> Option<[u8; 55]> {
+        let before = self.attempts;
+        self.attempts = before.saturating_add(1);
+        let span = self.origin.span.as_ref()?;
+        let attempt = span.attempt(self.operation?, self.host(), before);
+        let traceparent = span.traceparent(attempt.as_ref());
+        self.attempt_span = attempt.map(Box::new);
+        Some(traceparent)
+    }
+
+    /// Records that an attempt brought no answer.
+    pub fn attempt_failed(&mut self, kind: &'static str) {
+        if let Some(attempt) = self.attempt_span.take() {
+            attempt.failed(kind);
+        }
+    }
+
+    /// The span of the request, if requests are traced.
+    pub fn span(&self) -> Option<&RequestSpan> {
+        self.origin.span.as_deref()
     }
 
     /// Records the number of body bytes received.
@@ -160,6 +184,9 @@ impl Record {
     pub fn vendor(&mut self, note: VendorNote) {
         let metrics = &self.telemetry.metrics;
         metrics.vendor_answer(self.series(), self.labels(), note.status, note.code, note.took);
+        if let Some(attempt) = self.attempt_span.take() {
+            attempt.answered(note.status, note.code);
+        }
         self.vendor = Some(note);
     }
 
@@ -259,6 +286,22 @@ impl Record {
         };
         log.write(|buffer| line.write(buffer));
     }
+
+    /// Ends the spans of the request.
+    fn end_spans(&mut self) {
+        let Some(span) = self.origin.span.take() else { return };
+        self.attempt_span = None;
+        span.end(&Outcome {
+            operation: self.operation,
+            status: Some(self.status).filter(|status| *status != CALLER_GONE),
+            reason: self.reason,
+            names: [
+                ("jpush.tenant", self.tenant()),
+                ("jpush.caller", self.caller()),
+                ("jpush.request_id", Some(self.request_id_text())),
+            ],
+        });
+    }
 }
 
 impl Drop for Record {
@@ -274,6 +317,7 @@ impl Drop for Record {
         metrics.history.add(now, self.status, self.vendor.as_ref().map(|vendor| vendor.took));
         self.telemetry.lane.write(|buffer| self.line(now, took).write(buffer));
         self.audit(now, took);
+        self.end_spans();
     }
 }
 
@@ -307,8 +351,10 @@ mod tests {
             vendor_clock: Arc::default(),
             lane: logs[0].lane(0),
             audit: Some(logs[1].lane(0)),
+            spans: None,
         };
-        let origin = RequestOrigin { request_id: HeaderValue::from_static("id"), peer: None, trace_id: None };
+        let request_id = HeaderValue::from_static("id");
+        let origin = RequestOrigin { request_id, peer: None, trace_id: None, span: None };
         end(Record::open(Arc::new(telemetry), origin));
         drop(logs);
         let lines = audit.0.lock().expect("no panic");

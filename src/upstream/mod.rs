@@ -10,6 +10,7 @@ mod connect;
 mod connect_error;
 mod connection;
 mod dial;
+mod post;
 mod proxy;
 mod socket;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use connect::{Connector, TlsSetupError};
 pub use connect_error::ConnectorError;
 use connection::UpstreamConnection;
 pub use connection::{AnswerCut, Break};
+pub use post::{PostError, post};
 pub use proxy::ProxyError;
 
 use crate::boot_time::BootTime;

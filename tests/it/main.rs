@@ -41,6 +41,7 @@ mod restart;
 mod secrets;
 mod service_manager;
 mod set_aside;
+mod spans;
 mod start;
 mod store_servers;
 mod strangers;

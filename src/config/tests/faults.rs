@@ -263,6 +263,16 @@ fn values_out_of_bounds_after_the_limits() {
         ("audit: {}", "audit.file: missing"),
         ("audit: { file: x, path: y }", "audit.path: unknown key"),
         ("audit: { file: '' }", "audit.file: empty"),
+        ("tracing: {}", "tracing.otlp: missing"),
+        (
+            "tracing: { otlp: 'http://collector:4318/v1/traces' }",
+            "tracing.otlp: it ends with the host or the port: no path, no query; the path /v1/traces is added",
+        ),
+        ("tracing: { otlp: 'http://c', sample: 0.5 }", "tracing.sample: expected a text; write it in quotes"),
+        (
+            "tracing: { otlp: 'http://c', sample: 101% }",
+            "tracing.sample: expected a share of the requests such as 5%, from 0% to 100%, not \"101%\"",
+        ),
         ("files: { max: 0 }", "files.max: must be more than 0"),
         ("files: { line_bytes: 0 }", "files.line_bytes: must be more than 0"),
         ("files: { txt: maybe }", "files.txt: expected one of: enforce, report; \"maybe\" is none of them"),

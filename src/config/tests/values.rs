@@ -31,6 +31,7 @@ budgets:
 guard: 10s
 state_file: null
 shared_budgets: null
+tracing: null
 limits:
   connections: 10000
   in_flight: 2000
@@ -67,7 +68,7 @@ fn the_defaults_are_those_of_the_contract() {
         assert!(config.vendor.proxy.is_none() && config.vendor.ca.is_none() && !config.vendor.forward_trace);
         assert_eq!(config.vendor.connect_timeout, Duration::from_secs(3));
         assert_eq!(config.vendor.response_timeout, Duration::from_secs(25));
-        assert!(config.audit.is_none());
+        assert!(config.audit.is_none() && config.tracing.is_none());
         assert_eq!(config.guard, Duration::from_secs(10));
         let Limits { connections, in_flight, body_memory_bytes, json_body_bytes, batch_body_bytes, .. } =
             config.limits;

@@ -106,6 +106,7 @@ impl World {
             vendor_clock: Arc::default(),
             lane: log.lane(0),
             audit: None,
+            spans: None,
         };
         let shared = SharedState {
             admission: Arc::clone(&admission),
