@@ -240,12 +240,19 @@ impl FileHeader {
     }
 }
 
-/// Whether a file that begins with `bytes` is, or was, a state file. A file of zeros counts as one, because a power cut
-/// can leave that.
+/// Whether a file that begins with `bytes` is, or was, a state file. A power cut can leave zeros in its whole length or
+/// in place of its header alone; the cells behind that have checksums, which no other file has.
 pub(super) fn is_ours(bytes: &[u8]) -> bool {
     let same = bytes.iter().zip(MAGIC).filter(|(ours, magic)| ours == magic).count();
     let short = bytes.len() < MAGIC.len();
-    same >= MAGIC_LEAST || (short && same == bytes.len()) || bytes.iter().all(|byte| *byte == 0)
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let (head, rest) = bytes.split_at(bytes.len().min(CELL));
+    let lost_its_head = || {
+        is_zero(head)
+            && (is_zero(rest)
+                || rest.as_chunks::<CELL>().0.iter().any(|cell| CallRecord::decode(cell).is_ok()))
+    };
+    same >= MAGIC_LEAST || (short && same == bytes.len()) || lost_its_head()
 }
 
 /// Reads a file. Whatever its bytes are, the result allows no more calls than what was written, unless whole cells were

@@ -123,6 +123,9 @@ fn what_cannot_be_known_holds_everything_back() {
         assert_eq!(damage(&story[..length], present), Some(Damage::Truncated), "{length}");
     }
     assert_eq!(damage(&[0; 3 * CELL], present), Some(Damage::Head));
+    let mut without_head = story.clone();
+    without_head[..CELL].fill(0);
+    assert_eq!(damage(&without_head, present), Some(Damage::Head));
     let mut zeroed = story.clone();
     zeroed[3 * CELL..4 * CELL].fill(0);
     assert_eq!(damage(&zeroed, present), Some(Damage::Cells(1)));
