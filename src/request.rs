@@ -62,7 +62,7 @@ pub fn judge(target: &Target) -> Result<Path<'_>, BadPath> {
     if let Some(query) = target.query() {
         check_query(query)?;
     }
-    Path::parse(target.path())
+    Path::parse(target.path()).map(Path::documented)
 }
 
 #[cfg(test)]
@@ -73,6 +73,7 @@ mod tests {
     fn all_of_a_target_is_judged() {
         let judge_path = |raw| judge(&Target::parse(raw)).map(|path| path.as_str().to_owned());
         assert_eq!(judge_path("http://h//a/?b").as_deref(), Ok("/a"));
+        assert_eq!(judge_path("/v3/device/tags//x/").as_deref(), Ok("/v3/tags/x"));
         for fragment in ["/v3/tags/vip#2", "/v3/push#/validate", "/a?b#c", "/#", "http://h/a#"] {
             assert_eq!(judge_path(fragment), Err(BadPath::Fragment), "{fragment}");
         }

@@ -46,6 +46,17 @@ impl<'a> Path<'a> {
         Ok(Self(Cow::Owned(if path.is_empty() { String::from("/") } else { path })))
     }
 
+    /// The documented path for one of the Beijing data centre, which SDKs send that are set to it; others stay as they
+    /// are (`docs/vendor.md`, V4).
+    #[must_use]
+    pub fn documented(self) -> Self {
+        let documented = BEIJING.iter().find_map(|(theirs, ours)| {
+            let rest = self.0.strip_prefix(theirs)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{ours}{rest}"))
+        });
+        documented.map_or(self, |path| Self(Cow::Owned(path)))
+    }
+
     /// The normalised path as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,6 +67,20 @@ impl<'a> Path<'a> {
         matches!(self.0, Cow::Borrowed(_))
     }
 }
+
+/// Beginnings of paths in the Beijing data centre, and what the table has for them. The longer of two that match comes
+/// first.
+const BEIJING: [(&str, &str); 9] = [
+    ("/v3/push/schedules", "/v3/schedules"),
+    ("/v3/report/received", "/v3/received"),
+    ("/v3/report/messages", "/v3/messages"),
+    ("/v3/report/users", "/v3/users"),
+    ("/v3/report/status", "/v3/status"),
+    ("/v3/report/group", "/v3/group"),
+    ("/v3/device/aliases", "/v3/aliases"),
+    ("/v3/device/tags", "/v3/tags"),
+    ("/v3/device", "/v3/devices"),
+];
 
 /// The reason why a request target is refused as ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

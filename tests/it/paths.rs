@@ -192,3 +192,33 @@ fn an_older_client_gets_its_answer_too() {
     assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("\r\n\r\n{}"), "{answer}");
     assert_eq!(vendor.only().line, "GET /v3/tags HTTP/1.1");
 }
+
+/// An SDK that is set to the Beijing data centre sends its paths, whatever the region of the tenant is.
+#[test]
+fn paths_of_the_other_data_centre_lead_to_the_same_calls() {
+    let vendor = Stub::good();
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    let rows = [
+        ("/v3/push/schedules", "GET /v3/schedules HTTP/1.1"),
+        ("/v3/push/schedules/b0?x=1", "GET /v3/schedules/b0?x=1 HTTP/1.1"),
+        ("/v3/report/received?msg_ids=1", "GET /v3/received?msg_ids=1 HTTP/1.1"),
+        ("/v3/report/group/users", "GET /v3/group/users HTTP/1.1"),
+        ("/v3/device/170976fa8a8", "GET /v3/devices/170976fa8a8 HTTP/1.1"),
+        ("/v3/device/aliases/%E4%BD%A0", "GET /v3/aliases/%E4%BD%A0 HTTP/1.1"),
+        ("/v3/device/tags/", "GET /v3/tags HTTP/1.1"),
+    ];
+    for (path, sent) in rows {
+        let answer = gateway.call(&Request::get(path).bearer(Tokens::ORDERS));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(vendor.requests().last().expect("it was sent").line, sent);
+    }
+    // They are no second way to other calls.
+    for path in ["/v3/report/push", "/v3/report/files", "/v3/report", "/v3/devicetags", "/v3/push/schedulesx"]
+    {
+        gateway.call(&Request::post(path, PUSH).bearer(Tokens::ORDERS)).assert_refused(
+            404,
+            "unknown-endpoint",
+            1001,
+        );
+    }
+}
