@@ -180,7 +180,7 @@ fn broken_links(texts: &[Text]) -> Vec<Broken> {
             let (file, anchor) = link.split_once('#').map_or((&*link, None), |(file, at)| (file, Some(at)));
             let path = if file.is_empty() { text.path.clone() } else { resolve(&text.path, file) };
             let target = texts.iter().find(|text| text.path == path);
-            let exists = target.is_some() || root().join(&path).is_dir();
+            let exists = target.is_some() || root().join(&path).exists();
             let is_there = |anchor| target.is_some_and(|target| target.anchors().contains(anchor));
             if !exists || anchor.is_some_and(|anchor| !is_there(anchor)) {
                 broken.push(text.broken(link));
