@@ -60,8 +60,12 @@ fn the_configuration_for_kubernetes_is_good_and_fits_the_rollout() {
     let path = folder.write("gateway.yaml", text.replace("/run/secrets/jpush/shop-master", "shop-master"));
     let config = load(&path).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.warnings, Vec::<String>::new());
-    assert_eq!(config.shared_budgets.expect("given").shares.replicas.get(), 2);
-    assert!(manifest.contains("replicas: 1\n") && manifest.contains("maxSurge: 1, maxUnavailable: 0"));
+    // In an update all new pods may run while all old ones drain.
+    assert_eq!(config.shared_budgets.expect("given").shares.replicas.get(), 2 * 4);
+    assert!(manifest.contains("maxReplicas: 4\n") && manifest.contains("maxSurge: 1, maxUnavailable: 0"));
+    // The admin listener can be scraped, and its other pages ask for a token.
+    assert!(config.admin.address.to_string() == "0.0.0.0:9090" && config.admin.token.is_some());
+    assert!(manifest.contains("{ name: admin, containerPort: 9090 }"));
     let grace = config.drain.delay + config.drain.deadline;
     assert!(manifest.contains("terminationGracePeriodSeconds: 45") && grace < Duration::from_secs(45));
 }
