@@ -71,6 +71,8 @@ pub struct Metrics {
     pub log_lost: IntCounter,
     /// Spans that the collector did not get.
     pub spans_lost: IntCounter,
+    /// Calls that were refused because the state file could not be written.
+    pub state_file_failures: IntCounter,
     /// Bodies that broke a rule, both refused ones, each of which saved a call, and those passed by a rule in `report`
     /// mode.
     calls_saved: IntCounterVec,
@@ -204,6 +206,10 @@ impl Metrics {
             head_memory: gauge("head_memory_bytes", "Bytes of unfinished heads and unread answers."),
             audit_lost: total("audit_lost_total", "Audit lines that were lost."),
             spans_lost: total("spans_lost_total", "Spans that the collector did not get."),
+            state_file_failures: total(
+                "state_file_failures_total",
+                "Calls refused because the state file could not be written.",
+            ),
             log_lost,
             bad_requests: counter("bad_requests_total", "Bytes that were no valid request.", &["kind"]),
             calls_saved: counter(

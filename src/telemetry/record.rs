@@ -155,6 +155,9 @@ impl Record {
         self.rule = refusal.rule();
         self.answered(status, bytes);
         self.telemetry.metrics.refusal(self.labels(), refusal.reason());
+        if matches!(refusal, Refusal::StateFile) {
+            self.telemetry.metrics.state_file_failures.inc();
+        }
         let now = SystemTime::now();
         let refused = RefusedCall {
             time: humantime::format_rfc3339_millis(now).to_string(),
