@@ -70,6 +70,19 @@ fn the_configuration_for_kubernetes_is_good_and_fits_the_rollout() {
     assert!(manifest.contains("terminationGracePeriodSeconds: 45") && grace < Duration::from_secs(45));
 }
 
+#[test]
+fn the_configuration_for_compose_is_good() {
+    let folder = Folder::new("compose");
+    let secret = folder.write("shop-master", "5e987ac6d2e04d95a9d8f0d1\n");
+    let text = include_str!("../../../deploy/compose/gateway.yaml");
+    let text = text.replace("/run/secrets/shop-master", &secret.to_string_lossy());
+    let config = load(&folder.write("gateway.yaml", text)).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let compose = include_str!("../../../deploy/compose/compose.yaml");
+    let grace = config.drain.delay + config.drain.deadline;
+    assert!(compose.contains("stop_grace_period: 40s") && grace < Duration::from_secs(40));
+}
+
 /// The systemd unit must fit the gateway's behaviour.
 #[test]
 fn the_units_fit_the_defaults() {
@@ -99,11 +112,18 @@ fn what_the_deployments_allow_is_the_sum_of_the_limits() {
         let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before}"));
         rest.split_once(after).and_then(|(number, _)| number.parse().ok()).expect("a number")
     };
-    let allowed = [number(unit, "MemoryMax=", "M\n"), number(manifest, "limits: { memory: ", "Mi }")];
+    let compose = include_str!("../../../deploy/compose/compose.yaml");
+    let allowed = [
+        number(unit, "MemoryMax=", "M\n"),
+        number(manifest, "limits: { memory: ", "Mi }"),
+        number(compose, "mem_limit: ", "m "),
+    ];
     for allowed in allowed {
         assert!((needed..needed + 32 * MIB).contains(&(allowed * MIB)), "{allowed} MiB");
     }
-    assert!(number(unit, "LimitNOFILE=", "\n") >= connections + in_flight + 128);
+    for files in [number(unit, "LimitNOFILE=", "\n"), number(compose, "ulimits: { nofile: ", " }")] {
+        assert!(files >= connections + in_flight + 128);
+    }
     assert!(
         !manifest.contains("body_memory:") && !manifest.contains("connections:"),
         "the limits are the defaults"
