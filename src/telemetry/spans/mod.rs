@@ -2,7 +2,7 @@
 //!
 //! Ids, sampling and batches are those of the `OpenTelemetry` SDK, and `opentelemetry-proto` gives the bytes. What is
 //! deliberately absent is its exporter, which would read settings from the environment and bring an HTTP client of its
-//! own: batches are posted by [`collector`], from the thread of the SDK. Spans hold names of the configuration and of
+//! own: batches are posted by `collector`, from the thread of the SDK. Spans hold names of the configuration and of
 //! the table of operations, and never a secret, a body or a raw path.
 
 mod child;
