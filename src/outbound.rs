@@ -36,6 +36,7 @@ const REMAINING: &str = "X-Rate-Limit-Remaining";
 const RESET: &str = "X-Rate-Limit-Reset";
 const PREFERENCE_APPLIED: &str = "Preference-Applied";
 const CID: &str = "X-Jpush-Cid";
+const IDEMPOTENCY: &str = "X-Jpush-Gateway-Idempotency";
 const RATE_LIMIT: &str = "Ratelimit";
 const RATE_LIMIT_POLICY: &str = "Ratelimit-Policy";
 
@@ -229,6 +230,11 @@ pub fn add_preference(fields: &mut Fields, seconds: u32) {
 /// outcome is unknown.
 pub fn add_no_cid(fields: &mut Fields) {
     fields.set(CID, &[ValuePart::Text("none")]);
+}
+
+/// Reports to the caller that other replicas do not know of its idempotency key, because the store did not answer.
+pub fn add_this_replica(fields: &mut Fields) {
+    fields.set(IDEMPOTENCY, &[ValuePart::Text("this-replica")]);
 }
 
 /// Adds the rate headers of a call: the vendor's own values where it sent them, else ours.

@@ -18,7 +18,7 @@ pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The time for which a call that may have been delivered can be repeated. The vendor remembers a cid for a day
 /// (`docs/vendor.md`, V24), of which the pool may have used half, and the call itself a little.
-const OPEN_MAX: Duration = Duration::from_hours(11);
+pub const OPEN_MAX: Duration = Duration::from_hours(11);
 
 /// The keys of all callers.
 #[derive(Default)]
@@ -177,7 +177,29 @@ impl KeyState {
     }
 }
 
+/// What is remembered of a call that ended.
+pub enum Kept {
+    /// Nothing: it had no effect.
+    Nothing,
+    /// It can be sent again with its cid.
+    Open,
+    /// Its answer.
+    Answered(Arc<Saved>),
+    /// That its answer is lost.
+    Lost,
+}
+
 impl FirstCall {
+    /// The cid with which the call goes: empty for its own, `None` if the vendor would not recognize a repeat.
+    pub fn known_by(&self) -> Option<&str> {
+        self.has_cid.then(|| self.cid.as_ref().map_or("", Cid::as_str))
+    }
+
+    /// Takes over a call that another process may have sent, at this time, with this cid, or with its own.
+    pub fn take_over(&mut self, cid: Option<Cid>, since: Instant) {
+        (self.cid, self.has_cid, self.open_since) = (cid, true, Some(since));
+    }
+
     /// The cid of an earlier attempt.
     pub fn cid(&self) -> Option<&Cid> {
         self.cid.as_ref()
@@ -195,7 +217,7 @@ impl FirstCall {
     }
 
     /// Ends the call; `saved` is its answer, unless that was too long to be kept.
-    pub fn end(mut self, delivery: Delivery, saved: Option<Arc<Saved>>) {
+    pub fn end(mut self, delivery: Delivery, saved: Option<Arc<Saved>>) -> Kept {
         let answered = saved.map_or(SavedEnding::Lost, SavedEnding::Answered);
         // A long answer is not kept; with a cid the call can be repeated and the vendor answers again.
         let is_kept = delivery == Delivery::Final && matches!(answered, SavedEnding::Answered(_));
@@ -209,7 +231,19 @@ impl FirstCall {
             }
             Delivery::None | Delivery::Unknown(_) | Delivery::Final => Some(KeyState::Over(answered.clone())),
         };
+        let kept = match &state {
+            None => Kept::Nothing,
+            Some(KeyState::Open(..) | KeyState::UnderWay(_)) => Kept::Open,
+            Some(KeyState::Over(SavedEnding::Answered(saved))) => Kept::Answered(Arc::clone(saved)),
+            Some(KeyState::Over(SavedEnding::Lost | SavedEnding::Nothing)) => Kept::Lost,
+        };
         self.close(state, answered);
+        kept
+    }
+
+    /// Ends the call as another process ended it.
+    pub fn ended_elsewhere(mut self, ending: SavedEnding) {
+        self.close(Some(KeyState::Over(ending.clone())), ending);
     }
 
     fn close(&mut self, state: Option<KeyState>, ending: SavedEnding) {

@@ -14,10 +14,12 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
-pub use keys::{Claim, FirstCall, Keys};
+pub use keys::{Claim, FirstCall, Kept, Keys, OPEN_MAX};
 pub use pool::{CidPool, CidPools, CidWait, Fetch, TakenCid};
 pub use resend_guard::{AbandonedCall, Fingerprint, ResendGuard};
 pub use saved::{Saved, SavedEnding, Watch};
+
+use std::fmt::Write;
 
 use crate::budget::CallerNumber;
 
@@ -34,6 +36,14 @@ impl Digest {
             context.update(part);
         }
         Self(context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
+    /// The digest in hexadecimal digits.
+    pub fn hex(&self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
+            hex
+        })
     }
 }
 

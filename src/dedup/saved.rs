@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio::sync::watch;
 
+use crate::http1::answer_head::HeadReader;
 use crate::http1::fields::Fields;
 use crate::http1::response::Response;
 
@@ -26,6 +27,22 @@ impl Saved {
     /// Approximate memory use in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.body.len() + self.fields.bytes()
+    }
+
+    /// The answer as bytes: a head as HTTP has it, and the body.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("HTTP/1.1 {} Kept\r\n", self.status.as_u16()).into_bytes();
+        self.fields.write(&mut bytes);
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// Reads an answer back; `None` if the bytes are none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Arc<Self>> {
+        let mut buffer = BytesMut::from(bytes);
+        let (head, _) = HeadReader::default().read(&mut buffer).ok()??;
+        Some(Self::new(head.status, head.fields, &buffer))
     }
 
     /// The answer for another request.

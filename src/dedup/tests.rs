@@ -61,19 +61,23 @@ fn how_a_first_call_ends_decides_about_the_next() {
     let none: With = |_| {};
     let rows: [(With, End, &str); 11] = [
         (none, drop, "free"),
-        (none, |first_call| first_call.end(Delivery::Final, answer(b"{}")), "answered"),
-        (none, |first_call| first_call.end(Delivery::Unknown(Doubt::TimedOut), answer(b"{}")), "answered"),
-        (none, |first_call| first_call.end(Delivery::None, answer(b"{}")), "free"),
-        (none, |first_call| first_call.end(Delivery::Final, None), "lost"),
+        (none, |first_call| drop(first_call.end(Delivery::Final, answer(b"{}"))), "answered"),
+        (
+            none,
+            |first_call| drop(first_call.end(Delivery::Unknown(Doubt::TimedOut), answer(b"{}"))),
+            "answered",
+        ),
+        (none, |first_call| drop(first_call.end(Delivery::None, answer(b"{}"))), "free"),
+        (none, |first_call| drop(first_call.end(Delivery::Final, None)), "lost"),
         (none, |mut first_call| first_call.sent(), "lost"),
         (ours, drop, "free"),
-        (ours, |first_call| first_call.end(Delivery::Final, answer(b"{}")), "answered"),
+        (ours, |first_call| drop(first_call.end(Delivery::Final, answer(b"{}"))), "answered"),
         (
             ours,
-            |first_call| first_call.end(Delivery::Unknown(Doubt::TimedOut), answer(b"{}")),
+            |first_call| drop(first_call.end(Delivery::Unknown(Doubt::TimedOut), answer(b"{}"))),
             "open with a cid",
         ),
-        (ours, |first_call| first_call.end(Delivery::Final, None), "open with a cid"),
+        (ours, |first_call| drop(first_call.end(Delivery::Final, None)), "open with a cid"),
         (ours, |mut first_call| first_call.sent(), "open with a cid"),
     ];
     for (number, (goes_with, end, then)) in rows.into_iter().enumerate() {

@@ -6,20 +6,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use super::trace::waited;
 use super::{Ask, Stop, Worker};
 
 use crate::answer::Reply;
+use crate::body::Cid;
 use crate::budget::CallerNumber;
-use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, RepeatProtection, Saved, SavedEnding, Watch};
+use crate::dedup::{
+    Claim, Digest, Fingerprint, FirstCall, Kept, OPEN_MAX, RepeatProtection, Saved, SavedEnding, Watch,
+};
 use crate::delivery::Delivery;
 use crate::http1::response::Response;
 use crate::outbound;
 use crate::payload::Payload;
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
+use crate::store::{ClaimEnd, SharedClaim, StoredCall};
 use crate::telemetry::metrics::ReplayedBy;
 use crate::telemetry::spans::WaitFor;
 use crate::tenant::Grant;
@@ -27,12 +31,18 @@ use crate::tenant::Grant;
 /// The longest `Idempotency-Key`, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
+/// How much longer than a call can last its claim counts at other replicas.
+const CLAIM_GRACE: Duration = Duration::from_secs(10);
+/// The first and the longest pause between two looks whether another replica's call has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(400);
+
 /// The means by which a repeat of a call is recognized.
 pub(super) enum DedupKey {
     /// None is needed: the call sends no push, or the vendor recognizes it by its cid.
     None,
-    /// The `Idempotency-Key` of its caller.
-    Key(FirstCall),
+    /// The `Idempotency-Key` of its caller, and the claim for all replicas, if they share a store that answers.
+    Key(FirstCall, Option<SharedClaim>),
     /// The body as its caller sent it, once the connection breaks.
     Body(Fingerprint),
 }
@@ -40,27 +50,42 @@ pub(super) enum DedupKey {
 impl DedupKey {
     pub(super) fn first_call(&mut self) -> Option<&mut FirstCall> {
         match self {
-            Self::Key(first_call) => Some(first_call),
+            Self::Key(first_call, _) => Some(first_call),
             Self::None | Self::Body(_) => None,
         }
     }
 
     /// Whether the caller sent a key, and so expects that the call can be repeated.
     pub(super) fn is_key(&self) -> bool {
-        matches!(self, Self::Key(_))
+        matches!(self, Self::Key(..))
+    }
+
+    /// Whether its caller sent a key that no other replica knows of.
+    pub(super) fn is_of_this_replica(&self) -> bool {
+        matches!(self, Self::Key(_, None))
     }
 
     /// Records that the call is about to be dispatched.
     pub(super) fn sent(&mut self) {
-        if let Some(first_call) = self.first_call() {
+        if let Self::Key(first_call, claim) = self {
             first_call.sent();
+            if let Some(claim) = claim {
+                claim.sent(first_call.known_by());
+            }
         }
     }
 
     /// Records the end of the call.
     pub(super) fn end(self, delivery: Delivery, answer: &Response<Reply>) {
-        if let Self::Key(first_call) = self {
-            first_call.end(delivery, saved(answer));
+        let Self::Key(first_call, claim) = self else { return };
+        let kept = first_call.end(delivery, saved(answer));
+        if let Some(claim) = claim {
+            claim.end(match kept {
+                Kept::Nothing => ClaimEnd::Nothing,
+                Kept::Open => ClaimEnd::Open,
+                Kept::Answered(saved) => ClaimEnd::Answered(saved.to_bytes()),
+                Kept::Lost => ClaimEnd::Lost,
+            });
         }
     }
 }
@@ -105,7 +130,10 @@ impl Worker {
                 }
                 // A caller that waited and may be gone is not served later.
                 Claim::First(first_call) if deadlines.leave_time_for_dispatch() && !presence.is_doubted() => {
-                    return Ok(DedupKey::Key(first_call));
+                    match self.claimed_for_all(first_call, (key, call), ask).await? {
+                        Ok(claimed) => return Ok(claimed),
+                        Err(ending) => ending,
+                    }
                 }
                 Claim::First(_) => {
                     let what = "time to wait for the call before with this key";
@@ -121,6 +149,54 @@ impl Worker {
             };
             self.replay(grant, ending, ReplayedBy::IdempotencyKey)?;
         }
+    }
+
+    /// Claims a call for all replicas, after waiting for another one that makes it; `Err` if that has ended it. Without
+    /// a store that answers, the key counts at this replica alone.
+    async fn claimed_for_all(
+        &self,
+        mut first_call: FirstCall,
+        (key, call): (Digest, Digest),
+        ask: &Ask<'_>,
+    ) -> Result<Result<DedupKey, SavedEnding>, Stop> {
+        let Ask { grant, deadlines, .. } = ask;
+        let Some(store) = &self.shared.store else { return Ok(Ok(DedupKey::Key(first_call, None))) };
+        let key = Digest::of(&[grant.caller().name.as_bytes(), key.hex().as_bytes()]).hex();
+        let (call, longest) = (call.hex(), deadlines.whole + CLAIM_GRACE);
+        let mut pause = LOOK_AGAIN;
+        let ending = loop {
+            match store.claim(&key, &call, longest).await {
+                StoredCall::First(claim) => return Ok(Ok(DedupKey::Key(first_call, Some(claim)))),
+                StoredCall::Away => return Ok(Ok(DedupKey::Key(first_call, None))),
+                StoredCall::Conflict => return Err(Refusal::IdempotencyConflict.into()),
+                StoredCall::Open(claim, _, ago) if ago > OPEN_MAX => {
+                    claim.end(ClaimEnd::Lost);
+                    break SavedEnding::Lost;
+                }
+                StoredCall::Open(claim, cid, ago) => {
+                    let since = Instant::now().checked_sub(ago).unwrap_or_else(Instant::now);
+                    match Cid::parse(&cid, grant.app_key()) {
+                        None if !cid.is_empty() => {
+                            claim.end(ClaimEnd::Lost);
+                            break SavedEnding::Lost;
+                        }
+                        ours => first_call.take_over(ours, since),
+                    }
+                    return Ok(Ok(DedupKey::Key(first_call, Some(claim))));
+                }
+                StoredCall::Answered(bytes) => {
+                    break Saved::from_bytes(&bytes).map_or(SavedEnding::Lost, SavedEnding::Answered);
+                }
+                StoredCall::Lost => break SavedEnding::Lost,
+                StoredCall::Wait if Instant::now() + pause < deadlines.call => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LOOK_AGAIN_MAX);
+                }
+                StoredCall::Wait => return Err(Refusal::VendorTimeout.into()),
+            }
+        };
+        first_call.ended_elsewhere(ending.clone());
+        Ok(Err(ending))
     }
 
     /// Waits for the answer of a call whose connection broke a moment ago, of which this is a repetition.

@@ -314,6 +314,7 @@ impl Worker {
     async fn forward(self: Arc<Self>, call: Box<PaidCall>, mut answering: Answering) -> Answered {
         let PaidCall { grant, mut request, payment, deadlines, mut key, in_flight } = *call;
         let lacks_cid = key.is_key() && !request.facts().has_cid;
+        let is_alone = self.shared.store.is_some() && key.is_of_this_replica();
         answering.record.dispatched(|| audited(grant.operation(), &request));
         key.sent();
         let attempts =
@@ -337,6 +338,9 @@ impl Worker {
         };
         if lacks_cid {
             outbound::add_no_cid(&mut answer.fields);
+        }
+        if is_alone {
+            outbound::add_this_replica(&mut answer.fields);
         }
         key.end(delivery, &answer);
         Answered { answer, delivery, in_flight }

@@ -25,7 +25,7 @@ impl Worker {
                 window: grant.tenant().repeats.resend_guard,
                 broken: None,
             }),
-            DedupKey::None | DedupKey::Key(_) => None,
+            DedupKey::None | DedupKey::Key(..) => None,
         })
     }
 }

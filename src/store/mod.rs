@@ -12,6 +12,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod claims;
 mod connection;
 mod current;
 mod given_slots;
@@ -30,6 +31,7 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+pub use claims::{ClaimEnd, SharedClaim, StoredCall};
 use current::CurrentServers;
 pub use given_slots::GivenSlots;
 use link::Link;
@@ -151,6 +153,8 @@ enum Keep {
 }
 
 struct Scripts {
+    claim: Script,
+    note_claim: Script,
     take: Script,
     renew: Script,
     release: Script,
@@ -163,6 +167,8 @@ impl Store {
         let servers = servers(shared)?;
         let while_two = if servers.can_change() { TRUST } else { Duration::ZERO };
         let scripts = Arc::new(Scripts {
+            claim: Script::new(include_str!("claim.lua")),
+            note_claim: Script::new(include_str!("note_claim.lua")),
             take: Script::new(include_str!("take.lua")),
             renew: Script::new(include_str!("renew.lua")),
             release: Script::new(include_str!("release.lua")),

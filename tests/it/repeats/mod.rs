@@ -2,6 +2,7 @@
 
 mod cids;
 mod keys;
+mod replicas;
 mod resends;
 
 use std::time::Duration;

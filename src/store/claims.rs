@@ -1,0 +1,169 @@
+//! Calls with a key of their caller, claimed for all replicas.
+//!
+//! One awaited round trip claims a call before it is paid for. What becomes of it is told without waiting: if that does
+//! not arrive, the claim ends by itself, and the call is sent again only with the cid that it had, or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisResult;
+use tokio::time::timeout;
+
+use super::link::Link;
+use super::{ANSWER_MAX, Store, micros};
+
+/// How long the store remembers a key: the vendor forgets a cid after a day (`docs/vendor.md`, V24), of which the pool
+/// may have used half.
+const LIFE: Duration = Duration::from_hours(12);
+/// The longest answer that is kept; of a longer one the key remembers that it is lost.
+const STORED_ANSWER_MAX: usize = 16 * 1024;
+
+/// What the store knows of a call.
+pub enum StoredCall {
+    /// Nothing: it is to be made.
+    First(SharedClaim),
+    /// It may have been delivered, this long ago, and can be sent again with this cid; empty: with its own.
+    Open(SharedClaim, String, Duration),
+    /// Another replica makes it.
+    Wait,
+    /// The key belongs to another call.
+    Conflict,
+    /// It was answered.
+    Answered(Vec<u8>),
+    /// It may have been delivered, and must not be sent again.
+    Lost,
+    /// The store does not answer, so that only this replica knows of the key.
+    Away,
+}
+
+/// The end of a claimed call.
+pub enum ClaimEnd {
+    /// It had no effect: the key is free again.
+    Nothing,
+    /// It may have been delivered, and its cid makes it safe to send it again.
+    Open,
+    /// This answer is given again.
+    Answered(Vec<u8>),
+    /// It may have been delivered, and must not be sent again.
+    Lost,
+}
+
+/// The claim of this replica to make a call. Dropped before the call was sent, it is given up; after that, it ends by
+/// itself.
+pub struct SharedClaim {
+    store: Arc<Store>,
+    key: Arc<str>,
+    by: String,
+    /// Whether an earlier attempt may have been delivered.
+    is_open: bool,
+    was_sent: bool,
+}
+
+impl Store {
+    /// Claims a call: `key` is the caller's, `call` identifies all of it. A claim of another replica counts for
+    /// `longest`.
+    pub async fn claim(self: &Arc<Self>, key: &str, call: &str, longest: Duration) -> StoredCall {
+        let key: Arc<str> = format!("jpush-gateway:call:{key}").into();
+        let Some(link) = self.current.link(&key) else { return StoredCall::Away };
+        let by = self.claim_name();
+        let mut invocation = self.scripts.claim.prepare_invoke();
+        invocation.key(&*key).arg(call).arg(&by).arg(micros(longest)).arg(micros(LIFE) / 1000);
+        let Some(answer) = self.invoke::<Vec<redis::Value>>(&link, &key, &invocation).await else {
+            return StoredCall::Away;
+        };
+        let claim = |is_open| SharedClaim {
+            store: Arc::clone(self),
+            key: Arc::clone(&key),
+            by,
+            is_open,
+            was_sent: false,
+        };
+        read(answer, claim).unwrap_or(StoredCall::Away)
+    }
+
+    /// A name that no other claim has.
+    fn claim_name(&self) -> String {
+        super::slot_name(&self.process, self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+fn read(answer: Vec<redis::Value>, claim: impl FnOnce(bool) -> SharedClaim) -> Option<StoredCall> {
+    let mut parts = answer.into_iter();
+    let word: String = redis::from_redis_value(parts.next()?).ok()?;
+    Some(match &*word {
+        "first" => StoredCall::First(claim(false)),
+        "wait" => StoredCall::Wait,
+        "conflict" => StoredCall::Conflict,
+        "lost" => StoredCall::Lost,
+        "answered" => StoredCall::Answered(redis::from_redis_value(parts.next()?).ok()?),
+        "open" => {
+            let cid = redis::from_redis_value(parts.next()?).ok()?;
+            let micros: i64 = redis::from_redis_value(parts.next()?).ok()?;
+            StoredCall::Open(claim(true), cid, Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+        }
+        _ => return None,
+    })
+}
+
+impl SharedClaim {
+    /// Records that the call is about to be sent, with this cid: empty for its own, `None` without one.
+    pub fn sent(&mut self, cid: Option<&str>) {
+        self.was_sent = true;
+        if let Some(cid) = cid {
+            self.tell(vec![("cid", cid.into())]);
+        }
+    }
+
+    /// Records the end of the call.
+    pub fn end(mut self, end: ClaimEnd) {
+        self.was_sent = true;
+        self.tell_end(end);
+    }
+
+    fn tell_end(&self, end: ClaimEnd) {
+        match end {
+            ClaimEnd::Nothing => self.tell(Vec::new()),
+            ClaimEnd::Open => self.tell(vec![("state", b"open".into())]),
+            ClaimEnd::Answered(answer) if answer.len() <= STORED_ANSWER_MAX => {
+                self.tell(vec![("state", b"answered".into()), ("answer", answer)]);
+            }
+            ClaimEnd::Lost | ClaimEnd::Answered(_) => self.tell(vec![("state", b"lost".into())]),
+        }
+    }
+
+    /// Sends a change in a task of its own. Changes of one claim go over one connection and so arrive in order.
+    fn tell(&self, change: Vec<(&'static str, Vec<u8>)>) {
+        let (store, key, by) = (Arc::clone(&self.store), Arc::clone(&self.key), self.by.clone());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let Some(link) = store.current.link(&key) else { return };
+            match timeout(ANSWER_MAX, note(&store, &link, (&key, &by), &change)).await {
+                Ok(Ok(())) => link.answered(),
+                Ok(Err(error)) => store.current.failed(&link, &key, &error),
+                Err(late) => store.current.late(&link, &late),
+            }
+        });
+    }
+}
+
+async fn note(
+    store: &Store,
+    link: &Link,
+    (key, by): (&str, &str),
+    change: &[(&'static str, Vec<u8>)],
+) -> RedisResult<()> {
+    let mut invocation = store.scripts.note_claim.prepare_invoke();
+    invocation.key(key).arg(by);
+    for (field, value) in change {
+        invocation.arg(field).arg(value);
+    }
+    invocation.invoke_async(&mut link.connection.clone()).await
+}
+
+impl Drop for SharedClaim {
+    fn drop(&mut self) {
+        if !self.was_sent {
+            self.tell_end(if self.is_open { ClaimEnd::Open } else { ClaimEnd::Nothing });
+        }
+    }
+}
