@@ -203,14 +203,8 @@ fn html(page: Option<maud::Markup>) -> Response<Full<Bytes>> {
         return reply(StatusCode::NOT_FOUND, "text/plain", "the configuration has nothing of this name\n");
     };
     let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", page.into_string());
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        (CACHE_CONTROL, "no-store"),
-    ] {
-        reply.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    reply.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     reply
 }
 
@@ -242,6 +236,10 @@ fn metrics(state: &AdminState) -> String {
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    for (name, value) in
+        [(CONTENT_TYPE, content_type), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-store")]
+    {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     reply
 }

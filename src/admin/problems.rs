@@ -45,6 +45,15 @@ pub(super) fn of(status: &Status, not_ready: Option<NotReady>) -> Vec<Problem> {
     }
     problems.extend(refused(status));
     problems.extend(budgets(status));
+    if status.state_file == Some("cannot be written") {
+        let refused = status.state_file_failures;
+        let what = format!("The state file cannot be written; {refused} calls were refused since the start.");
+        problems.push(problem(
+            true,
+            what,
+            "Its disk is full or broken; calls are sent again once it can be written.",
+        ));
+    }
     if status.last_reload == "failure" {
         let what =
             format!("The last reload failed; the configuration of {} is in use.", status.config.loaded);

@@ -40,6 +40,8 @@ pub(super) struct Status {
     pub(super) certificates: Vec<CertificateReport>,
     pub(super) log_lines_lost: u64,
     pub(super) audit_lines_lost: u64,
+    /// Calls that were refused since the start because the state file could not be written.
+    pub(super) state_file_failures: u64,
     /// The last hour by minutes, the present one last.
     pub(super) last_hour: Vec<MinuteReport>,
     /// The refusals of the last hour in groups.
@@ -158,6 +160,7 @@ impl Status {
             certificates: certificates(&state.metrics, wall),
             log_lines_lost: state.metrics.log_lost.get(),
             audit_lines_lost: state.metrics.audit_lost.get(),
+            state_file_failures: state.metrics.state_file_failures.get(),
             last_hour: state.metrics.history.last_hour(wall),
             refusals,
             recent_refusals: state.recent.list(),

@@ -1,7 +1,8 @@
 //! The command `trace`: finds a push in access and audit logs and tells its story in order.
 //!
 //! The files are read twice: once for the lines with the id that was asked for, and once for those that share a request
-//! id, a message id or a cid with them. Lines are read one by one, so that files of any size need little memory.
+//! id, a message id or a cid with them. Lines are read one by one, and only so many are remembered, so that files of any
+//! size need little memory.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,6 +21,13 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 const LINES_MAX: usize = 1000;
 
 pub(super) fn run(arguments: &Trace) -> ExitCode {
+    // A pipe could be read only once.
+    for file in &arguments.files {
+        if !std::fs::metadata(file).is_ok_and(|known| known.is_file()) {
+            let error = io::Error::other("it is no file; unpack it or save the output of a command first");
+            return complain(&UnreadableLog { file: file.display().to_string(), error });
+        }
+    }
     let mut search = Search::default();
     search.wanted.add(arguments);
     for pass in [Pass::First, Pass::Second] {
@@ -29,8 +37,7 @@ pub(super) fn run(arguments: &Trace) -> ExitCode {
             }
         }
     }
-    let Search { mut found, unreadable, left_out, .. } = search;
-    found.sort();
+    let Search { found, unreadable, left_out, .. } = search;
     let told = found.iter().map(|found| if arguments.json { &found.text } else { &found.told });
     print(&told.fold(String::new(), |all, line| all + line + "\n"));
     let note = |count: usize, what: &str| {
@@ -39,7 +46,7 @@ pub(super) fn run(arguments: &Trace) -> ExitCode {
         }
     };
     note(unreadable, "line(s) are no lines of an access or audit log and were passed over");
-    note(left_out, "more line(s) belong to it and are not shown");
+    note(left_out, "later line(s) belong to it too and are not shown");
     if found.is_empty() {
         let _ = writeln!(io::stderr(), "nothing with this id in {} file(s)", arguments.files.len());
         return ExitCode::from(BAD);
@@ -77,6 +84,9 @@ impl Ids {
     }
 
     fn add_all_of(&mut self, line: &LogLine) {
+        if self.requests.len() >= LINES_MAX {
+            return;
+        }
         self.requests.extend(line.request_id.clone());
         self.messages.extend(line.msg_id.clone());
         self.cids.extend(line.cid.clone());
@@ -96,7 +106,8 @@ struct Search {
     wanted: Ids,
     /// What the lines of the first pass have in common with others.
     related: Ids,
-    found: Vec<Found>,
+    /// The earliest of them.
+    found: BTreeSet<Found>,
     unreadable: usize,
     left_out: usize,
 }
@@ -115,9 +126,6 @@ impl Search {
         let mut lines = BufReader::new(File::open(file)?);
         let mut line = Vec::new();
         while read_line(&mut lines, &mut line)? {
-            if line.is_empty() {
-                continue;
-            }
             let Some(parsed) = LogLine::parse(&line) else {
                 self.unreadable += usize::from(pass == Pass::Second);
                 continue;
@@ -126,10 +134,13 @@ impl Search {
                 Pass::First if self.wanted.has_one_of(&parsed) => self.related.add_all_of(&parsed),
                 Pass::First => {}
                 Pass::Second if !self.related.has_one_of(&parsed) => {}
-                Pass::Second if self.found.len() == LINES_MAX => self.left_out += 1,
                 Pass::Second => {
                     let text = String::from_utf8_lossy(&line).into_owned();
-                    self.found.push(Found { time: parsed.time.clone(), told: parsed.tell(), text });
+                    self.found.insert(Found { time: parsed.time.clone(), told: parsed.tell(), text });
+                    if self.found.len() > LINES_MAX {
+                        self.found.pop_last();
+                        self.left_out += 1;
+                    }
                 }
             }
         }
@@ -137,7 +148,7 @@ impl Search {
     }
 }
 
-/// Reads a line without its end; one that is too long is left empty. `false` at the end of the file.
+/// Reads a line without its end; of one that is too long nothing is kept, so that it is no line of a log. `false` at the end of the file.
 fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let mut is_too_long = false;

@@ -254,7 +254,9 @@ fn on_a_full_disk_nothing_is_sent_that_is_not_written() {
     let line = gateway.log_line(&["ERROR", "the state file cannot be written"]);
     assert!(line.contains("File too large") && line.contains(&state.path().display().to_string()), "{line}");
     assert_eq!(gateway.logged(&["the state file cannot be written"]).len(), 1);
-    assert_eq!(gateway.status()["state_file"], "cannot be written");
+    let status = gateway.status();
+    assert_eq!(status["state_file"], "cannot be written");
+    assert!(status["problems"].to_string().contains("The state file cannot be written; 3 calls"), "{status}");
     let failures = gateway.metric("jpush_gateway_state_file_failures_total");
     assert!((failures - 3.0).abs() < 0.5, "{failures}");
     assert_eq!((gateway.used("app", "device"), vendor.requests().len()), (0, 0));
