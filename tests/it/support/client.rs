@@ -334,7 +334,12 @@ impl<S: Read + Write> Connection<S> {
     /// Reads once. Returns the number of bytes; 0 means the end.
     pub(crate) fn try_read(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 16 * 1024];
-        let length = self.stream.read(&mut buffer)?;
+        let length = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.unread.extend_from_slice(&buffer[..length]);
         Ok(length)
     }
