@@ -166,6 +166,11 @@ impl Worker {
         let mut pause = LOOK_AGAIN;
         let ending = loop {
             match store.claim(&key, &call, longest).await {
+                // Dropped, the claim is given up, so that the next who asks can make the call.
+                StoredCall::First(_) | StoredCall::Open(..) if !deadlines.leave_time_for_dispatch() => {
+                    let what = "time to wait for the call before with this key";
+                    return Err(Refusal::Overloaded { what }.into());
+                }
                 StoredCall::First(claim) => return Ok(Ok(DedupKey::Key(first_call, Some(claim)))),
                 StoredCall::Away => return Ok(Ok(DedupKey::Key(first_call, None))),
                 StoredCall::Conflict => return Err(Refusal::IdempotencyConflict.into()),
