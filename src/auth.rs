@@ -109,7 +109,7 @@ fn by_credentials<'d>(directory: &'d Directory, header: &[u8]) -> Result<Princip
 }
 
 /// `scheme SP credentials` (RFC 9110, 11.4); more than one space is tolerated.
-fn split_scheme(header: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split_scheme(header: &[u8]) -> Option<(&[u8], &[u8])> {
     let blank = memchr::memchr(b' ', header)?;
     Some((&header[..blank], header[blank..].trim_ascii()))
 }

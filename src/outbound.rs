@@ -15,7 +15,7 @@ use crate::config::Region;
 use crate::http1::fields::{FieldValue, Fields, ValuePart};
 use crate::http1::message::Message;
 use crate::http1::target::Target;
-use crate::operation::{Host, Path};
+use crate::operation::Path;
 use crate::payload::Payload;
 use crate::request::{Field, RequestHead};
 use crate::tenant::{Grant, OriginId};
@@ -151,38 +151,18 @@ impl VendorRequest {
 
 /// The target as the vendor gets it: the matched path, and the query as received.
 pub fn target<'t>(grant: &Grant, inbound: &'t Inbound<'_>) -> Cow<'t, str> {
-    let (region, host) = (grant.tenant().region, grant.operation().host);
+    let region = grant.tenant().region;
     if inbound.path.is_as_sent() && region == Region::Default {
         return Cow::Borrowed(inbound.target.path_and_query());
     }
     let path = match region {
         Region::Default => Cow::Borrowed(inbound.path.as_str()),
-        Region::Beijing => beijing_path(host, inbound.path.as_str()),
+        Region::Beijing => inbound.path.in_beijing(),
     };
     match inbound.target.query() {
         Some(query) => Cow::Owned(format!("{path}?{query}")),
         None => path,
     }
-}
-
-/// Paths of the Beijing data centre (`docs/vendor.md`, V4).
-const BEIJING_PATHS: [(&str, &str); 4] = [
-    ("/v3/schedules", "/v3/push/schedules"),
-    ("/v3/devices", "/v3/device"),
-    ("/v3/aliases", "/v3/device/aliases"),
-    ("/v3/tags", "/v3/device/tags"),
-];
-
-/// The path of a call in the Beijing data centre.
-fn beijing_path(host: Host, path: &str) -> Cow<'_, str> {
-    if host == Host::Report {
-        return Cow::Owned(format!("/v3/report{}", path.trim_start_matches("/v3")));
-    }
-    let moved = BEIJING_PATHS.iter().find_map(|(from, to)| {
-        let rest = path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
-        Some(format!("{to}{rest}"))
-    });
-    moved.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
 /// Removes from a vendor's answer the fields that are not for callers, or that only the gateway may set.

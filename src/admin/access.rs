@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use http::uri::Authority;
 
+use crate::auth::split_scheme;
 use crate::secret::TokenDigest;
 
 /// What a browser says about the site that made it send a request (Fetch Metadata).
@@ -58,9 +59,7 @@ pub(super) fn check_change(headers: &HeaderMap) -> Result<(), AccessDenied> {
 }
 
 fn credentials(headers: &HeaderMap) -> Option<TokenDigest> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
-    let space = value.iter().position(|byte| *byte == b' ')?;
-    let (scheme, given) = (&value[..space], value[space..].trim_ascii());
+    let (scheme, given) = split_scheme(headers.get(AUTHORIZATION)?.as_bytes())?;
     if scheme.eq_ignore_ascii_case(b"Bearer") {
         return Some(TokenDigest::of(given));
     }

@@ -156,17 +156,15 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
         }
         "/" => html(Some(page::overview(&status(state), page::Pages::of(request.uri().query())))),
         "/reload" => reload(state).await,
-        path if path.starts_with("/tenants/") => {
-            html(page::tenant(&status(state), path.trim_start_matches("/tenants/")))
-        }
-        path if path.starts_with("/callers/") => {
-            html(page::caller(&status(state), path.trim_start_matches("/callers/")))
-        }
-        _ => reply(
-            StatusCode::NOT_FOUND,
-            "text/plain",
-            "pages: / /tenants/NAME /callers/NAME /status /livez /readyz /metrics /reload\n",
-        ),
+        path => match (path.strip_prefix("/tenants/"), path.strip_prefix("/callers/")) {
+            (Some(name), _) => html(page::tenant(&status(state), name)),
+            (None, Some(name)) => html(page::caller(&status(state), name)),
+            (None, None) => reply(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "pages: / /tenants/NAME /callers/NAME /status /livez /readyz /metrics /reload\n",
+            ),
+        },
     }
 }
 

@@ -64,17 +64,19 @@ impl<'b> LockedSet<'b> {
         if let Some((quota, inner)) = &mut self.quota {
             // Waiting calls of the caller come before a new one, so it must not take their quota.
             let others = inner.queue.is_closed(false);
-            let before = if others { inner.queue.len() } else { 0 };
-            let wait = inner.until_free(now, before);
-            if others || !wait.is_zero() {
-                return Err(quota.exhausted(wait));
-            }
+            let wait = if others {
+                let before = inner.queue.len();
+                Some(inner.until_free(now, before))
+            } else if unasked.is_some() {
+                // Looked at, and not taken: the call is refused in any case.
+                Some(inner.until_free(now, 0)).filter(|wait| !wait.is_zero())
+            } else {
+                inner.take(now).err()
+            };
+            wait.map_or(Ok(()), |wait| Err(quota.exhausted(wait)))?;
         }
         // The store has room, but it was not asked, or gave the slot to another replica.
         unasked.map_or(Ok(()), Err)?;
-        if let Some((quota, inner)) = &mut self.quota {
-            inner.take(now).map_err(|wait| quota.exhausted(wait))?;
-        }
         let paced = self.pace(now);
         // The quota is taken already; a call that pacing refuses must not cost it.
         if let (Err(_), Some((_, inner))) = (&paced, &mut self.quota) {

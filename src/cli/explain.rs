@@ -15,7 +15,7 @@ use crate::body::{self, Facts, Reach, Subject};
 use crate::budget::{Budgets, Timestamp};
 use crate::config::{self, Config};
 use crate::gateway::{RequestKind, asks_whoami, read};
-use crate::operation::{self, Audience, BodyRule, OperationId, Path};
+use crate::operation::{self, BodyRule, OperationId, Path};
 use crate::outbound::{Inbound, target};
 use crate::refusal::{Refusal, ReplyContext};
 use crate::request::RequestHead;
@@ -292,9 +292,7 @@ fn head_of(Explain { method, path, .. }: &Explain) -> Option<RequestHead> {
 
 /// Whether a body of this operation can have such facts.
 fn can_say(operation: OperationId, facts: Facts) -> bool {
-    let pictures =
-        matches!(operation.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4);
-    let files = matches!(operation.audience, Audience::Push | Audience::Params);
+    let (pictures, files) = (operation.takes_pictures(), operation.can_name_list());
     let everybody = files || matches!(operation.body, BodyRule::Push | BodyRule::GroupPush);
     (!facts.audience_file || files)
         && (facts.reach < Reach::Everybody || everybody)

@@ -22,14 +22,22 @@ impl Operation {
         matches!(self.body, BodyRule::Push | BodyRule::GroupPush) && self.audience == Audience::Body
     }
 
+    /// Whether the body of the call can send a push to a target list.
+    pub fn can_name_list(&self) -> bool {
+        matches!(self.audience, Audience::Push | Audience::Params)
+    }
+
+    /// Whether the call brings pictures for the vendor's channels.
+    pub fn takes_pictures(&self) -> bool {
+        matches!(self.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4)
+    }
+
     /// Whether some body of the call draws on a budget, if its caller has every right.
     pub fn can_draw_on(&self, budget: BudgetName) -> bool {
         let by_body = match budget {
             BudgetName::Broadcast => self.audience != Audience::Nobody,
-            BudgetName::File => matches!(self.audience, Audience::Push | Audience::Params),
-            BudgetName::OppoBig | BudgetName::OppoIcon => {
-                matches!(self.body, BodyRule::ImageUrls | BodyRule::ImageFiles | BodyRule::ImageUrlsV4)
-            }
+            BudgetName::File => self.can_name_list(),
+            BudgetName::OppoBig | BudgetName::OppoIcon => self.takes_pictures(),
             BudgetName::Push | BudgetName::Schedule | BudgetName::Device | BudgetName::Report => false,
         };
         self.budget == budget || by_body

@@ -50,11 +50,13 @@ impl<'a> Path<'a> {
     /// are (`docs/vendor.md`, V4).
     #[must_use]
     pub fn documented(self) -> Self {
-        let documented = BEIJING.iter().find_map(|(theirs, ours)| {
-            let rest = self.0.strip_prefix(theirs)?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{ours}{rest}"))
-        });
-        documented.map_or(self, |path| Self(Cow::Owned(path)))
+        moved(&self.0, BEIJING.iter().copied()).map_or(self, |path| Self(Cow::Owned(path)))
+    }
+
+    /// The path of the same call in the Beijing data centre.
+    pub fn in_beijing(&self) -> Cow<'_, str> {
+        let theirs = BEIJING.iter().map(|&(theirs, ours)| (ours, theirs));
+        moved(&self.0, theirs).map_or(Cow::Borrowed(&self.0), Cow::Owned)
     }
 
     /// The normalised path as text.
@@ -68,8 +70,8 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Beginnings of paths in the Beijing data centre, and what the table has for them. The longer of two that match comes
-/// first.
+/// Beginnings of paths in the Beijing data centre, and what the table of operations has for them (`docs/vendor.md`,
+/// V4). The longer of two that match comes first.
 const BEIJING: [(&str, &str); 9] = [
     ("/v3/push/schedules", "/v3/schedules"),
     ("/v3/report/received", "/v3/received"),
@@ -81,6 +83,14 @@ const BEIJING: [(&str, &str); 9] = [
     ("/v3/device/tags", "/v3/tags"),
     ("/v3/device", "/v3/devices"),
 ];
+
+/// The path with another beginning, if it has one of the table.
+fn moved<'t>(path: &str, mut table: impl Iterator<Item = (&'t str, &'t str)>) -> Option<String> {
+    table.find_map(|(from, to)| {
+        let rest = path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        Some(format!("{to}{rest}"))
+    })
+}
 
 /// The reason why a request target is refused as ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

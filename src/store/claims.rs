@@ -4,13 +4,10 @@
 //! not arrive, the claim ends by itself, and the call is sent again only with the cid that it had, or not at all.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redis::RedisResult;
-use tokio::time::timeout;
-
-use super::link::Link;
-use super::{ANSWER_MAX, Store, micros};
+use super::{Store, micros, slot_name};
 
 /// How long the store remembers a key: the vendor forgets a cid after a day (`docs/vendor.md`, V24), of which the pool
 /// may have used half.
@@ -65,7 +62,8 @@ impl Store {
     pub async fn claim(self: &Arc<Self>, key: &str, call: &str, longest: Duration) -> StoredCall {
         let key: Arc<str> = format!("jpush-gateway:call:{key}").into();
         let Some(link) = self.current.link(&key) else { return StoredCall::Away };
-        let by = self.claim_name();
+        // A name that no other claim has.
+        let by = slot_name(&self.process, self.next.fetch_add(1, Ordering::Relaxed));
         let mut invocation = self.scripts.claim.prepare_invoke();
         invocation.key(&*key).arg(call).arg(&by).arg(micros(longest)).arg(micros(LIFE) / 1000);
         let Some(answer) = self.invoke::<Vec<redis::Value>>(&link, &key, &invocation).await else {
@@ -79,11 +77,6 @@ impl Store {
             was_sent: false,
         };
         read(answer, claim).unwrap_or(StoredCall::Away)
-    }
-
-    /// A name that no other claim has.
-    fn claim_name(&self) -> String {
-        super::slot_name(&self.process, self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
     }
 }
 
@@ -131,33 +124,22 @@ impl SharedClaim {
         }
     }
 
-    /// Sends a change in a task of its own. Changes of one claim go over one connection and so arrive in order.
+    /// Sends a change in a task of its own. Two changes of one claim may change places: an end without its cid makes the
+    /// call lost, and a cid behind its end changes nothing that a repeat depends on.
     fn tell(&self, change: Vec<(&'static str, Vec<u8>)>) {
         let (store, key, by) = (Arc::clone(&self.store), Arc::clone(&self.key), self.by.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             let Some(link) = store.current.link(&key) else { return };
-            match timeout(ANSWER_MAX, note(&store, &link, (&key, &by), &change)).await {
-                Ok(Ok(())) => link.answered(),
-                Ok(Err(error)) => store.current.failed(&link, &key, &error),
-                Err(late) => store.current.late(&link, &late),
+            let mut invocation = store.scripts.note_claim.prepare_invoke();
+            invocation.key(&*key).arg(by);
+            for (field, value) in change {
+                invocation.arg(field).arg(value);
             }
+            // What does not arrive ends by itself.
+            let _ = store.invoke::<i64>(&link, &key, &invocation).await;
         });
     }
-}
-
-async fn note(
-    store: &Store,
-    link: &Link,
-    (key, by): (&str, &str),
-    change: &[(&'static str, Vec<u8>)],
-) -> RedisResult<()> {
-    let mut invocation = store.scripts.note_claim.prepare_invoke();
-    invocation.key(key).arg(by);
-    for (field, value) in change {
-        invocation.arg(field).arg(value);
-    }
-    invocation.invoke_async(&mut link.connection.clone()).await
 }
 
 impl Drop for SharedClaim {

@@ -102,7 +102,7 @@ impl History {
     }
 
     fn at(&self, minute: u64) -> &Minute {
-        &self.0[usize::try_from(minute % MINUTES as u64).expect("below sixty")]
+        &self.0[place(minute)]
     }
 }
 
@@ -145,8 +145,14 @@ impl Minute {
     }
 }
 
-fn minute(now: SystemTime) -> u64 {
+/// Minutes since 1970.
+pub(super) fn minute(now: SystemTime) -> u64 {
     now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() / 60)
+}
+
+/// The place of a minute among those of an hour.
+pub(super) fn place(minute: u64) -> usize {
+    usize::try_from(minute % MINUTES as u64).expect("below sixty")
 }
 
 /// The first step that is no shorter.

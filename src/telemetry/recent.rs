@@ -4,11 +4,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::history::MINUTES;
+use super::history::{MINUTES, minute, place};
 use crate::lock::lock;
 
 /// Refusals of callers that are kept one by one, and of strangers.
@@ -189,16 +189,10 @@ impl Group {
     }
 }
 
-fn minute(now: SystemTime) -> u64 {
-    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs() / 60
-}
-
-fn place(minute: u64) -> usize {
-    usize::try_from(minute % MINUTES as u64).expect("below sixty")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn refused(caller: Option<&str>, id: &str) -> RefusedCall {
