@@ -243,7 +243,7 @@ impl CallToExplain<'_> {
             status: status.as_u16(),
             reason: Some(refusal.reason()),
             code: Some(code),
-            message: refusal.to_string(),
+            message: refusal.message(),
             lacks: lacks.flatten(),
             why,
         }

@@ -467,6 +467,9 @@ mod tests {
     fn a_defect_keeps_its_code_and_words() {
         let defect = Defect { rule: Rule::Json, code: 8100, message: "line 3 is \"bad\"".into() };
         let answer = Refusal::from(defect).answer(place("schedule-create"));
-        assert_eq!(answer.body, r#"{"error":{"code":8100,"message":"line 3 is \"bad\""}}"#);
+        assert_eq!(
+            answer.body,
+            r#"{"error":{"code":8100,"message":"line 3 is \"bad\" (docs/answers.md#invalid-body)"}}"#
+        );
     }
 }

@@ -8,6 +8,9 @@ use crate::http1::fields::{FieldValue, Fields, ValuePart};
 use crate::http1::response::Response;
 use crate::operation::{Envelope, Family, OperationId};
 
+/// The page of the documentation that has a section for each reason, under the reason's name.
+const SECTIONS: &str = "docs/answers.md#";
+
 /// The header with the stable reason of a gateway answer; answers of the vendor never have it.
 pub const REASON: &str = "X-Jpush-Gateway-Reason";
 
@@ -17,9 +20,14 @@ impl Refusal {
         (self.status(place.family()), self.code(place.family()))
     }
 
+    /// What the caller is told: what was wrong, and where the documentation says what to do.
+    pub fn message(&self) -> String {
+        format!("{self} ({SECTIONS}{})", self.reason())
+    }
+
     /// The whole reply: one JSON body, in the envelope of its operation.
     pub fn answer(&self, place: ReplyContext) -> Response<String> {
-        let message = self.to_string();
+        let message = self.message();
         let code = self.code(place.family());
         let mut fields = Fields::with_room(0, 0);
         fields.append("Content-Type", &[ValuePart::Text("application/json")]);

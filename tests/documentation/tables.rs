@@ -6,8 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use jpush_gateway::auth::Unidentified;
-use jpush_gateway::body::Rule;
+use jpush_gateway::body::{Defect, Rule};
 use jpush_gateway::budget::{
     BudgetSet, Budgets, CallerNumber, Cause, Exhausted, Precedence, RateHeaders, Requester, Timestamp, take,
 };
@@ -15,7 +16,7 @@ use jpush_gateway::config;
 use jpush_gateway::operation::{
     Audience, BadPath, BudgetName, CredentialRule, Family, Host, NoMatch, OPERATIONS, Operation, OperationId,
 };
-use jpush_gateway::refusal::Refusal;
+use jpush_gateway::refusal::{Refusal, ReplyContext};
 use jpush_gateway::telemetry::metrics::{Labels, Metrics, ReplayedBy, RuleOutcome};
 use jpush_gateway::tenant::{CredentialKind, Denied, Directory, MissingRight};
 use jpush_gateway::upstream::{CircuitOpen, CircuitState};
@@ -171,6 +172,34 @@ fn refusals_have_the_documented_statuses_and_codes() {
         assert_eq!(row[2], joined(codes), "code of {}", row[0]);
     }
     assert_eq!(documented.len(), outcomes.len(), "each reason stands once");
+}
+
+/// A message ends with the place that says more, whatever the envelope, and that place is there.
+#[test]
+fn every_refusal_names_its_section() {
+    let page = include_str!("../../docs/answers.md");
+    let mut refusals = refusals();
+    refusals.push(Defect { rule: Rule::Json, code: 1003, message: "no JSON".into() }.into());
+    refusals.push(Refusal::VendorErrorPage { status: StatusCode::BAD_GATEWAY });
+    let mut told = BTreeSet::new();
+    for refusal in refusals {
+        let reason = refusal.reason();
+        told.insert(reason);
+        assert!(page.contains(&format!("\n### {reason}\n")), "{reason} has no section");
+        for operation in ["push", "push-quota", "push-template"] {
+            let place = ReplyContext::Known(OperationId::named(operation).expect("an operation"));
+            let body: Value = serde_yaml::from_str(&refusal.answer(place).body).expect("JSON");
+            let messages = [&body["message"], &body["error"]["message"]];
+            let messages: Vec<&str> = messages.into_iter().filter_map(Value::as_str).collect();
+            let end = format!(" (docs/answers.md#{reason})");
+            assert!(
+                !messages.is_empty() && messages.iter().all(|message| message.ends_with(&end)),
+                "{body:?}"
+            );
+        }
+    }
+    let documented = table("refusals");
+    assert_eq!(told, documented.iter().map(|row| row[0].trim_matches('`')).collect());
 }
 
 fn joined(numbers: &BTreeSet<impl ToString>) -> String {

@@ -140,6 +140,8 @@ impl Answer {
             self.text()
         );
         assert_eq!(json.as_object().map(serde_json::Map::len), Some(1), "only the nested form: {json}");
+        let section = format!(" (docs/answers.md#{reason})");
+        assert!(json["error"]["message"].as_str().is_some_and(|told| told.ends_with(&section)), "{json}");
         self.assert_ours()
     }
 
