@@ -1,11 +1,12 @@
 //! The documentation says what the code does: its tables, its blocks to paste, and what points into it.
 
+mod chart;
 mod pages;
 mod schema;
 mod tables;
 
 /// The pages that have tables with markers, or that something points into.
-const PAGES: [(&str, &str); 11] = [
+const PAGES: [(&str, &str); 12] = [
     ("README.md", include_str!("../../README.md")),
     ("README.zh-CN.md", include_str!("../../README.zh-CN.md")),
     ("docs/answers.md", include_str!("../../docs/answers.md")),
@@ -16,6 +17,7 @@ const PAGES: [(&str, &str); 11] = [
     ("docs/operations.md", include_str!("../../docs/operations.md")),
     ("docs/sdks.md", include_str!("../../docs/sdks.md")),
     ("docs/tutorial.md", include_str!("../../docs/tutorial.md")),
+    ("deploy/helm/README.md", include_str!("../../deploy/helm/README.md")),
     ("docs/upgrade.md", include_str!("../../docs/upgrade.md")),
 ];
 
