@@ -42,16 +42,21 @@ fn count(section: &mut Section<'_>, key: &'static str, default: usize) -> usize 
     count.map_or(default, |count| usize::try_from(count.get()).expect("a million fits usize"))
 }
 
-/// Reads `drain`, and warns if its delay leaves no time before its deadline.
-pub(super) fn read_drain(file: &mut Section<'_>) -> Drain {
+/// Reads `drain`. A call that was dispatched at the last moment may take `limits.deadline`; a warning says where it would
+/// be cut off.
+pub(super) fn read_drain(file: &mut Section<'_>, call: Duration) -> Drain {
     let mut section = file.section("drain");
     let drain = Drain {
         delay: section.duration("delay", Zero::Allowed, Duration::ZERO),
         deadline: section.duration("deadline", Zero::Refused, Duration::from_secs(35)),
         handover: section.flag("handover", false),
     };
-    if drain.delay >= drain.deadline {
-        section.value().warning("the delay leaves no time before the deadline");
+    if drain.deadline < call {
+        let [deadline, call] = [drain.deadline, call].map(humantime::format_duration);
+        section.value().warning(&format!(
+            "the deadline ({deadline} from the end of the delay) is shorter than limits.deadline ({call}), so calls \
+             under way can be cut off"
+        ));
     }
     drain
 }

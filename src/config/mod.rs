@@ -130,7 +130,7 @@ fn read(sections: &mut Sections<'_>, outside: &Outside<'_>) -> Option<Config> {
     let shared_budgets = shared::read(file, outside);
     let tracing = tracing::read(file);
     let limits = limits::read(file);
-    let drain = limits::read_drain(file);
+    let drain = limits::read_drain(file, limits.deadline);
     let files = limits::read_files(file);
     let images = limits::read_images(file);
     let audit = audit::read(file, outside.base);

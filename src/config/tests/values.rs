@@ -303,12 +303,16 @@ fn what_is_allowed_but_odd_is_a_warning() {
     let cases = [
         ("vendor: { response_timeout: 29s }", "vendor.response_timeout"),
         ("limits: { body_memory: 8MiB }", "limits: "),
-        ("drain: { delay: 40s }", "drain: "),
+        ("drain: { deadline: 27s }", "drain: the deadline (27s from the end of the delay)"),
     ];
     for (extra, expected) in cases {
         let config = good(&top(extra));
         let warnings = warnings(&config);
         assert!(warnings.len() == 1 && warnings[0].starts_with(expected), "{extra}: {warnings:?}");
+    }
+    // The deadline counts from the end of the delay.
+    for usual in ["drain: { delay: 40s }", "drain: { delay: 1m, deadline: 28s }"] {
+        assert_eq!(warnings(&good(&top(usual))), Vec::<&str>::new(), "{usual}");
     }
 }
 
