@@ -64,6 +64,8 @@ enum Command {
     #[command(subcommand)]
     Validate(Validate),
     /// Find a push in access and audit logs and tell its story in order.
+    ///
+    /// Exits with 0 if something was found, with 1 if nothing was, and with 2 if a file could not be read.
     Trace(Trace),
     /// Print the JSON schema of the configuration, with which editors complete and check it.
     Schema,
@@ -250,6 +252,8 @@ pub fn main() -> ExitCode {
 const GOOD: ExitCode = ExitCode::SUCCESS;
 /// Exit code of refused input and of a start that failed.
 const BAD: u8 = 1;
+/// Exit code of a search that could not be made, as `grep` has it.
+const NOT_SEARCHED: u8 = 2;
 
 /// Prints to stdout. Errors are ignored: a reader may close the pipe.
 fn print(text: &str) {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 
-use super::{BAD, GOOD, Trace, complain, print};
+use super::{BAD, GOOD, NOT_SEARCHED, Trace, complain, print};
 
 /// The longest line that is read, in bytes; the gateway's own are shorter.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -25,7 +25,7 @@ pub(super) fn run(arguments: &Trace) -> ExitCode {
     for file in &arguments.files {
         if !std::fs::metadata(file).is_ok_and(|known| known.is_file()) {
             let error = io::Error::other("it is no file; unpack it or save the output of a command first");
-            return complain(&UnreadableLog { file: file.display().to_string(), error });
+            return not_searched(file, error);
         }
     }
     let mut search = Search::default();
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Trace) -> ExitCode {
     for pass in [Pass::First, Pass::Second] {
         for file in &arguments.files {
             if let Err(error) = search.read(file, pass) {
-                return complain(&UnreadableLog { file: file.display().to_string(), error });
+                return not_searched(file, error);
             }
         }
     }
@@ -52,6 +52,11 @@ pub(super) fn run(arguments: &Trace) -> ExitCode {
         return ExitCode::from(BAD);
     }
     GOOD
+}
+
+fn not_searched(file: &Path, error: io::Error) -> ExitCode {
+    complain(&UnreadableLog { file: file.display().to_string(), error });
+    ExitCode::from(NOT_SEARCHED)
 }
 
 #[derive(Debug, thiserror::Error)]

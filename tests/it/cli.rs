@@ -446,7 +446,17 @@ fn trace_tells_the_story_of_a_push() {
     }
     let lines = stdout(&trace("--request-id", "first", &["--json"]));
     assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines}");
+    // As grep: 0 found, 1 nothing found, 2 not searched.
     assert_eq!(trace("--request-id", "nobody", &[]).status.code(), Some(1));
     assert_eq!(run(&["trace", &files[0]]).status.code(), Some(2), "an id is needed");
-    assert_eq!(run(&["trace", "not-there.log", "--cid", "x"]).status.code(), Some(1));
+    let folder = folder.path().display().to_string();
+    for unreadable in ["not-there.log", &folder] {
+        let output = run(&["trace", &files[0], unreadable, "--request-id", "first"]);
+        assert_eq!((output.status.code(), &*stdout(&output)), (Some(2), ""), "{unreadable}");
+        assert!(
+            stderr(&output).starts_with(&format!("{unreadable} cannot be read: ")),
+            "{}",
+            stderr(&output)
+        );
+    }
 }
