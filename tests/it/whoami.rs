@@ -1,8 +1,13 @@
 //! Tests of `GET /_gateway/whoami`, by which a caller finds out what it may do and how its budgets stand.
 
+use rcgen::CertificateParams;
+use rustls::ALL_VERSIONS;
 use serde_json::{Value, json};
 
-use crate::support::{Config, Gateway, Keys, PUSH, Request, Stub, Tokens, json_answer, run, stdout};
+use crate::support::{
+    Authority, Config, Folder, Gateway, Keys, PUSH, Request, Stub, Tokens, h2_get, json_answer, run, stdout,
+    tls_connect,
+};
 
 fn start(orders: &str) -> (Stub, Gateway) {
     let vendor = Stub::start(|talk| {
@@ -83,6 +88,50 @@ fn each_caller_is_told_of_its_own_rights_alone() {
     assert_eq!(names(&market["tenants"]), ["market"]);
     let text = [pusher, both, market].map(|told| told.to_string()).concat();
     assert!(Keys::SECRETS.iter().chain(&Tokens::ALL).all(|secret| !text.contains(secret)));
+}
+
+#[test]
+fn a_caller_is_told_the_same_over_http_2_and_by_its_certificate() {
+    let (authority, folder, vendor) = (Authority::new(), Folder::new(), Stub::good());
+    let (certificate, key) = authority.sign(&["localhost"]);
+    folder.write("tls.crt", certificate);
+    folder.write("tls.key", key);
+    folder.write("clients.pem", authority.pem());
+    let mut config = Config::new(&vendor.url());
+    config.listeners =
+        "{ address: \"127.0.0.1:0\", tls: { certificates: [ { certificate: tls.crt, private_key: \
+                        tls.key } ], client_ca: clients.pem, http2: true } }"
+            .into();
+    config.orders = "certificates: [ orders.corp ]".into();
+    let gateway = Gateway::start_in(folder, &config);
+    let params = CertificateParams::new(["orders.corp".to_owned()]).expect("a good name");
+    let identity = authority.sign_client(&params);
+    let over_http_2 = |client, token: Option<&str>| {
+        let mut request = http::Request::get("https://localhost/_gateway/whoami");
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let answer = h2_get(client, gateway.address(), request.body(String::new()).expect("a request"));
+        (answer.status().as_u16(), serde_json::from_slice::<Value>(answer.body()).expect("JSON"))
+    };
+
+    let by_token = authority.client(&["h2"]);
+    let (status, told) = over_http_2(&by_token, Some(Tokens::ORDERS));
+    assert_eq!((status, &told["name"]), (200, &json!("orders")));
+    assert_eq!(
+        names(&told["tenants"]["shop"]["budgets"]["app"]),
+        ["device", "file", "push", "report", "schedule"]
+    );
+    let (status, refused) = over_http_2(&by_token, None);
+    assert_eq!((status, &refused["error"]["code"]), (401, &json!(1002)));
+
+    let by_certificate = authority.client_as(Some(&identity), &["h2"], ALL_VERSIONS);
+    assert_eq!(over_http_2(&by_certificate, None), (200, told.clone()));
+    let by_certificate = authority.client_as(Some(&identity), &["http/1.1"], ALL_VERSIONS);
+    let mut tls = tls_connect(&by_certificate, gateway.address(), "localhost").expect("a handshake");
+    let answer = tls.connection.call(&whoami());
+    assert_eq!((answer.status, answer.json()), (200, told));
+    assert_eq!(vendor.requests().len(), 0, "it is answered here");
 }
 
 #[test]
