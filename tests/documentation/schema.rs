@@ -40,17 +40,26 @@ fn every_configuration_that_is_shown_fits_the_schema() {
     let checker = Checker::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut shown = 0;
-    for folder in ["config", "examples", "examples/teams"] {
+    for folder in ["config", "examples", "examples/teams", "deploy/compose"] {
         for entry in fs::read_dir(root.join(folder)).expect("a folder") {
             let path = entry.expect("an entry").path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
+            let of_others = ["compose.yaml", "prometheus.yaml"].map(|name| path.ends_with(name));
+            if path.extension().is_some_and(|extension| extension == "yaml") && of_others == [false; 2] {
                 let text = fs::read_to_string(&path).expect("a file");
+                // Editors look beside the file.
+                let named = text
+                    .lines()
+                    .next()
+                    .and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
+                let named = named.unwrap_or_else(|| panic!("{} names no schema", path.display()));
+                let found = path.with_file_name(named).canonicalize().expect("a schema");
+                assert_eq!(found, root.join("config/schema.json").canonicalize().expect("the schema"));
                 assert_eq!(checker.takes(&yaml(&text)), Ok(()), "{}", path.display());
                 shown += 1;
             }
         }
     }
-    assert!(shown >= 9, "{shown}");
+    assert!(shown >= 10, "{shown}");
 }
 
 /// Where a path of keys leads, `*` for any name and `[]` for an item; `None` if the schema does not know it.
