@@ -24,6 +24,8 @@ pub(super) fn judge_key(value: &ConfigValue<'_>, text: &str) -> Option<()> {
     }
     if !has_vendor_form(text) {
         value.warning("the key is not 24 letters and digits, as those of the vendor are");
+    } else if is_one_letter(text) {
+        value.warning("the key is one character again and again, as a key for tests may be");
     }
     Some(())
 }
@@ -86,15 +88,18 @@ fn is_placeholder_word(text: &str) -> bool {
         letters.starts_with("your")
             && ["secret", "key", "here", "value"].iter().any(|end| letters.ends_with(end))
     };
-    let is_one_letter = || {
-        let mut all = text.chars();
-        let first = all.next();
-        text.len() > 2 && all.all(|letter| Some(letter) == first)
-    };
+    // Keys and secrets of tests are often one hexadecimal digit 24 times; no placeholder is.
+    let is_of_test = || has_vendor_form(text) && text.starts_with(|letter: char| letter.is_ascii_hexdigit());
     WORDS.contains(&letters.as_str())
         || BEGINNINGS.iter().any(|beginning| letters.starts_with(beginning))
         || is_yours()
-        || is_one_letter()
+        || (text.len() > 2 && is_one_letter(text) && !is_of_test())
+}
+
+/// Whether the text is one letter again and again.
+fn is_one_letter(text: &str) -> bool {
+    let mut letters = text.chars();
+    letters.next().is_some_and(|first| letters.all(|letter| letter == first))
 }
 
 /// Describes a probable mistake in a text that may be a secret.
@@ -109,7 +114,10 @@ fn slip(text: &str) -> Option<&'static str> {
     if text.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.is_empty()) {
         return Some("holds NAME=value; only what stands behind the equals sign is probably meant");
     }
-    (!has_vendor_form(text)).then_some("holds no 24 letters and digits, as the secrets of the vendor are")
+    if !has_vendor_form(text) {
+        return Some("holds no 24 letters and digits, as the secrets of the vendor are");
+    }
+    is_one_letter(text).then_some("holds one character again and again, as a secret for tests may be")
 }
 
 /// Whether the text has the form of the vendor's keys and secrets, 24 letters and digits. The vendor's older SDKs
@@ -192,6 +200,8 @@ mod tests {
             "secret7",
             "p$ssw{rd}",
             "nextSecretOfShop20261122",
+            "000000000000000000000000",
+            "aaaaaaaaaaaaaaaaaaaaaaaa",
         ] {
             assert_eq!(placeholder(text), None, "{text}");
         }
@@ -208,6 +218,7 @@ mod tests {
             ("SHOP_SECRET=5e987ac6d2e04d95a9d8f0d1", Some("NAME=value")),
             ("5e987ac6d2e04d95a9d8f0d", Some("24")),
             ("5e987ac6d2e04d95a9d8f0d11", Some("24")),
+            ("000000000000000000000000", Some("again and again")),
             ("5e987ac6-2e04-d95a9d8f0d", Some("24")),
             ("odd/secret+of=market&26 1", Some("24")),
             ("AAAAAAAAAAAAAAAAAAAAAAA=", Some("24")),
