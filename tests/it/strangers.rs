@@ -142,8 +142,10 @@ fn an_idle_connection_keeps_no_answer() {
     // Longer than the resend guard waits for a lost answer.
     std::thread::sleep(std::time::Duration::from_secs(6));
     let second = callers();
-    let grown = resident_bytes(&gateway).saturating_sub(after_first);
-    assert!(grown < (CALLERS as u64) * 30 * 1024, "{grown} bytes for connections that are idle");
+    // The allocator gives memory back with a delay.
+    wait_until("idle connections hold less than half of an answer each", || {
+        resident_bytes(&gateway).saturating_sub(after_first) < (CALLERS as u64) * 30 * 1024
+    });
     drop((first, second));
 }
 
