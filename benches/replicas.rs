@@ -93,7 +93,7 @@ fn replica(url: String) {
     let budget = Budgets::shared(Some(shares)).open(&key, BudgetName::Push, limit, HORIZON);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let clock = Clock::start();
-    let tasks = (0..CALLERS).map(|_| runtime.spawn(caller(budget, Arc::clone(&store), clock)));
+    let tasks = (0..CALLERS).map(|_| runtime.spawn(caller(Arc::clone(&budget), Arc::clone(&store), clock)));
     let tasks: Vec<_> = tasks.collect();
     let took = runtime.block_on(futures_util::future::try_join_all(tasks)).expect("no caller panics");
     let mut took = took.concat();
@@ -104,7 +104,7 @@ fn replica(url: String) {
 }
 
 /// How long the decisions of one caller took.
-async fn caller(budget: &'static Budget, store: Arc<Store>, clock: Clock) -> Vec<Duration> {
+async fn caller(budget: Arc<Budget>, store: Arc<Store>, clock: Clock) -> Vec<Duration> {
     let mut budget_set = BudgetSet::default();
     budget_set.add(budget);
     let requester =

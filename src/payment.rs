@@ -132,16 +132,16 @@ mod tests {
     const WINDOW: Duration = Duration::from_mins(1);
     const GUARD: Duration = Duration::from_secs(10);
 
-    fn budget() -> &'static Budget {
+    fn budget() -> Arc<Budget> {
         let key = VendorKey::new("a1b2c3d4e5f6a7b8c9d0e1f2".into()).expect("a key");
         let limit = BudgetLimit { limit: NonZeroU32::new(3).expect("positive"), window: WINDOW, burst: None };
         let horizon = Horizon { guard: GUARD, attempt: Duration::from_secs(28) };
         Budgets::default().open(&key, BudgetName::Push, limit, horizon)
     }
 
-    fn pay(budget: &'static Budget, clock: Clock) -> Payment {
+    fn pay(budget: &Arc<Budget>, clock: Clock) -> Payment {
         let mut budget_set = BudgetSet::default();
-        budget_set.add(budget);
+        budget_set.add(Arc::clone(budget));
         let requester =
             Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
         let permit = take(&budget_set, &requester, clock.now()).expect("room");
@@ -165,7 +165,7 @@ mod tests {
         for (end, used, held_for) in rows {
             let (budget, clock) = (budget(), Clock::start());
             let before = clock.now();
-            end(pay(budget, clock), clock);
+            end(pay(&budget, clock), clock);
             let after = clock.now();
             assert_eq!(budget.status(after).used, used);
             if let Some(held) = held_for.checked_sub(second) {

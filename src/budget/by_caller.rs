@@ -36,7 +36,7 @@ impl Budgets {
     /// The callers that hold a slot after their call ended, or had a call in the last hour.
     pub fn callers(&self, now: Timestamp) -> HashSet<CallerNumber> {
         // The budgets are looked at one after the other, without the lock that a new one needs.
-        let all: Vec<_> = lock(&self.by_key).values().copied().collect();
+        let all: Vec<_> = lock(&self.by_key).values().cloned().collect();
         all.into_iter().flat_map(|budget| budget.by_caller(now).into_keys()).collect()
     }
 }

@@ -69,7 +69,7 @@ impl LockedSet<'_> {
             let first = inner.goes_first(self.requester);
             let id = inner.queue.join(owner, first, &wakeup, TurnAction::Skip);
             has_room &= id.is_some();
-            pending.extend(id.map(|id| PendingGate { gate: Gate::Budget(budget), id }));
+            pending.extend(id.map(|id| PendingGate { gate: Gate::Budget(Arc::clone(budget)), id }));
         }
         if !has_room {
             pending.iter().for_each(|PendingGate { gate, id }| self.queue(gate).leave(*id));
@@ -144,7 +144,7 @@ impl LockedSet<'_> {
     /// Completes a call that passed all gates: its slots are no longer set aside.
     fn done(&mut self, ticket: &mut QueueTicket) -> Permit {
         for budget in ticket.aside.drain(..) {
-            let queue = &mut self.inner(budget).queue;
+            let queue = &mut self.inner(&budget).queue;
             queue.put_back(ticket.class);
             queue.wake_head();
         }
@@ -169,9 +169,9 @@ impl LockedSet<'_> {
                 }
                 return passes;
             }
-            Gate::Budget(budget) => *budget,
+            Gate::Budget(budget) => Arc::clone(budget),
         };
-        let inner = self.inner(budget);
+        let inner = self.inner(&budget);
         let free = inner.free(now);
         let is_open = match place {
             SlotLocation::Store => inner.by_vendor_limit(now) > 0,
@@ -185,9 +185,9 @@ impl LockedSet<'_> {
             inner.queue.served(*id);
             if action != TurnAction::Proceed {
                 inner.queue.set_aside(class);
-                ticket.aside.push(budget);
+                ticket.aside.push(Arc::clone(&budget));
             }
-            permit.add(inner.pay(budget, place, requester));
+            permit.add(inner.pay(&budget, place, requester));
             inner.queue.wake_head();
         }
         passes
@@ -259,7 +259,7 @@ impl LockedSet<'_> {
             .as_ref()
             .map(|(quota, inner)| (Gate::Quota(Arc::clone(quota)), inner.queue.ahead_of(owner, false)));
         let budgets = self.budgets.iter().map(|(budget, inner)| {
-            (Gate::Budget(budget), inner.queue.ahead_of(owner, inner.goes_first(self.requester)))
+            (Gate::Budget(Arc::clone(budget)), inner.queue.ahead_of(owner, inner.goes_first(self.requester)))
         });
         let gates: SmallVec<[(Gate, usize); 2]> = quota.into_iter().chain(budgets).collect();
         gates.iter().map(|(gate, before)| self.soonest(gate, now, *before)).max().unwrap_or_default()
@@ -310,7 +310,7 @@ impl LockedSet<'_> {
     }
 
     fn inner(&mut self, budget: &Budget) -> &mut BudgetState {
-        let locked = self.budgets.iter_mut().find(|(locked, _)| ptr::eq(*locked, budget));
+        let locked = self.budgets.iter_mut().find(|(locked, _)| ptr::eq(&raw const ***locked, budget));
         &mut locked.expect("a call waits only at its own gates").1
     }
 }

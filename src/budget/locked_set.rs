@@ -15,24 +15,24 @@ use super::shared::{GrantedMask, SlotLocation};
 use super::timestamp::Timestamp;
 use super::{Budget, BudgetSet, BudgetState, Quota, QuotaInner, lock};
 
-type LockedBudget = (&'static Budget, MutexGuard<'static, BudgetState>);
+type LockedBudget<'b> = (&'b Arc<Budget>, MutexGuard<'b, BudgetState>);
 
 /// The state that one decision reads and changes, all of it locked until the decision is made.
 pub(super) struct LockedSet<'b> {
     pub(super) requester: &'b Requester,
     /// In the order in which calls pass them.
-    pub(super) budgets: SmallVec<[LockedBudget; 1]>,
+    pub(super) budgets: SmallVec<[LockedBudget<'b>; 1]>,
     pub(super) quota: Option<(&'b Arc<Quota>, MutexGuard<'b, QuotaInner>)>,
 }
 
 impl<'b> LockedSet<'b> {
-    pub(super) fn lock(budget_set: &BudgetSet, requester: &'b Requester) -> Self {
+    pub(super) fn lock(budget_set: &'b BudgetSet, requester: &'b Requester) -> Self {
         // All locks are taken before anything is read, so that a decision sees and changes one consistent state. The
         // order is that of the set, with the quota last, so that two decisions cannot deadlock.
-        let lock_one = |budget: &'static Budget| (budget, lock(&budget.inner));
+        let lock_one = |budget: &'b Arc<Budget>| (budget, lock(&budget.inner));
         let budgets = match budget_set.0.as_slice() {
             [only] => SmallVec::from_buf([lock_one(only)]),
-            all => all.iter().copied().map(lock_one).collect(),
+            all => all.iter().map(lock_one).collect(),
         };
         let quota = requester.quota.as_ref().map(|quota| (quota, lock(&quota.inner)));
         Self { requester, budgets, quota }
@@ -101,7 +101,7 @@ impl<'b> LockedSet<'b> {
     /// Takes the slots of a new call.
     pub(super) fn take(&mut self, granted: GrantedMask) -> Permit {
         let requester = self.requester;
-        let pay = |(place, (budget, inner)): (usize, &mut LockedBudget)| {
+        let pay = |(place, (budget, inner)): (usize, &mut LockedBudget<'_>)| {
             inner.pay(budget, granted.place(place), requester)
         };
         // Usually there is one budget; `from_buf` avoids the loop that `collect` compiles to.
@@ -158,16 +158,11 @@ impl BudgetState {
     }
 
     /// Takes a slot that the caller has seen to be free.
-    pub(super) fn pay(
-        &mut self,
-        budget: &'static Budget,
-        place: SlotLocation,
-        requester: &Requester,
-    ) -> Paid {
+    pub(super) fn pay(&mut self, budget: &Arc<Budget>, place: SlotLocation, requester: &Requester) -> Paid {
         self.window_of(place).take();
         self.dispatched += 1;
         self.unanswered.begin(self.dispatched);
         self.reserve_at(place, |reserves| reserves.took(requester.caller));
-        Paid { budget, call: self.dispatched, place }
+        Paid { budget: Arc::clone(budget), call: self.dispatched, place }
     }
 }

@@ -4,8 +4,8 @@
 //! [`take`] decides on all budgets of a call, the caller's quota and pacing in one step. It returns a
 //! [`Permit`], the slots of one vendor call; dropped, it gives them back.
 //!
-//! Budgets live as long as the process and are passed as `&'static`: an `Arc` would add a reference count, one more
-//! cache line that every core writes to on every call.
+//! A budget lives as long as a configuration has it or one of its slots is in use, whichever is longer. Its reference
+//! count is next to its lock, in a cache line that every call writes to anyway.
 //!
 //! Pure: time is passed in as a [`Timestamp`]. [`Clock`] reads the time for all callers of this module.
 
@@ -39,8 +39,8 @@ mod vendor_limit;
 mod window;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use budget_set::BudgetSet;
@@ -77,7 +77,7 @@ use crate::operation::BudgetName;
 /// All budgets, by vendor key and name. They outlive every configuration: a reload finds them here with their counts.
 #[derive(Default)]
 pub struct Budgets {
-    by_key: Mutex<HashMap<(VendorKey, BudgetName), &'static Budget>>,
+    by_key: Mutex<HashMap<(VendorKey, BudgetName), Arc<Budget>>>,
     opened: AtomicU32,
     /// The division of each limit among replicas; `None`: every limit belongs to this process alone.
     shares: Option<Shares>,
@@ -106,17 +106,24 @@ impl Budgets {
         name: BudgetName,
         limit: BudgetLimit,
         horizon: Horizon,
-    ) -> &'static Budget {
+    ) -> Arc<Budget> {
         let shared = || self.shares.map(|shares| Box::new(Shared::new(key, name, limit, shares)));
         let mut by_key = lock(&self.by_key);
-        let budget: &'static Budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
+        let budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = (rank(name), self.opened.fetch_add(1, Ordering::Relaxed));
             let (id, mut inner) = (BudgetId::of(key, name), BudgetState::new(name, limit, horizon, shared()));
             self.restore_into(id, &mut inner);
-            Box::leak(Box::new(Budget { name, id, order, inner: Mutex::new(inner) }))
+            Arc::new(Budget { name, id, order, inner: Mutex::new(inner) })
         });
         lock(&budget.inner).resize(limit, horizon);
-        budget
+        Arc::clone(budget)
+    }
+
+    /// Forgets the budgets that no configuration and no call has any more, once nothing that they know still matters.
+    pub fn forget_unused(&self, now: Timestamp) {
+        // Only `open` hands a budget out, and it needs the same lock: one that is forgotten here has no other owner.
+        lock(&self.by_key)
+            .retain(|_, budget| Arc::strong_count(budget) > 1 || lock(&budget.inner).still_matters(now));
     }
 }
 
@@ -163,6 +170,14 @@ impl BudgetState {
             unanswered: Unanswered::default(),
             vendor_limit: None,
         }
+    }
+
+    /// Whether a budget without its counts would admit other calls: a slot is in use, or the vendor's word holds.
+    fn still_matters(&mut self, now: Timestamp) -> bool {
+        self.free_by_window(now);
+        self.free_in_store(now);
+        let holds_back = self.shared.as_ref().is_some_and(|shared| shared.holds_back(now));
+        self.used() > 0 || holds_back || self.vendor_limit(now).is_some()
     }
 
     /// Slots that can be taken now: allowed both by our window and by the vendor's last rate headers.

@@ -22,7 +22,7 @@ pub struct Permit {
 
 /// A slot in one budget.
 pub(super) struct Paid {
-    pub(super) budget: &'static Budget,
+    pub(super) budget: Arc<Budget>,
     /// The number of this call there.
     pub(super) call: u64,
     /// Whether the slot is this process's own or in the store.
@@ -52,7 +52,7 @@ impl Permit {
     /// The budgets in which its slot is this process's own; the others are in the store.
     pub fn own(&self) -> BudgetSet {
         let own = self.paid.iter().filter(|paid| paid.place == SlotLocation::Here);
-        BudgetSet(own.map(|paid| paid.budget).collect())
+        BudgetSet(own.map(|paid| Arc::clone(&paid.budget)).collect())
     }
 
     /// Records that the head of the vendor's answer is here, with these rate headers.

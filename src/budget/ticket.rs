@@ -19,7 +19,7 @@ pub struct QueueTicket {
     /// The slots and the quota taken at the gates it passed.
     pub(super) permit: Option<Permit>,
     /// The budgets in which those slots are set aside.
-    pub(super) aside: SmallVec<[&'static Budget; 2]>,
+    pub(super) aside: SmallVec<[Arc<Budget>; 2]>,
 }
 
 /// A gate that a call still has to pass, and the call's number in the queue there.
@@ -30,7 +30,7 @@ pub(super) struct PendingGate {
 
 pub(super) enum Gate {
     Quota(Arc<Quota>),
-    Budget(&'static Budget),
+    Budget(Arc<Budget>),
 }
 
 impl QueueTicket {
@@ -41,7 +41,7 @@ impl QueueTicket {
 
     /// The budget that the call waits for; empty while it waits for its caller's quota.
     pub fn awaited_budget(&self) -> BudgetSet {
-        BudgetSet(self.next_budget().into_iter().collect())
+        BudgetSet(self.next_budget().into_iter().cloned().collect())
     }
 
     /// Number of gates still to pass.
@@ -49,7 +49,7 @@ impl QueueTicket {
         self.pending.len()
     }
 
-    fn next_budget(&self) -> Option<&'static Budget> {
+    fn next_budget(&self) -> Option<&Arc<Budget>> {
         match self.pending.first() {
             Some(PendingGate { gate: Gate::Budget(budget), .. }) => Some(budget),
             _ => None,
@@ -58,8 +58,10 @@ impl QueueTicket {
 
     /// The call's number in the queue of `budget`, if that is the gate it waits for.
     pub(super) fn id_at(&self, budget: &Budget) -> Option<u64> {
-        let pending =
-            self.pending.first().filter(|_| self.next_budget().is_some_and(|next| ptr::eq(next, budget)));
+        let pending = self
+            .pending
+            .first()
+            .filter(|_| self.next_budget().is_some_and(|next| ptr::eq(&raw const **next, budget)));
         pending.map(|pending| pending.id)
     }
 

@@ -1,5 +1,7 @@
 //! The answers that the gateway makes itself, and what every answer to a request says.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
@@ -21,7 +23,7 @@ pub(super) struct Answering {
     context: ReplyContext,
     clock: Clock,
     /// The budget that the rate headers describe, and the number of the caller.
-    rates: Option<(&'static Budget, CallerNumber)>,
+    rates: Option<(Arc<Budget>, CallerNumber)>,
     /// The seconds of the applied `Prefer: wait`.
     preference: Option<u32>,
 }
@@ -45,7 +47,7 @@ impl Answering {
     /// Adds rate headers to the answer.
     pub(super) fn show_rates(&mut self, grant: &Grant) {
         let budget = grant.credential().budget(grant.operation().budget);
-        self.rates = budget.map(|budget| (budget, grant.caller().number));
+        self.rates = budget.map(|budget| (Arc::clone(budget), grant.caller().number));
     }
 
     pub(super) fn apply_preference(&mut self, seconds: Option<u32>) {
@@ -66,7 +68,7 @@ impl Answering {
         let answer = refusal.answer(self.context);
         self.record.refused(refusal, answer.status.as_u16(), answer.body.len());
         let mut answer = answer.map(|body| Reply::Whole(body.into()));
-        let status = self.rates.map(|(budget, caller)| budget.status_for(caller, self.clock.now()));
+        let status = self.rates.as_ref().map(|(budget, caller)| budget.status_for(*caller, self.clock.now()));
         self.add_fields(&mut answer.fields, status);
         answer
     }
@@ -86,7 +88,7 @@ impl Answering {
     /// Gives the answer of the call that this one repeats.
     pub(super) fn repeat(mut self, mut answer: Response<Bytes>) -> Response<Reply> {
         self.record.answered(answer.status.as_u16(), answer.body.len());
-        let status = self.rates.map(|(budget, _)| budget.status(self.clock.now()));
+        let status = self.rates.as_ref().map(|(budget, _)| budget.status(self.clock.now()));
         self.add_fields(&mut answer.fields, status);
         answer.map(Reply::Whole)
     }

@@ -203,7 +203,7 @@ impl Process {
         Self { clock, budgets, ledger }
     }
 
-    fn budget(&self, name: BudgetName) -> &'static Budget {
+    fn budget(&self, name: BudgetName) -> Arc<Budget> {
         self.budgets.open(&key(), name, limit(5, Duration::from_hours(1)), HORIZON)
     }
 

@@ -40,6 +40,8 @@ const PAUSE_FOR_LOOK: u32 = 50;
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Interval between log lines about certificates that expire soon.
 const REMIND_EVERY: Duration = Duration::from_hours(24);
+/// Interval between looks for budgets that nobody uses any more.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 /// The configuration in use, for the admin pages and the drain.
 pub struct Current {
@@ -116,7 +118,7 @@ impl Reloads {
         let (orders, taken) = channel();
         let current = Arc::new(ArcSwap::from_pointee(current));
         let fixed = Fixed::of(&source.config);
-        let daily = Daily::after(Instant::now());
+        let timer = |every| Timer::starting(Instant::now(), every);
         let reloader = Reloader {
             source,
             fixed,
@@ -124,7 +126,8 @@ impl Reloads {
             current: Arc::clone(&current),
             settling: None,
             pause: LOOK_EVERY,
-            daily,
+            daily: timer(REMIND_EVERY),
+            each_minute: timer(FORGET_EVERY),
         };
         reloader.report_certificates();
         std::thread::Builder::new().name("reload".into()).spawn(move || reloader.run(&taken))?;
@@ -156,7 +159,9 @@ struct Reloader {
     /// The time until the next look.
     pause: Duration,
     /// The time of the next log lines about certificates.
-    daily: Daily,
+    daily: Timer,
+    /// The time of the next look for budgets that nobody uses any more.
+    each_minute: Timer,
 }
 
 impl Reloader {
@@ -173,10 +178,18 @@ impl Reloader {
                     if self.daily.is_due(Instant::now()) {
                         self.report_certificates();
                     }
+                    if self.each_minute.is_due(Instant::now()) {
+                        self.forget_unused();
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Gives back the memory of budgets whose tenants are gone.
+    fn forget_unused(&self) {
+        self.parts.budgets.forget_unused(self.parts.clock.now());
     }
 
     /// Updates the metric of certificate expiry, and logs the certificates that expire soon.
@@ -207,6 +220,8 @@ impl Reloader {
 
     fn reload(&mut self, trigger: &'static str) -> ReloadOutcome {
         self.settling = None;
+        // Those of the configuration before last: reloads can follow each other without a pause.
+        self.forget_unused();
         let outcome = match self.take_in_use() {
             Ok((changed, needs_restart)) => ReloadOutcome::Success { changed, needs_restart },
             Err(faults) => ReloadOutcome::Failure { faults },
@@ -284,21 +299,22 @@ impl Reloader {
     }
 }
 
-/// A timer that is due once a day.
-struct Daily {
+/// A timer that is due again and again.
+struct Timer {
     next: Instant,
+    every: Duration,
 }
 
-impl Daily {
-    fn after(now: Instant) -> Self {
-        Self { next: now + REMIND_EVERY }
+impl Timer {
+    fn starting(now: Instant, every: Duration) -> Self {
+        Self { next: now + every, every }
     }
 
     /// Whether the timer is due; if so, it starts again.
     fn is_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next;
         if due {
-            *self = Self::after(now);
+            self.next = now + self.every;
         }
         due
     }
@@ -316,7 +332,7 @@ mod tests {
     #[test]
     fn certificates_are_told_of_once_a_day() {
         let start = Instant::now();
-        let mut daily = Daily::after(start);
+        let mut daily = Timer::starting(start, REMIND_EVERY);
         let hours = |hours| start + Duration::from_hours(hours);
         let due = [1, 23, 24, 25, 47, 48, 49, 100, 123, 124].map(|hour| daily.is_due(hours(hour)));
         assert_eq!(due, [false, false, true, false, false, true, false, true, false, true]);

@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use crate::budget::{Budget, Budgets, CallerNumber, Precedence, Requester};
 use crate::config::{BaseUrl, Config, Region, Repeats, VendorKey};
@@ -87,7 +88,7 @@ pub struct Credential {
     pub key: VendorKey,
     /// The `Authorization` value, marked sensitive so that `Debug` hides it.
     authorization: HeaderValue,
-    budgets: [Option<&'static Budget>; BudgetName::ALL.len()],
+    budgets: [Option<Arc<Budget>>; BudgetName::ALL.len()],
 }
 
 impl Credential {
@@ -97,13 +98,13 @@ impl Credential {
     }
 
     /// The budget of this name; `None` if it is off.
-    pub fn budget(&self, name: BudgetName) -> Option<&'static Budget> {
-        self.budgets[name.index()]
+    pub fn budget(&self, name: BudgetName) -> Option<&Arc<Budget>> {
+        self.budgets[name.index()].as_ref()
     }
 
     /// All budgets of the key that are on.
-    pub fn budgets(&self) -> impl Iterator<Item = &'static Budget> {
-        self.budgets.into_iter().flatten()
+    pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.iter().flatten().map(|budget| &**budget)
     }
 }
 
@@ -115,12 +116,12 @@ pub struct Directory {
     pub callers: Vec<Caller>,
     /// Every base URL that a call can go to, each once.
     pub origins: Vec<BaseUrl>,
-    by_token: HashMap<u64, Vec<KnownToken>>,
+    by_token: HashMap<u64, SmallVec<[KnownToken; 1]>>,
     by_certificate: HashMap<String, (usize, usize)>,
     /// Positions of all callers, sorted by their names.
     by_name: Box<[usize]>,
     /// Users of Basic credentials, with the tenants that each selects.
-    users: HashMap<String, Vec<NamedTenant>>,
+    users: HashMap<String, SmallVec<[NamedTenant; 1]>>,
     /// The numbers of the callers.
     roster: Roster,
 }
@@ -236,7 +237,7 @@ impl Directory {
 
     /// The tenants that a user of Basic credentials selects, whether the caller may call for them or not.
     fn selected_by(&self, user: &str) -> &[NamedTenant] {
-        self.users.get(user).map_or(&[], Vec::as_slice)
+        self.users.get(user).map_or(&[], SmallVec::as_slice)
     }
 
     /// Decides whether a caller may make a call, for which tenant and with which of its credentials.

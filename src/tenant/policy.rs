@@ -1,6 +1,8 @@
 //! Applies the facts that were read from a body: checks whether the caller may reach the recipients, and lists the
 //! budgets.
 
+use std::sync::Arc;
+
 use super::{Denied, Grant, MissingRight};
 use crate::body::{Facts, Reach};
 use crate::budget::BudgetSet;
@@ -37,7 +39,9 @@ impl Grant {
         ];
         let mut budget_set = BudgetSet::default();
         let names = rows.into_iter().filter_map(|(draws, name)| draws.then_some(name));
-        names.filter_map(|name| self.credential().budget(name)).for_each(|budget| budget_set.add(budget));
+        names
+            .filter_map(|name| self.credential().budget(name))
+            .for_each(|budget| budget_set.add(Arc::clone(budget)));
         budget_set
     }
 

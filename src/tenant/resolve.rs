@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use super::roster::Roster;
 use super::{Caller, Credential, CredentialKind, Directory, KnownToken, NamedTenant, OriginId, Tenant, bit};
@@ -46,7 +47,7 @@ pub(super) fn directory(
     });
     let callers: Vec<Caller> = callers.collect();
     keep_reserves(config, &tenants, &callers);
-    let mut by_token: HashMap<u64, Vec<KnownToken>> = HashMap::new();
+    let mut by_token: HashMap<u64, SmallVec<[KnownToken; 1]>> = HashMap::new();
     for (caller, entry) in config.callers.iter().enumerate() {
         for (token, entry) in entry.tokens.iter().enumerate() {
             let digest = entry.digest;
@@ -67,14 +68,15 @@ pub(super) fn directory(
 /// Sets the reserves of every budget. A caller's reserve is kept under every key of its tenants; where it makes no
 /// calls, others use it.
 fn keep_reserves(config: &Config, tenants: &[Tenant], callers: &[Caller]) {
-    let budgets = |tenant: &Tenant| -> Vec<&'static Budget> {
-        tenant.credentials.iter().flatten().flat_map(Credential::budgets).collect()
-    };
+    fn budgets(tenant: &Tenant) -> impl Iterator<Item = &Budget> {
+        tenant.credentials.iter().flatten().flat_map(Credential::budgets)
+    }
     let mut reserves: HashMap<BudgetId, (&Budget, BTreeMap<CallerNumber, u32>)> = HashMap::new();
     for budget in tenants.iter().flat_map(budgets) {
         reserves.entry(budget.id()).or_insert((budget, BTreeMap::new()));
     }
-    for (caller, configured) in callers.iter().zip(&config.callers) {
+    let with_reserve = callers.iter().zip(&config.callers).filter(|(_, caller)| !caller.reserve.is_empty());
+    for (caller, configured) in with_reserve {
         for budget in caller.tenants.iter().flat_map(|&tenant| budgets(&tenants[tenant])) {
             let own = configured.reserve.iter().find(|(name, _)| *name == budget.name());
             if let (Some((_, calls)), Some((_, kept))) = (own, reserves.get_mut(&budget.id())) {
@@ -88,8 +90,8 @@ fn keep_reserves(config: &Config, tenants: &[Tenant], callers: &[Caller]) {
 }
 
 /// Every user of Basic credentials, with the tenants that it selects.
-fn users(tenants: &[Tenant]) -> HashMap<String, Vec<NamedTenant>> {
-    let mut users: HashMap<String, Vec<NamedTenant>> = HashMap::new();
+fn users(tenants: &[Tenant]) -> HashMap<String, SmallVec<[NamedTenant; 1]>> {
+    let mut users: HashMap<String, SmallVec<[NamedTenant; 1]>> = HashMap::new();
     for (position, tenant) in tenants.iter().enumerate() {
         let mut named = |user: String, as_dev| {
             users.entry(user).or_default().push(NamedTenant { tenant: position, as_dev });

@@ -96,7 +96,7 @@ fn rendered_metrics() -> String {
     // Known once the vendor has said it.
     let mut draw = BudgetSet::default();
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
-    draw.add(app.budget(BudgetName::Push).expect("a budget"));
+    draw.add(Arc::clone(app.budget(BudgetName::Push).expect("a budget")));
     let requester =
         Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
     let permit = take(&draw, &requester, Timestamp::default()).expect("a slot");

@@ -23,10 +23,10 @@ fn seconds(seconds: u64) -> Timestamp {
     Timestamp::after_start(Duration::from_secs(seconds))
 }
 
-fn budget_set(budgets: &[&'static Budget]) -> BudgetSet {
+fn budget_set(budgets: &[&Arc<Budget>]) -> BudgetSet {
     let mut budget_set = BudgetSet::default();
     for budget in budgets {
-        budget_set.add(budget);
+        budget_set.add(Arc::clone(budget));
     }
     budget_set
 }
@@ -36,7 +36,7 @@ fn anyone() -> Requester {
 }
 
 /// Takes a slot and forgets the permit, which would give the slot back at the time of the real clock.
-fn take_at(budget: &'static Budget, now: Timestamp) -> Result<(), Exhausted> {
+fn take_at(budget: &Arc<Budget>, now: Timestamp) -> Result<(), Exhausted> {
     let mut inner = lock(&budget.inner);
     if inner.free(now) == 0 {
         let wait = inner.until_free(now, 1, Estimate::Latest);
@@ -48,13 +48,31 @@ fn take_at(budget: &'static Budget, now: Timestamp) -> Result<(), Exhausted> {
 }
 
 #[test]
+fn a_budget_that_nobody_has_is_kept_until_its_last_slot_ends() {
+    let budgets = Budgets::default();
+    let open = || budgets.open(&key("a"), BudgetName::Push, size(2, Duration::from_mins(1)), HORIZON);
+    let (kept, used) = (|| lock(&budgets.by_key).len(), |at: u64| open().status(seconds(at)).used);
+    let budget = open();
+    budgets.forget_unused(seconds(0));
+    let permit = take(&budget_set(&[&budget]), &anyone(), seconds(0)).expect("room");
+    drop(budget);
+    budgets.forget_unused(seconds(1));
+    assert_eq!((kept(), used(1)), (1, 1), "a call under way has it");
+    permit.settle(seconds(2), RateHeaders { limit: Some(9), ..RateHeaders::default() });
+    budgets.forget_unused(seconds(62));
+    assert_eq!((kept(), used(62)), (1, 1), "the slot is in use for a window after the answer");
+    budgets.forget_unused(seconds(63));
+    assert_eq!((kept(), used(63)), (0, 0));
+}
+
+#[test]
 fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
     let budgets = Budgets::default();
     let open = |name, limit| budgets.open(&key("a"), name, size(limit, Duration::from_mins(1)), HORIZON);
     let first = open(BudgetName::Push, 2);
-    take_at(first, seconds(0)).expect("a fresh budget has room");
+    take_at(&first, seconds(0)).expect("a fresh budget has room");
     let again = open(BudgetName::Push, 1);
-    assert!(std::ptr::eq(first, again));
+    assert!(Arc::ptr_eq(&first, &again));
     assert_eq!(again.status(seconds(0)).remaining, 0, "the lower limit holds at once");
     assert_eq!(open(BudgetName::File, 2).status(seconds(0)).used, 0);
     open(BudgetName::Push, 3);
@@ -64,7 +82,7 @@ fn one_budget_is_shared_by_key_and_name_and_outlives_its_size() {
 #[test]
 fn a_slot_is_held_until_the_answer_and_one_window_more() {
     let budgets = Budgets::default();
-    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
+    let budget = &budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     let Err(refusal) = take_at(budget, seconds(1)) else { panic!("the only slot is in flight") };
     assert_eq!(
@@ -82,7 +100,7 @@ fn a_slot_is_held_until_the_answer_and_one_window_more() {
 #[test]
 fn an_attempt_given_up_is_held_for_the_guard_as_well() {
     let budgets = Budgets::default();
-    let budget = budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
+    let budget = &budgets.open(&key("a"), BudgetName::File, size(1, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.abandon(seconds(5), CallerNumber(0));
     let Err(refusal) = take_at(budget, seconds(6)) else { panic!("held") };
@@ -95,8 +113,8 @@ fn an_attempt_given_up_is_held_for_the_guard_as_well() {
 fn all_budgets_or_none_whatever_the_order() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let hour = Duration::from_hours(1);
-    let schedule = budgets.open(&key("a"), BudgetName::Schedule, size(5, hour), HORIZON);
-    let file = budgets.open(&key("a"), BudgetName::File, size(1, hour), HORIZON);
+    let schedule = &budgets.open(&key("a"), BudgetName::Schedule, size(5, hour), HORIZON);
+    let file = &budgets.open(&key("a"), BudgetName::File, size(1, hour), HORIZON);
     for both in [budget_set(&[schedule, file]), budget_set(&[file, schedule])] {
         let order: Vec<_> = both.iter().map(Budget::name).collect();
         assert_eq!(order, [BudgetName::File, BudgetName::Schedule], "the scarcest first");
@@ -116,7 +134,7 @@ fn all_budgets_or_none_whatever_the_order() {
 fn permits_account_wherever_they_are_dropped() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let hour = Duration::from_hours(1);
-    let budget = budgets.open(&key("a"), BudgetName::Push, size(9, hour), HORIZON);
+    let budget = &budgets.open(&key("a"), BudgetName::Push, size(9, hour), HORIZON);
     let take = || take(&budget_set(&[budget]), &anyone(), clock.now()).expect("room for all");
     let used = || budget.status(clock.now()).used;
     drop(take());
@@ -133,7 +151,7 @@ fn permits_account_wherever_they_are_dropped() {
 fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let hour = Duration::from_hours(1);
-    let budget = budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
+    let budget = &budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour), HORIZON));
     let requester = || Requester {
         caller: CallerNumber(1),
@@ -154,7 +172,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     for _ in 0..5 {
         drop(take(now).expect("a refund costs no share"));
     }
-    let one_of_many = budgets.open(&key("b"), BudgetName::Push, size(9, hour), HORIZON);
+    let one_of_many = &budgets.open(&key("b"), BudgetName::Push, size(9, hour), HORIZON);
     let mut permits = Vec::new();
     let refusal = loop {
         match super::take(&budget_set(&[one_of_many]), &requester(), now) {
@@ -176,7 +194,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
 #[test]
 fn no_window_has_more_calls_of_a_caller_than_its_quota() {
     let budgets = Budgets::default();
-    let budget = budgets.open(&key("a"), BudgetName::Push, size(1000, Duration::from_mins(1)), HORIZON);
+    let budget = &budgets.open(&key("a"), BudgetName::Push, size(1000, Duration::from_mins(1)), HORIZON);
     for burst in [None, NonZeroU32::new(3)] {
         let limit = BudgetLimit { burst, ..size(20, Duration::from_mins(1)) };
         let quota = Some(Arc::new(Quota::new(limit, HORIZON)));
@@ -211,7 +229,7 @@ fn pacing_refuses_without_cost() {
     let (budgets, clock) = (Budgets::default(), Clock::start());
     let minute = Duration::from_mins(1);
     let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
-    let budget = budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
+    let budget = &budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
     let quota = Arc::new(Quota::new(size(4, minute), HORIZON));
     let requester = || Requester {
         caller: CallerNumber(1),
@@ -232,7 +250,7 @@ fn pacing_refuses_without_cost() {
 }
 
 /// Applies an answer with these rate headers to a call at `now`, and leaves its slot as it is.
-fn apply_answer(budget: &'static Budget, call: u64, now: Timestamp, rate_headers: RateHeaders) {
+fn apply_answer(budget: &Arc<Budget>, call: u64, now: Timestamp, rate_headers: RateHeaders) {
     let mut inner = lock(&budget.inner);
     let answered = Answered { call, earlier: 0, used: inner.window.used() };
     let (last, window) = (inner.vendor_limit, inner.rule.length);
@@ -247,7 +265,7 @@ fn rate_headers(limit: u32, remaining: u32, reset_seconds: u64) -> RateHeaders {
 #[test]
 fn the_vendors_word_counts_downwards_only_and_until_its_reset() {
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     let remaining = |now| budget.status(now).remaining;
     for _ in 0..3 {
         take_at(budget, seconds(0)).expect("room");
@@ -269,7 +287,7 @@ fn the_vendors_word_counts_downwards_only_and_until_its_reset() {
 #[test]
 fn a_lower_limit_of_the_vendors_is_used() {
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     apply_answer(budget, 1, seconds(1), RateHeaders { limit: Some(3), ..RateHeaders::default() });
     assert_eq!(budget.status(seconds(1)).remaining, 2);
@@ -278,7 +296,7 @@ fn a_lower_limit_of_the_vendors_is_used() {
 #[test]
 fn a_429_spends_the_budget_until_its_reset_and_never_freezes_it() {
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
     let refused = |reset| RateHeaders { refused: true, reset, ..RateHeaders::default() };
     take_at(budget, seconds(0)).expect("room");
     apply_answer(budget, 1, seconds(1), refused(Some(Duration::from_secs(20))));
@@ -323,7 +341,7 @@ fn what_is_used_up_stays_so_until_the_latest_reset() {
     ];
     for (first, second, admitted) in rows {
         let budget =
-            Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
+            &Budgets::default().open(&key("a"), BudgetName::Push, size(10, Duration::from_mins(1)), HORIZON);
         for (call, headers) in [(1, first), (2, second)] {
             lock(&budget.inner).dispatched = call;
             apply_answer(budget, call, seconds(call), headers);
@@ -337,7 +355,7 @@ fn what_is_used_up_stays_so_until_the_latest_reset() {
 #[test]
 fn calls_before_an_answer_may_be_counted_after_it() {
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(100, Duration::from_mins(1)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(100, Duration::from_mins(1)), HORIZON);
     let left = |remaining| rate_headers(100, remaining, 60);
     let remaining = |now| budget.status(now).remaining;
     let requester =
@@ -360,7 +378,7 @@ fn calls_before_an_answer_may_be_counted_after_it() {
 }
 
 /// Decides on a call with a wait limit, at a time given by the test.
-fn ask(budget: &'static Budget, caller: u32, ticket: Option<Box<QueueTicket>>, now: Timestamp) -> Decision {
+fn ask(budget: &Arc<Budget>, caller: u32, ticket: Option<Box<QueueTicket>>, now: Timestamp) -> Decision {
     let caller = CallerNumber(caller);
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     decide(&budget_set(&[budget]), &requester, now, ticket, WaitLimit::Until(now + Duration::from_secs(10)))
@@ -369,7 +387,7 @@ fn ask(budget: &'static Budget, caller: u32, ticket: Option<Box<QueueTicket>>, n
 #[test]
 fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(5)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(5)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(1), CallerNumber(0));
     let Decision::Wait { ticket: first, look_at } = ask(budget, 1, None, seconds(2)) else { panic!("waits") };
@@ -402,7 +420,7 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
 #[test]
 fn who_cannot_be_served_in_time_is_refused_at_once_and_who_leaves_makes_room() {
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(8)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(1, Duration::from_secs(8)), HORIZON);
     take_at(budget, seconds(0)).expect("room");
     lock(&budget.inner).window.settle(seconds(0), CallerNumber(0));
     let Decision::Wait { ticket, .. } = ask(budget, 1, None, seconds(1)) else { panic!("waits") };
@@ -419,7 +437,7 @@ fn who_cannot_be_served_in_time_is_refused_at_once_and_who_leaves_makes_room() {
 #[test]
 fn who_waits_for_pacing_is_not_refused_for_want_of_slots() {
     let size = BudgetLimit { burst: NonZeroU32::new(2), ..size(10, Duration::from_secs(1)) };
-    let budget = Budgets::default().open(&key("a"), BudgetName::Push, size, HORIZON);
+    let budget = &Budgets::default().open(&key("a"), BudgetName::Push, size, HORIZON);
     let now = seconds(1);
     let ask = |caller| {
         let caller = CallerNumber(caller);
@@ -443,7 +461,7 @@ fn who_waits_for_pacing_is_not_refused_for_want_of_slots() {
 fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let clock = Clock::start();
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(9, Duration::from_mins(1)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(9, Duration::from_mins(1)), HORIZON);
     let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4)), HORIZON));
     let greedy =
         Requester { caller: CallerNumber(1), weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
@@ -465,7 +483,7 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
 }
 
 /// Makes a call that is answered at once, if it gets a slot.
-fn call(budget: &'static Budget, caller: u32, now: Timestamp) -> Result<(), Exhausted> {
+fn call(budget: &Arc<Budget>, caller: u32, now: Timestamp) -> Result<(), Exhausted> {
     let caller = CallerNumber(caller);
     let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
     take(&budget_set(&[budget]), &requester, now).map(|permit| permit.settle(now, RateHeaders::default()))
@@ -474,7 +492,7 @@ fn call(budget: &'static Budget, caller: u32, now: Timestamp) -> Result<(), Exha
 #[test]
 fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
     let minute = Duration::from_mins(1);
-    let budget = Budgets::default().open(&key("a"), BudgetName::Push, size(4, minute), HORIZON);
+    let budget = &Budgets::default().open(&key("a"), BudgetName::Push, size(4, minute), HORIZON);
     let (owner, other) = (1, 2);
     budget.keep(&[(CallerNumber(owner), 2)]);
     for _ in 0..4 {
@@ -507,7 +525,7 @@ fn a_reserve_is_lent_while_idle_and_taken_back_when_its_owner_comes() {
 #[test]
 fn an_owner_with_calls_left_goes_before_those_who_wait() {
     let budget =
-        Budgets::default().open(&key("a"), BudgetName::Push, size(2, Duration::from_secs(5)), HORIZON);
+        &Budgets::default().open(&key("a"), BudgetName::Push, size(2, Duration::from_secs(5)), HORIZON);
     budget.keep(&[(CallerNumber(7), 1)]);
     for now in [0, 1] {
         call(budget, 2, seconds(now)).expect("lent");
@@ -547,7 +565,7 @@ proptest! {
     #[test]
     fn the_vendor_never_counts_too_many(calls in calls(), limit in 1u32..30, window_ms in 1_000u64..20_000, guard_ms in 0u64..5_000) {
         let horizon = Horizon { guard: Duration::from_millis(guard_ms), attempt: Duration::from_secs(28) };
-        let budget = Budgets::default().open(&key("a"), BudgetName::Push, size(limit, Duration::from_millis(window_ms)), horizon);
+        let budget = &Budgets::default().open(&key("a"), BudgetName::Push, size(limit, Duration::from_millis(window_ms)), horizon);
         let at = |ms: u64| Timestamp::after_start(Duration::from_millis(ms));
         let mut ends: Vec<(u64, bool)> = Vec::new();
         let mut counted = Vec::new();

@@ -28,7 +28,7 @@ impl World {
         }
         self.budgets = open(&self.registry, self.limits, self.horizon);
         self.kept = reserves(&mut self.random, &self.requesters, self.limits);
-        keep(self.budgets, &self.kept);
+        keep(&self.budgets, &self.kept);
     }
 
     pub(super) fn note(&mut self, draws_on: &[usize], ended: Ended) {
@@ -51,7 +51,7 @@ impl World {
         }
         self.registry = Budgets::default();
         self.budgets = open(&self.registry, self.limits, self.horizon);
-        keep(self.budgets, &self.kept);
+        keep(&self.budgets, &self.kept);
         let Some(state) = &self.state else {
             self.run += 1;
             return;

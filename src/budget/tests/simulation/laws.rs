@@ -72,7 +72,7 @@ fn no_window_of_the_vendors_ever_counts_too_many() {
         assert!(looks <= 6 * changes, "{looks} decisions over {changes} changes");
         // Every slot is released, and no request is left in a queue.
         world.move_to(world.now + 600 * SECOND);
-        for budget in world.budgets {
+        for budget in &world.budgets {
             let status = budget.status(world.timestamp());
             assert_eq!((status.used, status.waiting), (0, 0), "{:?}", status.name);
         }
@@ -89,7 +89,7 @@ fn with_a_store_no_window_counts_too_many_and_everybody_comes_to_an_end() {
         let local_percent = [0, 20, 50][usize::try_from(world.random.within(0..=2)).expect("small")];
         world.registry = Budgets::shared(Some(Shares { local_percent, replicas }));
         world.budgets = open(&world.registry, world.limits, world.horizon);
-        keep(world.budgets, &world.kept);
+        keep(&world.budgets, &world.kept);
         (world.store, world.state) = (Some(Store::default()), None);
         let length = world.random.within(10..=200) * SECOND;
         for _ in 0..world.random.within(10..=150) {
@@ -105,7 +105,7 @@ fn with_a_store_no_window_counts_too_many_and_everybody_comes_to_an_end() {
         world.judge();
         assert!(world.requests.is_empty());
         world.move_to(world.now + 600 * SECOND);
-        for budget in world.budgets {
+        for budget in &world.budgets {
             let status = budget.status(world.timestamp());
             assert_eq!((status.used, status.waiting), (0, 0), "{:?}", status.name);
         }
@@ -172,7 +172,7 @@ fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
         }
         world.limits = world.vendors.map(|vendor| limit(vendor.limit, vendor.window, None));
         world.budgets = open(&world.registry, world.limits, world.horizon);
-        keep(world.budgets, &Default::default());
+        keep(&world.budgets, &Default::default());
         let draws: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
         let requester = |caller| Requester {
             caller: CallerNumber(caller),

@@ -91,7 +91,7 @@ struct World {
     limits: [BudgetLimit; COUNT],
     horizon: Horizon,
     registry: Budgets,
-    budgets: [&'static Budget; COUNT],
+    budgets: [Arc<Budget>; COUNT],
     requesters: Vec<Requester>,
     /// Reserved calls of each caller, by budget.
     kept: [Vec<(CallerNumber, u32)>; COUNT],
@@ -162,7 +162,7 @@ impl World {
         });
         let requesters: Vec<Requester> = requesters.collect();
         let kept = reserves(&mut random, &requesters, limits);
-        keep(budgets, &kept);
+        keep(&budgets, &kept);
         let slowest = [SECOND / 10, SECOND, 30 * SECOND][usize::try_from(random.next() % 3).expect("small")];
         Self {
             now: 0,
@@ -297,7 +297,7 @@ impl World {
     }
 
     fn budget_set(&self, draws_on: &[usize]) -> BudgetSet {
-        let budgets: Vec<_> = draws_on.iter().map(|place| self.budgets[*place]).collect();
+        let budgets: Vec<_> = draws_on.iter().map(|place| &self.budgets[*place]).collect();
         budget_set(&budgets)
     }
 
@@ -452,7 +452,7 @@ impl World {
     }
 }
 
-fn open(registry: &Budgets, limits: [BudgetLimit; COUNT], horizon: Horizon) -> [&'static Budget; COUNT] {
+fn open(registry: &Budgets, limits: [BudgetLimit; COUNT], horizon: Horizon) -> [Arc<Budget>; COUNT] {
     let mut names = NAMES.into_iter();
     limits.map(|limit| registry.open(&key("a"), names.next().expect("as many"), limit, horizon))
 }
@@ -477,7 +477,7 @@ fn reserves(
     })
 }
 
-fn keep(budgets: [&'static Budget; COUNT], kept: &[Vec<(CallerNumber, u32)>; COUNT]) {
+fn keep(budgets: &[Arc<Budget>; COUNT], kept: &[Vec<(CallerNumber, u32)>; COUNT]) {
     for (budget, kept) in budgets.iter().zip(kept) {
         budget.keep(kept);
     }
