@@ -48,7 +48,7 @@ pub fn take(budget_set: &BudgetSet, requester: &Requester, now: Timestamp) -> Re
     let mut locked = LockedSet::lock(budget_set, requester);
     let granted = GrantedMask::default();
     match locked.ask(granted, now) {
-        Ok(()) => Ok(locked.take(granted)),
+        Ok(()) => Ok(locked.take(granted, now)),
         Err(blocked) => Err(locked.refuse(blocked, now)),
     }
 }
@@ -80,7 +80,7 @@ pub fn decide_with(
     let (ticket, granted) = match ticket {
         Some(ticket) => (ticket, granted),
         None => match (locked.ask(granted, now), wait_limit) {
-            (Ok(()), _) => return Decision::Paid(locked.take(granted)),
+            (Ok(()), _) => return Decision::Paid(locked.take(granted, now)),
             (Err(blocked), WaitLimit::None) => return Decision::Refused(locked.refuse(blocked, now)),
             (Err(blocked), WaitLimit::Until(until)) => match locked.join_queues(now, until) {
                 Some(ticket) => (ticket, GrantedMask::default()),

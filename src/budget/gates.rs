@@ -187,7 +187,7 @@ impl LockedSet<'_> {
                 inner.queue.set_aside(class);
                 ticket.aside.push(Arc::clone(&budget));
             }
-            permit.add(inner.pay(&budget, place, requester));
+            permit.add(inner.pay(&budget, place, requester, now));
             inner.queue.wake_head();
         }
         passes

@@ -1,10 +1,8 @@
 //! Calls of the last hour by caller, for the status page only. No decision depends on them.
 
 use super::caller_number::CallerNumber;
+use super::hour::{Hour, minute};
 use super::timestamp::Timestamp;
-
-const MINUTES: usize = 60;
-const MINUTE_MICROS: u64 = 60_000_000;
 
 /// Calls by caller, one count per minute: of callers with a call in the last hour, sorted by number.
 #[derive(Default)]
@@ -12,11 +10,6 @@ pub(super) struct HourlyCounts {
     hours: Vec<(CallerNumber, Box<Hour>)>,
     /// The minute at which callers without a call in the last hour were last removed.
     swept: u64,
-}
-
-struct Hour {
-    latest: u64,
-    counts: [u32; MINUTES],
 }
 
 impl HourlyCounts {
@@ -27,8 +20,8 @@ impl HourlyCounts {
             Ok(place) => &mut self.hours[place].1,
             Err(_) => self.add(caller, minute),
         };
-        hour.advance(minute);
-        hour.counts[slot(minute)] += 1;
+        hour.advance(minute, 0);
+        *hour.present() += 1;
     }
 
     fn place(&self, caller: CallerNumber) -> Result<usize, usize> {
@@ -42,15 +35,15 @@ impl HourlyCounts {
             self.sweep(minute);
         }
         let place = self.place(caller).unwrap_or_else(|place| place);
-        self.hours.insert(place, (caller, Box::new(Hour { latest: minute, counts: [0; MINUTES] })));
+        self.hours.insert(place, (caller, Box::new(Hour::new(minute))));
         &mut self.hours[place].1
     }
 
     fn sweep(&mut self, minute: u64) {
         self.swept = minute;
         self.hours.retain_mut(|(_, hour)| {
-            hour.advance(minute);
-            hour.counts.iter().any(|calls| *calls > 0)
+            hour.advance(minute, 0);
+            hour.numbers().iter().any(|calls| *calls > 0)
         });
     }
 
@@ -58,33 +51,15 @@ impl HourlyCounts {
     pub(super) fn last_hour(&mut self, now: Timestamp) -> impl Iterator<Item = (CallerNumber, u32)> + '_ {
         let minute = minute(now);
         self.sweep(minute);
-        self.hours.iter().map(|(caller, hour)| (*caller, hour.counts.iter().sum()))
+        self.hours.iter().map(|(caller, hour)| (*caller, hour.numbers().iter().sum()))
     }
-}
-
-impl Hour {
-    /// Moves on to `minute` and clears the counts of the minutes whose slots are reused.
-    fn advance(&mut self, minute: u64) {
-        let passed = minute.saturating_sub(self.latest).min(MINUTES as u64);
-        for step in 1..=passed {
-            self.counts[slot(minute + step - passed)] = 0;
-        }
-        self.latest = self.latest.max(minute);
-    }
-}
-
-fn minute(now: Timestamp) -> u64 {
-    now.as_micros() / MINUTE_MICROS
-}
-
-fn slot(minute: u64) -> usize {
-    usize::try_from(minute % MINUTES as u64).expect("less than sixty")
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::hour::MINUTES;
     use super::*;
 
     #[test]

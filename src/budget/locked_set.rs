@@ -99,10 +99,10 @@ impl<'b> LockedSet<'b> {
     }
 
     /// Takes the slots of a new call.
-    pub(super) fn take(&mut self, granted: GrantedMask) -> Permit {
+    pub(super) fn take(&mut self, granted: GrantedMask, now: Timestamp) -> Permit {
         let requester = self.requester;
         let pay = |(place, (budget, inner)): (usize, &mut LockedBudget<'_>)| {
-            inner.pay(budget, granted.place(place), requester)
+            inner.pay(budget, granted.place(place), requester, now)
         };
         // Usually there is one budget; `from_buf` avoids the loop that `collect` compiles to.
         let paid = match self.budgets.as_mut_slice() {
@@ -158,8 +158,16 @@ impl BudgetState {
     }
 
     /// Takes a slot that the caller has seen to be free.
-    pub(super) fn pay(&mut self, budget: &Arc<Budget>, place: SlotLocation, requester: &Requester) -> Paid {
+    pub(super) fn pay(
+        &mut self,
+        budget: &Arc<Budget>,
+        place: SlotLocation,
+        requester: &Requester,
+        now: Timestamp,
+    ) -> Paid {
         self.window_of(place).take();
+        let used = self.used();
+        self.peaks.took(used, now);
         self.dispatched += 1;
         self.unanswered.begin(self.dispatched);
         self.reserve_at(place, |reserves| reserves.took(requester.caller));

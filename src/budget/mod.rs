@@ -18,10 +18,12 @@ mod clock;
 mod decide;
 mod exhausted;
 mod gates;
+mod hour;
 mod hourly_counts;
 mod lock;
 mod locked_set;
 mod pace;
+mod peaks;
 mod permit;
 mod queue;
 mod quota;
@@ -53,6 +55,7 @@ pub use gates::Decision;
 use hourly_counts::HourlyCounts;
 use lock::lock;
 use pace::Pace;
+use peaks::Peaks;
 pub use permit::Permit;
 use queue::Queue;
 pub use queue::{Precedence, Wakeup};
@@ -146,6 +149,7 @@ struct BudgetState {
     shared: Option<Box<Shared>>,
     pace: Option<Box<Pace>>,
     hourly_counts: HourlyCounts,
+    peaks: Peaks,
     queue: Queue,
     reserves: Reserves,
     /// Number of calls that ever took a slot; orders the vendor's answers by age.
@@ -164,6 +168,7 @@ impl BudgetState {
             shared,
             pace: pace(limit),
             hourly_counts: HourlyCounts::default(),
+            peaks: Peaks::default(),
             queue: Queue::default(),
             reserves: Reserves::default(),
             dispatched: 0,
