@@ -196,12 +196,11 @@ fn status(state: &AdminState) -> Status {
 
 /// A page for browsers, which may load nothing from elsewhere, be shown in no other page, and be kept by nobody.
 fn html(page: Option<maud::Markup>) -> Response<Full<Bytes>> {
-    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let Some(page) = page else {
         return reply(StatusCode::NOT_FOUND, "text/plain", "the configuration has nothing of this name\n");
     };
     let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", page.into_string());
-    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, page::POLICY.clone());
     reply.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     reply
 }

@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -117,6 +120,25 @@ fn a_vendor_that_cannot_be_reached_is_a_problem() {
 }
 
 #[test]
+fn a_browser_may_apply_the_style_sheet_and_nothing_else() {
+    let vendor = vendor("200 OK", "{}");
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    gateway.call(&push());
+    for path in ["/", "/tenants/shop", "/callers/orders"] {
+        let page = gateway.page(path);
+        let text = page.text();
+        let (_, rest) = text.split_once("<style>").expect("a style sheet");
+        let (style, rest) = rest.split_once("</style>").expect("its end");
+        let hash = STANDARD.encode(digest(&SHA256, style.as_bytes()));
+        let expected = format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        assert_eq!(page.header("content-security-policy"), Some(&*expected), "{path}");
+        assert!(!text.contains(" style=") && !rest.contains("<style"), "{path}: {text}");
+    }
+}
+
+#[test]
 fn refusals_are_grouped_and_escaped() {
     let vendor = vendor("200 OK", "{}");
     let gateway = Gateway::start(&Config::new(&vendor.url()));
@@ -226,6 +248,8 @@ fn a_browser_shows_the_page() {
     let browser = Command::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        // What the browser blocks is said on its console.
+        .args(["--enable-logging=stderr", "--log-level=0"])
         .arg(format!("--user-data-dir={}", profile.display()))
         .args(["--timeout=10000", "--dump-dom", &format!("http://{}/", gateway.admin)])
         .output();

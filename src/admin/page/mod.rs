@@ -4,16 +4,19 @@
 //! escaped by the templates.
 
 mod charts;
+mod style;
 
 use std::cmp::Reverse;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub(super) use style::POLICY;
+use style::STYLE;
+
 use super::problems::whole;
 use super::status::{BudgetReport, CallerReport, Status, TokenReport};
 use crate::telemetry::recent::RefusalGroup;
 
-const STYLE: &str = include_str!("style.css");
 /// Rows of a table on one page.
 const ROWS: usize = 50;
 
@@ -211,8 +214,8 @@ fn budgets(rows: &[BudgetRow<'_>]) -> Markup {
                     td { (kind) " " (name) @if budget.holding_back { " " span.bad { "held back" } } }
                     td {
                         (budget.used) " of " (budget.limit) " in " (whole(budget.window_seconds))
-                        span.bar aria-hidden="true" {
-                            i.full[part >= 100.0].high[(80.0..100.0).contains(&part)] style=(format!("width:{part:.1}%")) {}
+                        svg.bar viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" {
+                            rect.full[part >= 100.0].high[(80.0..100.0).contains(&part)] width=(format!("{part:.1}")) height="1" {}
                         }
                         @if let Some(limit) = budget.vendor_limit.filter(|limit| *limit < budget.limit) {
                             span.warn { "the vendor allows " (limit) }
