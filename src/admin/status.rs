@@ -17,6 +17,9 @@ use crate::tenant::{CredentialKind, Directory};
 /// The content of the page. Its keys are part of the JSON.
 #[derive(Serialize)]
 pub(super) struct Status {
+    /// The time at which all this was so.
+    #[serde(skip)]
+    pub(super) now: SystemTime,
     pub(super) version: &'static str,
     /// Id of the process, to tell two of them on one machine apart.
     pub(super) pid: u32,
@@ -135,6 +138,7 @@ impl Status {
         let (now, wall) = (state.clock.now(), SystemTime::now());
         let refusals = state.recent.groups(wall);
         Self {
+            now: wall,
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime_seconds: state.clock.uptime().as_secs(),

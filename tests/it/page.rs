@@ -26,7 +26,7 @@ fn push() -> Request {
 
 /// The texts of the problems, on the page and in JSON alike.
 fn problems(gateway: &Gateway) -> Vec<String> {
-    let page = gateway.page("/").text();
+    let page = plain_times(&gateway.page("/").text());
     let status = gateway.status();
     let problems = status["problems"].as_array().expect("a list");
     let texts: Vec<_> =
@@ -36,6 +36,20 @@ fn problems(gateway: &Gateway) -> Vec<String> {
     }
     assert_eq!(texts.is_empty(), page.contains("All is well."));
     texts
+}
+
+/// A page whose times are as they are in JSON: without an element, and without how long ago they are.
+fn plain_times(page: &str) -> String {
+    let mut parts = page.split("<time datetime=\"");
+    let mut plain = parts.next().expect("the beginning").to_owned();
+    for part in parts {
+        let (time, rest) = part.split_once('"').expect("the end of the attribute");
+        let (_, rest) = rest.split_once("</time>").expect("the end of the element");
+        let after =
+            rest.strip_prefix(" (").and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
+        plain.extend([time, after]);
+    }
+    plain
 }
 
 #[test]
@@ -117,6 +131,19 @@ fn a_vendor_that_cannot_be_reached_is_a_problem() {
     });
     let all = problems(&gateway).join("\n");
     assert!(all.contains("127.0.0.1:1 cannot be reached") && all.contains("failed at the vendor"), "{all}");
+}
+
+#[test]
+fn times_are_told_with_how_long_ago_they_were() {
+    let vendor = vendor("200 OK", "{}");
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    gateway.call(&push());
+    let loaded = gateway.status()["config"]["loaded"].as_str().expect("a time").to_owned();
+    let page = gateway.page("/").text();
+    let marked = format!("<time datetime=\"{loaded}\">{loaded}</time> <span class=\"soft\">");
+    let (_, rest) = page.split_once(&marked).unwrap_or_else(|| panic!("{marked}: {page}"));
+    let (ago, _) = rest.split_once("</span>").expect("an end");
+    assert!(ago.ends_with(" s ago") || ago.ends_with(" min ago"), "{ago}");
 }
 
 #[test]

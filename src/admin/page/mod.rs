@@ -5,13 +5,16 @@
 
 mod charts;
 mod style;
+mod times;
 
 use std::cmp::Reverse;
+use std::time::SystemTime;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub(super) use style::POLICY;
 use style::STYLE;
+use times::{marked, time};
 
 use super::problems::whole;
 use super::status::{BudgetReport, CallerReport, Status, TokenReport};
@@ -55,9 +58,9 @@ pub(super) fn overview(status: &Status, pages: Pages) -> Markup {
             @if all.is_empty() { p.soft { "No budget was used since the start." } }
             @else { (budgets(&page_of(&all, pages.budgets))) (links(all.len(), pages.budgets, &|page| format!("/?budgets={page}#budgets"))) }
             h2 { "Refusals of the last hour" }
-            (refusal_table(&refusals))
+            (refusal_table(&refusals, status.now))
             h2 id="callers" { "Callers" }
-            (caller_table(&page_of(&callers, pages.callers)))
+            (caller_table(&page_of(&callers, pages.callers), status.now))
             (links(callers.len(), pages.callers, &|page| format!("/?callers={page}#callers")))
             h2 { "Vendor" }
             (hosts(status))
@@ -94,7 +97,7 @@ pub(super) fn tenant(status: &Status, name: &str) -> Option<Markup> {
                 } }
             }
             h2 { "Refusals of the last hour" }
-            (refusal_table(&refusals))
+            (refusal_table(&refusals, status.now))
         },
     ))
 }
@@ -109,7 +112,7 @@ pub(super) fn caller(status: &Status, name: &str) -> Option<Markup> {
     let access = |kind: &str, entries: &std::collections::BTreeMap<String, TokenReport>| {
         html! {
             @for (name, entry) in entries { tr {
-                th scope="row" { (kind) " " (name) } td { (entry.last_use.as_deref().unwrap_or("never, or before the last start")) }
+                th scope="row" { (kind) " " (name) } td { @match &entry.last_use { Some(last) => (time(last, status.now)), None => "never, or before the last start" } }
             } }
         }
     };
@@ -136,7 +139,7 @@ pub(super) fn caller(status: &Status, name: &str) -> Option<Markup> {
                 } }
             }
             h2 { "Refusals of the last hour" }
-            (refusal_table(&refusals))
+            (refusal_table(&refusals, status.now))
         },
     ))
 }
@@ -163,7 +166,7 @@ fn frame(status: &Status, title: &str, body: &Markup) -> Markup {
                 }
                 main { (body) }
                 footer {
-                    "Configuration " code { (status.config.digest.get(..12).unwrap_or_default()) } " of " (status.config.loaded)
+                    "Configuration " code { (status.config.digest.get(..12).unwrap_or_default()) } " of " (time(&status.config.loaded, status.now))
                     @if let Some(state) = status.state_file { ". State file: " (state) }
                     @if let Some(store) = status.store { ". Store: " (store) }
                     ". " a href="/status" { "JSON" } " · " a href="/metrics" { "metrics" }
@@ -177,7 +180,7 @@ fn problems(status: &Status) -> Markup {
     html! {
         @if status.problems.is_empty() { p.well { b.good { "All is well." } " Nothing needs you." } } @else {
             ul.problems { @for problem in &status.problems {
-                li.urgent[problem.urgent] { b { (problem.what) } (problem.cure) }
+                li.urgent[problem.urgent] { b { (marked(&problem.what, status.now)) } (problem.cure) }
             } }
         }
     }
@@ -230,7 +233,7 @@ fn budgets(rows: &[BudgetRow<'_>]) -> Markup {
     }
 }
 
-fn refusal_table(groups: &[&RefusalGroup]) -> Markup {
+fn refusal_table(groups: &[&RefusalGroup], now: SystemTime) -> Markup {
     html! {
         @if groups.is_empty() { p.soft { "None." } } @else {
             div.scroll { table {
@@ -243,7 +246,7 @@ fn refusal_table(groups: &[&RefusalGroup]) -> Markup {
                     th scope="row" { @match &group.caller { Some(caller) => (caller_link(caller)), None => { em { "strangers" } } } }
                     td { (group.reason) @if let Some(rule) = group.rule { br; span.soft { (rule) } } }
                     td { (group.operation.unwrap_or("–")) @if let Some(tenant) = &group.tenant { br; (tenant_link(tenant)) } }
-                    td { (group.last) }
+                    td { (time(&group.last, now)) }
                     td.text { (group.message) br; span.soft { "request " (group.request_id) } }
                 } } }
             } }
@@ -252,7 +255,7 @@ fn refusal_table(groups: &[&RefusalGroup]) -> Markup {
     }
 }
 
-fn caller_table(rows: &[(&String, &CallerReport)]) -> Markup {
+fn caller_table(rows: &[(&String, &CallerReport)], now: SystemTime) -> Markup {
     html! {
         div.scroll { table {
             thead { tr {
@@ -263,7 +266,7 @@ fn caller_table(rows: &[(&String, &CallerReport)]) -> Markup {
                 td.number { (caller.refusals) }
                 td { @match &caller.quota { Some(quota) => { (quota.used) " of " (quota.limit) " in " (whole(quota.window_seconds)) }, None => "–" } }
                 td { @for (token, entry) in caller.tokens.iter().chain(&caller.certificates) {
-                    div { (token) " " span.soft { (entry.last_use.as_deref().unwrap_or("never")) } }
+                    div { (token) " " @match &entry.last_use { Some(last) => (time(last, now)), None => { span.soft { "never" } } } }
                 } }
             } } }
         } }
