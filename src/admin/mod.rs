@@ -3,6 +3,7 @@
 //! These pages are like those of any service, so they are built from tower's layers.
 
 mod access;
+mod busiest;
 mod connections;
 mod page;
 mod problems;

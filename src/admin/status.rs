@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::AdminState;
+use super::busiest::{self, BusyBudget};
 use crate::active_config::ActiveConfig;
 use crate::budget::{Budget, Timestamp};
 use crate::ledger::Ledger;
@@ -47,6 +48,8 @@ pub(super) struct Status {
     pub(super) state_file_failures: u64,
     /// The last hour by minutes, the present one last.
     pub(super) last_hour: Vec<MinuteReport>,
+    /// The budgets that came closest to their limits in the last hour.
+    pub(super) busiest_budgets: Vec<BusyBudget>,
     /// The refusals of the last hour in groups.
     pub(super) refusals: Vec<RefusalGroup>,
     pub(super) recent_refusals: Vec<RefusedCall>,
@@ -166,6 +169,7 @@ impl Status {
             audit_lines_lost: state.metrics.audit_lost.get(),
             state_file_failures: state.metrics.state_file_failures.get(),
             last_hour: state.metrics.history.last_hour(wall),
+            busiest_budgets: busiest::budgets(directory, now),
             refusals,
             recent_refusals: state.recent.list(),
         }

@@ -134,6 +134,39 @@ fn a_vendor_that_cannot_be_reached_is_a_problem() {
 }
 
 #[test]
+fn the_fullest_budgets_are_drawn_minute_by_minute() {
+    let vendor = vendor("200 OK", "{}");
+    let mut config = Config::new(&vendor.url());
+    config.budgets = "push: { limit: 4, window: 1h }, report: { limit: 1000, window: 1h }".into();
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.status()["busiest_budgets"], json!([]), "nobody used one");
+    assert!(!gateway.page("/").text().contains("Budgets in use"));
+    for _ in 0..3 {
+        assert_eq!(gateway.call(&push()).status, 200);
+    }
+    let received = Request::get("/v3/received?msg_ids=1").bearer(Tokens::ORDERS);
+    assert_eq!(gateway.call(&received).status, 200);
+    let status = gateway.status();
+    let busiest = status["busiest_budgets"].as_array().expect("a list");
+    let told: Vec<_> = busiest
+        .iter()
+        .map(|busy| {
+            let percent = busy["percent"].as_array().expect("a list");
+            assert_eq!(percent.len(), 60);
+            (busy["tenant"].clone(), busy["credential"].clone(), busy["budget"].clone(), percent[59].clone())
+        })
+        .collect();
+    let row = |budget: &str, percent| (json!("shop"), json!("app"), json!(budget), json!(percent));
+    assert_eq!(told, [row("push", 75), row("report", 1)]);
+    let page = gateway.page("/").text();
+    for part in ["Budgets in use", "at most 75 %", "<path class=\"low\" d=\"M", "v-75h8v75z"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    gateway.call(&push());
+    assert!(gateway.page("/").text().contains("<path class=\"full\""));
+}
+
+#[test]
 fn times_are_told_with_how_long_ago_they_were() {
     let vendor = vendor("200 OK", "{}");
     let gateway = Gateway::start(&Config::new(&vendor.url()));
@@ -258,7 +291,7 @@ fn the_page_stays_small_with_many_teams() {
     }
     let page = gateway.page("/").text();
     assert!(page.contains("page 1 of 3") && page.len() < 64 * 1024, "{} bytes", page.len());
-    let rows = |page: &str| page.matches("/tenants/team-").count();
+    let rows = |page: &str| page.matches("<th scope=\"row\"><a href=\"/tenants/team-").count();
     assert_eq!((rows(&page), rows(&gateway.page("/?budgets=3").text())), (50, 20));
     // Teams that nobody called have no series.
     assert!(!gateway.page("/metrics").text().contains("team-200"));

@@ -1,17 +1,22 @@
 //! The last hour as small charts, drawn in SVG.
 
+use std::fmt::Write;
+
 use maud::{Markup, html};
 
+use super::tenant_link;
+use crate::admin::busiest::BusyBudget;
 use crate::telemetry::history::{MINUTES, MinuteReport};
 
 /// The width of a minute and the height of a chart, in units of the drawing.
 const WIDTH: usize = 10;
 const HEIGHT: f64 = 100.0;
 
-/// Both charts.
-pub(super) fn charts(hour: &[MinuteReport]) -> Markup {
+/// All charts.
+pub(super) fn charts(hour: &[MinuteReport], busiest: &[BusyBudget]) -> Markup {
     html! {
         div.charts { (calls(hour)) (latency(hour)) }
+        @if !busiest.is_empty() { div.charts { (budgets(busiest)) } }
     }
 }
 
@@ -79,6 +84,44 @@ fn latency(hour: &[MinuteReport]) -> Markup {
             }
         }
     }
+}
+
+/// The budgets that came closest to their limits, each with a row of its own.
+fn budgets(busiest: &[BusyBudget]) -> Markup {
+    html! {
+        figure {
+            figcaption {
+                b { "Budgets in use" }
+                span.soft { "the most at once in each minute; the full height is the limit" }
+            }
+            @for busy in busiest {
+                @let most = busy.most();
+                div.row {
+                    span { (tenant_link(&busy.tenant)) " " (busy.credential) " " (busy.budget) }
+                    svg viewBox=(view_box()) preserveAspectRatio="none" role="img" aria-label=(format!("Use of this budget by minute in the last hour, at most {most} %")) {
+                        // The colours are those of the table's bars.
+                        @for (class, range) in [("low", 1..80), ("high", 80..100), ("full", 100..u32::MAX)] {
+                            @let bars = bars(&busy.percent, &range);
+                            @if !bars.is_empty() { path.(class) d=(bars) {} }
+                        }
+                    }
+                    span.number { "at most " (most) " %" }
+                }
+            }
+        }
+    }
+}
+
+/// The outlines of the bars whose share is in a range: one path is much shorter than sixty elements.
+fn bars(percent: &[u32], range: &std::ops::Range<u32>) -> String {
+    let mut path = String::new();
+    let shown = percent.iter().enumerate().filter(|(_, share)| range.contains(share));
+    for (at, share) in shown {
+        let (left, width, height) = (at * WIDTH + 1, WIDTH - 2, (*share).min(100));
+        write!(path, "M{left} {HEIGHT}v-{height}h{width}v{height}z")
+            .expect("writing to a String cannot fail");
+    }
+    path
 }
 
 fn millis(value: Option<u32>) -> String {

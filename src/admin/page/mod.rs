@@ -53,7 +53,7 @@ pub(super) fn overview(status: &Status, pages: Pages) -> Markup {
         "jpush-gateway",
         &html! {
             (problems(status))
-            (charts::charts(&status.last_hour))
+            (charts::charts(&status.last_hour, &status.busiest_budgets))
             h2 id="budgets" { "Budgets" }
             @if all.is_empty() { p.soft { "No budget was used since the start." } }
             @else { (budgets(&page_of(&all, pages.budgets))) (links(all.len(), pages.budgets, &|page| format!("/?budgets={page}#budgets"))) }
