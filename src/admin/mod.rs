@@ -8,6 +8,7 @@ mod connections;
 mod page;
 mod problems;
 mod status;
+mod vendor;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use super::NotReady;
 use super::status::{BudgetReport, Problem, Status};
+use super::vendor::CertificateEnd;
+use crate::telemetry::host_history::HostCalls;
 use crate::telemetry::recent::RefusalGroup;
 
 /// Days before its end in which a certificate is a problem.
 const CERTIFICATE_DAYS: i64 = 14;
+/// Errors of a vendor host in five minutes that are worth a word, if more than half of the calls failed.
+const HOST_ERRORS_MIN: u32 = 3;
 /// Requests of strangers in an hour that are worth a word.
 const STRANGERS_MIN: u32 = 20;
 /// Problems of one kind that are told one by one.
@@ -63,17 +67,8 @@ pub(super) fn of(status: &Status, not_ready: Option<NotReady>) -> Vec<Problem> {
             "jpush-gateway check names every fault; POST /reload or SIGHUP tries again.",
         ));
     }
-    for certificate in status.certificates.iter().filter(|known| known.days_left < CERTIFICATE_DAYS) {
-        let (name, ends) = (&certificate.name, &certificate.not_after);
-        let what = match certificate.days_left {
-            ..0 => format!("The certificate of {name} at {} ended at {ends}.", certificate.listener),
-            days => format!(
-                "The certificate of {name} at {} ends in {days} days, at {ends}.",
-                certificate.listener
-            ),
-        };
-        problems.push(problem(certificate.days_left < 0, what, "Put a new one in its place and reload."));
-    }
+    problems.extend(certificates(status));
+    problems.extend(vendor(status));
     for (lost, log) in
         [(status.log_lines_lost, "access and process log"), (status.audit_lines_lost, "audit log")]
     {
@@ -83,6 +78,48 @@ pub(super) fn of(status: &Status, not_ready: Option<NotReady>) -> Vec<Problem> {
         }
     }
     problems.sort_by_key(|problem| !problem.urgent);
+    problems
+}
+
+fn certificates(status: &Status) -> impl Iterator<Item = Problem> {
+    let near = status.certificates.iter().filter(|known| known.end.days_left < CERTIFICATE_DAYS);
+    near.map(|known| {
+        let whose = format!("The certificate of {} at {}", known.name, known.listener);
+        problem(known.end.days_left < 0, ending(&whose, &known.end), "Put a new one in its place and reload.")
+    })
+}
+
+fn ending(whose: &str, end: &CertificateEnd) -> String {
+    let CertificateEnd { not_after, days_left } = end;
+    match days_left {
+        ..0 => format!("{whose} ended at {not_after}."),
+        days => format!("{whose} ends in {days} days, at {not_after}."),
+    }
+}
+
+/// Hosts that fail although they can be reached, and hosts whose certificate ends.
+fn vendor(status: &Status) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (host, report) in &status.vendor {
+        let HostCalls { calls, errors } = report.last_five_minutes;
+        if report.circuit == "closed" && errors >= HOST_ERRORS_MIN && errors > calls / 2 {
+            let last = report.last_error.as_ref();
+            let last = last.map(|error| format!("; the last at {}: {}", error.time, error.cause));
+            let what = format!(
+                "{host}: {errors} of {calls} calls of the last five minutes failed{}.",
+                last.unwrap_or_default()
+            );
+            let cure =
+                "Look at the vendor's announcements, and at the network and vendor.proxy of this machine.";
+            problems.push(problem(true, what, cure));
+        }
+        if let Some(end) = report.certificate.as_ref().filter(|end| end.days_left < CERTIFICATE_DAYS) {
+            let whose = format!("The vendor's certificate at {host}");
+            let cure = "The vendor has to renew it, or whoever runs a proxy that shows one of its own; \
+                        once it has ended, no call gets through.";
+            problems.push(problem(end.days_left < 0, ending(&whose, end), cure));
+        }
+    }
     problems
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::AdminState;
 use super::busiest::{self, BusyBudget};
+use super::vendor::{self, CertificateEnd, HostReport};
 use crate::active_config::ActiveConfig;
 use crate::budget::{Budget, Timestamp};
 use crate::ledger::Ledger;
@@ -59,11 +60,6 @@ pub(super) struct Status {
 pub(super) struct ConfigReport {
     pub(super) digest: String,
     pub(super) loaded: String,
-}
-
-#[derive(Serialize)]
-pub(super) struct HostReport {
-    pub(super) circuit: &'static str,
 }
 
 #[derive(Serialize)]
@@ -130,8 +126,8 @@ pub(super) struct Problem {
 pub(super) struct CertificateReport {
     pub(super) listener: String,
     pub(super) name: String,
-    pub(super) not_after: String,
-    pub(super) days_left: i64,
+    #[serde(flatten)]
+    pub(super) end: CertificateEnd,
 }
 
 impl Status {
@@ -155,7 +151,7 @@ impl Status {
             connections: state.admission.connections.now(),
             body_memory_bytes: state.admission.body_memory_bytes(),
             store: state.store.as_ref().map(|store| store.state().as_str()),
-            vendor: hosts(&current.active),
+            vendor: vendor::hosts(&current.active, wall),
             tenants: directory
                 .tenants
                 .iter()
@@ -168,7 +164,7 @@ impl Status {
             log_lines_lost: state.metrics.log_lost.get(),
             audit_lines_lost: state.metrics.audit_lost.get(),
             state_file_failures: state.metrics.state_file_failures.get(),
-            last_hour: state.metrics.history.last_hour(wall),
+            last_hour: state.metrics.history.last_hour(wall, &vendor::latencies(&current.active, wall)),
             busiest_budgets: busiest::budgets(directory, now),
             refusals,
             recent_refusals: state.recent.list(),
@@ -182,11 +178,6 @@ impl BudgetReport {
         let Self { used, waiting, holding_back, remaining, limit, callers, .. } = self;
         *used > 0 || *waiting > 0 || *holding_back || remaining < limit || !callers.is_empty()
     }
-}
-
-fn hosts(active: &ActiveConfig) -> BTreeMap<String, HostReport> {
-    let hosts = active.connector.circuit_states();
-    hosts.map(|(host, status)| (host, HostReport { circuit: status.as_str() })).collect()
 }
 
 fn credentials(
@@ -232,17 +223,12 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Timestamp) -> Budg
 }
 
 fn certificates(metrics: &Metrics, now: SystemTime) -> Vec<CertificateReport> {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut found: Vec<_> = metrics.tls.in_use();
     found.sort_by_key(|(_, _, not_after)| *not_after);
-    let report = |(listener, name, seconds): (String, String, i64)| {
-        let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        CertificateReport {
-            listener,
-            name,
-            not_after: humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string(),
-            days_left: seconds.saturating_sub_unsigned(now).div_euclid(24 * 3600),
-        }
+    let report = |(listener, name, seconds): (String, String, i64)| CertificateReport {
+        listener,
+        name,
+        end: CertificateEnd::of(seconds, now),
     };
     found.into_iter().map(report).collect()
 }

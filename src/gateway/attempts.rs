@@ -1,7 +1,7 @@
 //! From dispatch to the vendor's answer: one attempt, or two.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
 
@@ -93,6 +93,18 @@ impl AttemptError {
         }
     }
 
+    /// Whether it says something about the vendor's host. A pooled connection that the host closed in the meantime does
+    /// not, and neither does a stop of our own process.
+    fn is_of_host(&self) -> bool {
+        match self {
+            Self::Unanswered(Failure::NotSent(not_sent)) => match not_sent {
+                NotSent::Connect(_) => true,
+                NotSent::CircuitOpen(_) | NotSent::PooledClosed(_) | NotSent::Late => false,
+            },
+            Self::Unanswered(Failure::TimedOut | Failure::Broken(_)) | Self::Cut(_) => true,
+        }
+    }
+
     fn refusal(&self) -> Refusal {
         match self {
             Self::Unanswered(Failure::NotSent(_)) => Refusal::VendorUnreachable,
@@ -165,7 +177,7 @@ impl Worker {
                     (failure.into(), address)
                 }
             };
-            self.telemetry.metrics.vendor_failure(operation, lost.kind());
+            self.count_lost(grant, &lost);
             witness.failed(lost.kind());
             let refusal = lost.refusal();
             let unsent = refusal.delivery() == Delivery::None;
@@ -183,6 +195,14 @@ impl Worker {
             attempt.is_repeated(lost.kind(), &lost);
             self.telemetry.metrics.retry(operation);
             (payment, choice, first) = (paid, Choice::Fresh, Some(refusal));
+        }
+    }
+
+    /// Counts an attempt that got no whole answer.
+    fn count_lost(&self, grant: &Grant, lost: &AttemptError) {
+        self.telemetry.metrics.vendor_failure(grant.operation(), lost.kind());
+        if lost.is_of_host() {
+            self.active.usage.host(grant.origin()).unanswered(SystemTime::now(), lost);
         }
     }
 
@@ -223,16 +243,16 @@ impl Worker {
         let read = answer::read(body).await?;
         let body = read.whole();
         let summary = body.map(answer::summary).unwrap_or_default();
-        let code = summary.code;
-        witness.answered(VendorNote {
-            status: status.as_u16(),
-            code,
-            msg_id: summary.msg_id,
-            took: start.elapsed(),
-        });
-        if let Some(body) = body
-            && let Err(refusal) = answer::judge(status, &fields, body, code, grant.operation().family())
-        {
+        let (code, took, now) = (summary.code, start.elapsed(), SystemTime::now());
+        witness.answered(VendorNote { status: status.as_u16(), code, msg_id: summary.msg_id, took });
+        let family = grant.operation().family();
+        let judged = body.map_or(Ok(()), |body| answer::judge(status, &fields, body, code, family));
+        let host = self.active.usage.host(grant.origin());
+        host.answered(now, took);
+        if status.is_server_error() || matches!(judged, Err(Refusal::VendorErrorPage { .. })) {
+            host.answered_badly(now, status);
+        }
+        if let Err(refusal) = judged {
             if matches!(refusal, Refusal::VendorRejectedCredential) {
                 self.told_as(grant, witness, (Choice::Any, None)).was_rejected(&self.telemetry.failures);
             }

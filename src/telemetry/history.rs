@@ -2,13 +2,14 @@
 //!
 //! A request adds to counters of its minute, without a lock. Sixty minutes are kept, whatever is asked.
 
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Minutes that are kept.
 pub const MINUTES: usize = 60;
 /// Steps of latency: each twice as long as the one before, the first one a millisecond.
-const STEPS: usize = 16;
+pub(super) const STEPS: usize = 16;
 
 /// The outcome of a request, by its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +37,9 @@ impl Ending {
     }
 }
 
-/// The counters of the last hour.
-pub struct History([Minute; MINUTES]);
-
+/// The requests of the last hour, by how they ended.
 #[derive(Default)]
-struct Minute {
-    /// Minutes since 1970.
-    of: AtomicU64,
-    endings: [AtomicU32; Ending::COUNT],
-    vendor: [AtomicU32; STEPS],
-}
+pub struct History(HourCounters<{ Ending::COUNT }>);
 
 /// One minute as it is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -66,47 +60,90 @@ pub struct MinuteReport {
     pub vendor_p99_ms: Option<u32>,
 }
 
-impl Default for History {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Minute::default()))
-    }
-}
-
 impl History {
-    /// Counts a request that ended, and how long the vendor's answer took, if there was one.
-    pub fn add(&self, now: SystemTime, status: u16, vendor: Option<Duration>) {
-        let minute = minute(now);
-        let counters = self.at(minute);
-        counters.begin(minute);
-        counters.endings[Ending::of(status) as usize].fetch_add(1, Ordering::Relaxed);
-        if let Some(took) = vendor {
-            counters.vendor[step(took)].fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts a request that ended.
+    pub fn add(&self, now: SystemTime, status: u16) {
+        self.0.add(now, Ending::of(status) as usize);
     }
 
-    /// The last hour, the minute of `now` last.
-    pub fn last_hour(&self, now: SystemTime) -> Vec<MinuteReport> {
-        let last = minute(now);
-        (0..MINUTES as u64)
-            .rev()
-            .map(|ago| {
-                let minute = last.saturating_sub(ago);
-                let counters = self.at(minute);
-                if counters.of.load(Ordering::Relaxed) == minute {
-                    counters.report()
-                } else {
-                    MinuteReport::default()
-                }
-            })
-            .collect()
-    }
-
-    fn at(&self, minute: u64) -> &Minute {
-        &self.0[place(minute)]
+    /// The last hour, the minute of `now` last, with the vendor's times of each of these minutes.
+    pub fn last_hour(&self, now: SystemTime, vendor: &[Latencies; MINUTES]) -> Vec<MinuteReport> {
+        let report = |([good, limited, refused, failed], vendor): ([u32; Ending::COUNT], &Latencies)| {
+            let vendor_answers = vendor.answers();
+            let [vendor_p50_ms, vendor_p99_ms] = [50, 99].map(|hundredths| vendor.part_ms(hundredths));
+            MinuteReport { good, limited, refused, failed, vendor_answers, vendor_p50_ms, vendor_p99_ms }
+        };
+        self.0.last(now, MINUTES).zip(vendor).map(report).collect()
     }
 }
 
-impl Minute {
+/// Answers of the vendor, by how long they took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latencies(pub(super) [u32; STEPS]);
+
+impl Latencies {
+    /// The number of answers.
+    pub fn answers(&self) -> u32 {
+        self.0.iter().sum()
+    }
+
+    /// The time in milliseconds, rounded up to a power of two, than which this many of a hundred answers took no longer.
+    pub fn part_ms(&self, hundredths: u32) -> Option<u32> {
+        let wanted = (u64::from(self.answers()) * u64::from(hundredths)).div_ceil(100);
+        let mut seen = 0;
+        let reached = |count: &u32| {
+            seen += u64::from(*count);
+            seen >= wanted
+        };
+        (wanted > 0).then(|| self.0.iter().position(reached)).flatten().map(|step| 1 << step)
+    }
+}
+
+impl AddAssign for Latencies {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+/// Counters of each of the last sixty minutes.
+pub(super) struct HourCounters<const COUNTERS: usize>([Minute<COUNTERS>; MINUTES]);
+
+struct Minute<const COUNTERS: usize> {
+    /// Minutes since 1970.
+    of: AtomicU64,
+    counts: [AtomicU32; COUNTERS],
+}
+
+impl<const COUNTERS: usize> Default for HourCounters<COUNTERS> {
+    fn default() -> Self {
+        let minute = || Minute { of: AtomicU64::new(0), counts: std::array::from_fn(|_| AtomicU32::new(0)) };
+        Self(std::array::from_fn(|_| minute()))
+    }
+}
+
+impl<const COUNTERS: usize> HourCounters<COUNTERS> {
+    /// Adds one to a counter of the present minute.
+    pub(super) fn add(&self, now: SystemTime, counter: usize) {
+        let minute = minute(now);
+        let counters = &self.0[place(minute)];
+        counters.begin(minute);
+        counters.counts[counter].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counters of the last minutes, the one of `now` last.
+    pub(super) fn last(&self, now: SystemTime, minutes: usize) -> impl Iterator<Item = [u32; COUNTERS]> + '_ {
+        let last = minute(now);
+        (0..minutes.min(MINUTES) as u64).rev().map(move |ago| {
+            let minute = last.saturating_sub(ago);
+            let counters = &self.0[place(minute)];
+            let is_filled = counters.of.load(Ordering::Relaxed) == minute;
+            let read = |counter: &AtomicU32| if is_filled { counter.load(Ordering::Relaxed) } else { 0 };
+            counters.counts.each_ref().map(read)
+        })
+    }
+}
+
+impl<const COUNTERS: usize> Minute<COUNTERS> {
     /// Sets the counters of an hour ago to zero. What others add at the same moment may be lost.
     fn begin(&self, minute: u64) {
         let before = self.of.load(Ordering::Relaxed);
@@ -115,32 +152,7 @@ impl Minute {
         }
         let is_first = self.of.compare_exchange(before, minute, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_first {
-            self.endings.iter().chain(&self.vendor).for_each(|counter| counter.store(0, Ordering::Relaxed));
-        }
-    }
-
-    fn report(&self) -> MinuteReport {
-        let [good, limited, refused, failed] =
-            self.endings.each_ref().map(|counter| counter.load(Ordering::Relaxed));
-        let vendor = self.vendor.each_ref().map(|counter| counter.load(Ordering::Relaxed));
-        let vendor_answers = vendor.iter().sum();
-        let part = |hundredths: u64| {
-            let wanted = (u64::from(vendor_answers) * hundredths).div_ceil(100);
-            let mut seen = 0;
-            let reached = |count: &u32| {
-                seen += u64::from(*count);
-                seen >= wanted
-            };
-            (vendor_answers > 0).then(|| vendor.iter().position(reached)).flatten().map(|step| 1 << step)
-        };
-        MinuteReport {
-            good,
-            limited,
-            refused,
-            failed,
-            vendor_answers,
-            vendor_p50_ms: part(50),
-            vendor_p99_ms: part(99),
+            self.counts.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
         }
     }
 }
@@ -156,7 +168,7 @@ pub(super) fn place(minute: u64) -> usize {
 }
 
 /// The first step that is no shorter.
-fn step(took: Duration) -> usize {
+pub(super) fn step(took: Duration) -> usize {
     let millis = u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
     usize::try_from(millis.next_power_of_two().trailing_zeros()).map_or(STEPS - 1, |step| step.min(STEPS - 1))
 }
@@ -169,23 +181,26 @@ mod tests {
     fn an_hour_is_kept_by_minutes() {
         let history = History::default();
         let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_020 + seconds);
-        let millis = |millis| Some(Duration::from_millis(millis));
         for status in [200, 302, 429, 400, 499, 500, 504] {
-            history.add(at(0), status, None);
+            history.add(at(0), status);
         }
-        for (count, took) in [(98, 3), (1, 90), (1, 40_000)] {
-            (0..count).for_each(|_| history.add(at(60), 200, millis(took)));
-        }
-        let hour = history.last_hour(at(61));
+        history.add(at(60), 200);
+        let mut vendor = [Latencies::default(); MINUTES];
+        vendor[59].0 = std::array::from_fn(|step| match step {
+            2 => 98,
+            7 | 15 => 1,
+            _ => 0,
+        });
+        let hour = history.last_hour(at(61), &vendor);
         let before = MinuteReport { good: 2, limited: 1, refused: 2, failed: 2, ..MinuteReport::default() };
         assert_eq!((hour.len(), hour[58]), (60, before));
         let MinuteReport { good, vendor_answers, vendor_p50_ms, vendor_p99_ms, .. } = hour[59];
-        assert_eq!((good, vendor_answers, vendor_p50_ms, vendor_p99_ms), (100, 100, Some(4), Some(128)));
+        assert_eq!((good, vendor_answers, vendor_p50_ms, vendor_p99_ms), (1, 100, Some(4), Some(128)));
         // An hour later the same counters are another minute's.
-        history.add(at(3600), 200, None);
-        let hour = history.last_hour(at(3600));
+        history.add(at(3600), 200);
+        let hour = history.last_hour(at(3600), &[Latencies::default(); MINUTES]);
         assert_eq!(hour[59], MinuteReport { good: 1, ..MinuteReport::default() });
-        assert_eq!(hour[0].good, 100);
+        assert_eq!(hour[0].good, 1);
     }
 
     #[test]

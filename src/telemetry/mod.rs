@@ -10,6 +10,7 @@ mod audit_line;
 mod budget_gauges;
 mod gone_series;
 pub mod history;
+pub mod host_history;
 mod json_text;
 pub mod log;
 pub mod log_writer;

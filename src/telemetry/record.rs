@@ -198,6 +198,9 @@ impl Record {
         let (Some(operation), Some((_, credential, _))) = (self.operation, self.granted) else { return };
         let host = self.host().map(BaseUrl::authority).unwrap_or_default();
         self.telemetry.metrics.vendor_failure(operation, cut.kind());
+        if let (Some(names), Some((.., origin))) = (&self.names, self.granted) {
+            names.usage.host(origin).was_cut(SystemTime::now(), cut);
+        }
         let attempt = AttemptLabels {
             request_id: self.request_id_text(),
             operation,
@@ -317,7 +320,7 @@ impl Drop for Record {
         if let (Some(names), Some((caller, token))) = (&self.names, self.caller) {
             names.usage.token_used(caller, token, now);
         }
-        metrics.history.add(now, self.status, self.vendor.as_ref().map(|vendor| vendor.took));
+        metrics.history.add(now, self.status);
         self.telemetry.lane.write(|buffer| self.line(now, took).write(buffer));
         self.audit(now, took);
         self.end_spans();

@@ -1,4 +1,5 @@
-//! What was used under one configuration: cached series of metrics, and the last use of every token.
+//! What was used under one configuration: cached series of metrics, the last use of every token, and the calls to every
+//! vendor host.
 //!
 //! Memory grows with the callers, and with the calls that were made; never with callers times tenants.
 
@@ -6,17 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use super::host_history::HostHistory;
 use super::metrics::Series;
 use crate::operation::OperationId;
-use crate::tenant::Directory;
+use crate::tenant::{Directory, OriginId};
 
-/// The telemetry state of one configuration: cached metric series and the last use of every token.
+/// The telemetry state of one configuration: cached metric series, the last use of every token, and the calls to every
+/// vendor host.
 pub struct Usage {
     /// By caller; a caller gets its places at its first call.
     series: Vec<OnceLock<Box<[Place]>>>,
     /// Unix time in seconds by caller and token; zero: never. Shared with other configurations that have the same
     /// token.
     last_use: Vec<Vec<Arc<AtomicU64>>>,
+    /// By the position of the base URL. Shared with other configurations that have the same base URL.
+    hosts: Vec<Arc<HostHistory>>,
 }
 
 /// The series of a caller for one of its own tenants: a list of the operations that it used, the first one first. It is
@@ -31,7 +36,7 @@ struct UsedOperation {
 
 impl Usage {
     /// Creates the state for every caller of a directory. Tokens that were in the previous configuration keep their last
-    /// use.
+    /// use, and base URLs their calls.
     pub fn new(directory: &Directory, previous: Option<(&Self, &Directory)>) -> Self {
         let tokens = |count: usize| (0..count).map(|_| Arc::default()).collect();
         let mut last_use: Vec<Vec<_>> =
@@ -54,7 +59,21 @@ impl Usage {
                 last_use[caller][token] = Arc::clone(known);
             }
         }
-        Self { series: directory.callers.iter().map(|_| OnceLock::new()).collect(), last_use }
+        let known = |url| {
+            let (usage, directory) = previous?;
+            let place = directory.origins.iter().position(|known| known == url)?;
+            Some(Arc::clone(&usage.hosts[place]))
+        };
+        Self {
+            series: directory.callers.iter().map(|_| OnceLock::new()).collect(),
+            last_use,
+            hosts: directory.origins.iter().map(|url| known(url).unwrap_or_default()).collect(),
+        }
+    }
+
+    /// The calls to one of the vendor's base URLs.
+    pub fn host(&self, origin: OriginId) -> &HostHistory {
+        &self.hosts[origin.0]
     }
 
     /// The series of a caller, one of its tenants and an operation, made at its first use. `directory` is the one that

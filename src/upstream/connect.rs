@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use rustls::pki_types::{InvalidDnsNameError, ServerName, TrustAnchor};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::circuit::{Circuit, CircuitState};
 use super::connect_error::ConnectorError;
@@ -17,6 +19,7 @@ use super::socket::{Socket, UpstreamStream};
 use crate::config::{BaseUrl, Proxy};
 use crate::pem::{self, PemError};
 use crate::tenant::OriginId;
+use crate::x509::Validity;
 
 /// Opens connections to the configured base URLs and nowhere else.
 pub struct Connector {
@@ -43,6 +46,8 @@ pub struct UpstreamOrigin {
     pub(super) circuit: Arc<Circuit>,
     /// Kept in the same way.
     addresses: Arc<dial::FailedAddresses>,
+    /// Kept in the same way.
+    shown_certificate: Arc<ShownCertificate>,
 }
 
 /// The reason why the connector cannot be set up at all, found at the start.
@@ -96,12 +101,13 @@ impl Connector {
             .map(|origin| {
                 let previous = previous?;
                 let known = &previous.origins[self.same_origin(origin, previous)?.0];
-                Some((Arc::clone(&known.circuit), Arc::clone(&known.addresses)))
+                let UpstreamOrigin { circuit, addresses, shown_certificate, .. } = known;
+                Some((Arc::clone(circuit), Arc::clone(addresses), Arc::clone(shown_certificate)))
             })
             .collect();
         for (origin, known) in self.origins.iter_mut().zip(known) {
             if let Some(known) = known {
-                (origin.circuit, origin.addresses) = known;
+                (origin.circuit, origin.addresses, origin.shown_certificate) = known;
             }
         }
         self
@@ -140,9 +146,9 @@ impl Connector {
         let stream = match &self.tls {
             Some(tls) if origin.url.tls => {
                 let stream = tls.connector.connect(origin.server_name.clone(), socket).await;
-                UpstreamStream::Tls(Box::new(
-                    stream.map_err(|source| ConnectorError::Tls { address, source })?,
-                ))
+                let stream = stream.map_err(|source| ConnectorError::Tls { address, source })?;
+                origin.shown_certificate.note(&stream);
+                UpstreamStream::Tls(Box::new(stream))
             }
             _ => UpstreamStream::Plain(socket),
         };
@@ -151,14 +157,44 @@ impl Connector {
     }
 }
 
+/// The certificate that the host showed last.
+#[derive(Default)]
+struct ShownCertificate {
+    /// Its last second since 1970; zero: none was seen.
+    end_seconds: AtomicI64,
+}
+
+impl ShownCertificate {
+    fn note(&self, stream: &TlsStream<Socket>) {
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        if let Some(validity) = shown.and_then(|certificate| Validity::of(certificate)) {
+            self.end_seconds.store(validity.not_after_seconds(), Ordering::Relaxed);
+        }
+    }
+}
+
 impl UpstreamOrigin {
+    /// The last second of the certificate that the host showed at the last new connection, in seconds since 1970;
+    /// `None` before there was one, and without TLS.
+    pub fn certificate_end_seconds(&self) -> Option<i64> {
+        Some(self.shown_certificate.end_seconds.load(Ordering::Relaxed)).filter(|seconds| *seconds > 0)
+    }
+
     fn new(url: &BaseUrl, proxy: Option<&Proxy>) -> Result<Self, TlsSetupError> {
         let server_name = ServerName::try_from(url.host.clone()).map_err(TlsSetupError::Name)?;
         let host = HeaderValue::from_str(&url.authority()).expect("a checked base URL is visible ASCII");
         let circuit = Arc::new(Circuit::new(url.authority()));
         // The proxy's own loopback is not that of this machine, so loopback URLs are reached directly.
         let tunnel = proxy.filter(|_| !url.is_loopback()).map(Tunnel::through);
-        Ok(Self { url: url.clone(), tunnel, server_name, host, circuit, addresses: Arc::default() })
+        Ok(Self {
+            url: url.clone(),
+            tunnel,
+            server_name,
+            host,
+            circuit,
+            addresses: Arc::default(),
+            shown_certificate: Arc::default(),
+        })
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::time::timeout_at;
 
 use circuit::Circuit;
 pub use circuit::{CircuitOpen, CircuitState};
-pub use connect::{Connector, TlsSetupError};
+pub use connect::{Connector, TlsSetupError, UpstreamOrigin};
 pub use connect_error::ConnectorError;
 use connection::UpstreamConnection;
 pub use connection::{AnswerCut, Break};

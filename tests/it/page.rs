@@ -1,15 +1,18 @@
 //! Tests of the page for operators: what it tells first, what it escapes, and that it stays small.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rcgen::CertificateParams;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Config, Connection, Folder, Gateway, Keys, PUSH, Request, Stub, Tokens, json_answer, sha256_hex,
-    wait_until,
+    Authority, Config, Connection, Folder, Gateway, Keys, PUSH, Request, Stub, Tokens, json_answer,
+    sha256_hex, tls_vendor, wait_until,
 };
 
 fn vendor(answer: &'static str, body: &'static str) -> Stub {
@@ -50,6 +53,14 @@ fn plain_times(page: &str) -> String {
         plain.extend([time, after]);
     }
     plain
+}
+
+/// What `/status` tells of the only vendor host.
+fn host(gateway: &Gateway) -> Value {
+    let status = gateway.status();
+    let hosts = status["vendor"].as_object().expect("an object");
+    assert_eq!(hosts.len(), 1, "{status}");
+    hosts.values().next().expect("one").clone()
 }
 
 #[test]
@@ -131,6 +142,122 @@ fn a_vendor_that_cannot_be_reached_is_a_problem() {
     });
     let all = problems(&gateway).join("\n");
     assert!(all.contains("127.0.0.1:1 cannot be reached") && all.contains("failed at the vendor"), "{all}");
+    // The circuit is the problem, so its failures are not told a second time; but they are counted, with their causes.
+    assert!(!all.contains("of the last five minutes failed"), "{all}");
+    let host = host(&gateway);
+    let cause = host["last_error"]["cause"].as_str().expect("a cause");
+    let expected = "the connection was refused or failed: ";
+    assert!(cause.starts_with(expected) && cause.contains("Connection refused"), "{cause}");
+    assert_eq!(host["last_hour"]["calls"], host["last_hour"]["errors"]);
+    assert_eq!(host["last_hour"]["p99_ms"], Value::Null, "nothing was answered");
+}
+
+#[test]
+fn each_vendor_host_has_its_calls_errors_and_times() {
+    let served = AtomicUsize::new(0);
+    let answers = [
+        ("200 OK", "{}", "application/json"),
+        ("200 OK", "{}", "application/json"),
+        ("400 Bad Request", r#"{"error":{"code":1003,"message":"no"}}"#, "application/json"),
+        ("403 Forbidden", "<html>blocked</html>", "text/html"),
+        ("503 Service Unavailable", r#"{"error":{"code":1000,"message":"busy"}}"#, "application/json"),
+    ];
+    let vendor = Stub::start(move |talk| {
+        while talk.read_request().is_some() {
+            let (status, body, media_type) = answers[served.fetch_add(1, Ordering::Relaxed) % answers.len()];
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}");
+            talk.write(format!("{head}\r\n\r\n{body}"));
+        }
+    });
+    let mut config = Config::new(&vendor.url());
+    let gateway = Gateway::start(&config);
+    let before = host(&gateway);
+    assert_eq!(before["serves"], json!(["api", "device", "report", "image_v4"]));
+    assert_eq!((&before["last_error"], &before["certificate"]), (&Value::Null, &Value::Null));
+    for _ in 0..4 {
+        gateway.call(&push());
+    }
+    let told = host(&gateway);
+    assert_eq!(told["last_minute"], json!({ "calls": 4, "errors": 1 }), "{told}");
+    assert_eq!(told["last_error"]["cause"], "the vendor answered with status 403");
+    gateway.call(&push());
+    let told = host(&gateway);
+    for span in ["last_minute", "last_five_minutes", "last_hour"] {
+        assert_eq!((&told[span]["calls"], &told[span]["errors"]), (&json!(5), &json!(2)), "{span}: {told}");
+    }
+    let (half, most) = (told["last_hour"]["p50_ms"].as_u64(), told["last_hour"]["p99_ms"].as_u64());
+    assert!(half.is_some_and(|half| half > 0) && most >= half, "{told}");
+    assert_eq!(told["last_error"]["cause"], "the vendor answered with status 503");
+    let page = plain_times(&gateway.page("/").text());
+    for part in
+        ["5 calls<br>", "2 errors", ": the vendor answered with status 503", "api, device, report, image_v4"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!problems(&gateway).join("\n").contains("of the last five minutes"), "two of five are not most");
+    // A configuration with the same host goes on where the one before ended.
+    config.log = "debug";
+    gateway.write_config(&config.yaml());
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(host(&gateway)["last_hour"], told["last_hour"]);
+}
+
+#[test]
+fn a_vendor_host_with_mostly_errors_is_a_problem() {
+    let vendor = vendor("500 Internal Server Error", r#"{"error":{"code":1000,"message":"oops"}}"#);
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    for _ in 0..2 {
+        gateway.call(&push());
+    }
+    assert!(problems(&gateway).is_empty(), "two errors can be chance");
+    gateway.call(&push());
+    let status = gateway.status();
+    let first = &status["problems"][0];
+    let what = first["what"].as_str().expect("a text");
+    assert!(what.contains(": 3 of 3 calls of the last five minutes failed; the last at 20"), "{what}");
+    assert!(what.ends_with("Z: the vendor answered with status 500."), "{what}");
+    assert_eq!(first["urgent"], true);
+    assert!(!problems(&gateway).is_empty());
+}
+
+#[test]
+fn the_end_of_the_vendors_certificate_is_told() {
+    let authority = Authority::new();
+    for (days, is_problem) in [(40, false), (10, true)] {
+        let end = SystemTime::now() + Duration::from_hours(24 * days + 1);
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a good name");
+        let since = end.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since;
+        let (certificate, key) = authority.sign_with(&params);
+        let folder = Folder::new();
+        folder.write("ca.pem", authority.pem());
+        let mut config = Config::new(&format!("https://localhost:{}", tls_vendor(&certificate, &key).port()));
+        config.vendor = "ca: ca.pem".into();
+        let gateway = Gateway::start_in(folder, &config);
+        assert_eq!(host(&gateway)["certificate"], Value::Null, "nothing was connected yet");
+        assert_eq!(gateway.call(&Request::get("/v3/tags").bearer(Tokens::ORDERS)).status, 200);
+        let shown = host(&gateway)["certificate"].clone();
+        let not_after = humantime::format_rfc3339_seconds(end).to_string();
+        assert_eq!(shown, json!({ "not_after": not_after, "days_left": days }));
+        let page = gateway.page("/").text();
+        let cell = format!(
+            "<time datetime=\"{not_after}\">{not_after}</time> <span class=\"soft\">in {days} days</span>"
+        );
+        assert!(page.contains(&cell), "{page}");
+        let told = problems(&gateway).join("\n");
+        let expected = format!("ends in {days} days, at {not_after}.");
+        assert_eq!(
+            told.contains(&expected) && told.contains("The vendor's certificate at localhost"),
+            is_problem,
+            "{told}"
+        );
+        // A reload goes on with what was seen.
+        config.log = "debug";
+        gateway.write_config(&config.yaml());
+        assert_eq!(gateway.reload().status, 200);
+        assert_eq!(host(&gateway)["certificate"], shown);
+    }
 }
 
 #[test]

@@ -124,7 +124,8 @@ fn bars(percent: &[u32], range: &std::ops::Range<u32>) -> String {
     path
 }
 
-fn millis(value: Option<u32>) -> String {
+/// A time, or a dash where there is none.
+pub(super) fn millis(value: Option<u32>) -> String {
     match value {
         Some(value @ ..1000) => format!("{value} ms"),
         Some(value) => format!("{:.1} s", f64::from(value) / 1000.0),

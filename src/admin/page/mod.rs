@@ -1,4 +1,4 @@
-//! The page for people: problems first, then the last hour, budgets, refusals and callers.
+//! The page for people: problems first, then the last hour, the vendor, budgets, refusals and callers.
 //!
 //! It works without scripts, loads nothing from elsewhere, and loads itself again every ten seconds. Every value is
 //! escaped by the templates.
@@ -6,6 +6,7 @@
 mod charts;
 mod style;
 mod times;
+mod vendor;
 
 use std::cmp::Reverse;
 use std::time::SystemTime;
@@ -54,6 +55,8 @@ pub(super) fn overview(status: &Status, pages: Pages) -> Markup {
         &html! {
             (problems(status))
             (charts::charts(&status.last_hour, &status.busiest_budgets))
+            h2 { "Vendor" }
+            (vendor::hosts(status))
             h2 id="budgets" { "Budgets" }
             @if all.is_empty() { p.soft { "No budget was used since the start." } }
             @else { (budgets(&page_of(&all, pages.budgets))) (links(all.len(), pages.budgets, &|page| format!("/?budgets={page}#budgets"))) }
@@ -62,10 +65,8 @@ pub(super) fn overview(status: &Status, pages: Pages) -> Markup {
             h2 id="callers" { "Callers" }
             (caller_table(&page_of(&callers, pages.callers), status.now))
             (links(callers.len(), pages.callers, &|page| format!("/?callers={page}#callers")))
-            h2 { "Vendor" }
-            (hosts(status))
             h2 { "Certificates" }
-            (certificates(status))
+            (vendor::certificates(status))
         },
     )
 }
@@ -270,31 +271,6 @@ fn caller_table(rows: &[(&String, &CallerReport)], now: SystemTime) -> Markup {
                 } }
             } } }
         } }
-    }
-}
-
-fn hosts(status: &Status) -> Markup {
-    html! {
-        div.scroll { table {
-            thead { tr { th scope="col" { "host" } th scope="col" { "circuit" } } }
-            tbody { @for (host, report) in &status.vendor { tr {
-                th scope="row" { (host) }
-                td { @if report.circuit == "closed" { span.good { "closed: calls pass" } } @else { span.bad { (report.circuit) } } }
-            } } }
-        } }
-    }
-}
-
-fn certificates(status: &Status) -> Markup {
-    html! {
-        @if status.certificates.is_empty() { p.soft { "No listener has TLS." } } @else {
-            div.scroll { table {
-                thead { tr { th scope="col" { "name" } th scope="col" { "listener" } th scope="col" { "ends" } th.number scope="col" { "days left" } } }
-                tbody { @for known in status.certificates.iter().take(ROWS) { tr {
-                    th scope="row" { (known.name) } td { (known.listener) } td { (known.not_after) } td.number { (known.days_left) }
-                } } }
-            } }
-        }
     }
 }
 
