@@ -7,6 +7,7 @@ mod busiest;
 mod connections;
 mod page;
 mod problems;
+mod selection;
 mod status;
 mod vendor;
 
@@ -31,6 +32,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use access::AccessDenied;
 use connections::AdminConnections;
+use selection::{Selection, SelectionError};
 use status::Status;
 
 use crate::admission::Admission;
@@ -152,10 +154,15 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
         }
         "/livez" => reply(StatusCode::OK, "text/plain", "ok\n"),
         "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", metrics(state)),
-        "/status" => {
-            let json = serde_json::to_string(&status(state)).expect("numbers and strings always serialise");
-            reply(StatusCode::OK, "application/json", json)
-        }
+        "/status" => json(state, request.uri().query()).unwrap_or_else(|error| {
+            let status = match error {
+                SelectionError::Nobody { .. } => StatusCode::NOT_FOUND,
+                SelectionError::Unknown(_) | SelectionError::Twice(_) | SelectionError::NoPage { .. } => {
+                    StatusCode::BAD_REQUEST
+                }
+            };
+            reply(status, "text/plain", format!("{error}\n"))
+        }),
         "/" => html(Some(page::overview(&status(state), page::Pages::of(request.uri().query())))),
         "/reload" => reload(state).await,
         path => match (path.strip_prefix("/tenants/"), path.strip_prefix("/callers/")) {
@@ -194,6 +201,15 @@ fn status(state: &AdminState) -> Status {
     let mut status = Status::of(state);
     status.problems = problems::of(&status, state.ready().err());
     status
+}
+
+/// The status as JSON, or the part of it that a query asks for.
+fn json<'q>(state: &AdminState, query: Option<&'q str>) -> Result<Response<Full<Bytes>>, SelectionError<'q>> {
+    let selection = Selection::of(query)?;
+    let mut status = status(state);
+    selection.apply(&mut status)?;
+    let json = serde_json::to_string(&status).expect("numbers and strings always serialise");
+    Ok(reply(StatusCode::OK, "application/json", json))
 }
 
 /// A page for browsers, which may load nothing from elsewhere, be shown in no other page, and be kept by nobody.

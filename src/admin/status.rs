@@ -1,6 +1,7 @@
 //! What the admin pages tell, and its form as JSON. It holds no secret.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -54,6 +55,9 @@ pub(super) struct Status {
     /// The refusals of the last hour in groups.
     pub(super) refusals: Vec<RefusalGroup>,
     pub(super) recent_refusals: Vec<RefusedCall>,
+    /// The pages of tenants and callers that were asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) pages: BTreeMap<&'static str, PageReport>,
 }
 
 #[derive(Serialize)]
@@ -108,6 +112,15 @@ pub(super) struct QuotaReport {
     pub(super) window_seconds: f64,
     pub(super) used: u32,
     pub(super) remaining: u32,
+}
+
+/// A page of tenants or callers that was asked for.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct PageReport {
+    pub(super) page: NonZeroUsize,
+    pub(super) last_page: usize,
+    /// Entries on all pages.
+    pub(super) entries: usize,
 }
 
 /// One problem.
@@ -168,6 +181,7 @@ impl Status {
             busiest_budgets: busiest::budgets(directory, now),
             refusals,
             recent_refusals: state.recent.list(),
+            pages: BTreeMap::new(),
         }
     }
 }

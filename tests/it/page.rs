@@ -307,6 +307,62 @@ fn times_are_told_with_how_long_ago_they_were() {
 }
 
 #[test]
+fn the_status_can_be_asked_for_in_parts() {
+    let vendor = vendor("200 OK", "{}");
+    let mut config = Config::new(&vendor.url());
+    let key = |number: u32| {
+        format!("{{ app: {{ key: \"{number:024x}\", secret: {{ value: \"{:024x}\" }} }} }}", number + 100_000)
+    };
+    let names: Vec<&'static str> = (0..60).map(|number| &*format!("team-{number:02}").leak()).collect();
+    config.others = names.iter().zip(1..).map(|(name, number)| (*name, key(number))).collect();
+    let gateway = Gateway::start(&config);
+    let no_audience = r#"{"platform":"all","notification":{"alert":"Hello"}}"#;
+    for token in [Tokens::ORDERS, Tokens::BOTH] {
+        let request = Request::post("/v3/push", no_audience).basic("market", token);
+        gateway.call(&request);
+    }
+    gateway.call(&Request::post("/v3/push", no_audience).basic("shop", Tokens::ORDERS));
+    let names = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    let get = |query: &str| gateway.page(&format!("/status{query}"));
+
+    let whole = get("").json();
+    assert_eq!((names(&whole["tenants"]).len(), names(&whole["callers"]).len()), (62, 4));
+    assert_eq!(whole["pages"], Value::Null);
+
+    let shop = get("?tenant=shop").json();
+    assert_eq!((names(&shop["tenants"]), names(&shop["callers"]).len()), (vec!["shop".to_owned()], 4));
+    assert_eq!(names(&whole).len(), names(&shop).len(), "every key is there");
+    for list in ["refusals", "recent_refusals"] {
+        let all = whole[list].as_array().expect("a list");
+        let own = shop[list].as_array().expect("a list");
+        assert!(!own.is_empty() && own.len() < all.len(), "{list}: {shop}");
+        assert!(own.iter().all(|refused| refused["tenant"] == "shop"), "{list}: {shop}");
+    }
+    let both = get("?caller=both&tenants=2").json();
+    assert_eq!(names(&both["callers"]), ["both"]);
+    assert!(both["refusals"].as_array().expect("a list").iter().all(|group| group["caller"] == "both"));
+    assert_eq!(names(&both["tenants"])[0], "team-48");
+    assert_eq!(names(&both["tenants"]).len(), 12);
+    assert_eq!(both["pages"], json!({ "tenants": { "page": 2, "last_page": 2, "entries": 62 } }));
+
+    for (query, status, says) in [
+        ("?tenants=0", 400, "pages are numbers from 1"),
+        (
+            "?page=2",
+            400,
+            "no parameter \"page\"; it takes tenant=NAME, caller=NAME, tenants=PAGE and callers=PAGE",
+        ),
+        ("?tenant=shop&tenant=market", 400, "tenant is there twice"),
+        ("?tenant=nowhere", 404, "no tenant \"nowhere\""),
+        ("?caller=", 404, "no caller \"\""),
+    ] {
+        let answer = get(query);
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+        assert!(answer.text().contains(says), "{query}: {}", answer.text());
+    }
+}
+
+#[test]
 fn a_browser_may_apply_the_style_sheet_and_nothing_else() {
     let vendor = vendor("200 OK", "{}");
     let gateway = Gateway::start(&Config::new(&vendor.url()));

@@ -22,7 +22,7 @@ use super::status::{BudgetReport, CallerReport, Status, TokenReport};
 use crate::telemetry::recent::RefusalGroup;
 
 /// Rows of a table on one page.
-const ROWS: usize = 50;
+pub(super) const ROWS: usize = 50;
 
 /// The pages of the tables that are asked for, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
