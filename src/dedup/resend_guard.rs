@@ -127,6 +127,11 @@ impl Callers {
 }
 
 impl AbandonedCall {
+    /// Watches for the end of the call.
+    pub fn watch(&self) -> Watch {
+        self.0.watch()
+    }
+
     /// Ends the call and gives its answer to waiting repeats.
     pub fn end(self, delivery: Delivery, saved: Option<Arc<Saved>>) {
         let kept = saved.filter(|saved| saved.bytes() <= ANSWER_BYTES_MAX);

@@ -75,6 +75,10 @@ pub(super) fn watched() -> (EndingSender, Watch) {
 }
 
 impl EndingSender {
+    pub(super) fn watch(&self) -> Watch {
+        Watch(self.0.subscribe())
+    }
+
     pub(super) fn send(&self, ending: SavedEnding) {
         self.0.send_replace(Some(ending));
     }

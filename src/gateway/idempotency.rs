@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use tokio::time::{sleep, timeout_at};
 
 use super::trace::waited;
@@ -13,17 +14,15 @@ use super::{Ask, Stop, Worker};
 
 use crate::answer::Reply;
 use crate::body::Cid;
-use crate::budget::CallerNumber;
-use crate::dedup::{
-    Claim, Digest, Fingerprint, FirstCall, Kept, OPEN_MAX, RepeatProtection, Saved, SavedEnding, Watch,
-};
+use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, Kept, OPEN_MAX, Saved, SavedEnding, Watch};
 use crate::delivery::Delivery;
 use crate::http1::response::Response;
 use crate::outbound;
 use crate::payload::Payload;
+use crate::payment::Payment;
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
-use crate::store::{ClaimEnd, SharedClaim, StoredCall};
+use crate::store::{BreakableCall, BrokenCall, ClaimEnd, SharedClaim, Store, StoredCall};
 use crate::telemetry::metrics::ReplayedBy;
 use crate::telemetry::spans::WaitFor;
 use crate::tenant::Grant;
@@ -43,15 +42,23 @@ pub(super) enum DedupKey {
     None,
     /// The `Idempotency-Key` of its caller, and the claim for all replicas, if they share a store that answers.
     Key(FirstCall, Option<SharedClaim>),
-    /// The body as its caller sent it, once the connection breaks.
-    Body(Fingerprint),
+    /// The body as its caller sent it, once the connection breaks; the same for other replicas, if they share a store.
+    Body(Fingerprint, Option<Arc<BreakableCall>>),
 }
 
 impl DedupKey {
     pub(super) fn first_call(&mut self) -> Option<&mut FirstCall> {
         match self {
             Self::Key(first_call, _) => Some(first_call),
-            Self::None | Self::Body(_) => None,
+            Self::None | Self::Body(..) => None,
+        }
+    }
+
+    /// The call as other replicas know it, should its connection break.
+    pub(super) fn at_others(&self) -> Option<&Arc<BreakableCall>> {
+        match self {
+            Self::Body(_, call) => call.as_ref(),
+            Self::None | Self::Key(..) => None,
         }
     }
 
@@ -112,9 +119,9 @@ impl Worker {
         if !guard.is_empty()
             && let Some(first) = guard.find(grant.caller().number, &call, Instant::now())
         {
-            Box::pin(self.resent(ask, call, first)).await?;
+            Box::pin(self.resent_here(ask, call, first)).await?;
         }
-        Ok(DedupKey::Body(call))
+        Ok(DedupKey::Body(call, self.shared.store.as_ref().map(|store| breakable(store, ask))))
     }
 
     async fn under_key(&self, key: Digest, ask: &Ask<'_>) -> Result<DedupKey, Stop> {
@@ -204,20 +211,45 @@ impl Worker {
         Ok(Err(ending))
     }
 
-    /// Waits for the answer of a call whose connection broke a moment ago, of which this is a repetition.
-    async fn resent(&self, ask: &Ask<'_>, call: Fingerprint, mut first: Watch) -> Result<(), Stop> {
+    /// Waits for the answer of a call at this replica whose connection broke a moment ago.
+    async fn resent_here(&self, ask: &Ask<'_>, call: Fingerprint, mut first: Watch) -> Result<(), Stop> {
+        let (caller, window) = (ask.grant.caller().number, ask.grant.tenant().repeats.resend_guard);
+        let guard = &self.active.repeat_protection.guard;
+        self.resent(ask, first.ended(), || guard.broke_again(caller, &call, Instant::now(), window)).await
+    }
+
+    /// Pays for a call, unless it repeats one at another replica whose connection broke a moment ago.
+    pub(super) async fn pay_unless_resent(
+        &self,
+        ask: &Ask<'_>,
+        wait: Duration,
+        call: &Arc<BreakableCall>,
+    ) -> Result<Payment, Stop> {
+        let (found, paid) = join(call.find(), self.pay_in_time(ask, wait)).await;
+        let Some(found) = found else { return Ok(paid?) };
+        // Whether it can be paid does not matter: what it repeats may have been delivered.
+        drop(paid);
+        self.resent(ask, end_elsewhere(call, found), || call.broke_again()).await?;
+        Ok(self.pay_in_time(ask, wait).await?)
+    }
+
+    /// Waits for the end of a call whose connection broke a moment ago, of which this is a repetition. `broke_again` is
+    /// called if the connection of this one breaks as well.
+    async fn resent(
+        &self,
+        ask: &Ask<'_>,
+        ended: impl Future<Output = SavedEnding>,
+        broke_again: impl Fn(),
+    ) -> Result<(), Stop> {
         let Ask { grant, presence, deadlines, span, .. } = ask;
-        let caller = grant.caller().number;
-        let window = grant.tenant().repeats.resend_guard;
-        let mut waits =
-            WaitsAgain { protection: &self.active.repeat_protection, caller, call, window, is_over: false };
+        let mut waits = WaitsAgain { broke_again, is_over: false };
         let span = span.and_then(|span| span.wait(WaitFor::FirstCall));
-        let mut ended = pin!(timeout_at(deadlines.call.into(), first.ended()));
+        let mut ended = pin!(timeout_at(deadlines.call.into(), ended));
         let ended = tokio::select! {
             biased;
             ended = &mut ended => ended,
             () = presence.doubted() => {
-                waits.broke_again();
+                (waits.broke_again)();
                 ended.await
             }
         };
@@ -249,24 +281,42 @@ impl Worker {
 }
 
 /// A repeated call that waits for the first. If it is dropped before its end, its connection broke as well.
-struct WaitsAgain<'w> {
-    protection: &'w RepeatProtection,
-    caller: CallerNumber,
-    call: Fingerprint,
-    window: Duration,
+struct WaitsAgain<F: Fn()> {
+    broke_again: F,
     is_over: bool,
 }
 
-impl WaitsAgain<'_> {
-    fn broke_again(&self) {
-        self.protection.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
+impl<F: Fn()> Drop for WaitsAgain<F> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            (self.broke_again)();
+        }
     }
 }
 
-impl Drop for WaitsAgain<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.broke_again();
+/// The call as other replicas know it, should its connection break.
+fn breakable(store: &Arc<Store>, Ask { grant, payload, deadlines, .. }: &Ask<'_>) -> Arc<BreakableCall> {
+    let [operation, tenant, body] = parts_of(grant, payload);
+    let digest = Digest::of(&[grant.caller().name.as_bytes(), operation, tenant, body]).hex();
+    let window = grant.tenant().repeats.resend_guard;
+    Arc::new(BreakableCall::new(store, &digest, window, deadlines.whole + CLAIM_GRACE))
+}
+
+/// Waits for the end of a call at another replica.
+async fn end_elsewhere(call: &BreakableCall, mut found: BrokenCall) -> SavedEnding {
+    let mut pause = LOOK_AGAIN;
+    loop {
+        match found {
+            BrokenCall::Answered(bytes) => {
+                return Saved::from_bytes(&bytes).map_or(SavedEnding::Lost, SavedEnding::Answered);
+            }
+            BrokenCall::Lost => return SavedEnding::Lost,
+            BrokenCall::UnderWay => {
+                sleep(pause).await;
+                pause = (pause * 2).min(LOOK_AGAIN_MAX);
+                let Some(again) = call.look_again().await else { return SavedEnding::Nothing };
+                found = again;
+            }
         }
     }
 }

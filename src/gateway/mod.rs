@@ -278,7 +278,11 @@ impl Worker {
             let mut key = self.seen_before(&ask, head).await?;
             self.pool.check_circuit(grant.origin())?;
             let wait = preference.map_or(grant.caller().wait, |seconds| Duration::from_secs(seconds.into()));
-            let payment = self.pay_in_time(&ask, wait).await?;
+            let payment = match key.at_others() {
+                None => self.pay_in_time(&ask, wait).await?,
+                // Boxed, because most gateways share no store.
+                Some(call) => Box::pin(self.pay_unless_resent(&ask, wait, call)).await?,
+            };
             let payload = self.with_cid(&grant, payload, &mut key, (&deadlines, span)).await;
             let request_id = answering.request_id();
             let context = span.map(trace::context);

@@ -8,21 +8,23 @@ use super::{Answered, Handled, Worker};
 
 use crate::answer::Reply;
 use crate::budget::CallerNumber;
-use crate::dedup::{AbandonedCall, Fingerprint, RepeatProtection};
+use crate::dedup::{AbandonedCall, Fingerprint, RepeatProtection, SavedEnding};
 use crate::delivery::Delivery;
 use crate::detach::{OnDetach, ResultHandler};
 use crate::http1::response::Response;
+use crate::store::{BreakableCall, ClaimEnd};
 use crate::tenant::Grant;
 
 impl Worker {
     /// Makes the resend guard recognize a repeat of this call if the connection breaks from here on.
     pub(super) fn guarded(&self, grant: &Grant, key: &DedupKey) -> Guarded {
         Guarded(match key {
-            DedupKey::Body(call) => Some(Guard {
+            DedupKey::Body(call, at_others) => Some(Guard {
                 protection: Arc::clone(&self.active.repeat_protection),
                 caller: grant.caller().number,
                 call: *call,
                 window: grant.tenant().repeats.resend_guard,
+                at_others: at_others.clone(),
                 broken: None,
             }),
             DedupKey::None | DedupKey::Key(..) => None,
@@ -39,13 +41,33 @@ struct Guard {
     caller: CallerNumber,
     call: Fingerprint,
     window: Duration,
+    /// The call at the other replicas, if there are any.
+    at_others: Option<Arc<BreakableCall>>,
     /// Set if the call was reported already, because its caller may be gone.
     broken: Option<AbandonedCall>,
 }
 
 impl Guard {
     fn tell(&self) -> Option<AbandonedCall> {
-        self.protection.guard.broke(self.caller, self.call, Instant::now(), self.window)
+        let broken = self.protection.guard.broke(self.caller, self.call, Instant::now(), self.window)?;
+        if let Some(call) = &self.at_others {
+            let mut first = broken.watch();
+            call.broke(async move {
+                match first.ended().await {
+                    SavedEnding::Answered(saved) => ClaimEnd::Answered(saved.to_bytes()),
+                    SavedEnding::Lost => ClaimEnd::Lost,
+                    SavedEnding::Nothing => ClaimEnd::Nothing,
+                }
+            });
+        }
+        Some(broken)
+    }
+
+    fn tell_again(&self) {
+        self.protection.guard.broke_again(self.caller, &self.call, Instant::now(), self.window);
+        if let Some(call) = &self.at_others {
+            call.broke_again();
+        }
     }
 }
 
@@ -54,7 +76,7 @@ impl OnDetach<Answered> for Guarded {
         let mut guard = self.0?;
         let broken = match guard.broken.take() {
             Some(broken) => {
-                guard.protection.guard.broke_again(guard.caller, &guard.call, Instant::now(), guard.window);
+                guard.tell_again();
                 broken
             }
             None => guard.tell()?,

@@ -99,6 +99,11 @@ fn read(answer: Vec<redis::Value>, claim: impl FnOnce(bool) -> SharedClaim) -> O
 }
 
 impl SharedClaim {
+    /// The claim of a call that was made already.
+    pub(super) fn made(store: &Arc<Store>, key: &Arc<str>, by: String) -> Self {
+        Self { store: Arc::clone(store), key: Arc::clone(key), by, is_open: false, was_sent: true }
+    }
+
     /// Records that the call is about to be sent, with this cid: empty for its own, `None` without one.
     pub fn sent(&mut self, cid: Option<&str>) {
         self.was_sent = true;

@@ -12,6 +12,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod broken_calls;
 mod claims;
 mod connection;
 mod current;
@@ -31,6 +32,7 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+pub use broken_calls::{BreakableCall, BrokenCall};
 pub use claims::{ClaimEnd, SharedClaim, StoredCall};
 use current::CurrentServers;
 pub use given_slots::GivenSlots;
@@ -155,6 +157,8 @@ enum Keep {
 struct Scripts {
     claim: Script,
     note_claim: Script,
+    broke: Script,
+    find_broken: Script,
     take: Script,
     renew: Script,
     release: Script,
@@ -169,6 +173,8 @@ impl Store {
         let scripts = Arc::new(Scripts {
             claim: Script::new(include_str!("claim.lua")),
             note_claim: Script::new(include_str!("note_claim.lua")),
+            broke: Script::new(include_str!("broke.lua")),
+            find_broken: Script::new(include_str!("find_broken.lua")),
             take: Script::new(include_str!("take.lua")),
             renew: Script::new(include_str!("renew.lua")),
             release: Script::new(include_str!("release.lua")),

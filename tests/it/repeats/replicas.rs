@@ -1,5 +1,6 @@
 //! Tests of `Idempotency-Key` at replicas that share a store: one push per key, whichever of them is asked.
 
+use super::resends::late;
 use super::*;
 use crate::support::{Redis, wait_until};
 
@@ -132,4 +133,81 @@ fn a_claim_of_a_replica_that_is_gone_is_taken_over_only_with_a_cid() {
     assert_eq!(claim("c", "push", "two", start + 2), "wait", "only its owner gives it up");
     note("c", &["one"], start + 3);
     assert_eq!(claim("c", "push", "two", start + 3), "first");
+}
+
+/// Makes a push at one replica and breaks its connection; returns once the other replicas can know of it.
+fn cut(gateway: &Gateway, vendor: &Stub, redis: &Redis) {
+    let mut connection = gateway.connect();
+    connection.send(push().bytes());
+    vendor.wait_for_requests(1);
+    connection.reset();
+    wait_until("the store knows of the break", || {
+        redis.command(&["KEYS", "jpush-gateway:broken:*"]).contains("jpush-gateway:broken:")
+    });
+}
+
+#[test]
+fn a_push_whose_connection_broke_is_answered_by_the_other_replica() {
+    let (redis, vendor) = (Redis::start(), late());
+    let [first, second] = replicas(&redis, &vendor.url(), "");
+    cut(&first, &vendor, &redis);
+    let again = second.call(&push());
+    assert_eq!((again.status, again.json()["msg_id"].as_str()), (200, Some("1")), "{}", again.text());
+    assert!(replays(&second, "resend-guard") > 0.5);
+    assert_eq!(second.call(&push()).body, again.body, "also once it was answered");
+    assert_eq!(pushes(&vendor).len(), 1);
+    // Another caller's, and another push of the same one, are no repeats.
+    let other = Request::post("/v3/push", PUSH).bearer(Tokens::PUSHER);
+    assert_eq!(second.call(&other).json()["msg_id"], "2");
+    let another = Request::post("/v3/push", &PUSH.replace("Hello", "Bye")).bearer(Tokens::ORDERS);
+    assert_eq!(second.call(&another).json()["msg_id"], "3");
+}
+
+#[test]
+fn a_push_that_had_no_effect_at_one_replica_is_made_by_the_other() {
+    let redis = Redis::start();
+    let vendor = vendor(|talk, number, _| match number {
+        1 => {
+            std::thread::sleep(4 * MOMENT);
+            talk.write(json_answer("429 Too Many Requests", r#"{"error":{"code":2002,"message":"no"}}"#));
+        }
+        _ => answer_number(talk, number),
+    });
+    let [first, second] = replicas(&redis, &vendor.url(), "");
+    cut(&first, &vendor, &redis);
+    let again = second.call(&push());
+    assert_eq!((again.status, pushes(&vendor).len()), (200, 2), "{}", again.text());
+}
+
+const BROKE: &str = include_str!("../../../src/store/broke.lua");
+const FIND: &str = include_str!("../../../src/store/find_broken.lua");
+
+/// The life of a break in the store, with a clock that the test sets.
+#[test]
+fn a_break_counts_for_its_window_and_its_end_for_as_long_as_somebody_waits() {
+    let redis = Redis::start();
+    let run = |script: &str, arguments: &[&str], tenths: u64| {
+        let time = format!("{{ {}, {} }}", 1_800_000_000 + tenths / 10, tenths % 10 * 100_000);
+        let script = script.replace("redis.call('TIME')", &time);
+        let answer = redis.command(&[&["EVAL", &script, "1", "a"], arguments].concat());
+        assert!(!answer.contains("-ERR"), "{answer}");
+        answer.lines().skip(2).step_by(2).map(str::to_owned).collect::<Vec<_>>().join(" ").trim().to_owned()
+    };
+    let (broke, note) = (|by, at| run(BROKE, &[by, "60000"], at), |words: &[&str], at| run(NOTE, words, at));
+    // The window is two seconds, and a call lasts no longer than thirty.
+    let find = |at| run(FIND, &["2000000", "30000000", "0"], at);
+    let look_again = |at| run(FIND, &["32000000", "30000000", "0"], at);
+    assert_eq!(find(0), "none");
+    broke("one", 0);
+    assert_eq!((&*find(20), &*find(21)), ("claimed", "old"));
+    assert_eq!((&*look_again(300), &*look_again(301)), ("claimed", "lost"), "its replica is gone");
+    run(FIND, &["32000000", "30000000", "60000"], 200);
+    assert_eq!((&*find(220), &*find(221)), ("claimed", "old"), "a repeat's connection broke as well");
+    note(&["one", "state", "answered", "answer", "yes"], 230);
+    assert_eq!((&*look_again(300), &*find(300)), ("answered yes", "old"));
+    broke("two", 310);
+    note(&["one", "state", "lost"], 311);
+    assert_eq!(find(320), "claimed", "the end of an earlier one does not count");
+    note(&["two"], 321);
+    assert_eq!(look_again(322), "none", "it had no effect");
 }

@@ -27,7 +27,7 @@ fn break_off(gateway: &Gateway, connection: Connection) {
 }
 
 /// Answers the first push late and any other at once, each with its number.
-fn late() -> Stub {
+pub(super) fn late() -> Stub {
     vendor(|talk, number, _| {
         if number == 1 {
             std::thread::sleep(4 * MOMENT);
