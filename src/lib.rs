@@ -67,6 +67,7 @@ pub mod server;
 pub mod service_manager;
 pub mod signals;
 pub mod store;
+pub mod stored_call;
 pub mod strict;
 pub mod telemetry;
 pub mod tenant;

@@ -23,6 +23,7 @@ const ORDER: &[&[&str]] = &[
         "secret",
         "service_manager",
         "signals",
+        "stored_call",
         "x509",
     ],
     &["identity", "request"],

@@ -17,12 +17,14 @@ use crate::body::Cid;
 use crate::dedup::{Claim, Digest, Fingerprint, FirstCall, Kept, OPEN_MAX, Saved, SavedEnding, Watch};
 use crate::delivery::Delivery;
 use crate::http1::response::Response;
+use crate::ledger::FileClaim;
 use crate::outbound;
 use crate::payload::Payload;
 use crate::payment::Payment;
 use crate::refusal::Refusal;
 use crate::request::{Field, RequestHead};
-use crate::store::{BreakableCall, BrokenCall, ClaimEnd, SharedClaim, Store, StoredCall};
+use crate::store::{BreakableCall, BrokenCall, SharedClaim, Store};
+use crate::stored_call::{ClaimEnd, StoredCall};
 use crate::telemetry::metrics::ReplayedBy;
 use crate::telemetry::spans::WaitFor;
 use crate::tenant::Grant;
@@ -40,10 +42,34 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_millis(400);
 pub(super) enum DedupKey {
     /// None is needed: the call sends no push, or the vendor recognizes it by its cid.
     None,
-    /// The `Idempotency-Key` of its caller, and the claim for all replicas, if they share a store that answers.
-    Key(FirstCall, Option<SharedClaim>),
+    /// The `Idempotency-Key` of its caller, and the claim where the key outlives this process.
+    Key(FirstCall, Option<LastingClaim>),
     /// The body as its caller sent it, once the connection breaks; the same for other replicas, if they share a store.
     Body(Fingerprint, Option<Arc<BreakableCall>>),
+}
+
+/// The claim of a call where its key outlives this process.
+pub(super) enum LastingClaim {
+    /// The store, for all replicas.
+    Store(SharedClaim),
+    /// The file beside the state file, for the next process.
+    File(FileClaim),
+}
+
+impl LastingClaim {
+    fn sent(&mut self, cid: Option<&str>) {
+        match self {
+            Self::Store(claim) => claim.sent(cid),
+            Self::File(claim) => claim.sent(cid),
+        }
+    }
+
+    fn end(self, end: ClaimEnd) {
+        match self {
+            Self::Store(claim) => claim.end(end),
+            Self::File(claim) => claim.end(end),
+        }
+    }
 }
 
 impl DedupKey {
@@ -67,7 +93,7 @@ impl DedupKey {
         matches!(self, Self::Key(..))
     }
 
-    /// Whether its caller sent a key that no other replica knows of.
+    /// Whether its caller sent a key that this process alone knows of.
     pub(super) fn is_of_this_replica(&self) -> bool {
         matches!(self, Self::Key(_, None))
     }
@@ -158,8 +184,8 @@ impl Worker {
         }
     }
 
-    /// Claims a call for all replicas, after waiting for another one that makes it; `Err` if that has ended it. Without
-    /// a store that answers, the key counts at this replica alone.
+    /// Claims a call where its key outlives this process, after waiting for another replica that makes it; `Err` if the
+    /// call has ended. Without such a place, the key counts in this process alone.
     async fn claimed_for_all(
         &self,
         mut first_call: FirstCall,
@@ -167,12 +193,22 @@ impl Worker {
         ask: &Ask<'_>,
     ) -> Result<Result<DedupKey, SavedEnding>, Stop> {
         let Ask { grant, deadlines, .. } = ask;
-        let Some(store) = &self.shared.store else { return Ok(Ok(DedupKey::Key(first_call, None))) };
+        let (store, ledger) = (&self.shared.store, &self.shared.ledger);
+        if let (None, Some(ledger)) = (store, ledger)
+            && !ledger.is_owned()
+        {
+            self.wait_for_ledger(ledger, ask).await?;
+        }
         let key = Digest::of(&[grant.caller().name.as_bytes(), key.hex().as_bytes()]).hex();
         let (call, longest) = (call.hex(), deadlines.whole + CLAIM_GRACE);
         let mut pause = LOOK_AGAIN;
         let ending = loop {
-            match store.claim(&key, &call, longest).await {
+            let known = match (store, ledger) {
+                (Some(store), _) => store.claim(&key, &call, longest).await.map(LastingClaim::Store),
+                (None, Some(ledger)) => ledger.keys().claim(&key, &call).map(LastingClaim::File),
+                (None, None) => StoredCall::Away,
+            };
+            match known {
                 // Dropped, the claim is given up, so that the next who asks can make the call.
                 StoredCall::First(_) | StoredCall::Open(..) if !deadlines.leave_time_for_dispatch() => {
                     let what = "time to wait for the call before with this key";

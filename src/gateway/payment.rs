@@ -49,10 +49,7 @@ impl Worker {
         let mut now = Instant::now();
         let until = deadlines.wait_end(now, wait);
         if let Some(ledger) = self.shared.ledger.as_ref().filter(|ledger| !ledger.is_owned()) {
-            let longest = deadlines.wait_end(now, waiting::LEDGER_MAX) - now;
-            let span = span.and_then(|span| span.wait(WaitFor::StateFile));
-            let settled = Box::pin(self.wait_for_ledger(ledger, longest, payload.len(), presence)).await;
-            waited(span, settled, Refusal::reason)?;
+            Box::pin(self.wait_for_ledger(ledger, ask)).await?;
             now = Instant::now();
         }
         let (budget_set, requester) = (grant.budget_set(payload.facts()), grant.requester());
@@ -72,17 +69,17 @@ impl Worker {
         waited(span, paid, Refusal::reason)
     }
 
-    async fn wait_for_ledger(
-        &self,
-        ledger: &Ledger,
-        longest: Duration,
-        body_bytes: usize,
-        presence: &Presence,
-    ) -> Result<(), Refusal> {
-        tokio::select! {
-            settled = waiting::for_ledger(ledger, longest, &self.shared.admission, body_bytes) => settled,
+    /// Waits until this process owns the state file.
+    pub(super) async fn wait_for_ledger(&self, ledger: &Ledger, ask: &Ask<'_>) -> Result<(), Refusal> {
+        let Ask { payload, presence, deadlines, span, .. } = ask;
+        let now = Instant::now();
+        let longest = deadlines.wait_end(now, waiting::LEDGER_MAX) - now;
+        let span = span.and_then(|span| span.wait(WaitFor::StateFile));
+        let settled = tokio::select! {
+            settled = waiting::for_ledger(ledger, longest, &self.shared.admission, payload.len()) => settled,
             () = presence.doubted() => Err(Refusal::Draining),
-        }
+        };
+        waited(span, settled, Refusal::reason)
     }
 
     fn asking<'w>(

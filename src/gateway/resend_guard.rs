@@ -12,7 +12,8 @@ use crate::dedup::{AbandonedCall, Fingerprint, RepeatProtection, SavedEnding};
 use crate::delivery::Delivery;
 use crate::detach::{OnDetach, ResultHandler};
 use crate::http1::response::Response;
-use crate::store::{BreakableCall, ClaimEnd};
+use crate::store::BreakableCall;
+use crate::stored_call::ClaimEnd;
 use crate::tenant::Grant;
 
 impl Worker {

@@ -10,6 +10,7 @@
 
 mod file;
 mod handover;
+mod keys;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use file::{LockAttempt, LockedFile, Opened};
+pub use keys::{FileClaim, KeyFile};
 use record::{CallRecord, CallState};
 use times::Times;
 
@@ -89,6 +91,7 @@ enum LedgerPhase {
 /// The state file as used by this process.
 pub struct Ledger {
     path: PathBuf,
+    keys: Arc<KeyFile>,
     times: Times,
     clock: Clock,
     phase: AtomicU8,
@@ -115,6 +118,7 @@ impl Ledger {
     pub fn open(path: &Path, clock: Clock, budgets: &Budgets) -> Result<Arc<Self>, LedgerError> {
         let ledger = Arc::new(Self {
             path: path.to_owned(),
+            keys: KeyFile::beside(path),
             times: Times::new(clock),
             clock,
             phase: AtomicU8::new(LedgerPhase::Waiting as u8),
@@ -165,6 +169,7 @@ impl Ledger {
                 restored.add(*id, found.ended);
             }
         }
+        self.keys.take_up();
         let mut book = self.lock();
         if self.phase() == LedgerPhase::Waiting {
             budgets.restore(restored);
@@ -172,6 +177,11 @@ impl Ledger {
             self.enter(LedgerPhase::Owned);
         }
         Ok(())
+    }
+
+    /// The calls with a key of their caller.
+    pub fn keys(&self) -> &Arc<KeyFile> {
+        &self.keys
     }
 
     /// Whether calls can be dispatched.

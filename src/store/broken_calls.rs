@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{ClaimEnd, SharedClaim};
-use super::{Store, micros, slot_name};
+use super::{SharedClaim, Store, micros, slot_name};
+use crate::stored_call::ClaimEnd;
 
 /// A call as the replicas know it, should its caller's connection break.
 pub struct BreakableCall {

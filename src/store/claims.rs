@@ -8,42 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Store, micros, slot_name};
-
-/// How long the store remembers a key: the vendor forgets a cid after a day (`docs/vendor.md`, V24), of which the pool
-/// may have used half.
-const LIFE: Duration = Duration::from_hours(12);
-/// The longest answer that is kept; of a longer one the key remembers that it is lost.
-const STORED_ANSWER_MAX: usize = 16 * 1024;
-
-/// What the store knows of a call.
-pub enum StoredCall {
-    /// Nothing: it is to be made.
-    First(SharedClaim),
-    /// It may have been delivered, this long ago, and can be sent again with this cid; empty: with its own.
-    Open(SharedClaim, String, Duration),
-    /// Another replica makes it.
-    Wait,
-    /// The key belongs to another call.
-    Conflict,
-    /// It was answered.
-    Answered(Vec<u8>),
-    /// It may have been delivered, and must not be sent again.
-    Lost,
-    /// The store does not answer, so that only this replica knows of the key.
-    Away,
-}
-
-/// The end of a claimed call.
-pub enum ClaimEnd {
-    /// It had no effect: the key is free again.
-    Nothing,
-    /// It may have been delivered, and its cid makes it safe to send it again.
-    Open,
-    /// This answer is given again.
-    Answered(Vec<u8>),
-    /// It may have been delivered, and must not be sent again.
-    Lost,
-}
+use crate::stored_call::{ClaimEnd, KEY_LIFE, STORED_ANSWER_MAX, StoredCall};
 
 /// The claim of this replica to make a call. Dropped before the call was sent, it is given up; after that, it ends by
 /// itself.
@@ -59,13 +24,18 @@ pub struct SharedClaim {
 impl Store {
     /// Claims a call: `key` is the caller's, `call` identifies all of it. A claim of another replica counts for
     /// `longest`.
-    pub async fn claim(self: &Arc<Self>, key: &str, call: &str, longest: Duration) -> StoredCall {
+    pub async fn claim(
+        self: &Arc<Self>,
+        key: &str,
+        call: &str,
+        longest: Duration,
+    ) -> StoredCall<SharedClaim> {
         let key: Arc<str> = format!("jpush-gateway:call:{key}").into();
         let Some(link) = self.current.link(&key) else { return StoredCall::Away };
         // A name that no other claim has.
         let by = slot_name(&self.process, self.next.fetch_add(1, Ordering::Relaxed));
         let mut invocation = self.scripts.claim.prepare_invoke();
-        invocation.key(&*key).arg(call).arg(&by).arg(micros(longest)).arg(micros(LIFE) / 1000);
+        invocation.key(&*key).arg(call).arg(&by).arg(micros(longest)).arg(micros(KEY_LIFE) / 1000);
         let Some(answer) = self.invoke::<Vec<redis::Value>>(&link, &key, &invocation).await else {
             return StoredCall::Away;
         };
@@ -80,7 +50,10 @@ impl Store {
     }
 }
 
-fn read(answer: Vec<redis::Value>, claim: impl FnOnce(bool) -> SharedClaim) -> Option<StoredCall> {
+fn read(
+    answer: Vec<redis::Value>,
+    claim: impl FnOnce(bool) -> SharedClaim,
+) -> Option<StoredCall<SharedClaim>> {
     let mut parts = answer.into_iter();
     let word: String = redis::from_redis_value(parts.next()?).ok()?;
     Some(match &*word {

@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 pub use broken_calls::{BreakableCall, BrokenCall};
-pub use claims::{ClaimEnd, SharedClaim, StoredCall};
+pub use claims::SharedClaim;
 use current::CurrentServers;
 pub use given_slots::GivenSlots;
 use link::Link;

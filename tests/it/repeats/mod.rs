@@ -4,6 +4,7 @@ mod cids;
 mod keys;
 mod replicas;
 mod resends;
+mod restarts;
 
 use std::time::Duration;
 
