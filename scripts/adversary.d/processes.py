@@ -71,8 +71,10 @@ def limits(dice):
     return {name: dice.randint(2, 14) for name in BUDGETS}
 
 
-async def keyed(world, gateway, dice, own_cids=0.2):
-    """Repeats each push with its key until it succeeds, also on several connections at once."""
+async def keyed(world, gateway, dice, own_cids=0.2, may_break=lambda: False):
+    """Repeats each push with its key until it succeeds, also on several connections at once. `gateway` may choose another
+    process each time."""
+    choose = gateway if callable(gateway) else lambda: gateway
     while not world.over:
         alert = f"keyed {world.alert(dice)}"
         own = dice.random() < own_cids
@@ -85,10 +87,13 @@ async def keyed(world, gateway, dice, own_cids=0.2):
             if world.over:
                 return
             if dice.random() < 0.3:
-                await callers.hang_up(gateway.port, message, dice)
+                await callers.hang_up(choose().port, message, dice)
                 world.counts["hang-ups"] += 1
-            calls = [world.call(gateway, message) for _ in range(dice.choice([1, 1, 3]))]
+            calls = [world.call(choose(), message, may_break) for _ in range(dice.choice([1, 1, 3]))]
             answers = await asyncio.gather(*calls)
+            if any(answer is not None and "x-jpush-gateway-idempotency" in answer.fields for answer in answers):
+                # The store did not answer, and the key is of one replica, which the answer says.
+                world.alone.add(alert)
             if any(answer is not None and answer.status == 200 for answer in answers):
                 break
             await asyncio.sleep(dice.random() * 0.1)
@@ -100,6 +105,29 @@ async def start(world, with_state=True, more=lambda config: None):
         config.more.append(f"state_file: {world.place('state')}/state")
     more(config)
     return config
+
+
+async def keys_over_kills(world):
+    """Kill -9 while pushes are repeated under their keys: with a state file none goes out twice."""
+    config = await world.open(**{name: 60 for name in BUDGETS})
+    config.more.append(f"state_file: {world.place('state')}/state")
+    dice = world.dice("kills")
+    world.vendor.behave(BAD_VENDOR)
+    current, killed = [await world.gateway(config)], [-math.inf]
+    for number in range(6):
+        may_break = lambda: time.monotonic() - killed[0] < 15
+        world.spawn(keyed(world, lambda: current[0], world.dice(f"keyed {number}"), may_break=may_break))
+    end = time.monotonic() + world.seconds
+    while time.monotonic() < end:
+        await asyncio.sleep(dice.choice([0.1, 0.5, world.window]) * (0.2 + dice.random()))
+        killed[0] = time.monotonic()
+        await current[0].kill()
+        world.counts["kills"] += 1
+        current[0] = await world.gateway(config)
+        killed[0] = time.monotonic()
+    world.vendor.behave()
+    await world.stop_callers()
+    await world.settle(current)
 
 
 async def kills(world):

@@ -1,6 +1,7 @@
 """Trials of replicas that share a store, and of faults of the store."""
 
 import asyncio
+import math
 import signal
 import time
 
@@ -8,7 +9,7 @@ import callers
 from callers import until
 from faults import FAULTS
 from gateway import KEYS, free_port, token
-from processes import BAD_VENDOR, BUDGETS, any_call
+from processes import BAD_VENDOR, BUDGETS, any_call, keyed
 from store import Redis, Relay
 
 
@@ -103,6 +104,43 @@ async def store(world):
         await asyncio.sleep(fleet.hold)
         await trouble(world, fleet, dice, end)
         world.vendor.behave()
+        await world.stop_callers()
+        await come_back(world, fleet)
+    finally:
+        await fleet.stop()
+
+
+async def keys_at_replicas(world):
+    """Pushes repeated under their keys at any of three replicas that are killed, with a store that is slow: none goes out
+    twice."""
+    dice = world.dice("keys at replicas")
+    fleet = Fleet(world)
+    try:
+        await fleet.start(3, dice.choice([20, 50]), deadline=6, limits={name: 60 for name in BUDGETS})
+        await fleet.are("up")
+        world.vendor.behave(dice.choice([{}, {"slow": 0.4}, BAD_VENDOR]))
+        killed = [-math.inf]
+        for number in range(8):
+            own = world.dice(f"keyed {number}")
+            alive = lambda own=own: own.choice([one for one in fleet.replicas if not one.is_dead])
+            may_break = lambda: time.monotonic() - killed[0] < 15
+            world.spawn(keyed(world, alive, own, may_break=may_break))
+        end = time.monotonic() + 2 * world.seconds
+        while time.monotonic() < end:
+            # Below the time after which the store counts as away, and a key as of one replica.
+            dice.choice(fleet.relays).set("pass", 0.05 * dice.random())
+            await asyncio.sleep(dice.choice([0.2, 1, 3]) * dice.random())
+            place = dice.randint(0, 2)
+            killed[0] = time.monotonic()
+            await fleet.replicas[place].kill()
+            world.counts["kills"] += 1
+            started = await world.gateway(fleet.configs[place], f"replica {place}")
+            # Before it has the store, a key is of this replica alone.
+            await until("up", lambda: fleet.stands(started, "up"), 20)
+            fleet.replicas[place] = started
+            killed[0] = time.monotonic()
+        world.vendor.behave()
+        fleet.mend()
         await world.stop_callers()
         await come_back(world, fleet)
     finally:

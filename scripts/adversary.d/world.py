@@ -34,6 +34,8 @@ class World:
         self.over = False
         self.fine = set(FINE)
         self.numbers = 0
+        # Pushes under a key that one replica alone knew of.
+        self.alone = set()
         # Time at which a process was last killed, and with it the requests that it had read.
         self.killed = -math.inf
 
@@ -155,7 +157,13 @@ class World:
 
     def judge_deliveries(self):
         self.counts["pushes delivered"] += len(self.vendor.deliveries)
-        for alert, times in self.vendor.doubled().items():
+        self.counts["keys of one replica"] += len(self.alone)
+        doubled = self.vendor.doubled()
+        if any("shared budgets is away" in gateway.text() for gateway in self.gateways):
+            # On a machine that is too busy. Whoever got no answer was not told that its key is of one replica.
+            self.counts["trials without a store for a while"] += 1
+            doubled = {alert: times for alert, times in doubled.items() if not alert.startswith("keyed")}
+        for alert, times in [(alert, times) for alert, times in doubled.items() if alert not in self.alone]:
             self.bad(f"{alert} was delivered {times} times")
 
     def judge_logs(self):

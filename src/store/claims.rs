@@ -10,6 +10,10 @@ use std::time::Duration;
 use super::{Store, micros, slot_name};
 use crate::stored_call::{ClaimEnd, KEY_LIFE, STORED_ANSWER_MAX, StoredCall};
 
+/// The longest wait for a claim. A late answer about a budget has the own part in its place; without one about a key the
+/// push could go out twice.
+const CLAIM_MAX: Duration = Duration::from_secs(1);
+
 /// The claim of this replica to make a call. Dropped before the call was sent, it is given up; after that, it ends by
 /// itself.
 pub struct SharedClaim {
@@ -36,7 +40,8 @@ impl Store {
         let by = slot_name(&self.process, self.next.fetch_add(1, Ordering::Relaxed));
         let mut invocation = self.scripts.claim.prepare_invoke();
         invocation.key(&*key).arg(call).arg(&by).arg(micros(longest)).arg(micros(KEY_LIFE) / 1000);
-        let Some(answer) = self.invoke::<Vec<redis::Value>>(&link, &key, &invocation).await else {
+        let answer = self.invoke_within::<Vec<redis::Value>>(CLAIM_MAX, &link, &key, &invocation).await;
+        let Some(answer) = answer else {
             return StoredCall::Away;
         };
         let claim = |is_open| SharedClaim {

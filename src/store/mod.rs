@@ -266,15 +266,26 @@ impl Store {
         is_renewed
     }
 
-    /// Runs a script; `None`: the store is unavailable, or refuses the key.
+    /// Runs a script; `None`: the store is unavailable, late, or refuses the key.
     async fn invoke<T: FromRedisValue>(
         &self,
         link: &Link,
         key: &Arc<str>,
         invocation: &ScriptInvocation<'_>,
     ) -> Option<T> {
+        self.invoke_within(ANSWER_MAX, link, key, invocation).await
+    }
+
+    /// Runs a script whose answer is worth waiting for longer.
+    async fn invoke_within<T: FromRedisValue>(
+        &self,
+        longest: Duration,
+        link: &Link,
+        key: &Arc<str>,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Option<T> {
         let mut connection = link.connection.clone();
-        match timeout(ANSWER_MAX, invocation.invoke_async(&mut connection)).await {
+        match timeout(longest, invocation.invoke_async(&mut connection)).await {
             Ok(Ok(answer)) => {
                 link.answered();
                 return Some(answer);
