@@ -17,6 +17,11 @@ impl BootTime {
         Self(Duration::try_from(now).expect("the clock begins at zero"))
     }
 
+    /// The span from an earlier time to this one; zero if the other one is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Whether it is now, or over.
     pub fn has_come(self) -> bool {
         Self::now() >= self
@@ -39,6 +44,11 @@ mod tests {
     fn it_goes_on() {
         let before = BootTime::now();
         assert!(before.has_come());
-        assert!(!(before + Duration::from_mins(1)).has_come());
+        let minute = Duration::from_mins(1);
+        assert!(!(before + minute).has_come());
+        assert_eq!(
+            [(before + minute).since(before), before.since(before + minute)],
+            [minute, Duration::ZERO]
+        );
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::current::CurrentServers;
 use super::link::Link;
+use super::registration::Registration;
 use super::releases::Releases;
 use super::servers::{Map, Servers, TRUST};
 use crate::causes::Causes;
@@ -24,20 +25,27 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts the thread that keeps the connections. It ends when the last sender of releases is dropped.
-pub(super) fn start(servers: Servers, current: Arc<CurrentServers>, releases: Releases) -> io::Result<()> {
+pub(super) fn start(
+    servers: Servers,
+    current: Arc<CurrentServers>,
+    releases: Releases,
+    registration: Registration,
+) -> io::Result<()> {
+    // A server that was replaced may go on and give slots, which would be registered nowhere.
+    let registration = (!servers.can_change()).then_some(registration);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let keep = move || {
         runtime.block_on(async {
             tokio::select! {
                 () = releases.send_all(&current) => {}
-                () = keep(servers, &current) => {}
+                () = keep(servers, &current, registration) => {}
             }
         });
     };
     std::thread::Builder::new().name("store".into()).spawn(keep).map(drop)
 }
 
-async fn keep(mut servers: Servers, current: &CurrentServers) {
+async fn keep(mut servers: Servers, current: &CurrentServers, mut registration: Option<Registration>) {
     let (mut back_off, mut logged) = (BACK_OFF, None);
     loop {
         let start = Instant::now();
@@ -48,6 +56,9 @@ async fn keep(mut servers: Servers, current: &CurrentServers) {
         match outcome {
             Ok(()) => {
                 logged = None;
+                if let (Some(registration), Some(link)) = (&mut registration, current.only_link()) {
+                    registration.look(&link, current).await;
+                }
                 current.changed(LOOK_EVERY).await;
                 if start.elapsed() >= LOOK_EVERY {
                     back_off = BACK_OFF;

@@ -81,6 +81,11 @@ impl CurrentServers {
         self.view.load().link(key).cloned()
     }
 
+    /// The connection to the only server.
+    pub(super) fn only_link(&self) -> Option<Arc<Link>> {
+        self.link("")
+    }
+
     /// All connections that were open at the last look.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
         self.view.load().ranges.iter().filter_map(|(_, link)| link.clone()).collect()
@@ -148,6 +153,11 @@ impl CurrentServers {
                 "the store of the shared budgets does not know which calls were made before and holds calls back; only the own parts are used"
             );
         }
+    }
+
+    /// Records that no budget is held back any more, unless the next call finds one.
+    pub(super) fn released(&self) {
+        self.held_until.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn state(&self) -> StoreState {

@@ -18,8 +18,11 @@ mod connection;
 mod current;
 mod given_slots;
 mod hash_slot;
+mod held_slots;
 mod link;
+mod registration;
 mod releases;
+mod scripts;
 mod servers;
 
 use std::borrow::Cow;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{Client, FromRedisValue, RedisConnectionInfo, Script, ScriptInvocation, TlsCertificates};
+use redis::{Client, FromRedisValue, RedisConnectionInfo, ScriptInvocation, TlsCertificates};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -36,8 +39,11 @@ pub use broken_calls::{BreakableCall, BrokenCall};
 pub use claims::SharedClaim;
 use current::CurrentServers;
 pub use given_slots::GivenSlots;
+use held_slots::HeldSlots;
 use link::Link;
+use registration::Registration;
 use releases::Releases;
+use scripts::Scripts;
 use servers::{Servers, TRUST};
 
 use crate::boot_time::BootTime;
@@ -49,6 +55,8 @@ use crate::secret::Secret;
 pub const ANSWER_MAX: Duration = Duration::from_millis(100);
 /// The most releases that wait to be sent. A slot whose release finds no room expires by itself.
 const RELEASES_MAX: usize = 16 * 1024;
+/// The key of what is known about the server's run.
+const RUNS_KEY: &str = "jpush-gateway:runs";
 
 /// The reason why the store cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +76,7 @@ pub enum StoreError {
 pub struct Store {
     current: Arc<CurrentServers>,
     releases: mpsc::Sender<Release>,
+    held_slots: Arc<HeldSlots>,
     scripts: Arc<Scripts>,
     /// Makes the slot names of this process different from those of others.
     process: String,
@@ -154,38 +163,24 @@ enum Keep {
     For(Duration),
 }
 
-struct Scripts {
-    claim: Script,
-    note_claim: Script,
-    broke: Script,
-    find_broken: Script,
-    take: Script,
-    renew: Script,
-    release: Script,
-}
-
 impl Store {
     /// Starts a thread that connects to the store.
     pub fn start(shared: &SharedBudgets) -> Result<Arc<Self>, StoreError> {
         let is_spread = matches!(shared.servers, StoreServers::Cluster(_));
         let servers = servers(shared)?;
         let while_two = if servers.can_change() { TRUST } else { Duration::ZERO };
-        let scripts = Arc::new(Scripts {
-            claim: Script::new(include_str!("claim.lua")),
-            note_claim: Script::new(include_str!("note_claim.lua")),
-            broke: Script::new(include_str!("broke.lua")),
-            find_broken: Script::new(include_str!("find_broken.lua")),
-            take: Script::new(include_str!("take.lua")),
-            renew: Script::new(include_str!("renew.lua")),
-            release: Script::new(include_str!("release.lua")),
-        });
+        let scripts = Arc::<Scripts>::default();
         let (releases, waiting) = mpsc::channel(RELEASES_MAX);
         let process = uuid::Uuid::new_v4().simple().to_string();
         let current = Arc::new(CurrentServers::default());
-        connection::start(servers, Arc::clone(&current), Releases::new(waiting, &scripts, &process))?;
+        let held_slots = Arc::<HeldSlots>::default();
+        let registration = Registration::new(&scripts, &held_slots, &process, shared.shares.replicas.get());
+        let waiting = Releases::new(waiting, &scripts, &process);
+        connection::start(servers, Arc::clone(&current), waiting, registration)?;
         Ok(Arc::new(Self {
             current,
             releases,
+            held_slots,
             scripts,
             process,
             next: AtomicU64::new(0),
@@ -215,6 +210,8 @@ impl Store {
         // Created before anything is sent: a caller that stops waiting for the answer drops the slots, which releases
         // whatever was taken.
         let budgets = slot_requests.iter().map(|want| Some((Arc::clone(&want.key), want.window))).collect();
+        self.held_slots
+            .hold(id, slot_requests.iter().map(|want| (&want.key, longest_hold(horizon, want.window))));
         let mut slots = Box::new(Slots {
             store: Arc::clone(self),
             id,
@@ -229,8 +226,8 @@ impl Store {
         for (place, said) in answer.chunks_exact(3).take(slot_requests.len()).enumerate() {
             if said[0] == 1 {
                 slots.granted.add(place);
-            } else {
-                slots.budgets[place] = None;
+            } else if let Some((key, _)) = slots.budgets[place].take() {
+                self.held_slots.release(id, &key);
             }
             let (held_back, left) = (said[2] < 0, Duration::from_micros(said[2].unsigned_abs()));
             if held_back {
@@ -252,8 +249,10 @@ impl Store {
         let Some(link) = self.current.link(&key) else { return false };
         let mut invocation = self.scripts.renew.prepare_invoke();
         for one in slots.iter() {
-            for (key, window) in one.budgets.iter().flatten() {
-                let hold = horizon.attempt + horizon.guard + *window;
+            let held =
+                || one.budgets.iter().flatten().map(|(key, window)| (key, longest_hold(horizon, *window)));
+            self.held_slots.hold(one.id, held());
+            for (key, hold) in held() {
                 invocation.key(&**key).arg(slot_name(&self.process, one.id)).arg(micros(hold));
             }
         }
@@ -306,7 +305,7 @@ impl Store {
         let mut invocation = self.scripts.take.prepare_invoke();
         invocation.arg(slot_name(&self.process, id)).arg(&link.run).arg(micros(self.while_two));
         for SlotRequest { key, limit, own, window, spare } in slot_requests {
-            let hold = horizon.attempt + horizon.guard + *window;
+            let hold = longest_hold(horizon, *window);
             invocation
                 .key(&**key)
                 .arg(*limit)
@@ -324,7 +323,7 @@ impl Store {
     fn runs_key<'k>(&self, key: &'k str) -> Cow<'k, str> {
         match key.split_once('}') {
             Some((vendor_key, _)) if self.is_spread => format!("{vendor_key}}}:runs").into(),
-            Some(_) | None => "jpush-gateway:runs".into(),
+            Some(_) | None => RUNS_KEY.into(),
         }
     }
 }
@@ -340,8 +339,16 @@ impl Slots {
         if budgets.iter().all(Option::is_none) {
             return;
         }
-        let budgets =
-            budgets.into_iter().map(|budget| budget.map(|(key, window)| (key, keep(window)))).collect();
+        let held_slots = &self.store.held_slots;
+        let keep = |(key, window)| {
+            let keep = keep(window);
+            match keep {
+                Keep::None => held_slots.release(self.id, &key),
+                Keep::For(span) => held_slots.hold(self.id, [(&key, span)].into_iter()),
+            }
+            (key, keep)
+        };
+        let budgets = budgets.into_iter().map(|budget| budget.map(keep)).collect();
         // A release that finds no room is dropped; its slot expires by itself.
         let _ = self.store.releases.try_send(Release { id: self.id, budgets, sends: 0 });
     }
@@ -389,6 +396,11 @@ fn client(url: &Secret, roots: Option<Vec<u8>>) -> Result<Client, StoreError> {
         root_cert => Client::build_with_tls(url.expose(), TlsCertificates { client_tls: None, root_cert }),
     };
     client.map_err(|_| StoreError::Url)
+}
+
+/// How long a slot is held that is taken now, if nothing is heard of its call.
+fn longest_hold(horizon: Horizon, window: Duration) -> Duration {
+    horizon.attempt + horizon.guard + window
 }
 
 fn slot_name(process: &str, id: u64) -> String {

@@ -10,7 +10,8 @@ use tokio::time::sleep;
 
 use super::current::CurrentServers;
 use super::link::{Link, is_of_key};
-use super::{Keep, RELEASES_MAX, Release, Scripts, micros, slot_name};
+use super::scripts::Scripts;
+use super::{Keep, RELEASES_MAX, Release, micros, slot_name};
 
 /// The most releases sent together.
 const BATCH_MAX: usize = 256;

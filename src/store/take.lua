@@ -7,8 +7,11 @@
 -- until the last of those would have ended; where another server may have granted them, it may have done so for a while
 -- after now.
 --
--- The last key is a hash with the run id (@run), the microsecond of its first take (@since), and a field for each set
--- that had a mark in this run. A set that never had one is not lost: no slot was taken in it since then.
+-- The last key is a hash with the run id (@run), the microsecond at which the hash began (@began), the one from which on
+-- all sets have every slot (@since), and a field for each set that was used since it began: registered (replicas told
+-- which slots they hold in it; a member of that name proves that it was not lost again), whole (it has every slot since
+-- @since), or lost (its mark alone says since when). A set without a field is not lost: no slot was taken in it since the
+-- hash began. Where replicas register their slots (register.lua), @since becomes earlier than @began.
 --
 -- ARGV: slot id, run id, microseconds of that while; then for each key: limit, own part, window, hold, '1' if the call can do without.
 -- Returns for each key: 1 if a slot was taken, else 0; the free slots left; the microseconds until one more is free,
@@ -23,18 +26,25 @@ for i = 1, #KEYS - 1 do
   local limit, hold = tonumber(ARGV[at]), tonumber(ARGV[at + 3])
   local mark = table.concat({ '@' .. run, ARGV[at], ARGV[at + 1], ARGV[at + 2] }, ' ')
   local score, complete = redis.call('ZSCORE', key, mark), now
+  local known = redis.call('HMGET', runs, '@run', '@since', key)
+  local since, state = tonumber(known[2]), known[3]
   if score then
     complete = -score
     redis.call('ZREMRANGEBYSCORE', key, 0, now - 1)
+    if not state then redis.call('HSET', runs, key, 'lost') end
+    if state == 'whole' and known[1] == run and since < complete then
+      complete = since
+      redis.call('ZADD', key, -complete, mark)
+    end
   else
-    local known = redis.call('HMGET', runs, '@run', '@since', key)
     if known[1] ~= run then
       redis.call('DEL', runs)
-      redis.call('HSET', runs, '@run', run, '@since', now)
-    elseif not known[3] then
-      complete = tonumber(known[2])
+      redis.call('HSET', runs, '@run', run, '@since', now, '@began', now)
+      since, state = now, nil
     end
-    redis.call('HSET', runs, key, 1)
+    local is_whole = not state or state == 'registered' and redis.call('ZSCORE', key, '@registered')
+    if is_whole then complete = since end
+    redis.call('HSET', runs, key, is_whole and 'whole' or 'lost')
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 1)
     redis.call('ZADD', key, -complete, mark)
   end

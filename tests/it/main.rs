@@ -43,6 +43,7 @@ mod service_manager;
 mod set_aside;
 mod spans;
 mod start;
+mod store_restarts;
 mod store_servers;
 mod strangers;
 mod support;
