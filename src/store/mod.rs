@@ -30,10 +30,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{Client, FromRedisValue, RedisConnectionInfo, ScriptInvocation, TlsCertificates};
+use redis::{Client, RedisConnectionInfo, ScriptInvocation, TlsCertificates};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 pub use broken_calls::{BreakableCall, BrokenCall};
 pub use claims::SharedClaim;
@@ -263,36 +262,6 @@ impl Store {
             }
         }
         is_renewed
-    }
-
-    /// Runs a script; `None`: the store is unavailable, late, or refuses the key.
-    async fn invoke<T: FromRedisValue>(
-        &self,
-        link: &Link,
-        key: &Arc<str>,
-        invocation: &ScriptInvocation<'_>,
-    ) -> Option<T> {
-        self.invoke_within(ANSWER_MAX, link, key, invocation).await
-    }
-
-    /// Runs a script whose answer is worth waiting for longer.
-    async fn invoke_within<T: FromRedisValue>(
-        &self,
-        longest: Duration,
-        link: &Link,
-        key: &Arc<str>,
-        invocation: &ScriptInvocation<'_>,
-    ) -> Option<T> {
-        let mut connection = link.connection.clone();
-        match timeout(longest, invocation.invoke_async(&mut connection)).await {
-            Ok(Ok(answer)) => {
-                link.answered();
-                return Some(answer);
-            }
-            Ok(Err(error)) => self.current.failed(link, key, &error),
-            Err(late) => self.current.late(link, &late),
-        }
-        None
     }
 
     fn invocation(

@@ -1,6 +1,13 @@
-//! The scripts that a server runs.
+//! The scripts that a server runs, and the wait for their answers.
 
-use redis::Script;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{FromRedisValue, Script, ScriptInvocation};
+use tokio::time::timeout;
+
+use super::link::Link;
+use super::{ANSWER_MAX, Store};
 
 pub(super) struct Scripts {
     pub(super) claim: Script,
@@ -25,5 +32,37 @@ impl Default for Scripts {
             release: Script::new(include_str!("release.lua")),
             register: Script::new(include_str!("register.lua")),
         }
+    }
+}
+
+impl Store {
+    /// Runs a script; `None`: the store is unavailable, late, or refuses the key.
+    pub(super) async fn invoke<T: FromRedisValue>(
+        &self,
+        link: &Link,
+        key: &Arc<str>,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Option<T> {
+        self.invoke_within(ANSWER_MAX, link, key, invocation).await
+    }
+
+    /// Runs a script whose answer is worth waiting for longer.
+    pub(super) async fn invoke_within<T: FromRedisValue>(
+        &self,
+        longest: Duration,
+        link: &Link,
+        key: &Arc<str>,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Option<T> {
+        let mut connection = link.connection.clone();
+        match timeout(longest, invocation.invoke_async(&mut connection)).await {
+            Ok(Ok(answer)) => {
+                link.answered();
+                return Some(answer);
+            }
+            Ok(Err(error)) => self.current.failed(link, key, &error),
+            Err(late) => self.current.late(link, &late),
+        }
+        None
     }
 }
