@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join;
+use futures_util::future::{Either, select};
 use tokio::time::{sleep, timeout_at};
 
 use super::trace::waited;
@@ -261,10 +261,15 @@ impl Worker {
         wait: Duration,
         call: &Arc<BreakableCall>,
     ) -> Result<Payment, Stop> {
-        let (found, paid) = join(call.find(), self.pay_in_time(ask, wait)).await;
-        let Some(found) = found else { return Ok(paid?) };
-        // Whether it can be paid does not matter: what it repeats may have been delivered.
-        drop(paid);
+        // Whether it can be paid does not matter if it is a repeat: what it repeats may have been delivered.
+        let found = match select(pin!(call.find()), pin!(self.pay_in_time(ask, wait))).await {
+            Either::Left((None, paid)) => return Ok(paid.await?),
+            Either::Left((Some(found), _)) => found,
+            Either::Right((paid, find)) => match find.await {
+                None => return Ok(paid?),
+                Some(found) => found,
+            },
+        };
         self.resent(ask, end_elsewhere(call, found), || call.broke_again()).await?;
         Ok(self.pay_in_time(ask, wait).await?)
     }
