@@ -6,8 +6,8 @@ use std::time::Duration;
 /// have used half.
 pub const KEY_LIFE: Duration = Duration::from_hours(12);
 
-/// The longest answer that is kept there, in bytes; of a longer one the key remembers that it is lost.
-pub const STORED_ANSWER_MAX: usize = 16 * 1024;
+/// The longest answer that is kept there, in bytes.
+const STORED_ANSWER_MAX: usize = 16 * 1024;
 
 /// What is known there of a call. `C` is the claim to make it.
 pub enum StoredCall<C> {
@@ -48,8 +48,15 @@ pub enum ClaimEnd {
     Nothing,
     /// It may have been delivered, and its cid makes it safe to send it again.
     Open,
-    /// This answer is given again.
+    /// This answer is given again. Made by [`Self::answered`].
     Answered(Vec<u8>),
     /// It may have been delivered, and must not be sent again.
     Lost,
+}
+
+impl ClaimEnd {
+    /// The end of a call with this answer. A long one is not kept: the key remembers that it is lost.
+    pub fn answered(answer: Vec<u8>) -> Self {
+        if answer.len() <= STORED_ANSWER_MAX { Self::Answered(answer) } else { Self::Lost }
+    }
 }

@@ -116,7 +116,7 @@ impl DedupKey {
             claim.end(match kept {
                 Kept::Nothing => ClaimEnd::Nothing,
                 Kept::Open => ClaimEnd::Open,
-                Kept::Answered(saved) => ClaimEnd::Answered(saved.to_bytes()),
+                Kept::Answered(saved) => ClaimEnd::answered(saved.to_bytes()),
                 Kept::Lost => ClaimEnd::Lost,
             });
         }

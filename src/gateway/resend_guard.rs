@@ -55,7 +55,7 @@ impl Guard {
             let mut first = broken.watch();
             call.broke(async move {
                 match first.ended().await {
-                    SavedEnding::Answered(saved) => ClaimEnd::Answered(saved.to_bytes()),
+                    SavedEnding::Answered(saved) => ClaimEnd::answered(saved.to_bytes()),
                     SavedEnding::Lost => ClaimEnd::Lost,
                     SavedEnding::Nothing => ClaimEnd::Nothing,
                 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::causes::Causes;
 use crate::lock::lock;
-use crate::stored_call::{ClaimEnd, KEY_LIFE, STORED_ANSWER_MAX, StoredCall};
+use crate::stored_call::{ClaimEnd, KEY_LIFE, StoredCall};
 
 /// The length at which a file becomes the old one, in bytes: some 200,000 calls.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -238,10 +238,8 @@ impl FileClaim {
         keys.add(&match end {
             ClaimEnd::Nothing => KeyLine::Nothing { key },
             ClaimEnd::Open => KeyLine::Open { key },
-            ClaimEnd::Answered(answer) if answer.len() <= STORED_ANSWER_MAX => {
-                KeyLine::Answered { key, answer: STANDARD.encode(answer) }
-            }
-            ClaimEnd::Lost | ClaimEnd::Answered(_) => KeyLine::Lost { key },
+            ClaimEnd::Answered(answer) => KeyLine::Answered { key, answer: STANDARD.encode(answer) },
+            ClaimEnd::Lost => KeyLine::Lost { key },
         });
     }
 }
@@ -267,7 +265,7 @@ mod tests {
     fn answer(keys: &Arc<KeyFile>, key: &str) {
         let StoredCall::First(claim) = keys.claim(key, "call") else { panic!("{key} is known") };
         claim.sent(None);
-        claim.end(ClaimEnd::Answered(key.into()));
+        claim.end(ClaimEnd::answered(key.into()));
     }
 
     #[test]

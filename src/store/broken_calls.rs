@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{SharedClaim, Store, micros, slot_name};
+use super::{SharedClaim, Store, micros, slot_name, spawn};
 use crate::stored_call::ClaimEnd;
 
 /// A call as the replicas know it, should its caller's connection break.
@@ -90,12 +90,5 @@ impl BreakableCall {
             "lost" => Some(BrokenCall::Lost),
             _ => return None,
         })
-    }
-}
-
-/// Runs a task that nobody waits for; without a runtime, as in the drop of a whole process, nothing is told.
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(task);
     }
 }

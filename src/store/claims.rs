@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Store, micros, slot_name};
-use crate::stored_call::{ClaimEnd, KEY_LIFE, STORED_ANSWER_MAX, StoredCall};
+use super::{Store, micros, slot_name, spawn};
+use crate::stored_call::{ClaimEnd, KEY_LIFE, StoredCall};
 
 /// The longest wait for a claim. A late answer about a budget has the own part in its place; without one about a key the
 /// push could go out twice.
@@ -100,10 +100,10 @@ impl SharedClaim {
         match end {
             ClaimEnd::Nothing => self.tell(Vec::new()),
             ClaimEnd::Open => self.tell(vec![("state", b"open".into())]),
-            ClaimEnd::Answered(answer) if answer.len() <= STORED_ANSWER_MAX => {
+            ClaimEnd::Answered(answer) => {
                 self.tell(vec![("state", b"answered".into()), ("answer", answer)]);
             }
-            ClaimEnd::Lost | ClaimEnd::Answered(_) => self.tell(vec![("state", b"lost".into())]),
+            ClaimEnd::Lost => self.tell(vec![("state", b"lost".into())]),
         }
     }
 
@@ -111,8 +111,7 @@ impl SharedClaim {
     /// call lost, and a cid behind its end changes nothing that a repeat depends on.
     fn tell(&self, change: Vec<(&'static str, Vec<u8>)>) {
         let (store, key, by) = (Arc::clone(&self.store), Arc::clone(&self.key), self.by.clone());
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
+        spawn(async move {
             let Some(link) = store.current.link(&key) else { return };
             let mut invocation = store.scripts.note_claim.prepare_invoke();
             invocation.key(&*key).arg(by);

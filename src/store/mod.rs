@@ -379,3 +379,10 @@ fn slot_name(process: &str, id: u64) -> String {
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
+
+/// Runs a task that nobody waits for; without a runtime, as in the drop of a whole process, nothing is told.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(task);
+    }
+}
