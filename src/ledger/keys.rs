@@ -120,31 +120,33 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Claims a call: `key` is its caller's, `call` identifies all of it. A former call is handed over once: from then on
-    /// it is in the memory of this process.
+    /// Claims a call: `key` is its caller's, `call` identifies all of it. How a former call ended is told once, and one
+    /// that is open until it is sent again: from then on the key is in the memory of this process.
     pub fn claim(self: &Arc<Self>, key: &str, call: &str) -> StoredCall<FileClaim> {
         let claim = || FileClaim { keys: Arc::clone(self), key: key.to_owned(), call: call.to_owned() };
         let mut state = lock(&self.state);
-        if state.former.get(key).is_some_and(|former| former.call != call) {
-            return StoredCall::Conflict;
+        match state.former.get(key) {
+            None => return StoredCall::First(claim()),
+            Some(former) if former.call != call => return StoredCall::Conflict,
+            // A claim that is dropped leaves it to the next one.
+            Some(FormerCall { end: None, cid: Some(cid), since, .. }) => {
+                return StoredCall::Open(claim(), cid.clone(), since.elapsed().unwrap_or_default());
+            }
+            Some(_) => {}
         }
-        match state.former.remove(key) {
-            None => StoredCall::First(claim()),
-            Some(FormerCall { end: Some(FormerEnd::Answered(answer)), .. }) => StoredCall::Answered(answer),
-            Some(FormerCall { end: Some(FormerEnd::Lost), .. } | FormerCall { cid: None, .. }) => {
-                StoredCall::Lost
-            }
-            Some(FormerCall { cid: Some(cid), since, .. }) => {
-                StoredCall::Open(claim(), cid, since.elapsed().unwrap_or_default())
-            }
+        match state.former.remove(key).and_then(|former| former.end) {
+            Some(FormerEnd::Answered(answer)) => StoredCall::Answered(answer),
+            Some(FormerEnd::Lost) | None => StoredCall::Lost,
         }
     }
 
-    /// Adds a line. If that fails, the key is in the memory of this process alone, which the log says once.
-    fn add(&self, line: &KeyLine) {
+    /// Adds a line about a key, after which what a former process said of it does not count. If that fails, the key is in
+    /// the memory of this process alone, which the log says once.
+    fn add(&self, key: &str, line: &KeyLine) {
         let mut text = serde_json::to_vec(line).expect("texts and numbers");
         text.push(b'\n');
         let mut state = lock(&self.state);
+        state.former.remove(key);
         match self.write(&mut state, &text) {
             Ok(()) if state.failing => {
                 state.failing = false;
@@ -224,23 +226,25 @@ impl FileClaim {
     /// Records that the call is about to be sent, with this cid: empty for its own, `None` without one.
     pub fn sent(&self, cid: Option<&str>) {
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.keys.add(&KeyLine::Sent {
+        let line = KeyLine::Sent {
             key: self.key.clone(),
             call: self.call.clone(),
             cid: cid.map(str::to_owned),
             at_millis: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-        });
+        };
+        self.keys.add(&self.key, &line);
     }
 
     /// Records the end of the call.
     pub fn end(self, end: ClaimEnd) {
-        let Self { keys, key, .. } = self;
-        keys.add(&match end {
+        let key = self.key.clone();
+        let line = match end {
             ClaimEnd::Nothing => KeyLine::Nothing { key },
             ClaimEnd::Open => KeyLine::Open { key },
             ClaimEnd::Answered(answer) => KeyLine::Answered { key, answer: STANDARD.encode(answer) },
             ClaimEnd::Lost => KeyLine::Lost { key },
-        });
+        };
+        self.keys.add(&self.key, &line);
     }
 }
 
@@ -301,8 +305,17 @@ mod tests {
         let lines = [sent("again", 10), open.to_owned(), sent("again", 1), sent("old", 13)].concat();
         fs::write(folder.join("state.keys"), lines).expect("written");
         let keys = process(&folder, 1000);
-        let StoredCall::Open(_, _, ago) = keys.claim("again", "call") else { panic!("it is open") };
-        assert_eq!(ago.as_secs() / 3600, 10);
+        for _ in 0..2 {
+            // Dropped before it was sent, as where no time is left: the next one finds the same.
+            let StoredCall::Open(_, _, ago) = keys.claim("again", "call") else { panic!("it is open") };
+            assert_eq!(ago.as_secs() / 3600, 10);
+        }
+        let StoredCall::Open(claim, ..) = keys.claim("again", "call") else { panic!("it is open") };
+        claim.sent(Some(""));
+        assert!(
+            matches!(keys.claim("again", "call"), StoredCall::First(_)),
+            "in this process's memory by now"
+        );
         assert!(matches!(keys.claim("old", "call"), StoredCall::First(_)));
     }
 }
