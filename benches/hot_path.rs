@@ -18,7 +18,7 @@ use jpush_gateway::auth;
 use jpush_gateway::body::{Facts, Subject};
 use jpush_gateway::body_reader::RequestBody;
 use jpush_gateway::budget::{
-    BudgetSet, Budgets, CallerNumber, Clock, Horizon, Precedence, RateHeaders, Requester, Timestamp, take,
+    BudgetSet, Budgets, CallerNumber, Clock, Horizon, RateHeaders, Requester, Timestamp, take,
 };
 use jpush_gateway::config::{self, BudgetLimit, Config, VendorKey};
 use jpush_gateway::ledger::Ledger;
@@ -177,8 +177,7 @@ fn writing_down(criterion: &mut Criterion) {
     let key = VendorKey::new(key(0)).expect("a good key");
     let mut budget_set = BudgetSet::default();
     budget_set.add(budgets.open(&key, BudgetName::Push, limit, horizon));
-    let requester =
-        Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester::of(CallerNumber(0));
     let folder = std::env::temp_dir().join(format!("jpush-gateway-bench-{}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder");
     let ledger = Ledger::open(&folder.join("state"), clock, &budgets).expect("a state file");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use jpush_gateway::body_reader::Presence;
 use jpush_gateway::budget::{
-    Budget, BudgetSet, Budgets, CallerNumber, Clock, Horizon, Precedence, RateHeaders, Requester,
+    Budget, BudgetSet, Budgets, CallerNumber, Clock, Horizon, RateHeaders, Requester,
 };
 use jpush_gateway::config::{BudgetLimit, SharedBudgets, Shares, StoreServers, VendorKey};
 use jpush_gateway::operation::BudgetName;
@@ -107,8 +107,7 @@ fn replica(url: String) {
 async fn caller(budget: Arc<Budget>, store: Arc<Store>, clock: Clock) -> Vec<Duration> {
     let mut budget_set = BudgetSet::default();
     budget_set.add(budget);
-    let requester =
-        Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester::of(CallerNumber(0));
     let presence = Presence::default();
     let (start, end, mut took) = (Instant::now(), WARM_UP + measured(), Vec::new());
     loop {

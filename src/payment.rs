@@ -124,7 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::budget::{Budget, BudgetSet, Budgets, CallerNumber, Precedence, Requester, take};
+    use crate::budget::{Budget, BudgetSet, Budgets, CallerNumber, Requester, take};
     use crate::config::{BudgetLimit, VendorKey};
 
     type End<'e> = &'e dyn Fn(Payment, Clock);
@@ -142,8 +142,7 @@ mod tests {
     fn pay(budget: &Arc<Budget>, clock: Clock) -> Payment {
         let mut budget_set = BudgetSet::default();
         budget_set.add(Arc::clone(budget));
-        let requester =
-            Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+        let requester = Requester::of(CallerNumber(0));
         let permit = take(&budget_set, &requester, clock.now()).expect("room");
         Payment::new(permit, GivenSlots::new(), clock)
     }

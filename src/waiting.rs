@@ -10,7 +10,8 @@ use tokio::time::{sleep, sleep_until};
 use crate::admission::Admission;
 use crate::body_reader::Presence;
 use crate::budget::{
-    self, BudgetSet, Clock, Decision, GrantedMask, Horizon, QueueTicket, Requester, Timestamp, WaitLimit,
+    self, BudgetSet, Clock, Decision, GrantedMask, Horizon, Need, QueueTicket, Requester, Timestamp,
+    WaitLimit,
 };
 use crate::http1::fields::FieldValue;
 use crate::ledger::Ledger;
@@ -34,6 +35,9 @@ pub fn preference(head: &RequestHead) -> Option<u32> {
 pub const LEDGER_MAX: Duration = Duration::from_secs(5);
 /// Interval at which a waiting call looks whether an unavailable store answers again.
 const LOOK_FOR_STORE: Duration = Duration::from_millis(250);
+/// The longest time after which a waiting call asks the store again. The store lets others pass that are later
+/// (`take.lua`).
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Waits until this process owns the state file. Refuses the call if that takes longer than `longest`, if a drain
 /// starts, or if waiting bodies already use too much memory.
@@ -149,12 +153,9 @@ impl Waiting<'_> {
     async fn ask_store(&self, now: Instant, so_far: SoFar) -> WaitOutcome {
         let next = so_far.0.as_ref().map(|ticket| ticket.awaited_budget());
         let budget_set = next.as_ref().unwrap_or(self.budget_set);
-        let slot_requests = self.store.zip(budget::slot_requests(
-            budget_set,
-            self.requester,
-            so_far.0.as_deref(),
-            self.clock.at(now),
-        ));
+        let waiter = so_far.0.as_deref().map(|ticket| (ticket, self.clock.at(self.until)));
+        let slot_requests = budget::slot_requests(budget_set, self.requester, waiter, self.clock.at(now));
+        let slot_requests = self.store.zip(slot_requests);
         let Some(((store, horizon), slot_requests)) = slot_requests else {
             return self.decide(now, so_far, None, None);
         };
@@ -166,9 +167,16 @@ impl Waiting<'_> {
             // An answer to another replica can shorten a hold to one window from now, and this replica is not notified.
             let full = statuses.iter().zip(&slot_requests).filter(|(statuses, _)| statuses.free == 0);
             let soonest = full.map(|(statuses, want)| statuses.next.min(now + want.window)).max();
-            ask_at = Some(soonest.unwrap_or(now + LOOK_FOR_STORE));
+            ask_at = Some(soonest.unwrap_or(now + LOOK_FOR_STORE).min(now + ASK_AGAIN));
         }
-        self.decide(now, so_far, ask_at, slots)
+        let mut outcome = self.decide(now, so_far, ask_at, slots);
+        if let WaitOutcome::Waits(wait) = &mut outcome
+            && slot_requests.iter().any(|want| want.need == Need::Place)
+        {
+            // What holds it back is known here.
+            wait.ask_at = [wait.ask_at, wait.look_at].into_iter().flatten().min();
+        }
+        outcome
     }
 
     fn decide(
@@ -194,10 +202,9 @@ impl Waiting<'_> {
                 WaitOutcome::Waits(Wait { ticket, slots: passed, look_at, ask_at })
             }
             Decision::Wait { ticket, look_at } => {
-                // A new call asked the store for all of its budgets together; from now on it asks for one after the
-                // other.
-                let moved_on = gates.is_some() || ticket.gates() > 1;
-                let ask_at = if self.store.is_some() && moved_on { Some(now) } else { ask_at };
+                // A new call asked the store for all of its budgets together, as one that does not wait; from now on it
+                // asks for one after the other.
+                let ask_at = self.store.is_some().then_some(now);
                 passed.extend(slots.filter(|_| gates.is_some()));
                 WaitOutcome::Waits(Wait { ticket, slots: passed, look_at, ask_at })
             }

@@ -316,5 +316,6 @@ impl LockedSet<'_> {
 }
 
 fn owner(requester: &Requester) -> Owner {
-    Owner { caller: requester.caller, precedence: requester.precedence, weight: requester.weight }
+    let Requester { caller, hash, weight, precedence, .. } = requester;
+    Owner { caller: *caller, hash: *hash, precedence: *precedence, weight: *weight }
 }

@@ -6,14 +6,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
 
-use super::caller_number::CallerNumber;
+use super::caller_number::{CallerHash, CallerNumber};
+use super::turn::Turn;
 
 /// Requests that may wait for one budget or quota.
 pub(super) const WAITING_MAX: usize = 1_000;
+/// The most callers that the store is told of.
+const TURN_CALLERS_MAX: usize = 64;
 /// The virtual time that one turn costs a caller of weight one.
 const STRIDE: u64 = 1 << 20;
 
@@ -79,6 +83,7 @@ pub(super) struct Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) caller: CallerNumber,
+    pub(super) hash: CallerHash,
     pub(super) precedence: Precedence,
     /// Its weight in the round robin.
     pub(super) weight: u32,
@@ -156,6 +161,16 @@ impl Queue {
     /// Whether this waiter is next.
     pub(super) fn is_next(&self, id: u64) -> bool {
         self.next().is_some_and(|(_, waiter)| waiter.id == id)
+    }
+
+    /// The turn of the waiter that is next, which waits for `longest` at most, as the store knows it.
+    pub(super) fn turn(&self, longest: Duration) -> Turn {
+        let Some((next, _)) = self.next() else { return Turn::NotWaiting };
+        let others = self.callers.iter().filter(|caller_queue| !caller_queue.owner.is_same(next.owner));
+        let others = others.filter(|caller_queue| self.ready(caller_queue).next().is_some());
+        let callers = std::iter::once(next).chain(others).map(|caller_queue| caller_queue.owner.hash);
+        let callers = callers.take(TURN_CALLERS_MAX).collect();
+        Turn::Waiting { calls: self.waiting, longest, weight: next.owner.weight, callers }
     }
 
     /// Updates which callers go first.
@@ -352,7 +367,8 @@ mod tests {
     }
 
     fn owner(caller: u32, weight: u32) -> Owner {
-        Owner { caller: CallerNumber(caller), weight, precedence: Precedence::InTurn }
+        let (caller, hash) = (CallerNumber(caller), CallerHash::of(&caller.to_string()));
+        Owner { caller, hash, weight, precedence: Precedence::InTurn }
     }
 
     fn try_join(queue: &mut Queue, caller: u32, weight: u32, action: TurnAction) -> Option<Waits> {

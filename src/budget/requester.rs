@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::caller_number::CallerNumber;
+use super::caller_number::{CallerHash, CallerNumber};
 use super::queue::Precedence;
 use super::quota::Quota;
 use super::timestamp::Timestamp;
@@ -12,12 +12,21 @@ use super::timestamp::Timestamp;
 pub struct Requester {
     /// The caller's number: it identifies the caller in queues, reserves and counts.
     pub caller: CallerNumber,
+    /// Stands for the caller in turns between replicas.
+    pub hash: CallerHash,
     /// The caller's weight in the round robin between waiting callers.
     pub weight: u32,
     /// The caller's quota, if it has one.
     pub quota: Option<Arc<Quota>>,
     /// Whether the call waits for its turn or goes before all others.
     pub precedence: Precedence,
+}
+
+impl Requester {
+    /// A caller of weight one without a quota that waits for its turn.
+    pub fn of(caller: CallerNumber) -> Self {
+        Self { caller, hash: CallerHash::default(), weight: 1, quota: None, precedence: Precedence::InTurn }
+    }
 }
 
 /// The longest that a call may wait.

@@ -19,6 +19,8 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// The shared part of one budget.
 pub(super) struct Shared {
     pub(super) key: Arc<str>,
+    /// The key of the calls that wait for a slot in the store.
+    pub(super) waiting_key: Arc<str>,
     shares: Shares,
     /// Slots in the store, for all replicas together.
     pub(super) limit: u32,
@@ -71,9 +73,10 @@ impl GrantedMask {
 impl Shared {
     pub(super) fn new(vendor_key: &VendorKey, name: BudgetName, limit: BudgetLimit, shares: Shares) -> Self {
         // The braces keep the budgets of one key together where a store is spread over several servers.
-        let key = format!("jpush-gateway:{{{}}}:{}", vendor_key.as_str(), name.as_str()).into();
+        let key = format!("jpush-gateway:{{{}}}:{}", vendor_key.as_str(), name.as_str());
         Self {
-            key,
+            waiting_key: format!("{key}:waiting").into(),
+            key: key.into(),
             shares,
             limit: shares.shared_part(limit.limit),
             window: Window::default(),

@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use super::file::Opened;
 use super::record::{CELL, Damage, FORGOTTEN, FileHeader, Image, Now, Stamp, is_ours, read};
 use super::*;
-use crate::budget::{
-    self, Budget, CallerNumber, Ended, Horizon, Precedence, RateHeaders, Requester, Timestamp,
-};
+use crate::budget::{self, Budget, CallerNumber, Ended, Horizon, RateHeaders, Requester, Timestamp};
 use crate::config::{BudgetLimit, VendorKey};
 use crate::operation::BudgetName;
 use crate::payment::{Dispatched, Payment};
@@ -216,8 +214,7 @@ impl Process {
         for name in names {
             budget_set.add(self.budget(*name));
         }
-        let requester =
-            Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+        let requester = Requester::of(CallerNumber(0));
         let permit = budget::take(&budget_set, &requester, self.clock.now()).expect("room");
         Payment::new(permit, GivenSlots::new(), self.clock).dispatch(Some(&self.ledger))
     }
@@ -280,8 +277,7 @@ fn cells_of_calls_that_count_no_more_are_written_over() {
     let horizon = Horizon { guard: Duration::ZERO, ..HORIZON };
     let mut budget_set = BudgetSet::default();
     budget_set.add(process.budgets.open(&key(), BudgetName::Push, short, horizon));
-    let requester =
-        Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester::of(CallerNumber(0));
     let mut calls = 0;
     while calls < 500 {
         let Ok(permit) = budget::take(&budget_set, &requester, process.clock.now()) else {

@@ -273,15 +273,11 @@ impl Store {
     ) -> ScriptInvocation<'_> {
         let mut invocation = self.scripts.take.prepare_invoke();
         invocation.arg(slot_name(&self.process, id)).arg(&link.run).arg(micros(self.while_two));
-        for SlotRequest { key, limit, own, window, spare } in slot_requests {
+        invocation.arg(&self.process);
+        for SlotRequest { key, waiting_key, limit, own, window, need, turn } in slot_requests {
             let hold = longest_hold(horizon, *window);
-            invocation
-                .key(&**key)
-                .arg(*limit)
-                .arg(*own)
-                .arg(micros(*window))
-                .arg(micros(hold))
-                .arg(u8::from(*spare));
+            invocation.key(&**key).key(&**waiting_key).arg(*limit).arg(*own);
+            invocation.arg(micros(*window)).arg(micros(hold)).arg(need.as_str()).arg(turn.to_string());
         }
         invocation.key(self.runs_key(slot_requests.first().map_or("", |want| &want.key)));
         invocation

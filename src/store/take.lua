@@ -13,21 +13,108 @@
 -- @since), or lost (its mark alone says since when). A set without a field is not lost: no slot was taken in it since the
 -- hash began. Where replicas register their slots (register.lua), @since becomes earlier than @began.
 --
--- ARGV: slot id, run id, microseconds of that while; then for each key: limit, own part, window, hold, '1' if the call can do without.
--- Returns for each key: 1 if a slot was taken, else 0; the free slots left; the microseconds until one more is free,
+-- Next to each set is a hash of the calls that wait for a slot in it:
+--   at:REPLICA  the microsecond at which this ends unless the replica asks again, since when its next call waits as
+--               such, and the callers of its waiting calls.
+--   due:CALLER  the virtual time at which the caller's next turn is due.
+--   last        the due time for which a slot was given last; a caller gains nothing by having been absent.
+-- A slot goes to the replica with the caller whose turn is due first; among such, to the one whose next call is so for
+-- the longest time. The replica serves its own callers in turns, and the caller that it serves pays: its next turn is
+-- due later, the sooner the higher its weight. A call that does not wait takes nothing while one does elsewhere.
+--
+-- KEYS: for each budget its set and its hash; then the hash of the run.
+-- ARGV: slot id, run id, microseconds of that while, who asks; then for each budget: limit, own part, window, hold,
+-- need, and its turn: nothing (it does not wait), 'first' (before all others), or the number of
+-- calls that wait at the replica, the longest that the next one waits in microseconds, the weight of its caller, this
+-- caller, and the others that wait there. The need is 'must', 'may' (it can do without), or 'place' (it only waits now).
+-- Returns for each budget: 1 if a slot was taken, else 0; the free slots left; the microseconds until one more is free,
 -- negative while the budget is held back.
+
+-- How soon a call asks again for each replica that goes before it, the longest until it asks again in any case, and how
+-- late it may be. One that does not ask by then lets others pass.
+local AGAIN, ASKS_WITHIN, LATE = 4000, 1000000, 100000
+-- The virtual time that one turn costs a caller of weight one, and the milliseconds that a hash lives.
+local STRIDE, LIVES = 1048576, 10000
+
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local slot, run, while_two = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local slot, run, while_two, asks = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local runs = KEYS[#KEYS]
-local budgets, possible = {}, true
-for i = 1, #KEYS - 1 do
-  local key, at = KEYS[i], 5 * i - 1
-  local limit, hold = tonumber(ARGV[at]), tonumber(ARGV[at + 3])
-  local mark = table.concat({ '@' .. run, ARGV[at], ARGV[at + 1], ARGV[at + 2] }, ' ')
-  local score, complete = redis.call('ZSCORE', key, mark), now
+
+-- What is known about the calls that wait for one budget; nil if none does.
+local function read_queue(key)
+  local fields = redis.call('HGETALL', key)
+  if #fields == 0 then return nil end
+  local queue = { last = 0, due = {}, replicas = {} }
+  for i = 1, #fields, 2 do
+    local kind, who = fields[i]:match('^(%a+):?(.*)$')
+    local value = fields[i + 1]
+    if kind == 'last' then
+      queue.last = tonumber(value)
+    elseif kind == 'due' then
+      queue.due[who] = tonumber(value)
+    else
+      local ends, since, callers = value:match('^(%d+) (%d+) (.*)$')
+      if tonumber(ends) < now then
+        redis.call('HDEL', key, fields[i])
+      else
+        queue.replicas[who] = { since = tonumber(since), callers = callers }
+      end
+    end
+  end
+  return queue
+end
+
+local function due(queue, caller) return math.max(queue.due[caller] or 0, queue.last) end
+
+-- When the first turn of some callers is due.
+local function first_due(queue, callers)
+  local first = math.huge
+  for caller in callers:gmatch('%S+') do first = math.min(first, due(queue, caller)) end
+  return first
+end
+
+-- The number of replicas that go before this call.
+local function count_before(queue, turn)
+  local mine = turn.callers and first_due(queue, turn.callers)
+  local before = 0
+  for who, other in pairs(queue.replicas) do
+    local theirs = mine and first_due(queue, other.callers)
+    local is_first = not mine or theirs < mine or theirs == mine and other.since < turn.since
+    if who ~= asks and is_first then before = before + 1 end
+  end
+  return before
+end
+
+-- Remembers that a call was served, and that the replica waits and asks again after so many microseconds.
+local function write_queue(budget, taken, again)
+  local key, queue, turn = budget.waiting, budget.queue, budget.turn
+  if taken then
+    local caller, last = turn.callers:match('%S+'), first_due(queue, turn.callers)
+    local next_due = due(queue, caller) + math.floor(STRIDE / turn.weight)
+    for who, at in pairs(queue.due) do
+      -- Says no more than the last due time.
+      if at <= last then redis.call('HDEL', key, 'due:' .. who) end
+    end
+    redis.call('HSET', key, 'last', last, 'due:' .. caller, next_due)
+    turn.calls, turn.since, again = turn.calls - 1, now, 0
+  end
+  if turn.calls > 0 then
+    local ends = now + math.min(again + LATE, turn.longest)
+    local waits = string.format('%.0f %.0f %s', ends, turn.since, turn.callers)
+    redis.call('HSET', key, 'at:' .. asks, waits)
+  else
+    redis.call('HDEL', key, 'at:' .. asks)
+  end
+  redis.call('PEXPIRE', key, LIVES)
+end
+
+-- Since when a set has every slot that was taken.
+local function complete_since(key, mark)
+  local score = redis.call('ZSCORE', key, mark)
   local known = redis.call('HMGET', runs, '@run', '@since', key)
   local since, state = tonumber(known[2]), known[3]
+  local complete = now
   if score then
     complete = -score
     redis.call('ZREMRANGEBYSCORE', key, 0, now - 1)
@@ -36,42 +123,69 @@ for i = 1, #KEYS - 1 do
       complete = since
       redis.call('ZADD', key, -complete, mark)
     end
-  else
-    if known[1] ~= run then
-      redis.call('DEL', runs)
-      redis.call('HSET', runs, '@run', run, '@since', now, '@began', now)
-      since, state = now, nil
-    end
-    local is_whole = not state or state == 'registered' and redis.call('ZSCORE', key, '@registered')
-    if is_whole then complete = since end
-    redis.call('HSET', runs, key, is_whole and 'whole' or 'lost')
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 1)
-    redis.call('ZADD', key, -complete, mark)
+    return complete
   end
-  local ready = complete + hold + while_two
+  if known[1] ~= run then
+    redis.call('DEL', runs)
+    redis.call('HSET', runs, '@run', run, '@since', now, '@began', now)
+    since, state = now, nil
+  end
+  local is_whole = not state or state == 'registered' and redis.call('ZSCORE', key, '@registered')
+  if is_whole then complete = since end
+  redis.call('HSET', runs, key, is_whole and 'whole' or 'lost')
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 1)
+  redis.call('ZADD', key, -complete, mark)
+  return complete
+end
+
+local budgets, possible = {}, true
+for i = 1, (#KEYS - 1) / 2 do
+  local key, waiting, at = KEYS[2 * i - 1], KEYS[2 * i], 6 * i - 1
+  local limit, hold, need = tonumber(ARGV[at]), tonumber(ARGV[at + 3]), ARGV[at + 4]
+  local mark = table.concat({ '@' .. run, ARGV[at], ARGV[at + 1], ARGV[at + 2] }, ' ')
+  local ready = complete_since(key, mark) + hold + while_two
   -- The mark is a member as well.
   local room = limit - (redis.call('ZCARD', key) - 1)
-  local held_back = ready > now
-  local takes = room > 0 and not held_back
-  if not takes and ARGV[at + 4] ~= '1' then possible = false end
-  budgets[i] = { room = room, hold = hold, ready = ready, held_back = held_back, takes = takes }
+  local turn, queue = { since = now }, nil
+  if ARGV[at + 5] ~= 'first' then
+    queue = read_queue(waiting)
+    local calls, longest, weight, callers = ARGV[at + 5]:match('^(%d+) (%d+) (%d+) (.*)$')
+    if calls then
+      queue = queue or { last = 0, due = {}, replicas = {} }
+      turn = { since = now, calls = tonumber(calls), longest = tonumber(longest), weight = weight, callers = callers }
+      if queue.replicas[asks] then turn.since = queue.replicas[asks].since end
+    end
+  end
+  local budget = { key = key, waiting = waiting, room = room, hold = hold, ready = ready, need = need }
+  budget.queue, budget.turn = queue, turn
+  budget.held_back = ready > now
+  budget.before = queue and count_before(queue, turn) or 0
+  budget.takes = need ~= 'place' and room > 0 and budget.before == 0 and not budget.held_back
+  budget.waits = turn.callers and need ~= 'may' and not budget.held_back
+  if not budget.takes and need ~= 'may' then possible = false end
+  budgets[i] = budget
 end
 local answer = {}
 for i, budget in ipairs(budgets) do
-  local key = KEYS[i]
+  local key = budget.key
   local taken = possible and budget.takes
   if taken then
     redis.call('ZADD', key, now + budget.hold, slot)
     budget.room = budget.room - 1
   end
   local wait = 0
-  if budget.room <= 0 or not budget.held_back then
+  if budget.room > 0 and budget.before > 0 and not budget.held_back then
+    wait = AGAIN * budget.before
+  elseif budget.room <= 0 or not budget.held_back then
     -- Above a lowered limit, as many slots must end first as there are too many.
     local over = math.max(0, -budget.room)
     local first = redis.call('ZRANGEBYSCORE', key, 0, '+inf', 'WITHSCORES', 'LIMIT', over, 1)
     if first[2] then wait = first[2] - now + 1 end
   end
-  local free = math.max(0, budget.room)
+  if budget.turn.callers and (taken or budget.waits) then
+    write_queue(budget, taken, budget.need == 'place' and ASKS_WITHIN or math.min(wait, ASKS_WITHIN))
+  end
+  local free = budget.before > 0 and 0 or math.max(0, budget.room)
   if budget.held_back then
     free, wait = 0, -math.max(wait, budget.ready - now)
   end

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::CredentialKind;
-use crate::budget::{CallerNumber, Quota};
+use crate::budget::{CallerHash, CallerNumber, Quota};
 use crate::operation::{BudgetName, CredentialRule, OperationId, Scope};
 
 /// One program that uses the gateway, with its rights.
@@ -15,6 +15,8 @@ pub struct Caller {
     pub broadcast: bool,
     /// Number that stands for the caller in the records of budgets. Reloads do not change it.
     pub number: CallerNumber,
+    /// Stands for the caller in turns between replicas.
+    pub(super) hash: CallerHash,
     pub(super) scopes: u8,
     /// Positions of the tenants that it may call for, ascending.
     pub(super) tenants: Box<[usize]>,

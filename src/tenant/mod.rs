@@ -358,7 +358,8 @@ impl Grant {
 
     /// The identity under which the call asks for slots: the caller with its weight and its quota.
     pub fn requester(&self) -> Requester {
-        let Caller { number, weight, quota, .. } = self.caller();
-        Requester { caller: *number, weight: *weight, quota: quota.clone(), precedence: Precedence::InTurn }
+        let Caller { number, hash, weight, quota, .. } = self.caller();
+        let (caller, hash, weight) = (*number, *hash, *weight);
+        Requester { caller, hash, weight, quota: quota.clone(), precedence: Precedence::InTurn }
     }
 }

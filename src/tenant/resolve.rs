@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::roster::Roster;
 use super::{Caller, Credential, CredentialKind, Directory, KnownToken, NamedTenant, OriginId, Tenant, bit};
-use crate::budget::{Budget, BudgetId, Budgets, CallerNumber, Horizon, Quota};
+use crate::budget::{Budget, BudgetId, Budgets, CallerHash, CallerNumber, Horizon, Quota};
 use crate::config::{self, BaseUrl, BudgetLimit, Config, VendorKey};
 use crate::operation::{BudgetName, Host};
 use crate::secret::Secret;
@@ -171,6 +171,7 @@ fn resolve_caller(caller: &config::CallerConfig, positions: &HashMap<&str, usize
         name: caller.name.clone(),
         broadcast: caller.broadcast,
         number: CallerNumber::FORMER,
+        hash: CallerHash::of(&caller.name),
         scopes: caller.allow.iter().fold(0, |scopes, scope| scopes | bit(*scope)),
         tenants: tenants.into(),
         quota: None,

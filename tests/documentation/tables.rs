@@ -10,7 +10,7 @@ use http::StatusCode;
 use jpush_gateway::auth::Unidentified;
 use jpush_gateway::body::{Defect, Rule};
 use jpush_gateway::budget::{
-    BudgetSet, Budgets, CallerNumber, Cause, Exhausted, Precedence, RateHeaders, Requester, Timestamp, take,
+    BudgetSet, Budgets, CallerNumber, Cause, Exhausted, RateHeaders, Requester, Timestamp, take,
 };
 use jpush_gateway::config;
 use jpush_gateway::operation::{
@@ -97,8 +97,7 @@ fn rendered_metrics() -> String {
     let mut draw = BudgetSet::default();
     let app = directory.tenants[0].credential(CredentialKind::App).expect("an app key");
     draw.add(Arc::clone(app.budget(BudgetName::Push).expect("a budget")));
-    let requester =
-        Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester::of(CallerNumber(0));
     let permit = take(&draw, &requester, Timestamp::default()).expect("a slot");
     permit.settle(Timestamp::default(), RateHeaders { limit: Some(600), ..RateHeaders::default() });
     let push = OperationId::named("push").expect("an operation");

@@ -48,6 +48,7 @@ mod store_servers;
 mod strangers;
 mod support;
 mod tls;
+mod turns;
 mod uploads;
 mod validate;
 mod waiting;

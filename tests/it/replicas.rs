@@ -141,7 +141,7 @@ pub(crate) fn all_are(replicas: &[Replica], wanted: &str) {
     }
 }
 
-struct Stopping<'s>(&'s AtomicBool);
+pub(crate) struct Stopping<'s>(pub(crate) &'s AtomicBool);
 
 impl Drop for Stopping<'_> {
     fn drop(&mut self) {
@@ -474,6 +474,9 @@ const TAKE: &str = include_str!("../../src/store/take.lua");
 const RENEW: &str = include_str!("../../src/store/renew.lua");
 const RELEASE: &str = include_str!("../../src/store/release.lua");
 
+/// A call that does not wait and cannot do without.
+pub(crate) const PLAIN: [&str; 2] = ["must", ""];
+
 /// One window in the store, with a clock that the test sets.
 struct Scripts<'r> {
     redis: &'r Redis,
@@ -489,8 +492,12 @@ impl Scripts<'_> {
     fn run(&self, script: &str, arguments: &[String], now: Duration) -> Vec<i64> {
         let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
         let time = [now.as_secs().to_string(), now.subsec_micros().to_string()];
-        // A take also names the hash about the server's run.
-        let keys = if script.contains("HMGET") { vec!["2", &self.key, "runs"] } else { vec!["1", &self.key] };
+        // A take also names the calls that wait and the hash about the server's run.
+        let keys = if script.contains("HMGET") {
+            vec!["3", &self.key, "waiting", "runs"]
+        } else {
+            vec!["1", &self.key]
+        };
         let mut words = [vec!["EVAL", &script], keys].concat();
         words.extend(arguments.iter().chain(&time).map(String::as_str));
         let answer = self.redis.command(&words);
@@ -500,9 +507,10 @@ impl Scripts<'_> {
 
     /// Takes a slot. Returns whether it was taken, how many are left, and the time until one more is free.
     fn take(&self, slot: usize, limit: u32, now: Duration) -> (bool, i64, i64) {
-        let numbers = [limit.into(), 0, WINDOW.as_micros(), (ATTEMPT + GUARD + WINDOW).as_micros(), 0];
-        let mut arguments = vec![slot.to_string(), "run".to_owned(), "0".to_owned()];
+        let numbers = [limit.into(), 0, WINDOW.as_micros(), (ATTEMPT + GUARD + WINDOW).as_micros()];
+        let mut arguments = vec![slot.to_string(), "run".to_owned(), "0".to_owned(), "replica".to_owned()];
         arguments.extend(numbers.map(|number| number.to_string()));
+        arguments.extend(PLAIN.map(str::to_owned));
         let answer = self.run(TAKE, &arguments, now);
         (answer[0] == 1, answer[1], answer[2])
     }
@@ -537,9 +545,11 @@ fn a_server_that_took_over_holds_back_for_as_long_as_its_predecessor_may_have_go
     let scripts = Scripts { redis: &redis, key: "taken over".into() };
     let (hold, now) = (ATTEMPT + GUARD + WINDOW, Duration::from_hours(500_000));
     let take = |run: &str, while_two: Duration, now: Duration| {
-        let numbers = [5, 0, WINDOW.as_micros(), hold.as_micros(), 0].map(|number| number.to_string());
-        let first = ["slot".to_owned(), run.to_owned(), while_two.as_micros().to_string()];
-        scripts.run(TAKE, &first.into_iter().chain(numbers).collect::<Vec<_>>(), now)[0]
+        let numbers = [5, 0, WINDOW.as_micros(), hold.as_micros()].map(|number| number.to_string());
+        let first =
+            ["slot".to_owned(), run.to_owned(), while_two.as_micros().to_string(), "replica".to_owned()];
+        let arguments = first.into_iter().chain(numbers).chain(PLAIN.map(str::to_owned));
+        scripts.run(TAKE, &arguments.collect::<Vec<_>>(), now)[0]
     };
     let trust = Duration::from_secs(3);
     assert_eq!([now, now + hold].map(|now| take("old", Duration::ZERO, now)), [0, 1]);
@@ -556,9 +566,10 @@ fn a_budget_is_held_back_for_what_may_be_missing_and_no_longer() {
     let held = |key: &str, run: &str, window: Duration, attempt: Duration, now: Duration| {
         let scripts = Scripts { redis: &redis, key: key.to_owned() };
         let hold = attempt + GUARD + window;
-        let numbers = [50, 0, window.as_micros(), hold.as_micros(), 0].map(|number| number.to_string());
-        let slot = [now.as_micros().to_string(), run.to_owned(), "0".to_owned()];
-        let answer = scripts.run(TAKE, &slot.into_iter().chain(numbers).collect::<Vec<_>>(), now);
+        let numbers = [50, 0, window.as_micros(), hold.as_micros()].map(|number| number.to_string());
+        let slot = [now.as_micros().to_string(), run.to_owned(), "0".to_owned(), "replica".to_owned()];
+        let arguments = slot.into_iter().chain(numbers).chain(PLAIN.map(str::to_owned));
+        let answer = scripts.run(TAKE, &arguments.collect::<Vec<_>>(), now);
         assert_eq!(answer[0] == 1, answer[2] >= 0, "{answer:?}");
         Duration::from_micros(u64::try_from(-answer[2]).unwrap_or(0))
     };

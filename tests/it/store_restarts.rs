@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jpush_gateway::sandbox::Windows;
 use proptest::test_runner::{Config as Cases, TestRunner};
 
-use crate::replicas::{BUDGETS, HOLD, Replica, all_are, config_with, go_on_for, state, tags, under_load};
+use crate::replicas::{
+    BUDGETS, HOLD, PLAIN, Replica, all_are, config_with, go_on_for, state, tags, under_load,
+};
 use crate::support::{Gateway, Redis, Simulator, wait_until};
 
 const RUNS: &str = "jpush-gateway:runs";
@@ -146,9 +148,10 @@ impl World<'_> {
         let (id, end) = (self.next, self.now + LONGEST);
         process.first.get_or_insert(self.now);
         let slot = format!("{}-{id}", process.name);
-        let numbers = [LIMIT as u64, 0, WINDOW, LONGEST, 0].map(|number| number.to_string());
-        let arguments = [slot, self.run.to_string(), "0".to_owned()].into_iter().chain(numbers);
-        let answer = self.run(TAKE, &[&self.key, &self.runs], &arguments.collect::<Vec<_>>());
+        let numbers = [LIMIT as u64, 0, WINDOW, LONGEST].map(|number| number.to_string());
+        let arguments = [slot, self.run.to_string(), "0".to_owned(), process.name.clone()];
+        let arguments = arguments.into_iter().chain(numbers).chain(PLAIN.map(str::to_owned));
+        let answer = self.run(TAKE, &[&self.key, "waiting", &self.runs], &arguments.collect::<Vec<_>>());
         if answer[0] == 1 && hears {
             let now = self.now;
             self.truth.retain(|_, end| *end >= now);

@@ -129,7 +129,7 @@ fn a_key_that_the_store_refuses_takes_nothing_from_the_others() {
 #[test]
 fn rights_to_a_single_key_are_that_key_s_matter() {
     let redis = Redis::start();
-    let device = format!("~{}", device_key());
+    let device = format!("~{}*", device_key());
     redis.command(&[
         "ACL",
         "SETUSER",

@@ -32,7 +32,7 @@ fn budget_set(budgets: &[&Arc<Budget>]) -> BudgetSet {
 }
 
 fn anyone() -> Requester {
-    Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn }
+    Requester::of(CallerNumber(0))
 }
 
 /// Takes a slot and forgets the permit, which would give the slot back at the time of the real clock.
@@ -153,12 +153,7 @@ fn a_quota_is_taken_with_the_slot_or_not_at_all() {
     let hour = Duration::from_hours(1);
     let budget = &budgets.open(&key("a"), BudgetName::Push, size(1, hour), HORIZON);
     let quota = Arc::new(Quota::new(size(2, hour), HORIZON));
-    let requester = || Requester {
-        caller: CallerNumber(1),
-        weight: 1,
-        quota: Some(Arc::clone(&quota)),
-        precedence: Precedence::InTurn,
-    };
+    let requester = || Requester { quota: Some(Arc::clone(&quota)), ..Requester::of(CallerNumber(1)) };
     let take = |now| take(&budget_set(&[budget]), &requester(), now);
     let now = clock.now();
     let permit = take(now).expect("room and share");
@@ -198,8 +193,7 @@ fn no_window_has_more_calls_of_a_caller_than_its_quota() {
     for burst in [None, NonZeroU32::new(3)] {
         let limit = BudgetLimit { burst, ..size(20, Duration::from_mins(1)) };
         let quota = Some(Arc::new(Quota::new(limit, HORIZON)));
-        let requester =
-            Requester { caller: CallerNumber(1), weight: 1, quota, precedence: Precedence::InTurn };
+        let requester = Requester { quota, ..Requester::of(CallerNumber(1)) };
         // Tries every 250 ms, and is answered 100 ms later, or 2 s later every fifth time.
         let (mut counted, mut under_way) = (Vec::new(), Vec::new());
         for tick in 0..2_000_u64 {
@@ -231,12 +225,7 @@ fn pacing_refuses_without_cost() {
     let paced = BudgetLimit { burst: NonZeroU32::new(2), ..size(60, minute) };
     let budget = &budgets.open(&key("a"), BudgetName::Push, paced, HORIZON);
     let quota = Arc::new(Quota::new(size(4, minute), HORIZON));
-    let requester = || Requester {
-        caller: CallerNumber(1),
-        weight: 1,
-        quota: Some(Arc::clone(&quota)),
-        precedence: Precedence::InTurn,
-    };
+    let requester = || Requester { quota: Some(Arc::clone(&quota)), ..Requester::of(CallerNumber(1)) };
     let now = clock.now();
     let take = |now| take(&budget_set(&[budget]), &requester(), now);
     let _two = [take(now).expect("burst"), take(now).expect("burst")];
@@ -358,8 +347,7 @@ fn calls_before_an_answer_may_be_counted_after_it() {
         &Budgets::default().open(&key("a"), BudgetName::Push, size(100, Duration::from_mins(1)), HORIZON);
     let left = |remaining| rate_headers(100, remaining, 60);
     let remaining = |now| budget.status(now).remaining;
-    let requester =
-        Requester { caller: CallerNumber(0), weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester::of(CallerNumber(0));
     let take = || take(&budget_set(&[budget]), &requester, seconds(0)).ok();
     let mut permits = [(); 5].map(|()| take());
     let settle =
@@ -380,7 +368,7 @@ fn calls_before_an_answer_may_be_counted_after_it() {
 /// Decides on a call with a wait limit, at a time given by the test.
 fn ask(budget: &Arc<Budget>, caller: u32, ticket: Option<Box<QueueTicket>>, now: Timestamp) -> Decision {
     let caller = CallerNumber(caller);
-    let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester::of(caller);
     decide(&budget_set(&[budget]), &requester, now, ticket, WaitLimit::Until(now + Duration::from_secs(10)))
 }
 
@@ -398,11 +386,7 @@ fn who_waits_is_served_in_turn_and_who_comes_later_does_not_overtake() {
     assert_eq!(look_at, None, "another waiter is before it");
     assert_eq!(budget.status(seconds(2)).waiting, 2);
     let later = seconds(6) + Timestamp::TICK;
-    let newcomer = take(
-        &budget_set(&[budget]),
-        &Requester { caller: CallerNumber(3), weight: 1, quota: None, precedence: Precedence::InTurn },
-        later,
-    );
+    let newcomer = take(&budget_set(&[budget]), &Requester::of(CallerNumber(3)), later);
     assert!(newcomer.is_err(), "a free slot belongs to the waiter");
     let Decision::Wait { ticket: second, .. } = ask(budget, 2, Some(second), later) else {
         panic!("not its turn")
@@ -463,8 +447,7 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let budget =
         &Budgets::default().open(&key("a"), BudgetName::Push, size(9, Duration::from_mins(1)), HORIZON);
     let quota = Arc::new(Quota::new(size(1, Duration::from_secs(4)), HORIZON));
-    let greedy =
-        Requester { caller: CallerNumber(1), weight: 1, quota: Some(quota), precedence: Precedence::InTurn };
+    let greedy = Requester { quota: Some(quota), ..Requester::of(CallerNumber(1)) };
     let now = clock.now();
     let ask = |ticket, now| {
         decide(&budget_set(&[budget]), &greedy, now, ticket, WaitLimit::Until(now + Duration::from_secs(9)))
@@ -472,11 +455,7 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
     let Decision::Paid(first) = ask(None, now) else { panic!("its share") };
     first.settle(now, RateHeaders::default());
     let Decision::Wait { ticket, look_at } = ask(None, now) else { panic!("over its share") };
-    let others = take(
-        &budget_set(&[budget]),
-        &Requester { caller: CallerNumber(2), weight: 1, quota: None, precedence: Precedence::InTurn },
-        now,
-    );
+    let others = take(&budget_set(&[budget]), &Requester::of(CallerNumber(2)), now);
     assert!(others.is_ok(), "the budget has room");
     let at = look_at.expect("no waiter is before it");
     assert!(matches!(ask(Some(ticket), at), Decision::Paid(_)));
@@ -485,7 +464,7 @@ fn a_caller_over_its_quota_waits_without_holding_up_the_others() {
 /// Makes a call that is answered at once, if it gets a slot.
 fn call(budget: &Arc<Budget>, caller: u32, now: Timestamp) -> Result<(), Exhausted> {
     let caller = CallerNumber(caller);
-    let requester = Requester { caller, weight: 1, quota: None, precedence: Precedence::InTurn };
+    let requester = Requester::of(caller);
     take(&budget_set(&[budget]), &requester, now).map(|permit| permit.settle(now, RateHeaders::default()))
 }
 

@@ -100,6 +100,11 @@ impl Redis {
         ask(self.address, words).expect("the server answers")
     }
 
+    /// A connection for many commands.
+    pub(crate) fn connection(&self) -> RedisConnection {
+        RedisConnection::open(self.address).expect("the server answers")
+    }
+
     fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
@@ -147,15 +152,34 @@ fn answers(address: SocketAddr, child: &mut Child) -> bool {
 }
 
 fn ask(address: SocketAddr, words: &[&str]) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(stream, "*{}\r\n", words.len()).ok()?;
-    for word in words {
-        write!(stream, "${}\r\n{word}\r\n", word.len()).ok()?;
+    RedisConnection::open(address)?.try_command(words)
+}
+
+/// A connection for commands with short answers.
+pub(crate) struct RedisConnection(TcpStream);
+
+impl RedisConnection {
+    fn open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        Some(Self(stream))
     }
-    let mut answer = vec![0; 64 * 1024];
-    let length = stream.read(&mut answer).ok()?;
-    String::from_utf8(answer[..length].to_vec()).ok()
+
+    /// Sends one command and returns its raw answer.
+    pub(crate) fn command(&mut self, words: &[&str]) -> String {
+        self.try_command(words).expect("the server answers")
+    }
+
+    fn try_command(&mut self, words: &[&str]) -> Option<String> {
+        let mut command = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            write!(command, "${}\r\n{word}\r\n", word.len()).ok()?;
+        }
+        self.0.write_all(&command).ok()?;
+        let mut answer = vec![0; 64 * 1024];
+        let length = self.0.read(&mut answer).ok()?;
+        String::from_utf8(answer[..length].to_vec()).ok()
+    }
 }
 
 /// A relay to a server that can be cut.

@@ -174,13 +174,7 @@ fn calls_over_two_budgets_neither_starve_nor_leave_slots_idle() {
         world.budgets = open(&world.registry, world.limits, world.horizon);
         keep(&world.budgets, &Default::default());
         let draws: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
-        let requester = |caller| Requester {
-            caller: CallerNumber(caller),
-            weight: 1,
-            quota: None,
-            precedence: Precedence::InTurn,
-        };
-        world.requesters = (0..3).map(requester).collect();
+        world.requesters = (0..3).map(|caller| Requester::of(CallerNumber(caller))).collect();
         world.latency = 0..=[SECOND / 10, SECOND][usize::from(world.random.percent(50))];
         world.refill = true;
         for caller in (0..3).cycle().take(60) {
@@ -211,12 +205,7 @@ fn a_flood_delays_a_modest_caller_by_its_fair_share_only() {
         let mut world = World::new(seed, false);
         let weight = |random: &mut Random| u32::try_from(random.within(1..=5)).expect("small");
         let (flood, modest) = (weight(&mut world.random), weight(&mut world.random));
-        let requester = |caller, weight| Requester {
-            caller: CallerNumber(caller),
-            weight,
-            quota: None,
-            precedence: Precedence::InTurn,
-        };
+        let requester = |caller, weight| Requester { weight, ..Requester::of(CallerNumber(caller)) };
         world.requesters = vec![requester(0, flood), requester(1, modest)];
         world.budgets[0].keep(&[]);
         for _ in 0..1_000 {

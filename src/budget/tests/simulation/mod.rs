@@ -153,12 +153,8 @@ impl World {
                 Arc::new(Quota::new(quota, horizon))
             });
             let weight = u32::try_from(random.within(1..=4)).expect("small");
-            Requester {
-                caller: CallerNumber(u32::try_from(caller).expect("few")),
-                weight,
-                quota,
-                precedence: Precedence::InTurn,
-            }
+            let caller = CallerNumber(u32::try_from(caller).expect("few"));
+            Requester { weight, quota, ..Requester::of(caller) }
         });
         let requesters: Vec<Requester> = requesters.collect();
         let kept = reserves(&mut random, &requesters, limits);

@@ -30,9 +30,9 @@ impl Store {
         for want in slot_requests {
             let slots = self.budgets.entry(Arc::clone(&want.key)).or_default();
             slots.retain(|_, ends| *ends >= now);
-            has_room.push(slots.len() < want.limit as usize);
+            has_room.push(want.need != Need::Place && slots.len() < want.limit as usize);
         }
-        let possible = has_room.iter().zip(slot_requests).all(|(room, want)| *room || want.spare);
+        let possible = has_room.iter().zip(slot_requests).all(|(room, want)| *room || want.need == Need::May);
         for (place, (want, room)) in slot_requests.iter().zip(has_room).enumerate() {
             let slots = self.budgets.get_mut(&want.key).expect("looked at before");
             if possible && room {
@@ -84,10 +84,9 @@ impl World {
             return nothing;
         };
         request.asks = None;
-        let Some(slot_requests) = slot_requests(&budget_set, &self.requesters[request.caller], ticket, now)
-        else {
-            return nothing;
-        };
+        let waiter = ticket.map(|ticket| (ticket, now));
+        let requester = &self.requesters[request.caller];
+        let Some(slot_requests) = slot_requests(&budget_set, requester, waiter, now) else { return nothing };
         self.next += 1;
         let (guard, window) = (self.horizon.guard, slot_requests.iter().map(|want| want.window).max());
         let hold = ATTEMPT + micros(guard + window.unwrap_or_default());
@@ -113,8 +112,7 @@ impl World {
     /// Makes a call of another replica, if the store has a slot.
     pub(super) fn foreign_call(&mut self) {
         let place = usize::try_from(self.random.next()).expect("64 bits") % COUNT;
-        let everybody =
-            Requester { caller: CallerNumber::FORMER, weight: 1, quota: None, precedence: Precedence::First };
+        let everybody = Requester { precedence: Precedence::First, ..Requester::of(CallerNumber::FORMER) };
         let Some(slot_requests) =
             slot_requests(&self.budget_set(&[place]), &everybody, None, self.timestamp())
         else {
