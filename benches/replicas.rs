@@ -87,10 +87,11 @@ fn replica(url: String) {
     let shares = Shares { local_percent: 0, replicas: one_half };
     let settings =
         SharedBudgets { servers: StoreServers::One(Secret::new(url).expect("a URL")), ca: None, shares };
-    let store = Store::start(&settings).expect("a store");
     let key = VendorKey::new("key".into()).expect("a key");
     let limit = BudgetLimit { limit: NonZeroU32::MAX, window: WINDOW, burst: None };
-    let budget = Budgets::shared(Some(shares)).open(&key, BudgetName::Push, limit, HORIZON);
+    let budgets = Budgets::shared(Some(shares));
+    let budget = budgets.open(&key, BudgetName::Push, limit, HORIZON);
+    let store = Store::start(&settings, budgets.own_parts()).expect("a store");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let clock = Clock::start();
     let tasks = (0..CALLERS).map(|_| runtime.spawn(caller(Arc::clone(&budget), Arc::clone(&store), clock)));

@@ -113,8 +113,9 @@ impl App {
         // First of all, because a SIGHUP before the handlers are installed would end the process.
         let signals = Signals::new()?;
         let config = &source.config;
-        let (budgets, store) = budgets(config)?;
+        let budgets = empty_budgets(config);
         let active = Arc::new(ActiveConfig::new(config, &budgets)?);
+        let store = start_store(config, &budgets)?;
         let workers = workers(config);
         // The state file goes before the listeners: connections that the kernel assigned to them would be lost if the
         // start failed later.
@@ -217,6 +218,9 @@ impl App {
             std::thread::spawn(move || {
                 let deadline = Instant::now() + drain.deadline;
                 finish(serving, &admission, self.ledger, &drain);
+                if let Some(store) = &self.admin.store {
+                    store.leave();
+                }
                 logs.end(deadline.max(Instant::now() + LAST_LINES));
                 let _ = done.send(());
             });
@@ -305,11 +309,16 @@ fn listen(
     Ok((listeners, admin_listener))
 }
 
-/// The empty budgets, and the store if replicas share them.
-fn budgets(config: &Config) -> Result<(Arc<Budgets>, Option<Arc<Store>>), StoreError> {
-    let shared = config.shared_budgets.as_ref();
-    let budgets = Arc::new(Budgets::shared(shared.map(|shared| shared.shares)));
-    Ok((budgets, shared.map(Store::start).transpose()?))
+fn empty_budgets(config: &Config) -> Arc<Budgets> {
+    Arc::new(Budgets::shared(config.shared_budgets.as_ref().map(|shared| shared.shares)))
+}
+
+/// The store if replicas share budgets, once it is known whether it answers.
+fn start_store(config: &Config, budgets: &Budgets) -> Result<Option<Arc<Store>>, StoreError> {
+    let Some(shared) = &config.shared_budgets else { return Ok(None) };
+    let store = Store::start(shared, budgets.own_parts())?;
+    store.wait_for_first_look();
+    Ok(Some(store))
 }
 
 fn open_ledger(

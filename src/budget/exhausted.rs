@@ -53,6 +53,9 @@ pub enum Cause {
     VendorExhausted,
     /// The calls of a former process are unknown, because the state file is damaged.
     CallsUnknown,
+    /// The store that replicas share gives nothing, and what was taken out of this replica's own part before its start
+    /// is not over yet.
+    OwnPartClosed,
     /// The store that replicas share does not answer, and this replica's own part, of this many calls, is used up.
     StoreAway(u32),
     /// The store does not know what was taken before and grants nothing yet, and this replica's own part, of this many calls, is used up.
@@ -81,6 +84,9 @@ impl Cause {
             }
             Self::CallsUnknown => format!(
                 "{budget} is held back, because the state file does not tell which calls were made before"
+            ),
+            Self::OwnPartClosed => format!(
+                "the store that replicas share {budget} in gives none now, and the part of this one alone is held back, because a replica before it may have used it"
             ),
             Self::StoreAway(own) => format!(
                 "the store that replicas share {budget} in is away, and the part of this one alone ({own} calls) is used up"
@@ -112,6 +118,9 @@ impl BudgetState {
             };
         }
         match &self.shared {
+            Some(shared) if shared.own > own && (shared.holds_back(now) || shared.is_away()) => {
+                Cause::OwnPartClosed
+            }
             Some(shared) if shared.holds_back(now) => Cause::StoreHoldsBack(own),
             Some(shared) if shared.is_away() => Cause::StoreAway(own),
             Some(shared) if shared.free() == 0 => Cause::UsedUp,

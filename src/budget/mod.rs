@@ -22,6 +22,7 @@ mod hour;
 mod hourly_counts;
 mod lock;
 mod locked_set;
+mod own_parts;
 mod pace;
 mod peaks;
 mod permit;
@@ -56,6 +57,7 @@ pub use exhausted::{Cause, Exhausted, whole_seconds};
 pub use gates::Decision;
 use hourly_counts::HourlyCounts;
 use lock::lock;
+pub use own_parts::OwnParts;
 use pace::Pace;
 use peaks::Peaks;
 pub use permit::Permit;
@@ -88,6 +90,7 @@ pub struct Budgets {
     opened: AtomicU32,
     /// The division of each limit among replicas; `None`: every limit belongs to this process alone.
     shares: Option<Shares>,
+    own_parts: Arc<OwnParts>,
     restored: Mutex<RestoredCalls>,
 }
 
@@ -114,16 +117,23 @@ impl Budgets {
         limit: BudgetLimit,
         horizon: Horizon,
     ) -> Arc<Budget> {
-        let shared = || self.shares.map(|shares| Box::new(Shared::new(key, name, limit, shares)));
+        self.own_parts.holds_for(rule(limit, horizon).call_lifetime().hold);
+        let shared = |shares| Box::new(Shared::new(key, name, limit, (shares, &self.own_parts)));
         let mut by_key = lock(&self.by_key);
         let budget = by_key.entry((key.clone(), name)).or_insert_with(|| {
             let order = (rank(name), self.opened.fetch_add(1, Ordering::Relaxed));
-            let (id, mut inner) = (BudgetId::of(key, name), BudgetState::new(name, limit, horizon, shared()));
+            let (id, mut inner) =
+                (BudgetId::of(key, name), BudgetState::new(name, limit, horizon, self.shares.map(shared)));
             self.restore_into(id, &mut inner);
             Arc::new(Budget { name, id, order, inner: Mutex::new(inner) })
         });
         lock(&budget.inner).resize(limit, horizon);
         Arc::clone(budget)
+    }
+
+    /// Whether this replica may use its own parts.
+    pub fn own_parts(&self) -> &Arc<OwnParts> {
+        &self.own_parts
     }
 
     /// Forgets the budgets that no configuration and no call has any more, once nothing that they know still matters.
@@ -206,6 +216,7 @@ impl BudgetState {
     }
 
     fn free_by_window(&mut self, now: Timestamp) -> u32 {
+        self.open_own_part();
         let Self { window, rule, reserves, queue, .. } = self;
         let free = window.free(rule, now, |caller| reserves.freed(caller));
         if !reserves.is_empty() {
@@ -279,7 +290,8 @@ impl BudgetState {
     fn resize(&mut self, limit: BudgetLimit, horizon: Horizon) {
         self.rule = rule(limit, horizon);
         if let Some(shared) = &mut self.shared {
-            self.rule.limit = shared.resize(limit);
+            shared.resize(limit);
+            self.rule.limit = shared.own_limit();
         }
         self.queue.resize(limit.limit.get());
         if self.limit != limit {

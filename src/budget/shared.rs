@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::own_parts::OwnParts;
 use super::reserve::Reserves;
 use super::window::{Estimate, Window, WindowRule};
 use super::{BudgetSet, BudgetState, Timestamp, lock};
@@ -22,6 +23,11 @@ pub(super) struct Shared {
     /// The key of the calls that wait for a slot in the store.
     pub(super) waiting_key: Arc<str>,
     shares: Shares,
+    pub(super) own_parts: Arc<OwnParts>,
+    /// This replica's own part of the limit.
+    pub(super) own: u32,
+    /// Whether the own part may be used.
+    pub(super) own_is_open: bool,
     /// Slots in the store, for all replicas together.
     pub(super) limit: u32,
     /// This replica's calls in those slots.
@@ -71,23 +77,36 @@ impl GrantedMask {
 }
 
 impl Shared {
-    pub(super) fn new(vendor_key: &VendorKey, name: BudgetName, limit: BudgetLimit, shares: Shares) -> Self {
+    pub(super) fn new(
+        vendor_key: &VendorKey,
+        name: BudgetName,
+        limit: BudgetLimit,
+        (shares, own_parts): (Shares, &Arc<OwnParts>),
+    ) -> Self {
         // The braces keep the budgets of one key together where a store is spread over several servers.
         let key = format!("jpush-gateway:{{{}}}:{}", vendor_key.as_str(), name.as_str());
         Self {
             waiting_key: format!("{key}:waiting").into(),
             key: key.into(),
             shares,
+            own_parts: Arc::clone(own_parts),
+            own: shares.own_part(limit.limit),
+            own_is_open: false,
             limit: shares.shared_part(limit.limit),
             window: Window::default(),
             last_status: None,
         }
     }
 
-    /// Applies a new limit and returns this replica's own part of it.
-    pub(super) fn resize(&mut self, limit: BudgetLimit) -> u32 {
+    /// Applies a new limit.
+    pub(super) fn resize(&mut self, limit: BudgetLimit) {
         self.limit = self.shares.shared_part(limit.limit);
-        self.shares.own_part(limit.limit)
+        self.own = self.shares.own_part(limit.limit);
+    }
+
+    /// The slots of the own part that may be used.
+    pub(super) fn own_limit(&self) -> u32 {
+        if self.own_is_open { self.own } else { 0 }
     }
 
     /// Whether the store was asked for a slot and answered.

@@ -101,7 +101,7 @@ pub fn slot_requests(
             key: Arc::clone(&shared.key),
             waiting_key: Arc::clone(&shared.waiting_key),
             limit: shared.limit,
-            own: inner.rule.limit,
+            own: shared.own,
             window: inner.rule.length,
             need,
             turn,

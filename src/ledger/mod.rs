@@ -173,6 +173,10 @@ impl Ledger {
         let mut book = self.lock();
         if self.phase() == LedgerPhase::Waiting {
             budgets.restore(restored);
+            if !locked.is_new() {
+                // The file has what was taken out of own parts.
+                budgets.own_parts().open_all();
+            }
             book.file = Some(locked);
             self.enter(LedgerPhase::Owned);
         }

@@ -13,8 +13,10 @@ use tokio::time::sleep;
 
 use super::current::CurrentServers;
 use super::link::Link;
+use super::progress::{Stage, ThreadProgress};
 use super::registration::Registration;
 use super::releases::Releases;
+use super::replica_list::ReplicaList;
 use super::servers::{Map, Servers, TRUST};
 use crate::causes::Causes;
 
@@ -24,42 +26,57 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// Interval in which servers are looked after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// What a server is told of this replica at each look.
+pub(super) struct Told {
+    pub(super) registration: Registration,
+    pub(super) replica_list: ReplicaList,
+}
+
 /// Starts the thread that keeps the connections. It ends when the last sender of releases is dropped.
 pub(super) fn start(
-    servers: Servers,
+    mut servers: Servers,
     current: Arc<CurrentServers>,
     releases: Releases,
-    registration: Registration,
+    (mut told, progress): (Told, Arc<ThreadProgress>),
 ) -> io::Result<()> {
-    // A server that was replaced may go on and give slots, which would be registered nowhere.
-    let registration = (!servers.can_change()).then_some(registration);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let keep = move || {
         runtime.block_on(async {
             tokio::select! {
                 () = releases.send_all(&current) => {}
-                () = keep(servers, &current, registration) => {}
+                () = keep(&mut servers, &current, &mut told, &progress) => {}
             }
         });
     };
     std::thread::Builder::new().name("store".into()).spawn(keep).map(drop)
 }
 
-async fn keep(mut servers: Servers, current: &CurrentServers, mut registration: Option<Registration>) {
+async fn keep(servers: &mut Servers, current: &CurrentServers, told: &mut Told, progress: &ThreadProgress) {
     let (mut back_off, mut logged) = (BACK_OFF, None);
     loop {
         let start = Instant::now();
         let outcome = match servers.look().await {
-            Ok(map) => connect_all(&servers, &map, current, start).await,
+            Ok(map) => connect_all(servers, &map, current, start).await,
             Err(error) => Err(error),
         };
         match outcome {
             Ok(()) => {
                 logged = None;
-                if let (Some(registration), Some(link)) = (&mut registration, current.only_link()) {
-                    registration.look(&link, current).await;
+                told.replica_list.look(current).await;
+                // A server that was replaced may go on and give slots, which would be registered nowhere.
+                if let Some(link) = current.only_link().filter(|_| !servers.can_change()) {
+                    told.registration.look(&link, current).await;
                 }
-                current.changed(LOOK_EVERY).await;
+                progress.reach(Stage::Looked);
+                tokio::select! {
+                    () = current.changed(LOOK_EVERY) => {}
+                    () = progress.leave.notified() => {
+                        told.replica_list.leave(current).await;
+                        progress.reach(Stage::Left);
+                        // Nothing is told any more, so that the list stays so.
+                        return std::future::pending().await;
+                    }
+                }
                 if start.elapsed() >= LOOK_EVERY {
                     back_off = BACK_OFF;
                     continue;
@@ -67,6 +84,8 @@ async fn keep(mut servers: Servers, current: &CurrentServers, mut registration: 
             }
             // Each cause once, for as long as it is the same.
             Err(error) => {
+                told.replica_list.look(current).await;
+                progress.reach(Stage::Looked);
                 let cause = Causes(&error).to_string();
                 if logged.as_ref() != Some(&cause) {
                     tracing::warn!(

@@ -20,15 +20,18 @@ mod given_slots;
 mod hash_slot;
 mod held_slots;
 mod link;
+mod progress;
 mod registration;
 mod releases;
+mod replica_list;
 mod scripts;
 mod servers;
+mod slots;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{Client, RedisConnectionInfo, ScriptInvocation, TlsCertificates};
 use smallvec::SmallVec;
@@ -36,22 +39,28 @@ use tokio::sync::mpsc;
 
 pub use broken_calls::{BreakableCall, BrokenCall};
 pub use claims::SharedClaim;
+use connection::Told;
 use current::CurrentServers;
 pub use given_slots::GivenSlots;
 use held_slots::HeldSlots;
 use link::Link;
+use progress::{Stage, ThreadProgress};
 use registration::Registration;
 use releases::Releases;
+use replica_list::ReplicaList;
 use scripts::Scripts;
 use servers::{Servers, TRUST};
+pub use slots::Slots;
+use slots::{Release, SlotEnd};
 
-use crate::boot_time::BootTime;
-use crate::budget::{Clock, GrantedMask, Horizon, SlotRequest, SlotRequests, StoreStatus};
+use crate::budget::{Clock, GrantedMask, Horizon, OwnParts, SlotRequest, SlotRequests, StoreStatus};
 use crate::config::{SharedBudgets, StoreServers};
 use crate::secret::Secret;
 
 /// The longest time for an answer of the store; after it the call does without.
 pub const ANSWER_MAX: Duration = Duration::from_millis(100);
+/// The longest that a start waits for the store.
+const FIRST_LOOK_MAX: Duration = Duration::from_millis(1500);
 /// The most releases that wait to be sent. A slot whose release finds no room expires by itself.
 const RELEASES_MAX: usize = 16 * 1024;
 /// The key of what is known about the server's run.
@@ -75,6 +84,7 @@ pub enum StoreError {
 pub struct Store {
     current: Arc<CurrentServers>,
     releases: mpsc::Sender<Release>,
+    progress: Arc<ThreadProgress>,
     held_slots: Arc<HeldSlots>,
     scripts: Arc<Scripts>,
     /// Makes the slot names of this process different from those of others.
@@ -116,55 +126,9 @@ pub struct StoreAnswer {
     pub statuses: SmallVec<[StoreStatus; 1]>,
 }
 
-/// The name of each budget in the store with a value; `None` where the call holds no slot.
-type PerBudget<T> = SmallVec<[Option<(Arc<str>, T)>; 1]>;
-
-/// The slots of one call in the store. Dropping them gives them back: the vendor cannot have counted the call.
-pub struct Slots {
-    store: Arc<Store>,
-    id: u64,
-    /// The length of each budget's window.
-    budgets: PerBudget<Duration>,
-    granted: GrantedMask,
-    guard: Duration,
-    ends: SlotEnd,
-}
-
-/// The latest end of the attempt that the slots of one call pay for.
-#[derive(Clone, Copy)]
-struct SlotEnd {
-    at: Instant,
-    /// The same on a clock that does not stop.
-    late_at: BootTime,
-}
-
-impl SlotEnd {
-    /// The end of slots that are about to be asked for.
-    fn after(attempt: Duration) -> Self {
-        Self { at: Instant::now() + attempt, late_at: BootTime::now() + attempt }
-    }
-}
-
-/// The new hold of one call's slots, by budget.
-struct Release {
-    id: u64,
-    budgets: PerBudget<Keep>,
-    /// How often it was sent.
-    sends: u8,
-}
-
-/// The time for which a slot is still held from now on.
-#[derive(Clone, Copy)]
-enum Keep {
-    /// The slot is released at once.
-    None,
-    /// The slot is held for this long.
-    For(Duration),
-}
-
 impl Store {
-    /// Starts a thread that connects to the store.
-    pub fn start(shared: &SharedBudgets) -> Result<Arc<Self>, StoreError> {
+    /// Starts a thread that connects to the store. `own_parts` are those of budgets that are open already.
+    pub fn start(shared: &SharedBudgets, own_parts: &Arc<OwnParts>) -> Result<Arc<Self>, StoreError> {
         let is_spread = matches!(shared.servers, StoreServers::Cluster(_));
         let servers = servers(shared)?;
         let while_two = if servers.can_change() { TRUST } else { Duration::ZERO };
@@ -173,12 +137,17 @@ impl Store {
         let process = uuid::Uuid::new_v4().simple().to_string();
         let current = Arc::new(CurrentServers::default());
         let held_slots = Arc::<HeldSlots>::default();
-        let registration = Registration::new(&scripts, &held_slots, &process, shared.shares.replicas.get());
-        let waiting = Releases::new(waiting, &scripts, &process);
-        connection::start(servers, Arc::clone(&current), waiting, registration)?;
+        let replicas = shared.shares.replicas.get();
+        let registration = Registration::new(&scripts, &held_slots, &process, replicas);
+        let replica_list = ReplicaList::new(&scripts, own_parts, &process, replicas);
+        let (waiting, progress) =
+            (Releases::new(waiting, &scripts, &process), Arc::<ThreadProgress>::default());
+        let told = (Told { registration, replica_list }, Arc::clone(&progress));
+        connection::start(servers, Arc::clone(&current), waiting, told)?;
         Ok(Arc::new(Self {
             current,
             releases,
+            progress,
             held_slots,
             scripts,
             process,
@@ -186,6 +155,17 @@ impl Store {
             is_spread,
             while_two,
         }))
+    }
+
+    /// Blocks until the store was found, or not, so that it is known whether own parts may be used.
+    pub fn wait_for_first_look(&self) {
+        self.progress.wait_for(Stage::Looked, FIRST_LOOK_MAX);
+    }
+
+    /// Tells the store that this replica ends, and blocks meanwhile.
+    pub fn leave(&self) {
+        self.progress.leave.notify_one();
+        self.progress.wait_for(Stage::Left, 2 * ANSWER_MAX);
     }
 
     /// The present state of the store.
@@ -290,47 +270,6 @@ impl Store {
             Some((vendor_key, _)) if self.is_spread => format!("{vendor_key}}}:runs").into(),
             Some(_) | None => RUNS_KEY.into(),
         }
-    }
-}
-
-impl Slots {
-    /// The budgets of the set that have a slot here.
-    pub fn granted(&self) -> GrantedMask {
-        self.granted
-    }
-
-    fn release(&mut self, keep: impl Fn(Duration) -> Keep) {
-        let budgets = std::mem::take(&mut self.budgets);
-        if budgets.iter().all(Option::is_none) {
-            return;
-        }
-        let held_slots = &self.store.held_slots;
-        let keep = |(key, window)| {
-            let keep = keep(window);
-            match keep {
-                Keep::None => held_slots.release(self.id, &key),
-                Keep::For(span) => held_slots.hold(self.id, [(&key, span)].into_iter()),
-            }
-            (key, keep)
-        };
-        let budgets = budgets.into_iter().map(|budget| budget.map(keep)).collect();
-        // A release that finds no room is dropped; its slot expires by itself.
-        let _ = self.store.releases.try_send(Release { id: self.id, budgets, sends: 0 });
-    }
-
-    fn settle(mut self) {
-        self.release(Keep::For);
-    }
-
-    fn abandon(mut self) {
-        let guard = self.guard;
-        self.release(|window| Keep::For(guard + window));
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        self.release(|_| Keep::None);
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::time::sleep;
 use super::current::CurrentServers;
 use super::link::{Link, is_of_key};
 use super::scripts::Scripts;
-use super::{Keep, RELEASES_MAX, Release, micros, slot_name};
+use super::slots::{Keep, Release};
+use super::{RELEASES_MAX, micros, slot_name};
 
 /// The most releases sent together.
 const BATCH_MAX: usize = 256;

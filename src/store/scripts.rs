@@ -18,6 +18,7 @@ pub(super) struct Scripts {
     pub(super) renew: Script,
     pub(super) release: Script,
     pub(super) register: Script,
+    pub(super) replicas: Script,
 }
 
 impl Default for Scripts {
@@ -31,6 +32,7 @@ impl Default for Scripts {
             renew: Script::new(include_str!("renew.lua")),
             release: Script::new(include_str!("release.lua")),
             register: Script::new(include_str!("register.lua")),
+            replicas: Script::new(include_str!("replicas.lua")),
         }
     }
 }

@@ -5,7 +5,9 @@ use super::*;
 /// A budget of five calls in three seconds, all of it in the store but `local_percent`.
 fn shared(local_percent: u8) -> Arc<Budget> {
     let shares = Shares { local_percent, replicas: NonZeroU32::MIN };
-    Budgets::shared(Some(shares)).open(&key("a"), BudgetName::Push, size(5, Duration::from_secs(3)), HORIZON)
+    let budgets = Budgets::shared(Some(shares));
+    budgets.own_parts().open_all();
+    budgets.open(&key("a"), BudgetName::Push, size(5, Duration::from_secs(3)), HORIZON)
 }
 
 fn refusal(budget: &Arc<Budget>, now: Timestamp) -> Exhausted {

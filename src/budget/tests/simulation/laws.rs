@@ -88,6 +88,7 @@ fn with_a_store_no_window_counts_too_many_and_everybody_comes_to_an_end() {
         let replicas = NonZeroU32::new(2).expect("not zero");
         let local_percent = [0, 20, 50][usize::try_from(world.random.within(0..=2)).expect("small")];
         world.registry = Budgets::shared(Some(Shares { local_percent, replicas }));
+        world.registry.own_parts().open_all();
         world.budgets = open(&world.registry, world.limits, world.horizon);
         keep(&world.budgets, &world.kept);
         (world.store, world.state) = (Some(Store::default()), None);
