@@ -1,16 +1,16 @@
-//! Parses YAML text into a tree of nodes, within limits that hold for hostile text too.
+//! Parses YAML text into a tree of values, within limits that hold for hostile text too.
 //!
 //! The YAML library's own tree type is not used: it expands aliases almost without a limit, quotes values in its
 //! errors, and does not wipe texts from memory.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use zeroize::Zeroizing;
 
 use super::fault::ConfigFault;
+use super::tree::{Node, Tree, TreeWriter};
 
 /// Upper bound of bytes in all files of a configuration together.
 pub const BYTES_MAX: usize = 64 << 20;
@@ -33,32 +33,35 @@ const MARKS_MAX: usize = BYTES_MAX / 8;
 /// Upper bound of nested lists and mappings. The schema needs seven.
 const DEPTH_MAX: usize = 64;
 
-/// One value of the document, with everything below it.
-pub(super) enum Node {
-    Null,
-    Bool(bool),
-    Integer(i128),
-    /// A fraction, or an integer that does not fit `i128`. No key of the schema takes one.
-    OtherNumber,
-    /// Wiped on drop: it may be a secret.
-    Text(Zeroizing<String>),
-    List(Vec<Node>),
-    /// The entries in the file's order; no key occurs twice.
-    Map(Vec<(String, Node)>),
+/// A document that was parsed, and what it takes of the limits.
+pub(super) struct Document {
+    tree: Tree,
+    nodes: usize,
+    text_bytes: usize,
+}
+
+impl Document {
+    /// The value that holds all others.
+    pub(super) fn root(&self) -> Node<'_> {
+        self.tree.root()
+    }
 }
 
 /// Reads one YAML document. A syntax error, a duplicate key or a value beyond the limits gives one fault, with its line
 /// where the library knows it. The documents of a configuration share one set of limits.
-pub(super) fn read(text: &str, limits: &RemainingLimits) -> Result<Node, ConfigFault> {
+pub(super) fn read(text: &str, limits: &RemainingLimits) -> Result<Document, ConfigFault> {
     limits.take_bytes(text.len())?;
     refuse_slow_text(text)?;
     // Long texts may have more nodes. Their share is given out here, so that a short one cannot have them by aliases.
     let bounds = limits.of_one(text.len());
-    let seed = NodeSeed { bounds: &bounds, depth: DEPTH_MAX };
-    let node = seed.deserialize(serde_yaml::Deserializer::from_str(text));
-    let node = node.map_err(|error| describe(&error, &bounds));
+    let (nodes, text_bytes) = (bounds.nodes.get(), bounds.text_bytes.get());
+    let tree = RefCell::new(TreeWriter::new());
+    let seed = NodeSeed { bounds: &bounds, tree: &tree, depth: DEPTH_MAX };
+    let read = seed.deserialize(serde_yaml::Deserializer::from_str(text));
     limits.give_back(&bounds);
-    node
+    read.map_err(|error| describe(&error, &bounds))?;
+    let (nodes, text_bytes) = (nodes - bounds.nodes.get(), text_bytes - bounds.text_bytes.get());
+    Ok(Document { tree: tree.into_inner().finish(), nodes, text_bytes })
 }
 
 /// The fault of texts longer than [`BYTES_MAX`].
@@ -161,6 +164,22 @@ impl RemainingLimits {
         self.text_bytes.set(self.text_bytes.get() + rest.text_bytes.get());
     }
 
+    /// Takes what `document`, which was read from `text` before, takes of the limits. If less is left, takes nothing and
+    /// returns `false`; reading the text again gives the fault.
+    pub(super) fn take_known(&self, text: &str, document: &Document) -> bool {
+        let rest = |left: &Cell<usize>, used| left.get().checked_sub(used);
+        let left = (
+            rest(&self.bytes, text.len()),
+            rest(&self.nodes, document.nodes),
+            rest(&self.text_bytes, document.text_bytes),
+        );
+        let (Some(bytes), Some(nodes), Some(text_bytes)) = left else { return false };
+        self.bytes.set(bytes);
+        self.nodes.set(nodes);
+        self.text_bytes.set(text_bytes);
+        true
+    }
+
     fn take_bytes(&self, bytes: usize) -> Result<(), ConfigFault> {
         self.bytes.set(self.bytes.get().checked_sub(bytes).ok_or_else(too_long)?);
         Ok(())
@@ -182,9 +201,11 @@ impl RemainingLimits {
     }
 }
 
+/// Writes one value into the tree.
 #[derive(Clone, Copy)]
 struct NodeSeed<'b> {
     bounds: &'b RemainingLimits,
+    tree: &'b RefCell<TreeWriter>,
     depth: usize,
 }
 
@@ -193,82 +214,97 @@ impl NodeSeed<'_> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| self.bounds.refuse("too many levels"))?;
         Ok(Self { depth, ..self })
     }
+
+    fn integer(self, number: i128) {
+        self.tree.borrow_mut().integer(number);
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
-    type Value = Node;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         self.bounds.take(&self.bounds.nodes, 1)?;
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for NodeSeed<'_> {
-    type Value = Node;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.tree.borrow_mut().null();
+        Ok(())
     }
 
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_none<E: de::Error>(self) -> Result<(), E> {
+        self.visit_unit()
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.tree.borrow_mut().flag(value);
+        Ok(())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Integer(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.integer(value.into());
+        Ok(())
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Integer(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.integer(value.into());
+        Ok(())
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
-        Ok(Node::Integer(value))
+    fn visit_i128<E>(self, value: i128) -> Result<(), E> {
+        self.integer(value);
+        Ok(())
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
-        Ok(i128::try_from(value).map_or(Node::OtherNumber, Node::Integer))
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<(), E> {
+        match i128::try_from(value) {
+            Ok(value) => self.visit_i128(value),
+            Err(_) => self.visit_f64(f64::INFINITY),
+        }
     }
 
-    fn visit_f64<E>(self, _value: f64) -> Result<Node, E> {
-        Ok(Node::OtherNumber)
+    fn visit_f64<E>(self, _value: f64) -> Result<(), E> {
+        self.tree.borrow_mut().other_number();
+        Ok(())
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
         self.bounds.take_text(value)?;
-        Ok(Node::Text(Zeroizing::new(value.to_owned())))
+        self.tree.borrow_mut().text(value);
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let item = self.deeper()?;
-        let mut items = Vec::new();
-        while let Some(node) = access.next_element_seed(item)? {
-            items.push(node);
-        }
-        Ok(Node::List(items))
+        let open = self.tree.borrow_mut().list();
+        while access.next_element_seed(item)?.is_some() {}
+        self.tree.borrow_mut().close(open);
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let value = self.deeper()?;
+        let open = self.tree.borrow_mut().map();
         let mut seen = HashSet::new();
-        let mut entries = Vec::new();
         while let Some(key) = access.next_key_seed(KeySeed { bounds: self.bounds, seen: &seen })? {
-            seen.insert(key.clone());
-            entries.push((key, access.next_value_seed(value)?));
+            self.tree.borrow_mut().key(&key);
+            seen.insert(key);
+            access.next_value_seed(value)?;
         }
-        Ok(Node::Map(entries))
+        self.tree.borrow_mut().close(open);
+        Ok(())
     }
 
-    fn visit_enum<A: de::EnumAccess<'de>>(self, _access: A) -> Result<Node, A::Error> {
+    fn visit_enum<A: de::EnumAccess<'de>>(self, _access: A) -> Result<(), A::Error> {
         Err(self.bounds.refuse("tags are not used here"))
     }
 }
@@ -301,5 +337,41 @@ impl Visitor<'_> for KeySeed<'_> {
         }
         self.bounds.take_text(key)?;
         Ok(key.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits(nodes: usize, text_bytes: usize) -> RemainingLimits {
+        RemainingLimits {
+            nodes: Cell::new(nodes),
+            text_bytes: Cell::new(text_bytes),
+            ..RemainingLimits::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_known_document_takes_of_the_limits_what_reading_takes(
+            texts in prop::collection::vec("[a-z]{1,5}", 0..20),
+            nodes in 0..30_usize,
+            text_bytes in 0..100_usize,
+        ) {
+            let text = format!("{{ a: &a [ {} ], b: [ *a, *a ] }}", texts.join(","));
+            let known = read(&text, &RemainingLimits::default()).expect("good");
+            let (anew, again) = (limits(nodes, text_bytes), limits(nodes, text_bytes));
+            let fits = read(&text, &anew).is_ok();
+            prop_assert_eq!(again.take_known(&text, &known), fits);
+            let rest = |of: &RemainingLimits| (of.bytes.get(), of.nodes.get(), of.text_bytes.get());
+            if fits {
+                prop_assert_eq!(rest(&anew), rest(&again));
+            } else {
+                prop_assert_eq!(rest(&again), (BYTES_MAX, nodes, text_bytes));
+            }
+        }
     }
 }

@@ -118,9 +118,9 @@ impl FaultReport {
         self.warnings.borrow_mut().drain(..).map(|found| found.at(lines).to_string()).collect()
     }
 
-    /// The faults, each with the line of its key; `None` if there are none.
-    pub(super) fn into_faults(self, lines: &[LineFinder<'_>]) -> Option<ConfigFaults> {
-        let faults: Vec<_> = self.faults.into_inner().into_iter().map(|found| found.at(lines)).collect();
+    /// Takes the faults, each with the line of its key; `None` if there are none.
+    pub(super) fn faults(&self, lines: &[LineFinder<'_>]) -> Option<ConfigFaults> {
+        let faults: Vec<_> = self.faults.borrow_mut().drain(..).map(|found| found.at(lines)).collect();
         (!faults.is_empty()).then_some(ConfigFaults(faults))
     }
 }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use glob::Pattern;
 use zeroize::Zeroizing;
 
-use super::document::{self, BYTES_MAX, Node, RemainingLimits};
+use super::document::BYTES_MAX;
 use super::fault::{ConfigFault, FaultReport, FileReport};
+use super::lines::{LineFinder, LineWork};
+use super::parsed::{FileParser, ParsedFile};
 use super::reader::{ConfigValue, Section};
 use super::sources::{Outside, SourceError};
 use super::words::shown;
@@ -26,18 +28,17 @@ pub(super) struct ConfigFile {
     name: Option<String>,
     /// May hold secrets, so it is wiped on drop.
     text: Zeroizing<String>,
-    document: Node,
+    parsed: ParsedFile,
 }
 
 impl ConfigFile {
     pub(super) fn parse(
         name: Option<String>,
         text: Zeroizing<String>,
-        limits: &RemainingLimits,
+        parser: &FileParser<'_>,
     ) -> Result<Self, ConfigFault> {
-        let document =
-            document::read(unmarked(&text), limits).map_err(|fault| fault.in_file(name.as_deref()))?;
-        Ok(Self { name, text, document })
+        let parsed = parser.parse(unmarked(&text)).map_err(|fault| fault.in_file(name.as_deref()))?;
+        Ok(Self { name, text, parsed })
     }
 
     /// The text as it was written.
@@ -45,13 +46,21 @@ impl ConfigFile {
         &self.text
     }
 
-    /// The text that the lines of faults are counted in.
-    pub(super) fn unmarked(&self) -> &str {
-        unmarked(&self.text)
+    /// What may be kept of the file for the next configuration.
+    pub(super) fn parsed(&self) -> ParsedFile {
+        self.parsed.clone()
+    }
+
+    /// Finds the lines of faults.
+    pub(super) fn lines<'f>(&'f self, work: &'f LineWork) -> LineFinder<'f> {
+        LineFinder::of(unmarked(&self.text), &self.parsed.lines, work)
     }
 
     fn root<'n>(&'n self, number: usize, report: &'n FaultReport) -> ConfigValue<'n> {
-        ConfigValue::root(&self.document, FileReport { number, name: self.name.as_deref(), report })
+        ConfigValue::root(
+            self.parsed.document.root(),
+            FileReport { number, name: self.name.as_deref(), report },
+        )
     }
 
     /// The keys of the main file.
@@ -83,11 +92,11 @@ pub(super) fn read(
     main: &mut Section<'_>,
     main_path: Option<&Path>,
     outside: &Outside<'_>,
-    limits: &RemainingLimits,
+    parser: &FileParser<'_>,
 ) -> Included {
     let mut included = Included { files: Vec::new(), complete: true };
     let Some(list) = main.get("include").filter(|value| !value.is_empty_list()) else { return included };
-    let mut reader = Reader { main_path: main_path.map(tidy), outside, limits, seen: HashSet::new() };
+    let mut reader = Reader { main_path: main_path.map(tidy), outside, parser, seen: HashSet::new() };
     let items = list.items();
     included.complete = !items.is_empty();
     for item in &items {
@@ -118,7 +127,7 @@ pub(super) fn read(
 struct Reader<'r> {
     main_path: Option<&'r Path>,
     outside: &'r Outside<'r>,
-    limits: &'r RemainingLimits,
+    parser: &'r FileParser<'r>,
     /// The files so far. One that two patterns match is read once.
     seen: HashSet<PathBuf>,
 }
@@ -169,7 +178,7 @@ impl Reader<'_> {
             item.fault(format!("the file {} {error}", shown(&name)));
             Next::GoOn
         };
-        let bytes_max = self.limits.bytes();
+        let bytes_max = self.parser.limits.bytes();
         let mut bytes = self.outside.sources.config_file(path, bytes_max).map_err(|error| refuse(&error))?;
         if bytes.len() > bytes_max {
             let mib = BYTES_MAX >> 20;
@@ -180,7 +189,7 @@ impl Reader<'_> {
             let bytes = Zeroizing::new(error.into_bytes());
             refuse(&SourceError::of_no_text(&bytes))
         })?;
-        ConfigFile::parse(Some(one_line(&name)), Zeroizing::new(text), self.limits).map_err(|fault| {
+        ConfigFile::parse(Some(one_line(&name)), Zeroizing::new(text), self.parser).map_err(|fault| {
             item.file().report.add(fault);
             Next::GoOn
         })

@@ -1,7 +1,8 @@
 //! Finds the line of a key. The tree of values carries no lines, because the YAML library gives positions in errors
 //! only: so the text is parsed once more, and the parser is stopped by an error at the key.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -30,15 +31,26 @@ impl LineWork {
     }
 }
 
+/// The lines of keys in one text by their paths; `None` for a path that is not in it.
+pub(super) type Lines = HashMap<String, Option<usize>>;
+
 /// Finds lines in a text that has been parsed as YAML before.
 pub(super) struct LineFinder<'t> {
     text: &'t str,
+    /// Lines that were found in this text before.
+    known: &'t Lines,
+    found: RefCell<Lines>,
     work: &'t LineWork,
 }
 
 impl<'t> LineFinder<'t> {
-    pub(super) fn of(text: &'t str, work: &'t LineWork) -> Self {
-        Self { text, work }
+    pub(super) fn of(text: &'t str, known: &'t Lines, work: &'t LineWork) -> Self {
+        Self { text, known, found: RefCell::default(), work }
+    }
+
+    /// Every line that was asked for.
+    pub(super) fn into_found(self) -> Lines {
+        self.found.into_inner()
     }
 
     /// The line of the key at `path`, counted from 1. A key that is missing gives the line of the nearest section or
@@ -46,8 +58,11 @@ impl<'t> LineFinder<'t> {
     pub(super) fn find(&self, path: &str) -> Option<usize> {
         let mut path = path;
         while !path.is_empty() {
+            // A known line is paid for as well: the same files shall give the same lines, whatever was known.
             self.work.pay(self.text.len())?;
-            if let Some(line) = self.find_written(path) {
+            let line = self.known.get(path).copied().unwrap_or_else(|| self.find_written(path));
+            self.found.borrow_mut().insert(path.to_owned(), line);
+            if let Some(line) = line {
                 return Some(line);
             }
             path = &path[..path.rfind(['.', '['])?];
@@ -193,8 +208,8 @@ callers:
     #[test]
     fn keys_have_the_line_they_are_written_at() {
         let text = TEXT.replace("*anchor", "5");
-        let work = LineWork::default();
-        let lines = LineFinder::of(&text, &work);
+        let (known, work) = (Lines::new(), LineWork::default());
+        let lines = LineFinder::of(&text, &known, &work);
         let rows = [
             ("listeners", Some(1)),
             ("listeners[0]", Some(2)),
@@ -223,8 +238,8 @@ callers:
     #[test]
     fn the_work_is_bounded() {
         let text = format!("a: {}\n", "x".repeat(WORK_BYTES_MAX / 2));
-        let work = LineWork::default();
-        let lines = LineFinder::of(&text, &work);
+        let (known, work) = (Lines::new(), LineWork::default());
+        let lines = LineFinder::of(&text, &known, &work);
         assert_eq!(lines.find("a"), Some(1));
         assert_eq!(lines.find("b"), None);
         assert_eq!(lines.find("a"), None);

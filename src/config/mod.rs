@@ -1,6 +1,6 @@
 //! The configuration: reads the YAML file into checked values, once, and reports every fault in one run.
 //!
-//! No other module sees YAML, an unresolved secret or a limit of zero. Inside, `document` parses the text into a tree,
+//! No other module sees YAML, an unresolved secret or a limit of zero. Inside, `document` parses the text into a `tree`,
 //! `reader` reads typed values out of it and collects faults, and one module per section checks its values.
 
 mod audit;
@@ -16,6 +16,7 @@ mod limits;
 mod lines;
 mod listeners;
 mod log;
+mod parsed;
 mod proxy;
 mod reader;
 mod secrets;
@@ -25,6 +26,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod tracing;
+mod tree;
 mod units;
 mod urls;
 mod values;
@@ -46,6 +48,7 @@ pub use base_url::{BaseUrl, BaseUrls, Region};
 pub use document::BYTES_MAX;
 pub use fault::{ConfigFault, ConfigFaults};
 pub use log::{LogFormat, LogLevel, LogSettings};
+pub use parsed::ParsedFiles;
 pub use proxy::{Proxy, ProxyLogin};
 pub use shared::{SharedBudgets, Shares, StoreServers};
 pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
@@ -53,10 +56,10 @@ pub use tracing::Tracing;
 pub use values::*;
 pub use words::hint;
 
-use document::RemainingLimits;
 use fault::FaultReport;
 use include::{ConfigFile, Sections};
 use lines::{LineFinder, LineWork};
+use parsed::FileParser;
 use reader::Zero;
 use sources::Outside;
 use words::shown;
@@ -72,39 +75,52 @@ pub fn load(path: &Path) -> Result<Config, ConfigFaults> {
 
 /// Does the same as [`load`] with secrets, files and certificates from `sources`, so that tests need no environment.
 pub fn load_with(path: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
+    load_after(path, sources, &ParsedFiles::default())
+}
+
+/// Does the same as [`load_with`], and gives the same result, without parsing a file whose bytes are `known`: those of
+/// the configuration before.
+pub fn load_after(
+    path: &Path,
+    sources: &dyn SecretSources,
+    known: &ParsedFiles,
+) -> Result<Config, ConfigFaults> {
     let text = read_file(path)?;
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    read_all(Some(path), text, &Outside { base, sources })
+    read_all(Some(path), text, &Outside { base, sources }, known)
 }
 
 /// Parses and checks a text. Relative paths in it and in files that it includes are resolved against `base`, secrets by
 /// `sources`.
 pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
-    read_all(None, Zeroizing::new(text.to_owned()), &Outside { base, sources })
+    read_all(None, Zeroizing::new(text.to_owned()), &Outside { base, sources }, &ParsedFiles::default())
 }
 
 fn read_all(
     path: Option<&Path>,
     text: Zeroizing<String>,
     outside: &Outside<'_>,
+    known: &ParsedFiles,
 ) -> Result<Config, ConfigFaults> {
-    let (limits, report, work) = (RemainingLimits::default(), FaultReport::default(), LineWork::default());
+    let (parser, report, work) = (FileParser::new(known), FaultReport::default(), LineWork::default());
     let name = path.map(|path| include::one_line(&include::tidy(path).to_string_lossy()));
-    let file = ConfigFile::parse(name, text, &limits)?;
+    let file = ConfigFile::parse(name, text, &parser)?;
     let mut main = file.main(&report);
-    let included = include::read(&mut main, path, outside, &limits);
+    let included = include::read(&mut main, path, outside, &parser);
     let files = || iter::once(&file).chain(&included.files);
-    let lines: Vec<_> = files().map(|file| LineFinder::of(file.unmarked(), &work)).collect();
+    let lines: Vec<_> = files().map(|file| file.lines(&work)).collect();
     let config = read(&mut Sections::new(main, &included, &report), outside);
-    let config = config.map(|config| Config {
-        digest: digest(files().map(ConfigFile::text)),
-        warnings: report.warnings(&lines),
-        ..config
-    });
-    match report.into_faults(&lines) {
-        Some(faults) => Err(faults),
-        None => Ok(config.expect("a section that could not be read has a fault")),
+    if let Some(faults) = report.faults(&lines) {
+        return Err(faults);
     }
+    let warnings = report.warnings(&lines);
+    let found = lines.into_iter().map(LineFinder::into_found);
+    Ok(Config {
+        digest: digest(files().map(ConfigFile::text)),
+        warnings,
+        parsed: parser.finish(files().map(ConfigFile::parsed).zip(found)),
+        ..config.expect("a section that could not be read has a fault")
+    })
 }
 
 /// SHA-256 of the texts one behind the other, as `cat gateway.yaml teams/*.yaml | sha256sum` prints it.
@@ -170,6 +186,7 @@ fn read(sections: &mut Sections<'_>, outside: &Outside<'_>) -> Option<Config> {
         callers: callers?,
         warnings: Vec::new(),
         digest: String::new(),
+        parsed: ParsedFiles::default(),
     })
 }
 

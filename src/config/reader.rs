@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::document::Node;
 use super::fault::{FileReport, Place};
+use super::tree::{Mapping, Node};
 use super::words::segment;
 use super::{units, words};
 
@@ -22,7 +22,7 @@ pub(super) enum Zero {
 
 /// A value that is written in the file and is not `null`.
 pub(super) struct ConfigValue<'n> {
-    node: &'n Node,
+    node: Node<'n>,
     /// Path of its key, for messages: `tenants.shop.app`.
     path: String,
     file: FileReport<'n>,
@@ -30,7 +30,7 @@ pub(super) struct ConfigValue<'n> {
 
 impl<'n> ConfigValue<'n> {
     /// The value of a whole document.
-    pub(super) fn root(node: &'n Node, file: FileReport<'n>) -> Self {
+    pub(super) fn root(node: Node<'n>, file: FileReport<'n>) -> Self {
         Self { node, path: String::new(), file }
     }
 
@@ -66,7 +66,7 @@ impl<'n> ConfigValue<'n> {
     /// Reads a text that is not empty. A value of another type is not quoted in the fault: it may be a secret.
     pub(super) fn text(&self) -> Option<&'n str> {
         match self.node {
-            Node::Text(text) if text.is_empty() => self.refuse("empty"),
+            Node::Text("") => self.refuse("empty"),
             Node::Text(text) => Some(text),
             Node::Bool(_) | Node::Integer(_) | Node::OtherNumber => {
                 self.refuse("expected a text; write it in quotes")
@@ -77,7 +77,7 @@ impl<'n> ConfigValue<'n> {
 
     pub(super) fn flag(&self) -> Option<bool> {
         match self.node {
-            Node::Bool(flag) => Some(*flag),
+            Node::Bool(flag) => Some(flag),
             _ => self.refuse(format!("expected true or false{}", self.not_this())),
         }
     }
@@ -86,7 +86,7 @@ impl<'n> ConfigValue<'n> {
     pub(super) fn integer(&self, range: &RangeInclusive<u32>) -> Option<u32> {
         let (low, high) = (range.start(), range.end());
         match self.node {
-            Node::Integer(number) => match u32::try_from(*number) {
+            Node::Integer(number) => match u32::try_from(number) {
                 Ok(number) if range.contains(&number) => Some(number),
                 _ => self.refuse(format!("{number} is not within {low} and {high}")),
             },
@@ -117,7 +117,7 @@ impl<'n> ConfigValue<'n> {
     /// Reads a number of bytes from 1 to `max`.
     pub(super) fn size(&self, max: u64) -> Option<usize> {
         let bytes = match self.node {
-            Node::Integer(number) => u64::try_from(*number).ok(),
+            Node::Integer(number) => u64::try_from(number).ok(),
             Node::Text(text) => units::size(text),
             _ => None,
         };
@@ -136,7 +136,7 @@ impl<'n> ConfigValue<'n> {
 
     /// Reads one of the given words and returns the value beside it.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
-        let text = if let Node::Text(text) = self.node { text.as_str() } else { "" };
+        let text = if let Node::Text(text) = self.node { text } else { "" };
         let chosen = choices.iter().find(|(word, _)| *word == text);
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
         chosen.map(|(_, choice)| *choice).or_else(|| {
@@ -177,7 +177,7 @@ impl<'n> ConfigValue<'n> {
         match self.node {
             Node::Map(entries) if !entries.is_empty() => entries
                 .iter()
-                .map(|(name, node)| (name.as_str(), self.child(node, &format!(".{}", segment(name)))))
+                .map(|(name, node)| (name, self.child(node, &format!(".{}", segment(name)))))
                 .collect(),
             Node::Map(_) => self.refuse("must not be empty").unwrap_or_default(),
             _ => self.refuse("expected a mapping of names").unwrap_or_default(),
@@ -185,7 +185,7 @@ impl<'n> ConfigValue<'n> {
     }
 
     pub(super) fn is_text(&self, text: &str) -> bool {
-        matches!(self.node, Node::Text(written) if written.as_str() == text)
+        matches!(self.node, Node::Text(written) if written == text)
     }
 
     pub(super) fn is_empty_list(&self) -> bool {
@@ -202,19 +202,19 @@ impl<'n> ConfigValue<'n> {
 
     /// Reads a mapping whose keys the schema fixes. `null` counts as an empty one.
     pub(super) fn section(&self) -> Section<'n> {
-        let (entries, broken): (&[_], bool) = match self.node {
+        let (entries, broken) = match self.node {
             Node::Map(entries) => (entries, false),
-            Node::Null => (&[], false),
+            Node::Null => (Mapping::default(), false),
             _ => {
                 self.fault("expected a section");
-                (&[], true)
+                (Mapping::default(), true)
             }
         };
         let value = self.child(self.node, "");
         Section { value, entries, known: Vec::new(), broken, private: false, unknown: "unknown key" }
     }
 
-    fn child(&self, node: &'n Node, path: &str) -> Self {
+    fn child(&self, node: Node<'n>, path: &str) -> Self {
         let path = format!("{}{path}", self.path);
         // The root has no name, so a path begins with the first key, not with a dot.
         let path = path.strip_prefix('.').unwrap_or(&path).to_owned();
@@ -226,7 +226,7 @@ impl<'n> ConfigValue<'n> {
 /// `Drop` means that no early return can skip the check.
 pub(super) struct Section<'n> {
     value: ConfigValue<'n>,
-    entries: &'n [(String, Node)],
+    entries: Mapping<'n>,
     known: Vec<&'static str>,
     /// The value is no mapping. That has been reported, so missing keys are not reported as well.
     broken: bool,
@@ -258,7 +258,7 @@ impl<'n> Section<'n> {
     pub(super) fn get(&mut self, key: &'static str) -> Option<ConfigValue<'n>> {
         self.known.push(key);
         let (_, node) =
-            self.entries.iter().find(|(name, node)| name == key && !matches!(node, Node::Null))?;
+            self.entries.iter().find(|(name, node)| *name == key && !matches!(node, Node::Null))?;
         Some(self.child(node, key))
     }
 
@@ -266,14 +266,14 @@ impl<'n> Section<'n> {
     pub(super) fn required(&mut self, key: &'static str) -> Option<ConfigValue<'n>> {
         let value = self.get(key);
         if value.is_none() && !self.broken {
-            self.child(&Node::Null, key).fault("missing");
+            self.child(Node::Null, key).fault("missing");
         }
         value
     }
 
     /// A section that may be left out because all its keys have defaults.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'n> {
-        self.get(key).unwrap_or_else(|| self.child(&Node::Null, key)).section()
+        self.get(key).unwrap_or_else(|| self.child(Node::Null, key)).section()
     }
 
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
@@ -288,11 +288,11 @@ impl<'n> Section<'n> {
         self.get(key).and_then(|value| value.size(max)).unwrap_or(default)
     }
 
-    fn child(&self, node: &'n Node, key: &str) -> ConfigValue<'n> {
+    fn child(&self, node: Node<'n>, key: &str) -> ConfigValue<'n> {
         self.value.child(node, &format!(".{key}"))
     }
 
-    fn refuse_unknown(&self, name: &str, node: &'n Node) {
+    fn refuse_unknown(&self, name: &str, node: Node<'n>) {
         let value = self.child(node, &segment(name));
         let hint = words::hint(name, self.known.iter().copied());
         if self.private {
@@ -305,8 +305,8 @@ impl<'n> Section<'n> {
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
-        for (name, node) in self.entries {
-            if !self.known.contains(&name.as_str()) {
+        for (name, node) in self.entries.iter() {
+            if !self.known.contains(&name) {
                 self.refuse_unknown(name, node);
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::base_url::{BaseUrls, Region};
 use super::log::LogSettings;
+use super::parsed::ParsedFiles;
 use super::proxy::Proxy;
 use super::shared::SharedBudgets;
 use super::tracing::Tracing;
@@ -53,6 +54,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// SHA-256 of the bytes of all files in hexadecimal, shown so that operators can tell which configuration is loaded.
     pub digest: String,
+    /// Its files as they were parsed, which the next configuration takes over where their bytes are the same.
+    pub parsed: ParsedFiles,
 }
 
 /// Destination of the audit log.

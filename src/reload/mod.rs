@@ -229,8 +229,16 @@ impl Reloader {
         match &outcome {
             ReloadOutcome::Success { changed, needs_restart } => {
                 self.parts.metrics.reloaded(Ok(()));
-                let (changed, digest) = (changed.join("; "), &self.source.config.digest);
-                tracing::info!(trigger, changed, digest, "the configuration was reloaded");
+                let Config { digest, parsed, .. } = &self.source.config;
+                let (files, files_parsed, changed) = (parsed.count(), parsed.anew(), changed.join("; "));
+                tracing::info!(
+                    trigger,
+                    changed,
+                    digest,
+                    files,
+                    files_parsed,
+                    "the configuration was reloaded"
+                );
                 for key in needs_restart {
                     tracing::warn!("{key}: the new value needs a restart");
                 }

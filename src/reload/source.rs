@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use super::watch::Watched;
-use crate::config::{self, Config, ConfigFaults, SecretSources, SourceError, System};
+use crate::config::{self, Config, ConfigFaults, ParsedFiles, SecretSources, SourceError, System};
 use crate::identity::{self, IdentityError};
 
 /// The configuration in use and its source.
@@ -31,13 +31,13 @@ pub(super) struct LoadedConfig {
 impl ConfigSource {
     /// Loads a file for a start. A certificate with a bad date is not a fault then.
     pub fn open(path: &Path) -> Result<Self, ConfigFaults> {
-        let (config, seen) = load(path, Dates::LeftAlone);
+        let (config, seen) = load(path, Dates::LeftAlone, &ParsedFiles::default());
         Ok(Self { config: config?, path: Some(path.to_owned()), in_use: seen.clone(), seen })
     }
 
     /// Loads a file as a reload would that finds none of its certificates in use.
     pub fn inspect(path: &Path) -> Result<Config, ConfigFaults> {
-        load(path, Dates::Judged(&Watched::default())).0
+        load(path, Dates::Judged(&Watched::default()), &ParsedFiles::default()).0
     }
 
     /// Wraps a configuration without a file, which cannot be reloaded.
@@ -51,13 +51,14 @@ impl ConfigSource {
         Some(self.seen.again())
     }
 
-    /// Reads the configuration again.
+    /// Reads the configuration again. Of the files that it is read from, those are parsed whose bytes are not those of the
+    /// configuration in use.
     pub(super) fn read(&mut self) -> Result<LoadedConfig, Vec<String>> {
         let Some(path) = &self.path else {
             return Err(vec!["the configuration is built in; there is no file to reload".to_owned()]);
         };
         let mut before = self.seen.again();
-        let (config, mut seen) = load(path, Dates::Judged(&self.in_use));
+        let (config, mut seen) = load(path, Dates::Judged(&self.in_use), &self.config.parsed);
         let config = config.map_err(|faults| faults.iter().map(ToString::to_string).collect());
         if config.is_err() {
             // Files that this attempt did not reach are still those of the configuration in use.
@@ -74,10 +75,10 @@ impl ConfigSource {
     }
 }
 
-fn load(path: &Path, dates: Dates<'_>) -> (Result<Config, ConfigFaults>, Watched) {
+fn load(path: &Path, dates: Dates<'_>, known: &ParsedFiles) -> (Result<Config, ConfigFaults>, Watched) {
     let recorder = Recorder { seen: RefCell::default(), dates };
     recorder.note(path);
-    let config = config::load_with(path, &recorder);
+    let config = config::load_after(path, &recorder, known);
     (config, recorder.seen.into_inner())
 }
 

@@ -1,6 +1,6 @@
 //! Tests of `include`: files with tenants and callers of their own, as the commands and a running gateway see them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
@@ -107,6 +107,97 @@ fn a_fault_in_one_file_changes_nothing_and_names_it() {
     fs::remove_file(gateway.folder.path().join("teams/west.yaml")).expect("the file goes");
     gateway.folder.write("teams/north.yaml", team("north"));
     assert_eq!(changed(&gateway.reload()), json!([]));
+}
+
+/// The files that all reloads so far have parsed, and those that the last one read, as the log tells it.
+#[track_caller]
+fn parsed(gateway: &Gateway) -> (usize, usize) {
+    let lines = || gateway.logged(&["the configuration was reloaded"]);
+    let reloads = || gateway.metric("jpush_gateway_config_reloads_total{result=\"success\"}").to_string();
+    wait_until("the line of each reload", || (lines().len() + 1).to_string() == reloads());
+    let number = |line: &String, field: &str| {
+        let rest = line.split_once(&format!(" {field}=")).unwrap_or_else(|| panic!("no {field}: {line}")).1;
+        rest.split_whitespace().next().and_then(|digits| digits.parse::<usize>().ok()).expect("a number")
+    };
+    let lines = lines();
+    let all = lines.iter().map(|line| number(line, "files_parsed")).sum();
+    (all, lines.last().map_or(0, |line| number(line, "files")))
+}
+
+/// Reloads, and checks what changed, how many files were parsed for it and how many there are.
+#[track_caller]
+fn check_reload(gateway: &Gateway, expected: &Value, files_parsed: usize, files: usize) {
+    let before = parsed(gateway).0;
+    assert_eq!(changed(&gateway.reload()), *expected);
+    let (after, count) = parsed(gateway);
+    assert_eq!((after - before, count), (files_parsed, files));
+}
+
+#[test]
+fn a_reload_parses_the_files_alone_that_changed() {
+    let (gateway, _vendor) = start(&["north", "south", "west"]);
+    let teams = gateway.folder.path().join("teams");
+    let write = |name: &str, text: String| gateway.folder.write(&format!("teams/{name}.yaml"), text);
+    let remove = |name: &str| fs::remove_file(teams.join(format!("{name}.yaml"))).expect("the file goes");
+    check_reload(&gateway, &json!([]), 0, 4);
+
+    // Another content of the same length and date.
+    let path = teams.join("south.yaml");
+    let date = fs::metadata(&path).and_then(|file| file.modified()).expect("a date");
+    write("south", team("south").replace("[ push ]", "[ file ]"));
+    File::options()
+        .append(true)
+        .open(&path)
+        .and_then(|file| file.set_modified(date))
+        .expect("the date is set");
+    check_reload(&gateway, &json!(["caller south changed: allow"]), 1, 4);
+    gateway.call(&push("south")).assert_refused(403, "forbidden", 2007);
+
+    // A new file, and then another secret in the file that it names.
+    gateway.folder.write("east-secret", "5e987ac6d2e04d95a9d8f0d1");
+    let east = team("east").replace("{ value: 5e987ac6d2e04d95a9d8f0d1 }", "{ file: east-secret }");
+    write("east", east.clone());
+    check_reload(&gateway, &json!(["tenant east added", "caller east added"]), 1, 5);
+    gateway.folder.write("east-secret", "6e987ac6d2e04d95a9d8f0d1");
+    check_reload(&gateway, &json!(["tenant east changed: app"]), 0, 5);
+
+    // A file with another name, entries that move to another file, and a file that is gone.
+    remove("east");
+    write("levant", east);
+    check_reload(&gateway, &json!([]), 0, 5);
+    let entry =
+        |key: &str, of: &str| team(of).lines().skip_while(|line| *line != key).nth(1).map(str::to_owned);
+    let both = ["tenants:", "callers:"].map(|key| {
+        format!(
+            "{key}\n{}\n{}\n",
+            entry(key, "north").expect("an entry"),
+            entry(key, "west").expect("an entry")
+        )
+    });
+    write("north", both.concat());
+    write("west", "# with those of the north".to_owned());
+    check_reload(&gateway, &json!([]), 2, 5);
+    remove("south");
+    check_reload(&gateway, &json!(["tenant south removed", "caller south removed"]), 0, 4);
+
+    // A value of the main file that holds for the entries of all.
+    let main = fs::read_to_string(gateway.folder.path().join("gateway.yaml")).expect("a text");
+    gateway.write_config(&main.replacen("budgets: {", "budgets: { report: { limit: 7 },", 1));
+    let all =
+        ["shop", "market", "east", "north", "west"].map(|name| format!("tenant {name} changed: budgets"));
+    check_reload(&gateway, &json!(all), 1, 4);
+
+    // After a fault, what is known is still what is in use.
+    write("north", "tenants: [".to_owned());
+    gateway.folder.write("east-secret", "");
+    assert_eq!(gateway.reload().status, 422);
+    write("north", both.concat());
+    assert_eq!(gateway.reload().status, 422);
+    gateway.folder.write("east-secret", "7e987ac6d2e04d95a9d8f0d1");
+    check_reload(&gateway, &json!(["tenant east changed: app"]), 0, 4);
+    for team in ["north", "west", "east"] {
+        assert_eq!(gateway.call(&push(team)).status, 200);
+    }
 }
 
 /// Runs a command on the folder's configuration.

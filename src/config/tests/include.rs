@@ -17,7 +17,8 @@ fn load(include: &str, files: &[(&'static str, String)]) -> Result<Config, Confi
     let text = top(&format!("include: {include}"));
     let base = Path::new("/etc/gateway");
     let outside = Outside { base, sources: &fixture };
-    let result = read_all(Some(&base.join("gateway.yaml")), Zeroizing::new(text), &outside);
+    let result =
+        read_all(Some(&base.join("gateway.yaml")), Zeroizing::new(text), &outside, &ParsedFiles::default());
     if let Err(faults) = &result {
         let shown = faults.to_string();
         assert!(SECRETS.iter().all(|secret| !shown.contains(secret)), "a secret in:\n{shown}");

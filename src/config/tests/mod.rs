@@ -2,6 +2,7 @@
 //! the file system.
 
 mod access;
+mod again;
 mod faults;
 mod hostile;
 mod include;
