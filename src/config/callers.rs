@@ -29,7 +29,7 @@ struct CallersReader<'t, 'n> {
     tenants: &'t HashSet<&'t str>,
     /// Whether `tenants` has all of them; not so if an included file could not be read.
     complete: bool,
-    /// Place at which each token digest was first written.
+    /// Place at which each token digest, in lower case, was first written.
     digests: HashMap<String, Place<'n>>,
     /// Place at which each certificate name was first written.
     certificates: HashMap<String, Place<'n>>,
@@ -180,7 +180,7 @@ impl<'t, 'n> CallersReader<'t, 'n> {
 
     fn digest(&mut self, value: &ConfigValue<'n>) -> Option<TokenDigest> {
         let digest = digests::read(value)?;
-        match self.digests.insert(digest.to_hex(), value.place()) {
+        match self.digests.insert(value.text()?.to_ascii_lowercase(), value.place()) {
             Some(first) => {
                 let first = first.seen_from(&value.file());
                 value.refuse(format!("the same token stands at {first}; it could not tell who calls"))

@@ -9,10 +9,10 @@ use crate::causes::Causes;
 
 impl Outside<'_> {
     /// Reads the paths of a certificate chain and its private key, and checks that they are good and belong together.
-    pub(super) fn identity(
+    pub(super) fn identity<'n>(
         &self,
-        certificate: Option<&ConfigValue<'_>>,
-        private_key: Option<&ConfigValue<'_>>,
+        certificate: Option<&ConfigValue<'n>>,
+        private_key: Option<&ConfigValue<'n>>,
     ) -> Option<CertificateFiles> {
         let chain_file = certificate.and_then(|value| self.file(value));
         let key_file = private_key.and_then(|value| self.file(value));

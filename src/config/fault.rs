@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use super::key_path::KeyPath;
 use super::lines::LineFinder;
 
 /// One fault of a configuration. Never holds a secret, a token or a digest.
@@ -159,7 +160,7 @@ impl FileReport<'_> {
 
 /// The place of a key among all files.
 pub(super) struct Place<'n> {
-    pub(super) path: String,
+    pub(super) path: KeyPath<'n>,
     pub(super) file: FileReport<'n>,
 }
 
@@ -168,7 +169,7 @@ impl Place<'_> {
     pub(super) fn seen_from(&self, file: &FileReport<'_>) -> String {
         match self.file.name {
             Some(name) if self.file.number != file.number => format!("{} in {name}", self.path),
-            _ => self.path.clone(),
+            _ => self.path.to_string(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod digests;
 mod document;
 mod fault;
 mod include;
+mod key_path;
 mod limits;
 mod lines;
 mod listeners;

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::{FileReport, Place};
+use super::key_path::KeyPath;
 use super::tree::{Mapping, Node};
-use super::words::segment;
 use super::{units, words};
 
 /// Whether a duration may be zero.
@@ -23,15 +23,14 @@ pub(super) enum Zero {
 /// A value that is written in the file and is not `null`.
 pub(super) struct ConfigValue<'n> {
     node: Node<'n>,
-    /// Path of its key, for messages: `tenants.shop.app`.
-    path: String,
+    path: KeyPath<'n>,
     file: FileReport<'n>,
 }
 
 impl<'n> ConfigValue<'n> {
     /// The value of a whole document.
     pub(super) fn root(node: Node<'n>, file: FileReport<'n>) -> Self {
-        Self { node, path: String::new(), file }
+        Self { node, path: KeyPath::default(), file }
     }
 
     /// The file that the value is written in.
@@ -45,16 +44,16 @@ impl<'n> ConfigValue<'n> {
     }
 
     /// The path of its key.
-    pub(super) fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &KeyPath<'n> {
         &self.path
     }
 
     pub(super) fn fault(&self, message: impl Into<String>) {
-        self.file.fault(&self.path, message);
+        self.file.fault(&self.path.to_string(), message);
     }
 
     pub(super) fn warning(&self, message: &str) {
-        self.file.warning(&self.path, message);
+        self.file.warning(&self.path.to_string(), message);
     }
 
     /// Records a fault and returns nothing, for the end of a reading function.
@@ -165,7 +164,7 @@ impl<'n> ConfigValue<'n> {
             Node::List(items) if !items.is_empty() => items
                 .iter()
                 .enumerate()
-                .map(|(index, node)| self.child(node, &format!("[{index}]")))
+                .map(|(index, node)| self.child(node, self.path.item(index)))
                 .collect(),
             Node::List(_) => self.refuse("must not be empty").unwrap_or_default(),
             _ => self.refuse("expected a list").unwrap_or_default(),
@@ -175,10 +174,9 @@ impl<'n> ConfigValue<'n> {
     /// The entries of a mapping whose keys are names that the operator chose. The mapping must not be empty.
     pub(super) fn named(&self) -> Vec<(&'n str, Self)> {
         match self.node {
-            Node::Map(entries) if !entries.is_empty() => entries
-                .iter()
-                .map(|(name, node)| (name, self.child(node, &format!(".{}", segment(name)))))
-                .collect(),
+            Node::Map(entries) if !entries.is_empty() => {
+                entries.iter().map(|(name, node)| (name, self.child(node, self.path.key(name)))).collect()
+            }
             Node::Map(_) => self.refuse("must not be empty").unwrap_or_default(),
             _ => self.refuse("expected a mapping of names").unwrap_or_default(),
         }
@@ -210,14 +208,11 @@ impl<'n> ConfigValue<'n> {
                 (Mapping::default(), true)
             }
         };
-        let value = self.child(self.node, "");
+        let value = self.child(self.node, self.path.clone());
         Section { value, entries, known: Vec::new(), broken, private: false, unknown: "unknown key" }
     }
 
-    fn child(&self, node: Node<'n>, path: &str) -> Self {
-        let path = format!("{}{path}", self.path);
-        // The root has no name, so a path begins with the first key, not with a dot.
-        let path = path.strip_prefix('.').unwrap_or(&path).to_owned();
+    fn child(&self, node: Node<'n>, path: KeyPath<'n>) -> Self {
         Self { node, path, file: self.file }
     }
 }
@@ -288,12 +283,12 @@ impl<'n> Section<'n> {
         self.get(key).and_then(|value| value.size(max)).unwrap_or(default)
     }
 
-    fn child(&self, node: Node<'n>, key: &str) -> ConfigValue<'n> {
-        self.value.child(node, &format!(".{key}"))
+    fn child(&self, node: Node<'n>, key: &'n str) -> ConfigValue<'n> {
+        self.value.child(node, self.value.path.key(key))
     }
 
-    fn refuse_unknown(&self, name: &str, node: Node<'n>) {
-        let value = self.child(node, &segment(name));
+    fn refuse_unknown(&self, name: &'n str, node: Node<'n>) {
+        let value = self.child(node, name);
         let hint = words::hint(name, self.known.iter().copied());
         if self.private {
             self.value.fault(format!("an unknown key, not shown because it may be a secret{hint}"));
