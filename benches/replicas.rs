@@ -1,7 +1,8 @@
-//! Two replicas that decide over one budget in one Redis, each a process of its own: `cargo bench --bench replicas`.
+//! Replicas that decide over one budget in one Redis, each a process of its own: `cargo bench --bench replicas`. First two,
+//! then fifty of them.
 //!
 //! Starts a `redis-server` of its own on a free loopback port and ends it again. A decision is what a call waits for
-//! before it is dispatched, here under sixteen callers at once in each replica; every one is followed by its release, as
+//! before it is dispatched, here under 32 callers at once in two replicas and a hundred in fifty; every one is followed by its release, as
 //! if the vendor had answered at once. The budget never runs out: a refusal is a shorter way.
 
 use std::env;
@@ -22,13 +23,14 @@ use jpush_gateway::secret::Secret;
 use jpush_gateway::store::Store;
 use jpush_gateway::waiting::{WaitOutcome, Waiting};
 
-const REPLICAS: u32 = 2;
-const CALLERS: u32 = 16;
+/// The number of replicas, and of callers in each.
+const FLEETS: [(u32, u32); 2] = [(2, 16), (50, 2)];
 const WARM_UP: Duration = Duration::from_secs(3);
 /// So that what a new store holds back is over in the warm-up.
 const HORIZON: Horizon = Horizon { guard: Duration::ZERO, attempt: Duration::from_secs(1) };
 const WINDOW: Duration = Duration::from_secs(1);
 const URL: &str = "REPLICAS_BENCH_URL";
+const FLEET: &str = "REPLICAS_BENCH_FLEET";
 
 /// Ends a program of ours, however this one ends.
 struct Ours(Child);
@@ -42,24 +44,39 @@ impl Drop for Ours {
 
 fn main() {
     if let Ok(url) = env::var(URL) {
-        return replica(url);
+        let fleet =
+            env::var(FLEET).ok().and_then(|number| FLEETS.get(number.parse::<usize>().ok()?).copied());
+        return replica(url, fleet.expect("a fleet"));
     }
+    (0..FLEETS.len()).for_each(run);
+}
+
+fn run(number: usize) {
     let (_redis, url) = start_redis();
     let program = env::current_exe().expect("this program");
-    let replicas = (0..REPLICAS).map(|_| {
-        let replica =
-            Command::new(&program).args(env::args().skip(1)).env(URL, &url).stdout(Stdio::piped()).spawn();
-        Ours(replica.expect("a replica starts"))
+    let (replicas, callers) = FLEETS[number];
+    let replicas = (0..replicas).map(|_| {
+        let mut command = Command::new(&program);
+        command.args(env::args().skip(1)).env(URL, &url).env(FLEET, number.to_string());
+        Ours(command.stdout(Stdio::piped()).spawn().expect("a replica starts"))
     });
     let mut replicas: Vec<_> = replicas.collect();
-    let mut decisions = 0.0;
+    let mut took = Vec::new();
     for Ours(replica) in &mut replicas {
-        let mut line = String::new();
-        replica.stdout.take().expect("piped").read_to_string(&mut line).expect("a line");
-        decisions += line.split(' ').next().and_then(|count| count.parse::<f64>().ok()).expect("a count");
-        report(&line);
+        let mut text = String::new();
+        replica.stdout.take().expect("piped").read_to_string(&mut text).expect("what its decisions took");
+        took.extend(text.split_whitespace().map(|micros| micros.parse::<u64>().expect("microseconds")));
     }
-    report(&format!("{:.0} decisions a second\n", decisions / measured().as_secs_f64()));
+    took.sort_unstable();
+    let quantile = |thousandths: usize| took[(took.len() - 1) * thousandths / 1000];
+    report(&format!(
+        "{} replicas with {callers} callers each: {} decisions a second, median {} us, p99 {} us, p99.9 {} us\n",
+        replicas.len(),
+        took.len() as u64 / measured().as_secs(),
+        quantile(500),
+        quantile(990),
+        quantile(999),
+    ));
 }
 
 /// `cargo test --benches` wants to see it run; its figures say nothing.
@@ -81,10 +98,9 @@ fn start_redis() -> (Ours, String) {
     (Ours(redis), format!("redis://127.0.0.1:{port}"))
 }
 
-fn replica(url: String) {
-    let one_half = NonZeroU32::new(REPLICAS).expect("two");
+fn replica(url: String, (replicas, callers): (u32, u32)) {
     // Nothing of its own, so that every decision is the store's.
-    let shares = Shares { local_percent: 0, replicas: one_half };
+    let shares = Shares { local_percent: 0, replicas: NonZeroU32::new(replicas).expect("some") };
     let settings =
         SharedBudgets { servers: StoreServers::One(Secret::new(url).expect("a URL")), ca: None, shares };
     let key = VendorKey::new("key".into()).expect("a key");
@@ -94,14 +110,11 @@ fn replica(url: String) {
     let store = Store::start(&settings, budgets.own_parts()).expect("a store");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let clock = Clock::start();
-    let tasks = (0..CALLERS).map(|_| runtime.spawn(caller(Arc::clone(&budget), Arc::clone(&store), clock)));
+    let tasks = (0..callers).map(|_| runtime.spawn(caller(Arc::clone(&budget), Arc::clone(&store), clock)));
     let tasks: Vec<_> = tasks.collect();
     let took = runtime.block_on(futures_util::future::try_join_all(tasks)).expect("no caller panics");
-    let mut took = took.concat();
-    took.sort_unstable();
-    let quantile = |hundredths: usize| took[(took.len() - 1) * hundredths / 100];
-    let (median, late, last) = (quantile(50), quantile(99), quantile(100));
-    report(&format!("{} decisions, median {median:?}, p99 {late:?}, longest {last:?}\n", took.len()));
+    let took: Vec<_> = took.concat().iter().map(|took| took.as_micros().to_string()).collect();
+    report(&took.join(" "));
 }
 
 /// How long the decisions of one caller took.
