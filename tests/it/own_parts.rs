@@ -37,7 +37,7 @@ fn a_replica_that_is_killed_again_and_again_uses_no_more_than_the_limit() {
     let passed: Vec<_> = passed.collect();
     let counts = vendor.counts(Keys::SHOP_APP, "device");
     assert_eq!(counts["refused"], 0, "{passed:?} {counts}");
-    // A new store holds its own part back, so only own parts were used: those of as many replicas as there may be.
+    // A new store gives nothing yet, so only own parts were used: those of as many replicas as there may be.
     assert_eq!(passed, [7, 7, 0, 0, 0, 0]);
 }
 
