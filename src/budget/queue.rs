@@ -16,8 +16,8 @@ use super::turn::Turn;
 
 /// Requests that may wait for one budget or quota.
 pub(super) const WAITING_MAX: usize = 1_000;
-/// The most callers that the store is told of.
-const TURN_CALLERS_MAX: usize = 64;
+/// The most callers that the store is told of: those that are next here. It looks at those of all replicas.
+const TURN_CALLERS_MAX: usize = 16;
 /// The virtual time that one turn costs a caller of weight one.
 const STRIDE: u64 = 1 << 20;
 
@@ -166,11 +166,15 @@ impl Queue {
     /// The turn of the waiter that is next, which waits for `longest` at most, as the store knows it.
     pub(super) fn turn(&self, longest: Duration) -> Turn {
         let Some((next, _)) = self.next() else { return Turn::NotWaiting };
-        let others = self.callers.iter().filter(|caller_queue| !caller_queue.owner.is_same(next.owner));
-        let others = others.filter(|caller_queue| self.ready(caller_queue).next().is_some());
-        let callers = std::iter::once(next).chain(others).map(|caller_queue| caller_queue.owner.hash);
-        let callers = callers.take(TURN_CALLERS_MAX).collect();
-        Turn::Waiting { calls: self.waiting, longest, weight: next.owner.weight, callers }
+        let ready = |caller_queue| {
+            Some((caller_queue, self.ready(caller_queue).count())).filter(|(_, calls)| *calls > 0)
+        };
+        let mut ready: Vec<_> = self.callers.iter().filter_map(ready).collect();
+        ready.sort_unstable_by_key(|(caller_queue, _)| caller_queue.rank());
+        let calls = ready.iter().map(|(_, calls)| calls).sum();
+        let callers =
+            ready.iter().take(TURN_CALLERS_MAX).map(|(caller_queue, _)| caller_queue.owner.hash).collect();
+        Turn::Waiting { calls, longest, weight: next.owner.weight, callers }
     }
 
     /// Updates which callers go first.

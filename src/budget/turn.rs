@@ -16,13 +16,13 @@ pub enum Turn {
     First,
     /// It is the next one of its replica.
     Waiting {
-        /// The calls that wait at the replica.
+        /// The calls that wait at the replica and would take a slot now.
         calls: usize,
         /// The longest that this call waits.
         longest: Duration,
         /// The weight of the call's caller.
         weight: u32,
-        /// The call's caller, then the others whose calls wait at the replica.
+        /// The call's caller, then the others whose calls wait at the replica, in their order there.
         callers: SmallVec<[CallerHash; 2]>,
     },
 }

@@ -15,12 +15,13 @@
 --
 -- Next to each set is a hash of the calls that wait for a slot in it:
 --   at:REPLICA  the microsecond at which this ends unless the replica asks again, since when its next call waits as
---               such, and the callers of its waiting calls.
+--               such, the number of its waiting calls, the weight of the next one's caller, and all their callers.
 --   due:CALLER  the virtual time at which the caller's next turn is due.
 --   last        the due time for which a slot was given last; a caller gains nothing by having been absent.
 -- A slot goes to the replica with the caller whose turn is due first; among such, to the one whose next call is so for
 -- the longest time. The replica serves its own callers in turns, and the caller that it serves pays: its next turn is
--- due later, the sooner the higher its weight. A call that does not wait takes nothing while one does elsewhere.
+-- due later, the sooner the higher its weight. A call that does not wait takes nothing while one does elsewhere. Where
+-- slots are left beside those for all the turns before a call's own, it takes one: they need not come one by one.
 --
 -- KEYS: for each budget its set and its hash; then the hash of the run.
 -- ARGV: slot id, run id, microseconds of that while, who asks; then for each budget: limit, own part, window, hold,
@@ -35,6 +36,8 @@
 local AGAIN, ASKS_WITHIN, LATE = 4000, 1000000, 100000
 -- The virtual time that one turn costs a caller of weight one, and the milliseconds that a hash lives.
 local STRIDE, LIVES = 1048576, 10000
+-- The most turns that a caller of weight one can still have after others went on without it.
+local KEPT = 16
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -47,41 +50,54 @@ local function read_queue(key)
   if #fields == 0 then return nil end
   local queue = { last = 0, due = {}, replicas = {} }
   for i = 1, #fields, 2 do
-    local kind, who = fields[i]:match('^(%a+):?(.*)$')
-    local value = fields[i + 1]
-    if kind == 'last' then
-      queue.last = tonumber(value)
-    elseif kind == 'due' then
-      queue.due[who] = tonumber(value)
-    else
-      local ends, since, callers = value:match('^(%d+) (%d+) (.*)$')
+    local field, value = fields[i], fields[i + 1]
+    local kind = field:sub(1, 3)
+    if kind == 'due' then
+      queue.due[field:sub(5)] = value
+    elseif kind == 'at:' then
+      local ends, since, calls, weight, callers = value:match('^(%d+) (%d+) (%d+) (%d+) (.*)$')
       if tonumber(ends) < now then
-        redis.call('HDEL', key, fields[i])
+        redis.call('HDEL', key, field)
       else
-        queue.replicas[who] = { since = tonumber(since), callers = callers }
+        local other = { ends = ends, since = tonumber(since), calls = calls, weight = weight, callers = callers }
+        queue.replicas[field:sub(4)] = other
       end
+    else
+      queue.last = tonumber(value)
     end
   end
   return queue
 end
 
-local function due(queue, caller) return math.max(queue.due[caller] or 0, queue.last) end
+local function due(queue, caller) return math.max(tonumber(queue.due[caller]) or 0, queue.last) end
 
 -- When the first turn of some callers is due.
 local function first_due(queue, callers)
   local first = math.huge
-  for caller in callers:gmatch('%S+') do first = math.min(first, due(queue, caller)) end
+  for caller in callers:gmatch('%S+') do
+    first = math.min(first, due(queue, caller))
+    -- None is due sooner, and the store must not look at hundreds of callers for each call.
+    if first == queue.last then break end
+  end
   return first
 end
 
--- The number of replicas that go before this call.
-local function count_before(queue, turn)
-  local mine = turn.callers and first_due(queue, turn.callers)
-  local before = 0
+-- What goes before this call: the number of replicas, the turns that their calls have, and when the last of them asks.
+local function look_before(queue, turn)
+  local mine = turn.callers and first_due(queue, turn.callers) or math.huge
+  local before = { replicas = 0, turns = 0, asks_at = now }
+  queue.first = mine
   for who, other in pairs(queue.replicas) do
-    local theirs = mine and first_due(queue, other.callers)
-    local is_first = not mine or theirs < mine or theirs == mine and other.since < turn.since
-    if who ~= asks and is_first then before = before + 1 end
+    local theirs = turn.callers and first_due(queue, other.callers) or 0
+    if who ~= asks then
+      queue.first = math.min(queue.first, theirs)
+      if theirs < mine or theirs == mine and other.since < turn.since then
+        local turns = math.floor((mine - theirs) * other.weight / STRIDE) + 1
+        before.replicas = before.replicas + 1
+        before.turns = before.turns + math.min(turns, other.calls)
+        before.asks_at = math.max(before.asks_at, other.ends - LATE)
+      end
+    end
   end
   return before
 end
@@ -90,18 +106,19 @@ end
 local function write_queue(budget, taken, again)
   local key, queue, turn = budget.waiting, budget.queue, budget.turn
   if taken then
-    local caller, last = turn.callers:match('%S+'), first_due(queue, turn.callers)
+    local caller, mine = turn.callers:match('%S+'), first_due(queue, turn.callers)
+    local last = math.max(queue.first, mine - KEPT * STRIDE)
     local next_due = due(queue, caller) + math.floor(STRIDE / turn.weight)
     for who, at in pairs(queue.due) do
       -- Says no more than the last due time.
-      if at <= last then redis.call('HDEL', key, 'due:' .. who) end
+      if tonumber(at) <= last then redis.call('HDEL', key, 'due:' .. who) end
     end
     redis.call('HSET', key, 'last', last, 'due:' .. caller, next_due)
     turn.calls, turn.since, again = turn.calls - 1, now, 0
   end
   if turn.calls > 0 then
     local ends = now + math.min(again + LATE, turn.longest)
-    local waits = string.format('%.0f %.0f %s', ends, turn.since, turn.callers)
+    local waits = string.format('%.0f %.0f %d %d %s', ends, turn.since, turn.calls, turn.weight, turn.callers)
     redis.call('HSET', key, 'at:' .. asks, waits)
   else
     redis.call('HDEL', key, 'at:' .. asks)
@@ -159,8 +176,8 @@ for i = 1, (#KEYS - 1) / 2 do
   local budget = { key = key, waiting = waiting, room = room, hold = hold, ready = ready, need = need }
   budget.queue, budget.turn = queue, turn
   budget.held_back = ready > now
-  budget.before = queue and count_before(queue, turn) or 0
-  budget.takes = need ~= 'place' and room > 0 and budget.before == 0 and not budget.held_back
+  budget.before = queue and look_before(queue, turn) or { replicas = 0, turns = 0 }
+  budget.takes = need ~= 'place' and room > budget.before.turns and not budget.held_back
   budget.waits = turn.callers and need ~= 'may' and not budget.held_back
   if not budget.takes and need ~= 'may' then possible = false end
   budgets[i] = budget
@@ -173,9 +190,10 @@ for i, budget in ipairs(budgets) do
     redis.call('ZADD', key, now + budget.hold, slot)
     budget.room = budget.room - 1
   end
-  local wait = 0
-  if budget.room > 0 and budget.before > 0 and not budget.held_back then
-    wait = AGAIN * budget.before
+  local wait, before = 0, budget.before
+  if budget.room > 0 and budget.room <= before.turns and not budget.held_back then
+    -- One that only keeps its place does not ask soon.
+    wait = math.max(AGAIN * before.replicas, math.min(LATE, before.asks_at - now))
   elseif budget.room <= 0 or not budget.held_back then
     -- Above a lowered limit, as many slots must end first as there are too many.
     local over = math.max(0, -budget.room)
@@ -185,7 +203,7 @@ for i, budget in ipairs(budgets) do
   if budget.turn.callers and (taken or budget.waits) then
     write_queue(budget, taken, budget.need == 'place' and ASKS_WITHIN or math.min(wait, ASKS_WITHIN))
   end
-  local free = budget.before > 0 and 0 or math.max(0, budget.room)
+  local free = math.max(0, budget.room - before.turns)
   if budget.held_back then
     free, wait = 0, -math.max(wait, budget.ready - now)
   end

@@ -147,6 +147,7 @@ struct Replica {
 struct World {
     store: RedisConnection,
     key: String,
+    limit: usize,
     random: u64,
     now: u64,
     start: u64,
@@ -163,10 +164,15 @@ struct World {
 
 impl World {
     fn new(redis: &Redis, seed: u64, weights: &[u32]) -> Self {
+        Self::with(LIMIT, redis, seed, weights)
+    }
+
+    fn with(limit: usize, redis: &Redis, seed: u64, weights: &[u32]) -> Self {
         let start = 1_800_000_000 * SECOND;
         let mut world = Self {
             store: redis.connection(),
             key: format!("budget-{seed}"),
+            limit,
             random: seed,
             now: start - LONGEST,
             start,
@@ -219,7 +225,7 @@ impl World {
     fn take(&mut self, replica: &str, turn: &str) -> Option<u64> {
         self.next += 1;
         let keys = [self.key.clone(), format!("{}:waiting", self.key), format!("{}:runs", self.key)];
-        let numbers = [LIMIT as u64, 0, WINDOW, LONGEST].map(|number| number.to_string());
+        let numbers = [self.limit as u64, 0, WINDOW, LONGEST].map(|number| number.to_string());
         let first = [self.next.to_string(), "run".to_owned(), "0".to_owned(), replica.to_owned()];
         let last = ["must".to_owned(), turn.to_owned()];
         let arguments: Vec<_> = first.into_iter().chain(numbers).chain(last).collect();
@@ -230,7 +236,7 @@ impl World {
         let now = self.now;
         self.held.retain(|_, end| *end >= now);
         self.held.insert(self.next, now + LONGEST);
-        assert!(self.held.len() <= LIMIT, "{} held", self.held.len());
+        assert!(self.held.len() <= self.limit, "{} held", self.held.len());
         let answered = now + self.random(2 * LATENCY);
         self.answers.insert((answered, self.next));
         None
@@ -292,7 +298,7 @@ impl World {
     fn is_used(&self) {
         let served: usize = self.waited.iter().map(Vec::len).sum();
         // A slot is held from its call's dispatch until a window after the answer.
-        let most = LIMIT as u64 * (self.now - self.start) / (WINDOW + LATENCY);
+        let most = self.limit as u64 * (self.now - self.start) / (WINDOW + LATENCY);
         assert!(served as u64 >= most * 95 / 100, "{served} of {most}");
     }
 }
@@ -370,4 +376,17 @@ fn calls_that_leave_without_a_word_hold_nobody_up() {
         world.go_on(SECOND / 2);
     }
     world.is_used();
+}
+
+#[test]
+fn a_large_budget_is_used_although_calls_wait_everywhere() {
+    let redis = Redis::start();
+    // 600 slots a second, which is more than replicas hand over to each other one by one.
+    let mut world = World::with(6_000, &redis, 1, &[1; 5]);
+    (0..5).for_each(|number| world.wait(number, number));
+    world.go_on(12 * SECOND);
+    world.is_used();
+    let served: Vec<_> = (0..5).map(|caller| world.served(caller)).collect();
+    let (least, most) = (served.iter().min().expect("some"), served.iter().max().expect("some"));
+    assert!(*most <= 2 * least, "{served:?}");
 }
