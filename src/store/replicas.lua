@@ -35,17 +35,19 @@ for i = 1, #fields, 2 do
   elseif who ~= asks and ended + longest < now then
     redis.call('HDEL', key, who)
   elseif who ~= asks then
-    ends[#ends + 1] = ended
+    ends[#ends + 1] = { who = who, at = ended }
   end
 end
 table.sort(silent, function(one, other) return one.seen < other.seen end)
 for i = 1, math.min(#silent, running - replicas) do
   write(silent[i].who, silent[i].seen, now)
-  running, ends[#ends + 1] = running - 1, now
+  running, ends[#ends + 1] = running - 1, { who = silent[i].who, at = now }
 end
 write(asks, now, 0)
+table.sort(ends, function(one, other) return one.at > other.at end)
+-- No more matter than may run, however often one starts again.
+for i = replicas + 1, #ends do redis.call('HDEL', key, ends[i].who) end
 if running > replicas then return 0 end
-table.sort(ends, function(one, other) return one > other end)
 -- As many that ended may still have slots in use as there are fewer running than may.
 local last = ends[replicas - running + 1]
-return last and now - last or -1
+return last and now - last.at or -1

@@ -230,3 +230,19 @@ fn a_replica_too_many_uses_none_for_as_long_as_the_others_run() {
     let first = told.iter().position(ready).expect("it gets its own part");
     assert!((20..=27).contains(&first), "{told:?}");
 }
+
+#[test]
+fn the_list_stays_short_however_often_a_replica_starts_again() {
+    let redis = Redis::start();
+    let (store, running) = (redis.connection(), BTreeMap::new());
+    let mut world =
+        World { store, key: LIST.into(), now: 1_800_000_000 * SECOND, next: 0, running, ended: Vec::new() };
+    for name in 1..=300 {
+        world.now += SECOND / 50;
+        world.tell(name, false);
+        world.tell(name, true);
+    }
+    world.tell(301, false);
+    let listed = redis.command(&["HLEN", LIST]);
+    assert_eq!(listed.trim(), format!(":{}", REPLICAS + 1), "those that still count, and the one that runs");
+}
