@@ -118,9 +118,7 @@ impl BudgetState {
             };
         }
         match &self.shared {
-            Some(shared) if shared.own > own && (shared.holds_back(now) || shared.is_away()) => {
-                Cause::OwnPartClosed
-            }
+            Some(shared) if shared.own > own && shared.free() == 0 => Cause::OwnPartClosed,
             Some(shared) if shared.holds_back(now) => Cause::StoreHoldsBack(own),
             Some(shared) if shared.is_away() => Cause::StoreAway(own),
             Some(shared) if shared.free() == 0 => Cause::UsedUp,

@@ -246,3 +246,16 @@ fn the_list_stays_short_however_often_a_replica_starts_again() {
     let listed = redis.command(&["HLEN", LIST]);
     assert_eq!(listed.trim(), format!(":{}", REPLICAS + 1), "those that still count, and the one that runs");
 }
+
+#[test]
+fn a_refusal_names_the_own_part_where_there_is_no_other() {
+    let (redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Sliding));
+    let sharing = "local_share: 100%, replicas: 1";
+    let first = start(&vendor, &redis, sharing);
+    assert_eq!(first.call(&tags()).status, 200);
+    first.program.signal("KILL");
+    let second = start(&vendor, &redis, sharing);
+    let refused = second.call(&tags());
+    refused.assert_refused(429, "budget-exhausted", 2002);
+    assert!(refused.text().contains("the part of this one alone is held back"), "{}", refused.text());
+}
