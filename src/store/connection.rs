@@ -62,12 +62,14 @@ async fn keep(servers: &mut Servers, current: &CurrentServers, told: &mut Told, 
         match outcome {
             Ok(()) => {
                 logged = None;
-                told.replica_list.look(current).await;
+                let is_known = told.replica_list.look(current).await;
                 // A server that was replaced may go on and give slots, which would be registered nowhere.
                 if let Some(link) = current.only_link().filter(|_| !servers.can_change()) {
                     told.registration.look(&link, current).await;
                 }
-                progress.reach(Stage::Looked);
+                if is_known {
+                    progress.reach(Stage::Looked);
+                }
                 tokio::select! {
                     () = current.changed(LOOK_EVERY) => {}
                     () = progress.leave.notified() => {
@@ -84,8 +86,9 @@ async fn keep(servers: &mut Servers, current: &CurrentServers, told: &mut Told, 
             }
             // Each cause once, for as long as it is the same.
             Err(error) => {
-                told.replica_list.look(current).await;
-                progress.reach(Stage::Looked);
+                if told.replica_list.look(current).await {
+                    progress.reach(Stage::Looked);
+                }
                 let cause = Causes(&error).to_string();
                 if logged.as_ref() != Some(&cause) {
                     tracing::warn!(

@@ -13,7 +13,7 @@ pub(super) enum Stage {
     /// Nothing yet.
     #[default]
     Starting,
-    /// It looked for the store for the first time, and found it or not.
+    /// It found the store for the first time, or looked for it in vain for long enough.
     Looked,
     /// It told the store that this replica ends.
     Left,

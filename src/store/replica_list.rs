@@ -11,6 +11,9 @@ use super::micros;
 use super::scripts::Scripts;
 use crate::budget::OwnParts;
 
+/// For how long after the start the store is asked again before the own parts are used without its word: one late answer
+/// says nothing about who ran before.
+const ASK_AGAIN_FOR: Duration = Duration::from_secs(1);
 /// The key of the list.
 const REPLICAS_KEY: &str = "jpush-gateway:replicas";
 
@@ -21,6 +24,8 @@ pub(super) struct ReplicaList {
     /// How many replicas run at most.
     replicas: u32,
     start: Instant,
+    /// Whether the store was reached, or asked in vain for long enough.
+    is_settled: bool,
     /// Whether it has to wait.
     waits: bool,
 }
@@ -46,13 +51,17 @@ impl ReplicaList {
             process: process.to_owned(),
             replicas,
             start: Instant::now(),
+            is_settled: false,
             waits: false,
         }
     }
 
-    /// Tells the store that this replica is there, and opens its own parts when it may use them.
-    pub(super) async fn look(&mut self, current: &CurrentServers) {
-        match self.tell(current, Presence::Stays).await {
+    /// Tells the store that this replica is there, and opens its own parts when it may use them. Returns whether that is
+    /// known.
+    pub(super) async fn look(&mut self, current: &CurrentServers) -> bool {
+        let told = self.tell(current, Presence::Stays).await;
+        self.is_settled |= matches!(told, Some(Ok(_))) || self.start.elapsed() >= ASK_AGAIN_FOR;
+        match told {
             Some(Ok(span)) => {
                 match u64::try_from(span) {
                     Ok(span) => self.own_parts.open_below(Duration::from_micros(span)),
@@ -74,11 +83,15 @@ impl ReplicaList {
             }
             None => self.cannot_tell(),
         }
+        self.is_settled
     }
 
     /// Without the store nobody can tell what a former process left behind, and the own part is all that a replica has. One
     /// that was told to wait does so until whatever was taken before its start is over.
     fn cannot_tell(&self) {
+        if !self.is_settled {
+            return;
+        }
         if self.waits {
             self.own_parts.open_below(self.start.elapsed());
         } else {

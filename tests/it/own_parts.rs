@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use jpush_gateway::sandbox::Windows;
 use proptest::test_runner::{Config as Cases, TestRunner};
 
 use crate::replicas::{config_with, state, tags};
-use crate::support::{Gateway, Keys, Redis, RedisConnection, Simulator, wait_until};
+use crate::support::{Gateway, Keys, Redis, RedisConnection, Simulator, Wire, wait_until};
 
 /// Of 30 slots, each replica owns seven.
 const BUDGETS: &str = "device: { limit: 30, window: 20s }";
@@ -258,4 +259,23 @@ fn a_refusal_names_the_own_part_where_there_is_no_other() {
     let refused = second.call(&tags());
     refused.assert_refused(429, "budget-exhausted", 2002);
     assert!(refused.text().contains("the part of this one alone is held back"), "{}", refused.text());
+}
+
+#[test]
+fn a_store_that_is_away_for_a_moment_at_a_start_is_asked_again() {
+    let (redis, vendor) = (Redis::start(), Simulator::with(BUDGETS, Windows::Sliding));
+    let wire = Wire::to(redis.address);
+    let sharing = "local_share: 50%, replicas: 1";
+    start(&vendor, &redis, sharing).program.signal("KILL");
+    let mut config = config_with(&vendor, &format!("url: \"{}\", {sharing}", wire.url()));
+    config.budgets = BUDGETS.into();
+    wire.cut();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(400));
+            wire.mend();
+        });
+        let second = Gateway::start(&config);
+        second.log_line(&["WARN", "the own parts of this replica are not used yet"]);
+    });
 }
