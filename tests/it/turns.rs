@@ -390,3 +390,30 @@ fn a_large_budget_is_used_although_calls_wait_everywhere() {
     let (least, most) = (served.iter().min().expect("some"), served.iter().max().expect("some"));
     assert!(*most <= 2 * least, "{served:?}");
 }
+
+#[test]
+fn a_caller_gains_nothing_by_having_been_absent() {
+    let redis = Redis::start();
+    let mut world = World::new(&redis, 1, &[1; 2]);
+    world.wait(0, 0);
+    world.go_on(60 * SECOND);
+    let before = world.served(0);
+    world.wait(1, 1);
+    world.go_on(60 * SECOND);
+    let (there, came) = (world.served(0) - before, world.served(1));
+    assert!(2 * came <= 3 * there, "{there} against {came}");
+}
+
+#[test]
+fn one_that_is_late_loses_its_turn() {
+    let redis = Redis::start();
+    let mut world = World::with(1, &redis, 1, &[1; 2]);
+    world.now += 1;
+    assert_eq!(world.take("holds", ""), None);
+    world.now += LONGEST - SECOND / 2;
+    assert!(world.take("gone", "1 60000000 1 one").is_some());
+    world.now += SECOND / 2 + 1;
+    assert!(world.take("here", "1 60000000 1 other").is_some(), "the other one is first");
+    world.now += SECOND / 10 + 1;
+    assert_eq!(world.take("here", "1 60000000 1 other"), None, "a tenth of a second later");
+}
