@@ -26,7 +26,7 @@ use jpush_gateway::operation::{BodyRule, BudgetName, OperationId, Path, Verb, fi
 use jpush_gateway::outbound::{Inbound, Trace, VendorRequest};
 use jpush_gateway::payload::Payload;
 use jpush_gateway::payment::Payment;
-use jpush_gateway::request::RequestHead;
+use jpush_gateway::request::{RequestHead, RequestId};
 use jpush_gateway::secret::TokenDigest;
 use jpush_gateway::store::GivenSlots;
 use jpush_gateway::tenant::{Directory, Grant, TenantHints};
@@ -198,7 +198,7 @@ fn building(criterion: &mut Criterion) {
     let grant = push_grant(&directory);
     let head = basic(57);
     let path = Path::parse("/v3/push").expect("a plain path");
-    let request_id = HeaderValue::from_static("0f4f8f9e-5f0b-4a53-9b8e-4a4f3f1d2c11");
+    let request_id = RequestId::parse("0f4f8f9e-5f0b-4a53-9b8e-4a4f3f1d2c11").expect("an id");
     let host = HeaderValue::from_static("api.jpush.cn");
     let config = configuration();
     criterion.bench_function("build_request", |bencher| {

@@ -17,7 +17,7 @@ use crate::http1::message::Message;
 use crate::http1::target::Target;
 use crate::operation::Path;
 use crate::payload::Payload;
-use crate::request::{Field, RequestHead};
+use crate::request::{Field, RequestHead, RequestId};
 use crate::tenant::{Grant, OriginId};
 
 /// Name of the header with the request's id.
@@ -74,7 +74,7 @@ pub struct Inbound<'r> {
     /// The path as matched.
     pub path: &'r Path<'r>,
     /// The id of the request, which the vendor gets as well.
-    pub request_id: &'r HeaderValue,
+    pub request_id: &'r RequestId,
     /// The context that takes the place of the caller's, if requests are traced.
     pub context: Option<TraceContext>,
 }
@@ -254,13 +254,6 @@ fn list_item(
         (ValuePart::Text(status.name.as_str()), ValuePart::Number(one.into()), ValuePart::Number(two));
     let text = ValuePart::Text;
     [text("\""), name, text("\";"), text(first), text("="), one, text(";"), text(second), text("="), two]
-}
-
-/// The caller's request id, if it is at most 128 visible ASCII characters.
-pub fn request_id(head: &RequestHead) -> Option<HeaderValue> {
-    let value = head.one(Field::RequestId).ok()??;
-    let fits = matches!(value.len(), 1..=128) && value.iter().all(u8::is_ascii_graphic);
-    fits.then(|| HeaderValue::from_bytes(&value).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The header fields and targets of requests, as the gateway reads them. Pure.
 
+use std::sync::Arc;
+
 use http::Method;
 
+use crate::http1::fields::FieldValue;
 use crate::http1::head::{FieldName, Head, find_name};
 use crate::http1::target::Target;
 use crate::operation::{BadPath, Path, check_query};
@@ -44,6 +47,36 @@ static NAMES: [(Field, &str); 11] = [
 impl FieldName for Field {
     fn read(name: &[u8]) -> Option<Self> {
         find_name(&NAMES, name)
+    }
+}
+
+/// The id of a request in its answer, in the request to the vendor and in the logs: 1 to 128 visible ASCII characters.
+/// Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The caller's own, if it sent one that can be an id.
+    pub fn of(head: &RequestHead) -> Option<Self> {
+        Self::parse(head.one(Field::RequestId).ok()??.text()?)
+    }
+
+    /// Parses an id; `None` if it is empty, too long, or not visible ASCII.
+    pub fn parse(id: &str) -> Option<Self> {
+        // Without a way out of the loop the compiler looks at many bytes at a time.
+        let is_visible = id.bytes().fold(true, |visible, byte| visible & byte.is_ascii_graphic());
+        (matches!(id.len(), 1..=128) && is_visible).then(|| Self(id.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'v> From<&'v RequestId> for FieldValue<'v> {
+    fn from(id: &'v RequestId) -> Self {
+        Self::parsed(id.0.as_bytes())
     }
 }
 

@@ -6,7 +6,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use serde::Serialize;
 
 use super::{BAD, Explain, GOOD, complain, print, to_json};
@@ -18,7 +17,7 @@ use crate::gateway::{RequestKind, asks_whoami, read};
 use crate::operation::{self, BodyRule, OperationId, Path};
 use crate::outbound::{Inbound, target};
 use crate::refusal::{Refusal, ReplyContext};
-use crate::request::RequestHead;
+use crate::request::{RequestHead, RequestId};
 use crate::tenant::{Denied, Directory, Grant, MissingRight, TenantHints};
 
 pub(super) fn run(arguments: &Explain) -> ExitCode {
@@ -179,7 +178,7 @@ impl CallToExplain<'_> {
         (head, path): (&RequestHead, &Path<'_>),
     ) -> Forwarded {
         let operation = grant.operation();
-        let request_id = HeaderValue::from_static("explain");
+        let request_id = RequestId::parse("explain").expect("an id");
         let inbound =
             Inbound { head: None, target: &head.target, path, request_id: &request_id, context: None };
         let quota = grant.caller().quota().map(|quota| {

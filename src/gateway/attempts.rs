@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
-use http::HeaderValue;
-
 use super::Worker;
 
 use crate::answer::{self, ReadAnswer};
@@ -15,6 +13,7 @@ use crate::http1::response::Response;
 use crate::outbound::{self, VendorRequest};
 use crate::payment::Payment;
 use crate::refusal::Refusal;
+use crate::request::RequestId;
 use crate::telemetry::{AttemptLabels, Record, VendorNote};
 use crate::tenant::{Grant, OriginId};
 use crate::upstream::{self, AnswerCut, Choice, Deadlines, Failure, NotSent};
@@ -30,7 +29,7 @@ pub(super) struct Attempts<'c> {
 /// Receives reports about the progress of a call.
 pub(super) trait Witness: Send {
     /// The id of the request.
-    fn request_id(&self) -> &HeaderValue;
+    fn request_id(&self) -> &RequestId;
 
     /// Called when an attempt begins, whose trace context may go into the request.
     fn attempt(&mut self, request: &mut VendorRequest);
@@ -43,7 +42,7 @@ pub(super) trait Witness: Send {
 }
 
 impl Witness for Record {
-    fn request_id(&self) -> &HeaderValue {
+    fn request_id(&self) -> &RequestId {
         self.request_id()
     }
 
@@ -221,7 +220,7 @@ impl Worker {
         (choice, address): (Choice, Option<SocketAddr>),
     ) -> AttemptLabels<'a> {
         AttemptLabels {
-            request_id: witness.request_id().to_str().unwrap_or_default(),
+            request_id: witness.request_id().as_str(),
             operation: grant.operation(),
             tenant: &grant.tenant().name,
             credential: grant.credential_kind(),

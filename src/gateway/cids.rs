@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
 use tokio::time::timeout_at;
 
 use super::Worker;
@@ -18,7 +17,7 @@ use crate::dedup::Fetch;
 use crate::http1::target::Target;
 use crate::outbound::{Inbound, VendorRequest};
 use crate::payload::Payload;
-use crate::request::judge;
+use crate::request::{RequestId, judge};
 use crate::telemetry::VendorNote;
 use crate::telemetry::metrics::{Labels, Metrics, NONE};
 use crate::telemetry::spans::{RequestSpan, WaitFor};
@@ -125,13 +124,13 @@ impl Worker {
 
 /// A fetch of cids, which belongs to no request of a caller's.
 struct CidFetch<'f> {
-    id: &'f HeaderValue,
+    id: &'f RequestId,
     grant: &'f Grant,
     metrics: &'f Metrics,
 }
 
 impl Witness for CidFetch<'_> {
-    fn request_id(&self) -> &HeaderValue {
+    fn request_id(&self) -> &RequestId {
         self.id
     }
 

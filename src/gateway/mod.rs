@@ -55,7 +55,7 @@ use crate::outbound::{self, Inbound, VendorRequest};
 use crate::payload::Payload;
 use crate::payment::Payment;
 use crate::refusal::Refusal;
-use crate::request::RequestHead;
+use crate::request::{RequestHead, RequestId};
 use crate::store::Store;
 use crate::telemetry::spans::RequestSpan;
 use crate::telemetry::{AuditedCall, Record, RequestOrigin, Telemetry};
@@ -204,12 +204,12 @@ impl Worker {
         client: Client<'_>,
         source: &mut dyn BodySource,
     ) -> Option<Handled> {
-        let request_id = outbound::request_id(head).unwrap_or_else(replies::fresh_request_id);
+        let request_id = RequestId::of(head).unwrap_or_else(replies::fresh_request_id);
         let (trace_id, span) = trace::begin(head, self.telemetry.spans.as_deref());
         let peer = client.address.cloned();
         let origin = RequestOrigin { request_id: request_id.clone(), peer, trace_id, span };
         let record = Record::open(Arc::clone(&self.telemetry), origin);
-        let answering = Answering::new(record, request_id.clone(), head, self.shared.clock);
+        let answering = Answering::new(record, head, self.shared.clock);
         let mut story = pin!(self.story(Incoming { head, client, source }, answering));
         let ended = AssertUnwindSafe(poll_fn(|cx| story.as_mut().poll(cx))).catch_unwind().await;
         let mut handled = ended.unwrap_or_else(|_| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use crate::answer::{ReadAnswer, Reply};
 use crate::budget::{Budget, BudgetStatus, CallerNumber, Clock};
@@ -12,14 +12,13 @@ use crate::http1::response::Response;
 use crate::operation::OperationId;
 use crate::outbound::{self, REQUEST_ID};
 use crate::refusal::{Refusal, ReplyContext};
-use crate::request::RequestHead;
+use crate::request::{RequestHead, RequestId};
 use crate::telemetry::Record;
 use crate::tenant::Grant;
 
 /// A request that is being answered: its record, and the values that its answer needs.
 pub(super) struct Answering {
     pub(super) record: Box<Record>,
-    request_id: HeaderValue,
     context: ReplyContext,
     clock: Clock,
     /// The budget that the rate headers describe, and the number of the caller.
@@ -30,13 +29,13 @@ pub(super) struct Answering {
 
 impl Answering {
     /// Starts with a reply context guessed from the path, until the operation is known.
-    pub(super) fn new(record: Record, request_id: HeaderValue, head: &RequestHead, clock: Clock) -> Self {
+    pub(super) fn new(record: Record, head: &RequestHead, clock: Clock) -> Self {
         let context = ReplyContext::of_path(head.target.path());
-        Self { record: Box::new(record), request_id, context, clock, rates: None, preference: None }
+        Self { record: Box::new(record), context, clock, rates: None, preference: None }
     }
 
-    pub(super) fn request_id(&self) -> &HeaderValue {
-        &self.request_id
+    pub(super) fn request_id(&self) -> &RequestId {
+        self.record.request_id()
     }
 
     pub(super) fn matched(&mut self, operation: OperationId) {
@@ -59,7 +58,7 @@ impl Answering {
         self.record.answered(200, body.len());
         let mut fields = Fields::with_room(0, 0);
         fields.append("Content-Type", &[ValuePart::Text("application/json")]);
-        fields.append(REQUEST_ID, &[ValuePart::Value((&self.request_id).into())]);
+        fields.append(REQUEST_ID, &[ValuePart::Value(self.request_id().into())]);
         Response::new(StatusCode::OK, fields, Reply::Whole(body))
     }
 
@@ -95,7 +94,7 @@ impl Answering {
 
     /// Adds the header fields that every answer has, also one of the vendor's.
     pub(super) fn add_fields(&self, fields: &mut Fields, status: Option<BudgetStatus>) {
-        fields.set(REQUEST_ID, &[ValuePart::Value((&self.request_id).into())]);
+        fields.set(REQUEST_ID, &[ValuePart::Value(self.request_id().into())]);
         if let Some(seconds) = self.preference {
             outbound::add_preference(fields, seconds);
         }
@@ -111,7 +110,7 @@ pub(super) fn probe() -> Bytes {
 }
 
 /// Answers a request whose processing panicked.
-pub(super) fn after_panic(request_id: &HeaderValue) -> Response<Reply> {
+pub(super) fn after_panic(request_id: &RequestId) -> Response<Reply> {
     let answer = Refusal::Internal.answer(ReplyContext::of_path("/"));
     let mut answer = answer.map(|body| Reply::Whole(body.into()));
     answer.fields.append(REQUEST_ID, &[ValuePart::Value(request_id.into())]);
@@ -119,8 +118,8 @@ pub(super) fn after_panic(request_id: &HeaderValue) -> Response<Reply> {
 }
 
 /// A request id of our own, for a request that brings none.
-pub(super) fn fresh_request_id() -> HeaderValue {
+pub(super) fn fresh_request_id() -> RequestId {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(id).expect("a UUID is ASCII")
+    RequestId::parse(id).expect("a UUID is ASCII")
 }

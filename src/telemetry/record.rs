@@ -14,9 +14,9 @@ use crate::config::BaseUrl;
 use crate::delivery::Delivery;
 use crate::operation::{OPERATIONS, OperationId};
 use crate::refusal::Refusal;
+use crate::request::RequestId;
 use crate::tenant::{CredentialKind, Directory, Grant, OriginId, Principal};
 use crate::upstream::AnswerCut;
-use http::HeaderValue;
 
 /// The status of a request whose caller hung up before it got an answer.
 const CALLER_GONE: u16 = 499;
@@ -51,7 +51,7 @@ pub struct Record {
 /// The properties of a request that are known before it is processed.
 pub struct RequestOrigin {
     /// The request's id: the caller's own, or a new one.
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     /// The client's address with its port, if the connection came over a network.
     pub peer: Option<Arc<str>>,
     /// The id of the trace it belongs to.
@@ -92,7 +92,7 @@ impl Record {
     }
 
     /// The id of the request, for the answer and the logs.
-    pub fn request_id(&self) -> &HeaderValue {
+    pub fn request_id(&self) -> &RequestId {
         &self.origin.request_id
     }
 
@@ -161,7 +161,7 @@ impl Record {
         let now = SystemTime::now();
         let refused = RefusedCall {
             time: humantime::format_rfc3339_millis(now).to_string(),
-            request_id: self.request_id_text().to_owned(),
+            request_id: self.origin.request_id.as_str().to_owned(),
             reason: refusal.reason(),
             status,
             operation: self.operation_name(),
@@ -202,7 +202,7 @@ impl Record {
             names.usage.host(origin).was_cut(SystemTime::now(), cut);
         }
         let attempt = AttemptLabels {
-            request_id: self.request_id_text(),
+            request_id: self.origin.request_id.as_str(),
             operation,
             tenant: self.tenant().unwrap_or_default(),
             credential,
@@ -246,7 +246,7 @@ impl Record {
     fn line(&self, now: SystemTime, took: Duration) -> AccessLine<'_> {
         AccessLine {
             time: now,
-            request_id: self.request_id_text(),
+            request_id: self.origin.request_id.as_str(),
             caller: self.caller(),
             tenant: self.tenant(),
             operation: self.operation_name(),
@@ -265,10 +265,6 @@ impl Record {
         }
     }
 
-    fn request_id_text(&self) -> &str {
-        self.origin.request_id.to_str().unwrap_or_default()
-    }
-
     fn host(&self) -> Option<&BaseUrl> {
         self.names.as_ref()?.directory.origins.get(self.granted?.2.0)
     }
@@ -280,7 +276,7 @@ impl Record {
         let Some(outcome) = CallOutcome::of(self.vendor.as_ref(), self.delivery) else { return };
         let line = EffectLine {
             time: now,
-            request_id: self.request_id_text(),
+            request_id: self.origin.request_id.as_str(),
             caller: self.caller(),
             token: self.token(),
             tenant: self.tenant(),
@@ -304,7 +300,7 @@ impl Record {
             names: [
                 ("jpush.tenant", self.tenant()),
                 ("jpush.caller", self.caller()),
-                ("jpush.request_id", Some(self.request_id_text())),
+                ("jpush.request_id", Some(self.origin.request_id.as_str())),
             ],
         });
     }
@@ -359,7 +355,7 @@ mod tests {
             audit: Some(logs[1].lane(0)),
             spans: None,
         };
-        let request_id = HeaderValue::from_static("id");
+        let request_id = RequestId::parse("id").expect("an id");
         let origin = RequestOrigin { request_id, peer: None, trace_id: None, span: None };
         end(Record::open(Arc::new(telemetry), origin));
         drop(logs);
