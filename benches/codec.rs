@@ -23,7 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jpush_gateway::http1::body::{BodyCut, BodySource, Gone};
 use jpush_gateway::http1::client::{CallLimits, ClientConnection, ServerStream};
-use jpush_gateway::http1::fields::{FieldValue, Fields, ValuePart};
+use jpush_gateway::http1::fields::{FieldValue, Fields};
 use jpush_gateway::http1::message::Message;
 use jpush_gateway::http1::response::Response;
 use jpush_gateway::http1::server::{Answer, NotARequest, Progress, ServerConnection, Service};
@@ -92,19 +92,18 @@ async fn first_message(stream: &mut DuplexStream) -> Vec<u8> {
 
 /// The header fields of an answer to a push.
 fn answer_fields() -> Fields {
-    let number = |number| [ValuePart::Number(number)];
     let mut fields = Fields::with_room(8, 300);
-    fields.append("Date", &[ValuePart::Text(NOW)]);
-    fields.append("Content-Type", &[ValuePart::Text("application/json")]);
-    fields.append("X-Request-Id", &[ValuePart::Text(REQUEST_ID)]);
+    fields.append("Date", |value| value.text(NOW));
+    fields.append("Content-Type", |value| value.text("application/json"));
+    fields.append("X-Request-Id", |value| value.text(REQUEST_ID));
     for (name, value) in
-        [("X-Rate-Limit-Limit", 600), ("X-Rate-Limit-Quota", 600), ("X-Rate-Limit-Remaining", 599)]
+        [("X-Rate-Limit-Limit", 600_u32), ("X-Rate-Limit-Quota", 600), ("X-Rate-Limit-Remaining", 599)]
     {
-        fields.append(name, &number(value));
+        fields.append(name, |written| written.number(value));
     }
-    fields.append("X-Rate-Limit-Reset", &number(60));
-    fields.append("Ratelimit-Policy", &[ValuePart::Text("\"push\";q=600;w=60")]);
-    fields.append("Ratelimit", &[ValuePart::Text("\"push\";r=599;t=60")]);
+    fields.append("X-Rate-Limit-Reset", |value| value.number(60_u32));
+    fields.append("Ratelimit-Policy", |value| value.text("\"push\";q=600;w=60"));
+    fields.append("Ratelimit", |value| value.text("\"push\";r=599;t=60"));
     fields
 }
 
@@ -462,7 +461,7 @@ fn fields_of(map: &HeaderMap) -> Fields {
     let mut fields = Fields::with_room(map.len(), 300);
     for (name, value) in map {
         if let Some((_, written)) = NAMES.iter().find(|(known, _)| known == name) {
-            fields.append(written, &[ValuePart::Value(value.into())]);
+            fields.append(written, |written| written.value(value));
         }
     }
     fields

@@ -12,7 +12,7 @@ use crate::body::Facts;
 use crate::body_reader::BodyReservation;
 use crate::budget::{BudgetStatus, RateHeaders, whole_seconds};
 use crate::config::Region;
-use crate::http1::fields::{FieldValue, Fields, ValuePart};
+use crate::http1::fields::{FieldValue, Fields};
 use crate::http1::message::Message;
 use crate::http1::target::Target;
 use crate::operation::Path;
@@ -191,69 +191,82 @@ pub fn lasting_fields(fields: &Fields) -> Fields {
 /// Reads the rate headers of an answer. `Reset` is in whole seconds. Fewer than no calls left are none; a limit below
 /// zero says nothing.
 pub fn rate_headers(status: StatusCode, fields: &Fields) -> RateHeaders {
-    let number = |name| fields.get(name)?.text()?.trim().parse::<i64>().ok();
-    let limit = |name| u32::try_from(number(name)?).ok();
+    let [limit, quota, remaining, reset] = fields.first_of([LIMIT, QUOTA, REMAINING, RESET]).map(|value| {
+        let value = value?;
+        let plain = value.number().and_then(|number| i64::try_from(number).ok());
+        plain.or_else(|| value.text()?.trim().parse().ok())
+    });
+    let limit_of = |number: Option<i64>| u32::try_from(number?).ok();
     RateHeaders {
-        limit: limit(LIMIT).or_else(|| limit(QUOTA)),
-        remaining: number(REMAINING).map(|left| u32::try_from(left.max(0)).unwrap_or(u32::MAX)),
-        reset: number(RESET).map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+        limit: limit_of(limit).or_else(|| limit_of(quota)),
+        remaining: remaining.map(|left| u32::try_from(left.max(0)).unwrap_or(u32::MAX)),
+        reset: reset.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
         refused: status == StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
 /// Reports that a `wait` preference was applied (RFC 7240, 3).
 pub fn add_preference(fields: &mut Fields, seconds: u32) {
-    fields.set(PREFERENCE_APPLIED, &[ValuePart::Text("wait="), ValuePart::Number(seconds.into())]);
+    fields.set(PREFERENCE_APPLIED, |value| {
+        value.text("wait=");
+        value.number(seconds);
+    });
 }
 
 /// Reports to the caller that its call with an idempotency key has no cid, so that it cannot be sent again when its
 /// outcome is unknown.
 pub fn add_no_cid(fields: &mut Fields) {
-    fields.set(CID, &[ValuePart::Text("none")]);
+    fields.set(CID, |value| value.text("none"));
 }
 
 /// Reports to the caller that other replicas do not know of its idempotency key, because the store did not answer.
 pub fn add_this_replica(fields: &mut Fields) {
-    fields.set(IDEMPOTENCY, &[ValuePart::Text("this-replica")]);
+    fields.set(IDEMPOTENCY, |value| value.text("this-replica"));
 }
 
 /// Adds the rate headers of a call: the vendor's own values where it sent them, else ours.
 pub fn add_rate_fields(fields: &mut Fields, status: &BudgetStatus) {
-    let number = |number: u32| [ValuePart::Number(number.into())];
-    let (limit, quota) = (fields.get(LIMIT), fields.get(QUOTA));
-    match (limit.map(|limit| limit.to_vec()), quota.map(|quota| quota.to_vec())) {
-        (Some(_), Some(_)) => {}
-        (Some(limit), None) => fields.append(QUOTA, &[ValuePart::Value(FieldValue::parsed(&limit))]),
-        (None, Some(quota)) => fields.append(LIMIT, &[ValuePart::Value(FieldValue::parsed(&quota))]),
-        (None, None) => {
-            fields.append(LIMIT, &number(status.limit));
-            fields.append(QUOTA, &number(status.limit));
+    let names = [LIMIT, QUOTA, REMAINING, RESET, RATE_LIMIT_POLICY, RATE_LIMIT];
+    let [limit, quota, remaining, reset, policy, state] = fields.first_of(names).map(|value| value.is_some());
+    match (limit, quota) {
+        (true, true) => {}
+        (true, false) => fields.append_copy(QUOTA, LIMIT),
+        (false, true) => fields.append_copy(LIMIT, QUOTA),
+        (false, false) => {
+            fields.append(LIMIT, |value| value.number(status.limit));
+            fields.append(QUOTA, |value| value.number(status.limit));
         }
     }
-    let reset = whole_seconds(status.reset);
-    if fields.get(REMAINING).is_none() {
-        fields.append(REMAINING, &number(status.remaining));
+    let resets_in = whole_seconds(status.reset);
+    if !remaining {
+        fields.append(REMAINING, |value| value.number(status.remaining));
     }
-    if fields.get(RESET).is_none() {
-        fields.append(RESET, &[ValuePart::Number(reset)]);
+    if !reset {
+        fields.append(RESET, |value| value.number(resets_in));
     }
-    let window = whole_seconds(status.window);
-    fields.set(RATE_LIMIT_POLICY, &list_item(status, "q", status.limit, "w", window));
-    fields.set(RATE_LIMIT, &list_item(status, "r", status.remaining, "t", reset));
-}
-
-/// A list with one String Item and two Integer parameters (RFC 9651).
-fn list_item(
-    status: &BudgetStatus,
-    first: &'static str,
-    one: u32,
-    second: &'static str,
-    two: u64,
-) -> [ValuePart<'static>; 10] {
-    let (name, one, two) =
-        (ValuePart::Text(status.name.as_str()), ValuePart::Number(one.into()), ValuePart::Number(two));
-    let text = ValuePart::Text;
-    [text("\""), name, text("\";"), text(first), text("="), one, text(";"), text(second), text("="), two]
+    // Lists with one String Item and two Integer parameters (RFC 9651).
+    if policy {
+        fields.remove(RATE_LIMIT_POLICY);
+    }
+    fields.append(RATE_LIMIT_POLICY, |value| {
+        value.text("\"");
+        value.text(status.name.as_str());
+        value.text("\";q=");
+        value.number(status.limit);
+        value.text(";w=");
+        value.number(whole_seconds(status.window));
+    });
+    if state {
+        fields.remove(RATE_LIMIT);
+    }
+    fields.append(RATE_LIMIT, |value| {
+        value.text("\"");
+        value.text(status.name.as_str());
+        value.text("\";r=");
+        value.number(status.remaining);
+        value.text(";t=");
+        value.number(resets_in);
+    });
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::answer::{ReadAnswer, Reply};
 use crate::budget::{Budget, BudgetStatus, CallerNumber, Clock};
-use crate::http1::fields::{Fields, ValuePart};
+use crate::http1::fields::Fields;
 use crate::http1::response::Response;
 use crate::operation::OperationId;
 use crate::outbound::{self, REQUEST_ID};
@@ -57,8 +57,8 @@ impl Answering {
     pub(super) fn local(mut self, body: Bytes) -> Response<Reply> {
         self.record.answered(200, body.len());
         let mut fields = Fields::with_room(0, 0);
-        fields.append("Content-Type", &[ValuePart::Text("application/json")]);
-        fields.append(REQUEST_ID, &[ValuePart::Value(self.request_id().into())]);
+        fields.append("Content-Type", |value| value.text("application/json"));
+        fields.append(REQUEST_ID, |value| value.value(self.request_id()));
         Response::new(StatusCode::OK, fields, Reply::Whole(body))
     }
 
@@ -94,7 +94,7 @@ impl Answering {
 
     /// Adds the header fields that every answer has, also one of the vendor's.
     pub(super) fn add_fields(&self, fields: &mut Fields, status: Option<BudgetStatus>) {
-        fields.set(REQUEST_ID, &[ValuePart::Value(self.request_id().into())]);
+        fields.set(REQUEST_ID, |value| value.value(self.request_id()));
         if let Some(seconds) = self.preference {
             outbound::add_preference(fields, seconds);
         }
@@ -113,7 +113,7 @@ pub(super) fn probe() -> Bytes {
 pub(super) fn after_panic(request_id: &RequestId) -> Response<Reply> {
     let answer = Refusal::Internal.answer(ReplyContext::of_path("/"));
     let mut answer = answer.map(|body| Reply::Whole(body.into()));
-    answer.fields.append(REQUEST_ID, &[ValuePart::Value(request_id.into())]);
+    answer.fields.append(REQUEST_ID, |value| value.value(request_id));
     answer
 }
 

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
 
-use crate::http1::fields::{Fields, title_case};
+use crate::http1::fields::{self, Fields, title_case};
 use crate::http1::framing::{Chunk, Framing, Malformed};
 
 /// Longest head, interim answers before it apart, in bytes.
@@ -158,11 +158,7 @@ impl FramingHeaders {
     /// `Content-Length`, once or the same number several times.
     fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
         for number in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
-                return Err(Malformed);
-            }
-            let text = std::str::from_utf8(number).map_err(|_| Malformed)?;
-            let number = text.parse().map_err(|_| Malformed)?;
+            let number = fields::number(number).ok_or(Malformed)?;
             if self.length.is_some_and(|known| known != number) {
                 return Err(Malformed);
             }

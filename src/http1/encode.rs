@@ -109,14 +109,14 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::http1::fields::{Fields, ValuePart};
+    use crate::http1::fields::Fields;
 
     const ASKED: RequestTraits = RequestTraits { version: Version::HTTP_11, head: false };
     const OLD: RequestTraits = RequestTraits { version: Version::HTTP_10, head: false };
 
     fn answer(status: u16) -> Response<()> {
         let mut fields = Fields::default();
-        fields.append("Date", &[ValuePart::Text("now")]);
+        fields.append("Date", |value| value.text("now"));
         Response::new(StatusCode::from_u16(status).expect("a status"), fields, ())
     }
 

@@ -3,7 +3,7 @@
 //! An answer's fields are written once, looked at a few times and sent: a map that hashes every name and shares every
 //! value was a twelfth of the instructions of a push.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const FIELDS_TO_COME: usize = 8;
 /// Room for the text of these fields, in bytes.
 const BYTES_TO_COME: usize = 320;
+/// Bytes of a name that are put in title case at once.
+const WORD_BYTES: usize = 16;
 
 /// The value of a header field. It cannot hold a line end, wherever it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,11 @@ impl<'v> FieldValue<'v> {
     pub fn text(self) -> Option<&'v str> {
         std::str::from_utf8(self.0).ok().filter(|text| text.is_ascii())
     }
+
+    /// As a number, if it is digits alone and fits.
+    pub fn number(self) -> Option<u64> {
+        number(self.0)
+    }
 }
 
 impl Deref for FieldValue<'_> {
@@ -48,15 +55,25 @@ impl<'v> From<&'v HeaderValue> for FieldValue<'v> {
     }
 }
 
-/// A part of a value that we write ourselves.
-#[derive(Clone, Copy, Debug)]
-pub enum ValuePart<'p> {
-    /// A text of the gateway's own.
-    Text(&'static str),
-    /// A decimal number.
-    Number(u64),
-    /// A value that came from somebody else.
-    Value(FieldValue<'p>),
+/// The value of a field that we write ourselves. Nothing that can be added holds a line end.
+pub struct ValueWriter<'f>(&'f mut Vec<u8>);
+
+impl ValueWriter<'_> {
+    /// Adds a text of the gateway's own.
+    #[inline]
+    pub fn text(&mut self, words: &'static str) {
+        self.0.extend_from_slice(words.as_bytes());
+    }
+
+    /// Adds a decimal number.
+    pub fn number(&mut self, number: impl Into<u64>) {
+        self.0.extend_from_slice(itoa::Buffer::new().format(number.into()).as_bytes());
+    }
+
+    /// Adds a value that came from somebody else.
+    pub fn value<'v>(&mut self, value: impl Into<FieldValue<'v>>) {
+        self.0.extend_from_slice(&value.into());
+    }
 }
 
 /// Header fields in their order. Names are in title case: `X-Request-Id`.
@@ -64,8 +81,6 @@ pub enum ValuePart<'p> {
 pub struct Fields {
     text: Vec<u8>,
     lines: Vec<FieldLine>,
-    /// The text holds lines that were removed.
-    has_gaps: bool,
 }
 
 /// The place of a line in the text, its end included.
@@ -82,37 +97,43 @@ impl Fields {
         Self {
             text: Vec::with_capacity(bytes + BYTES_TO_COME),
             lines: Vec::with_capacity(fields + FIELDS_TO_COME),
-            has_gaps: false,
         }
     }
 
     /// Adds a field behind the others.
-    pub fn append(&mut self, name: &'static str, parts: &[ValuePart<'_>]) {
+    ///
+    /// The parts of the value are known where this is called, so that most of them are copied without a call.
+    #[inline]
+    pub fn append(&mut self, name: &'static str, write: impl FnOnce(&mut ValueWriter<'_>)) {
         debug_assert_eq!(name, title_case(name), "or it is never found");
-        self.append_line(name.as_bytes(), |text| {
-            for part in parts {
-                match part {
-                    ValuePart::Text(words) => text.extend_from_slice(words.as_bytes()),
-                    ValuePart::Number(number) => {
-                        text.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
-                    }
-                    ValuePart::Value(value) => text.extend_from_slice(value),
-                }
-            }
-        });
+        let name = |text: &mut Vec<u8>| text.extend_from_slice(name.as_bytes());
+        self.append_line(name, |text| write(&mut ValueWriter(text)));
+    }
+
+    /// Adds a field with the value of the first one of another name, if there is one.
+    pub fn append_copy(&mut self, name: &'static str, of: &str) {
+        let Some(line) = self.lines.iter().find(|line| line.is_named(&self.text, of)) else { return };
+        let value = line.value_range();
+        self.append_line(
+            |text| text.extend_from_slice(name.as_bytes()),
+            |text| text.extend_from_within(value),
+        );
     }
 
     /// Adds a field as it was parsed.
     pub(crate) fn append_parsed(&mut self, field: &httparse::Header<'_>) {
-        let (value, start) = (FieldValue::parsed(field.value), self.text.len());
-        self.append_line(field.name.as_bytes(), |text| text.extend_from_slice(&value));
-        make_title_case(&mut self.text[start..start + field.name.len()]);
+        let value = FieldValue::parsed(field.value);
+        self.append_line(
+            |text| append_title_case(text, field.name.as_bytes()),
+            |text| text.extend_from_slice(&value),
+        );
     }
 
-    fn append_line(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+    #[inline]
+    fn append_line(&mut self, name: impl FnOnce(&mut Vec<u8>), write: impl FnOnce(&mut Vec<u8>)) {
         let at = |length: usize| u32::try_from(length).expect("heads have limits of kilobytes");
         let start = self.text.len();
-        self.text.extend_from_slice(name);
+        name(&mut self.text);
         let name_end = self.text.len();
         self.text.extend_from_slice(b": ");
         write(&mut self.text);
@@ -121,9 +142,9 @@ impl Fields {
     }
 
     /// Puts a field in the place of all of its name.
-    pub fn set(&mut self, name: &'static str, parts: &[ValuePart<'_>]) {
+    pub fn set(&mut self, name: &'static str, write: impl FnOnce(&mut ValueWriter<'_>)) {
         self.remove(name);
-        self.append(name, parts);
+        self.append(name, write);
     }
 
     /// Removes all fields of a name, which is spelled in title case.
@@ -136,15 +157,26 @@ impl Fields {
 
     /// Removes the fields whose names, in title case, are not wanted.
     pub fn retain(&mut self, is_wanted: impl Fn(&[u8]) -> bool) {
-        let (text, before) = (&self.text, self.lines.len());
+        let text = &self.text;
         self.lines.retain(|line| is_wanted(line.name(text)));
-        self.has_gaps |= self.lines.len() < before;
     }
 
     /// The first field of a name, which is spelled in title case.
     pub fn get(&self, name: &str) -> Option<FieldValue<'_>> {
-        let line = self.lines.iter().find(|line| line.name(&self.text) == name.as_bytes())?;
+        let line = self.lines.iter().find(|line| line.is_named(&self.text, name))?;
         Some(line.value(&self.text))
+    }
+
+    /// The first field of each of these names, found by one look at all fields.
+    pub fn first_of<const NAMES: usize>(&self, names: [&str; NAMES]) -> [Option<FieldValue<'_>>; NAMES] {
+        let mut found = [None; NAMES];
+        for line in &self.lines {
+            let known = line.name(&self.text);
+            if let Some(place) = names.iter().position(|name| name.as_bytes() == known) {
+                found[place].get_or_insert_with(|| line.value(&self.text));
+            }
+        }
+        found
     }
 
     /// Names and values in their order.
@@ -169,28 +201,58 @@ impl Fields {
 
     /// Writes the lines, each with its end.
     pub fn write(&self, bytes: &mut Vec<u8>) {
-        if !self.has_gaps {
-            return bytes.extend_from_slice(&self.text);
-        }
+        // Lines that stand side by side are copied together; most do, because few are removed.
+        let mut run = 0..0;
         for line in &self.lines {
-            bytes.extend_from_slice(&self.text[line.start as usize..line.end as usize]);
+            if line.start as usize != run.end {
+                bytes.extend_from_slice(&self.text[run]);
+                run = line.start as usize..0;
+            }
+            run.end = line.end as usize;
         }
+        bytes.extend_from_slice(&self.text[run]);
     }
 }
 
 /// A name as it is kept here.
 pub fn title_case(name: &str) -> String {
-    let mut bytes = name.as_bytes().to_vec();
-    make_title_case(&mut bytes);
+    let mut bytes = Vec::new();
+    append_title_case(&mut bytes, name.as_bytes());
     String::from_utf8(bytes).expect("the case of ASCII letters is no matter of UTF-8")
 }
 
-fn make_title_case(name: &mut [u8]) {
-    let mut begins = true;
-    for byte in name {
-        *byte = if begins { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
-        begins = *byte == b'-';
+/// Appends a name in title case. It has room behind it meanwhile, so that whole words can be changed, each at once.
+fn append_title_case(text: &mut Vec<u8>, name: &[u8]) {
+    let start = text.len();
+    text.extend_from_slice(name);
+    text.extend_from_slice(&[0; WORD_BYTES]);
+    let mut last = b'-';
+    for word in text[start..].as_chunks_mut::<WORD_BYTES>().0 {
+        *word = word_in_title_case(*word, last);
+        last = word[WORD_BYTES - 1];
     }
+    text.truncate(start + name.len());
+}
+
+/// A part of a name in title case, by the byte before it.
+fn word_in_title_case(mut word: [u8; WORD_BYTES], last: u8) -> [u8; WORD_BYTES] {
+    let mut before = [last; WORD_BYTES];
+    before[1..].copy_from_slice(&word[..WORD_BYTES - 1]);
+    for (byte, before) in word.iter_mut().zip(before) {
+        let is_wrong = if before == b'-' { byte.is_ascii_lowercase() } else { byte.is_ascii_uppercase() };
+        // The bit in which the cases differ.
+        *byte ^= u8::from(is_wrong) << 5;
+    }
+    word
+}
+
+/// A number of digits alone; `None` if there is none, anything else, or if it does not fit.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    let add = |number: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 impl FieldLine {
@@ -198,8 +260,18 @@ impl FieldLine {
         &text[self.start as usize..self.name_end as usize]
     }
 
+    /// The length is compared first: it tells most names apart without a look at the text.
+    #[inline]
+    fn is_named(self, text: &[u8], name: &str) -> bool {
+        (self.name_end - self.start) as usize == name.len() && self.name(text) == name.as_bytes()
+    }
+
     fn value(self, text: &[u8]) -> FieldValue<'_> {
-        FieldValue(&text[self.name_end as usize + ": ".len()..self.end as usize - "\r\n".len()])
+        FieldValue(&text[self.value_range()])
+    }
+
+    fn value_range(self) -> Range<usize> {
+        self.name_end as usize + ": ".len()..self.end as usize - "\r\n".len()
     }
 }
 
@@ -214,7 +286,28 @@ impl From<&Fields> for HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn names_of_any_length_are_put_in_title_case(name in "[a-cX-Z0-9_é-]{0,50}") {
+            let mut begins = true;
+            let title = |letter: char| {
+                let titled = if begins { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
+                begins = letter == '-';
+                titled
+            };
+            prop_assert_eq!(title_case(&name), name.chars().map(title).collect::<String>());
+        }
+
+        #[test]
+        fn numbers_are_digits_alone(text in "[0-9]{0,21}|[0-9+ -]{0,4}") {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(number(text.as_bytes()), text.parse().ok().filter(|_| digits));
+        }
+    }
 
     fn written(fields: &Fields) -> String {
         let mut bytes = Vec::new();
@@ -226,12 +319,15 @@ mod tests {
     fn fields_are_written_as_they_were_put_together() {
         let mut fields = Fields::with_room(4, 0);
         fields.append_parsed(&httparse::Header { name: "x-ONE", value: b"1" });
-        fields.append("Two", &[ValuePart::Text("a="), ValuePart::Number(2)]);
+        fields.append("Two", |value| {
+            value.text("a=");
+            value.number(2_u32);
+        });
         fields.append_parsed(&httparse::Header { name: "two", value: b"" });
         assert_eq!(written(&fields), "X-One: 1\r\nTwo: a=2\r\nTwo: \r\n");
         assert_eq!(fields.get("X-One").as_deref(), Some(&b"1"[..]));
         let copy = fields.without(&["X-One"]);
-        fields.set("Two", &[ValuePart::Value(FieldValue(b"new"))]);
+        fields.set("Two", |value| value.value(FieldValue(b"new")));
         assert_eq!(written(&fields), "X-One: 1\r\nTwo: new\r\n");
         assert_eq!(written(&copy), "Two: a=2\r\nTwo: \r\n");
         assert_eq!((fields.get("Three"), fields.iter().count()), (None, 2));

@@ -212,7 +212,7 @@ impl<F: FieldName> Head<F> {
         let coding = only(self.own(OwnField::TransferEncoding)).map_err(|_| BadFraming::OtherCoding)?;
         match (length, coding) {
             (None, None) => Ok(Framing::Length(0)),
-            (Some(length), None) => declared(&length).map(Framing::Length).ok_or(BadFraming::BadLength),
+            (Some(length), None) => length.number().map(Framing::Length).ok_or(BadFraming::BadLength),
             (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
                 Ok(Framing::Chunked(Chunk::Head))
             }
@@ -262,12 +262,6 @@ impl<F: FieldName> From<http::request::Parts> for Head<F> {
         }
         head
     }
-}
-
-/// Digits alone: no sign, no list, nothing that would not fit.
-fn declared(length: &[u8]) -> Option<u64> {
-    let digits = length.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(length).ok().filter(|_| digits)?.parse().ok()
 }
 
 pub(super) fn only<'h>(

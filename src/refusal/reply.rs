@@ -4,7 +4,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::Refusal;
-use crate::http1::fields::{FieldValue, Fields, ValuePart};
+use crate::http1::fields::Fields;
 use crate::http1::response::Response;
 use crate::operation::{Envelope, Family, OperationId};
 
@@ -30,8 +30,8 @@ impl Refusal {
         let message = self.message();
         let code = self.code(place.family());
         let mut fields = Fields::with_room(0, 0);
-        fields.append("Content-Type", &[ValuePart::Text("application/json")]);
-        fields.append(REASON, &[ValuePart::Text(self.reason())]);
+        fields.append("Content-Type", |value| value.text("application/json"));
+        fields.append(REASON, |value| value.text(self.reason()));
         self.add_fields(&mut fields);
         let body = place.envelope().write(code, &message);
         Response { closes: self.closes(), ..Response::new(self.status(place.family()), fields, body) }
@@ -41,11 +41,11 @@ impl Refusal {
         let retry_after = match self {
             Self::Unauthenticated(_) => {
                 return fields
-                    .append("Www-Authenticate", &[ValuePart::Text("Basic realm=\"jpush-gateway\"")]);
+                    .append("Www-Authenticate", |value| value.text("Basic realm=\"jpush-gateway\""));
             }
             Self::MethodNotAllowed { allow } => {
                 let allow = HeaderValue::from_str(allow).expect("methods are ASCII");
-                return fields.append("Allow", &[ValuePart::Value(FieldValue::from(&allow))]);
+                return fields.append("Allow", |value| value.value(&allow));
             }
             Self::Exhausted(exhausted) => exhausted.retry_after_seconds(),
             Self::Overloaded { .. } | Self::StateFile | Self::Draining => 1,
@@ -67,7 +67,7 @@ impl Refusal {
             | Self::VendorRejectedCredential
             | Self::Internal => return,
         };
-        fields.append("Retry-After", &[ValuePart::Number(retry_after)]);
+        fields.append("Retry-After", |value| value.number(retry_after));
     }
 
     /// Whether the connection has to close, because the rest of the request was not read or its end is not known.
