@@ -10,52 +10,52 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::json_scan::{JsonScanner, NotJson};
+use super::json_scan::{JsonScanner, NotJson, Spelling};
 use super::{BodyFault, Rule, Verdict};
 
 /// A JSON value as the body spells it, without blanks around it.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'a>(&'a str);
+pub(super) struct Value<'a>(Spelling<'a>);
 
 impl<'a> Value<'a> {
     pub(super) fn is_null(self) -> bool {
-        self.0 == "null"
+        self.0.text == "null"
     }
 
     pub(super) fn is_false(self) -> bool {
-        self.0 == "false"
+        self.0.text == "false"
     }
 
     pub(super) fn is_number(self) -> bool {
-        self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        self.0.text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
     }
 
     /// Length of its text in bytes.
     pub(super) fn bytes(self) -> usize {
-        self.0.len()
+        self.0.text.len()
     }
 
     pub(super) fn is_object(self) -> bool {
-        self.0.starts_with('{')
+        self.0.text.starts_with('{')
     }
 
     pub(super) fn is_array(self) -> bool {
-        self.0.starts_with('[')
+        self.0.text.starts_with('[')
     }
 
     /// The decoded string; `None` if this is no string. Half of a surrogate pair, which UTF-8 cannot hold, becomes
     /// U+FFFD.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
-        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        let inner = self.0.text.strip_prefix('"')?.strip_suffix('"')?;
+        if !self.0.has_escapes {
             return Some(Cow::Borrowed(inner));
         }
-        Text.deserialize(&mut serde_json::Deserializer::from_str(self.0)).ok()
+        Text.deserialize(&mut serde_json::Deserializer::from_str(self.0.text)).ok()
     }
 
     /// A whole number as it is spelled, also inside a string or with `.0`: JSON libraries accept either. Not validated.
     pub(super) fn whole_number(self) -> Cow<'a, str> {
-        let spelled = self.text().unwrap_or(Cow::Borrowed(self.0));
+        let spelled = self.text().unwrap_or(Cow::Borrowed(self.0.text));
         match spelled.strip_suffix(".0") {
             Some(whole) => Cow::Owned(whole.to_owned()),
             None => spelled,
@@ -65,7 +65,7 @@ impl<'a> Value<'a> {
     /// Calls `each` for every entry of an object; other values have none.
     pub(super) fn each_entry(self, each: impl FnMut(&str, Self)) {
         if self.is_object() {
-            let scanned = entries(self.0, each);
+            let scanned = entries(self.0.text, each);
             debug_assert!(scanned.is_ok(), "the text was scanned as part of the body");
         }
     }
@@ -83,7 +83,7 @@ impl<'a> Value<'a> {
         if !self.is_array() {
             return false;
         }
-        let scanned = items(self.0, |item| !item.is_null() && fits(item));
+        let scanned = items(self.0.text, |item| !item.is_null() && fits(item));
         debug_assert!(scanned.is_ok(), "the text was scanned as part of the body");
         scanned.unwrap_or(false)
     }
@@ -113,25 +113,24 @@ pub(super) fn object<'a>(body: &'a [u8], each: impl FnMut(&str, Value<'a>)) -> V
 /// object.
 pub fn members<'a>(body: &'a [u8], mut each: impl FnMut(&str, &'a str)) -> Result<(), NotJson> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| NotJson)?;
-    entries(text, |key, value| each(key, value.0))
+    entries(text, |key, value| each(key, value.0.text))
 }
 
 fn entries<'a>(text: &'a str, mut each: impl FnMut(&str, Value<'a>)) -> Result<(), NotJson> {
     let mut scanner = JsonScanner::new(text);
     scanner.pass(b'{')?;
-    if scanner.peek() != Some(b'}') {
+    if !scanner.passes(b'}') {
         loop {
             let key = Value(scanner.string()?);
             scanner.pass(b':')?;
             let value = Value(scanner.value()?);
             each(&key.text().unwrap_or_default(), value);
-            if scanner.peek() != Some(b',') {
+            if !scanner.passes(b',') {
                 break;
             }
-            scanner.pass(b',')?;
         }
+        scanner.pass(b'}')?;
     }
-    scanner.pass(b'}')?;
     if scanner.peek().is_none() { Ok(()) } else { Err(NotJson) }
 }
 
@@ -143,9 +142,7 @@ fn items<'a>(text: &'a str, mut fits: impl FnMut(Value<'a>) -> bool) -> Result<b
         if fits(Value(scanner.value()?)) {
             return Ok(true);
         }
-        if scanner.peek() == Some(b',') {
-            scanner.pass(b',')?;
-        }
+        scanner.passes(b',');
     }
     Ok(false)
 }

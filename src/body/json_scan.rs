@@ -10,6 +10,14 @@ use super::byte_mask::{TEXT_BYTES, string_ends};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotJson;
 
+/// A value or a key as the text spells it, without blanks around it.
+#[derive(Clone, Copy)]
+pub(super) struct Spelling<'a> {
+    pub(super) text: &'a str,
+    /// A string in it has an escape, so that it does not stand there as it is meant.
+    pub(super) has_escapes: bool,
+}
+
 /// A scanner at a position in a text.
 #[derive(Clone, Copy)]
 pub(super) struct JsonScanner<'a> {
@@ -22,177 +30,211 @@ impl<'a> JsonScanner<'a> {
         Self { text, at: 0 }
     }
 
-    /// The next byte that is no blank, without passing it. Blanks before it are passed.
-    pub(super) fn peek(&mut self) -> Option<u8> {
-        while let Some(byte) = self.byte() {
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
+    /// The next byte that is no blank, without passing it.
+    #[inline]
+    pub(super) fn peek(&self) -> Option<u8> {
+        next_byte(self.text.as_bytes(), self.at).ok().map(|(byte, _)| byte)
+    }
+
+    /// Passes the next byte that is no blank if it is `wanted`; tells whether it was.
+    #[inline]
+    pub(super) fn passes(&mut self, wanted: u8) -> bool {
+        let place = next_byte(self.text.as_bytes(), self.at).ok().filter(|(byte, _)| *byte == wanted);
+        if let Some((_, place)) = place {
+            self.at = place + 1;
         }
-        None
+        place.is_some()
     }
 
     /// Passes the next byte that is no blank, which must be `expected`.
+    #[inline]
     pub(super) fn pass(&mut self, expected: u8) -> Result<(), NotJson> {
-        if self.peek() == Some(expected) {
-            self.at += 1;
-            return Ok(());
-        }
-        Err(NotJson)
+        if self.passes(expected) { Ok(()) } else { Err(NotJson) }
     }
 
     /// Passes a string and returns it with its quotes.
-    pub(super) fn string(&mut self) -> Result<&'a str, NotJson> {
-        self.peek();
-        let start = self.at;
-        self.pass(b'"')?;
-        self.rest_of_string()?;
-        Ok(&self.text[start..self.at])
+    #[inline]
+    pub(super) fn string(&mut self) -> Result<Spelling<'a>, NotJson> {
+        let text = self.text.as_bytes();
+        let start = expect(text, self.at, b'"')? - 1;
+        let (end, has_escapes) = end_of_string(text, start + 1)?;
+        Ok(self.spelled(start, end, has_escapes))
     }
 
     /// Passes a value and returns it as it is spelled.
-    pub(super) fn value(&mut self) -> Result<&'a str, NotJson> {
-        self.peek();
-        let start = self.at;
-        let mut open = OpenLevels::default();
-        loop {
-            match self.peek().ok_or(NotJson)? {
-                b'{' => {
-                    self.at += 1;
-                    if self.peek() == Some(b'}') {
-                        self.at += 1;
-                    } else {
-                        open.push(true);
-                        self.key()?;
-                        continue;
-                    }
-                }
-                b'[' => {
-                    self.at += 1;
-                    if self.peek() == Some(b']') {
-                        self.at += 1;
-                    } else {
-                        open.push(false);
-                        continue;
-                    }
-                }
-                b'"' => {
-                    self.at += 1;
-                    self.rest_of_string()?;
-                }
-                b'-' | b'0'..=b'9' => self.number()?,
-                b't' => self.word("true")?,
-                b'f' => self.word("false")?,
-                b'n' => self.word("null")?,
-                _ => return Err(NotJson),
-            }
-            // A value has ended; arrays and objects around it may end, too.
-            loop {
-                let Some(in_object) = open.last() else { return Ok(&self.text[start..self.at]) };
-                let next = self.peek().ok_or(NotJson)?;
-                self.at += 1;
-                match (next, in_object) {
-                    (b',', true) => {
-                        self.key()?;
-                        break;
-                    }
-                    (b',', false) => break,
-                    (b'}', true) | (b']', false) => open.pop(),
-                    _ => return Err(NotJson),
-                }
-            }
-        }
-    }
-
-    /// Passes a key and its colon.
-    fn key(&mut self) -> Result<(), NotJson> {
-        self.pass(b'"')?;
-        self.rest_of_string()?;
-        self.pass(b':')
-    }
-
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn word(&mut self, word: &str) -> Result<(), NotJson> {
-        // An error ends the scan, so it does not matter that `at` may pass the end then.
-        let is_there = self.text.as_bytes()[self.at..].starts_with(word.as_bytes());
-        self.at += word.len();
-        if is_there { Ok(()) } else { Err(NotJson) }
-    }
-
-    /// Passes the rest of a string, after its opening quote.
-    fn rest_of_string(&mut self) -> Result<(), NotJson> {
-        loop {
-            self.at += plain_bytes(&self.text.as_bytes()[self.at..]);
-            match self.byte() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => self.escape()?,
-                // A control byte, or the end of the text.
-                _ => return Err(NotJson),
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Result<(), NotJson> {
-        let length = match self.text.as_bytes()[self.at + 1..] {
-            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-            [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(u8::is_ascii_hexdigit) => 6,
-            _ => return Err(NotJson),
+    pub(super) fn value(&mut self) -> Result<Spelling<'a>, NotJson> {
+        let text = self.text.as_bytes();
+        let (first, start) = next_byte(text, self.at)?;
+        let (end, has_escapes) = match first {
+            b'"' => end_of_string(text, start + 1)?,
+            b'{' | b'[' => (end_of_levels(text, start)?, false),
+            _ => (end_of_scalar(text, start, first)?, false),
         };
-        self.at += length;
-        Ok(())
+        Ok(self.spelled(start, end, has_escapes))
     }
 
-    fn number(&mut self) -> Result<(), NotJson> {
-        if self.byte() == Some(b'-') {
-            self.at += 1;
+    fn spelled(&mut self, start: usize, end: usize, has_escapes: bool) -> Spelling<'a> {
+        self.at = end;
+        Spelling { text: &self.text[start..end], has_escapes }
+    }
+}
+
+// The functions below take places and give places, which the compiler keeps in registers.
+
+/// The next byte that is no blank, and its place.
+#[inline]
+fn next_byte(text: &[u8], start: usize) -> Result<(u8, usize), NotJson> {
+    let mut at = start;
+    while let Some(byte) = text.get(at) {
+        if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            return Ok((*byte, at));
         }
-        match self.byte() {
-            Some(b'0') => self.at += 1,
-            _ => self.digits()?,
-        }
-        if self.byte() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.byte(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.byte(), Some(b'+' | b'-')) {
-                self.at += 1;
+        at += 1;
+    }
+    Err(NotJson)
+}
+
+/// The place behind the next byte that is no blank, which must be `expected`.
+#[inline]
+fn expect(text: &[u8], start: usize, expected: u8) -> Result<usize, NotJson> {
+    match next_byte(text, start)? {
+        (byte, place) if byte == expected => Ok(place + 1),
+        _ => Err(NotJson),
+    }
+}
+
+/// The end of an array or an object that begins here, with all that is in it.
+fn end_of_levels(text: &[u8], start: usize) -> Result<usize, NotJson> {
+    let (mut at, mut open) = (start, OpenLevels::default());
+    loop {
+        let (first, place) = next_byte(text, at)?;
+        at = match first {
+            b'{' | b'[' => {
+                let is_object = first == b'{';
+                let (next, place) = next_byte(text, place + 1)?;
+                if next != if is_object { b'}' } else { b']' } {
+                    open.push(is_object);
+                    at = if is_object { end_of_key(text, place)? } else { place };
+                    continue;
+                }
+                place + 1
             }
-            self.digits()?;
+            _ => end_of_scalar(text, place, first)?,
+        };
+        // A value has ended; arrays and objects around it may end, too.
+        loop {
+            let Some(in_object) = open.last() else { return Ok(at) };
+            let (next, place) = next_byte(text, at)?;
+            at = place + 1;
+            match (next, in_object) {
+                (b',', true) => {
+                    at = end_of_key(text, at)?;
+                    break;
+                }
+                (b',', false) => break,
+                (b'}', true) | (b']', false) => open.pop(),
+                _ => return Err(NotJson),
+            }
         }
-        // A digit here follows a leading zero.
-        if self.byte().is_some_and(|byte| byte.is_ascii_digit()) { Err(NotJson) } else { Ok(()) }
     }
+}
 
-    /// Passes digits, at least one.
-    fn digits(&mut self) -> Result<(), NotJson> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
-        if count == 0 { Err(NotJson) } else { Ok(()) }
+/// The end of a key and its colon.
+#[inline]
+fn end_of_key(text: &[u8], start: usize) -> Result<usize, NotJson> {
+    let (end, _) = end_of_string(text, expect(text, start, b'"')?)?;
+    expect(text, end, b':')
+}
+
+/// The end of a value that is no array and no object, and begins here with this byte.
+#[inline]
+fn end_of_scalar(text: &[u8], start: usize, first: u8) -> Result<usize, NotJson> {
+    let word = match first {
+        b'"' => return end_of_string(text, start + 1).map(|(end, _)| end),
+        b'-' | b'0'..=b'9' => return end_of_number(text, start),
+        b't' => "true",
+        b'f' => "false",
+        b'n' => "null",
+        _ => return Err(NotJson),
+    };
+    if text[start..].starts_with(word.as_bytes()) { Ok(start + word.len()) } else { Err(NotJson) }
+}
+
+/// The end of a string behind its closing quote, given the place behind its opening one; and whether it has escapes.
+#[inline]
+fn end_of_string(text: &[u8], start: usize) -> Result<(usize, bool), NotJson> {
+    let end = start + plain_bytes(&text[start..]);
+    if text.get(end) == Some(&b'"') { Ok((end + 1, false)) } else { Ok((end_of_escapes(text, end)?, true)) }
+}
+
+/// The end of a string behind its closing quote, given the place of its first escape.
+#[cold]
+fn end_of_escapes(text: &[u8], first: usize) -> Result<usize, NotJson> {
+    let mut at = first;
+    loop {
+        match text.get(at) {
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') => at += escape_bytes(&text[at + 1..])?,
+            // A control byte, or the end of the text.
+            _ => return Err(NotJson),
+        }
+        at += plain_bytes(&text[at..]);
     }
+}
+
+/// The number of bytes of an escape, by what stands behind its backslash.
+fn escape_bytes(behind: &[u8]) -> Result<usize, NotJson> {
+    match behind {
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Ok(2),
+        [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => Ok(6),
+        _ => Err(NotJson),
+    }
+}
+
+/// The end of a number that begins here.
+fn end_of_number(text: &[u8], start: usize) -> Result<usize, NotJson> {
+    let byte = |at: usize| text.get(at).copied();
+    let mut at = start + usize::from(byte(start) == Some(b'-'));
+    at = if byte(at) == Some(b'0') { at + 1 } else { end_of_digits(text, at)? };
+    if byte(at) == Some(b'.') {
+        at = end_of_digits(text, at + 1)?;
+    }
+    if matches!(byte(at), Some(b'e' | b'E')) {
+        let is_signed = matches!(byte(at + 1), Some(b'+' | b'-'));
+        at = end_of_digits(text, at + 1 + usize::from(is_signed))?;
+    }
+    // A digit here follows a leading zero.
+    if byte(at).is_some_and(|byte| byte.is_ascii_digit()) { Err(NotJson) } else { Ok(at) }
+}
+
+/// The end of digits, of which there is at least one.
+fn end_of_digits(text: &[u8], start: usize) -> Result<usize, NotJson> {
+    let count = text[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 { Err(NotJson) } else { Ok(start + count) }
 }
 
 /// The number of leading bytes that are neither a quote, a backslash nor a control byte.
 #[inline]
 fn plain_bytes(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks();
-    for (number, word) in words.iter().enumerate() {
+    // Most strings end here.
+    let first = bytes.first_chunk().map_or(0, string_ends);
+    if first != 0 { first.trailing_zeros() as usize } else { plain_bytes_of_many(bytes) }
+}
+
+/// The same for a string that is long, or that stands at the end of a text.
+#[inline(never)]
+fn plain_bytes_of_many(bytes: &[u8]) -> usize {
+    let mut plain = 0;
+    while let Some(word) = bytes[plain..].first_chunk() {
         let ends = string_ends(word);
         if ends != 0 {
-            return number * TEXT_BYTES + ends.trailing_zeros() as usize;
+            return plain + ends.trailing_zeros() as usize;
         }
+        plain += TEXT_BYTES;
     }
     let ends = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    words.len() * TEXT_BYTES + rest.iter().position(ends).unwrap_or(rest.len())
+    let rest = &bytes[plain..];
+    plain + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
 /// The arrays and objects that are open around a value, one bit each: set for an object.
