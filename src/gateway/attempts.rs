@@ -241,7 +241,7 @@ impl Worker {
         let Response { status, reason, fields, closes, body } = answer;
         let read = answer::read(body).await?;
         let body = read.whole();
-        let summary = body.map(answer::summary).unwrap_or_default();
+        let summary = body.map(|body| answer::summary(body)).unwrap_or_default();
         let (code, took, now) = (summary.code, start.elapsed(), SystemTime::now());
         witness.answered(VendorNote { status: status.as_u16(), code, msg_id: summary.msg_id, took });
         let family = grant.operation().family();

@@ -1,9 +1,9 @@
 //! The audit line of one call: fixed fields in a fixed order.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::json_text::{number, plain, time};
+use super::json_text::{number, plain, time, word};
 use super::vendor_note::VendorNote;
 use crate::delivery::{Delivery, Doubt};
 
@@ -59,7 +59,8 @@ impl CallOutcome {
 
 /// The values of one line.
 pub(super) struct EffectLine<'r> {
-    pub(super) time: SystemTime,
+    /// The time since 1970.
+    pub(super) time: Duration,
     pub(super) request_id: &'r str,
     pub(super) caller: Option<&'r str>,
     pub(super) token: Option<&'r str>,
@@ -72,10 +73,10 @@ pub(super) struct EffectLine<'r> {
 }
 
 impl EffectLine<'_> {
-    /// Appends one JSON object without a newline.
+    /// Appends one JSON object without a newline. Each key stands here by itself, so that it is copied without a call.
     pub(super) fn write(&self, buffer: &mut Vec<u8>) {
         let vendor = self.vendor;
-        let msg_id = vendor.and_then(|vendor| std::str::from_utf8(vendor.msg_id.as_deref()?).ok());
+        let msg_id = vendor.and_then(|vendor| vendor.msg_id.as_deref());
         let object = self.effect.object.as_deref();
         // The path of a withdrawal contains the message id of the push.
         let (msg_id, object) =
@@ -83,36 +84,32 @@ impl EffectLine<'_> {
         buffer.reserve(512);
         buffer.extend_from_slice(b"{\"time\":");
         time(buffer, self.time);
-        for (key, value) in [
-            ("request_id", Some(self.request_id)),
-            ("caller", self.caller),
-            ("token", self.token),
-            ("tenant", self.tenant),
-            ("operation", Some(self.operation)),
-            ("object", object),
-            ("msg_id", msg_id),
-            ("cid", self.effect.cid.as_deref()),
-            ("outcome", Some(self.outcome.as_str())),
-        ] {
-            next_key(buffer, key);
-            text(buffer, value);
-        }
-        for (key, value) in [
-            ("vendor_status", vendor.map(|vendor| vendor.status.into())),
-            ("vendor_code", vendor.and_then(|vendor| vendor.code)),
-            ("duration_ms", u32::try_from(self.took.as_millis()).ok()),
-        ] {
-            next_key(buffer, key);
-            number(buffer, value.map(u64::from));
-        }
+        buffer.extend_from_slice(b",\"request_id\":");
+        text(buffer, Some(self.request_id));
+        buffer.extend_from_slice(b",\"caller\":");
+        text(buffer, self.caller);
+        buffer.extend_from_slice(b",\"token\":");
+        text(buffer, self.token);
+        buffer.extend_from_slice(b",\"tenant\":");
+        text(buffer, self.tenant);
+        buffer.extend_from_slice(b",\"operation\":");
+        word(buffer, Some(self.operation));
+        buffer.extend_from_slice(b",\"object\":");
+        text(buffer, object);
+        buffer.extend_from_slice(b",\"msg_id\":");
+        text(buffer, msg_id);
+        buffer.extend_from_slice(b",\"cid\":");
+        text(buffer, self.effect.cid.as_deref());
+        buffer.extend_from_slice(b",\"outcome\":");
+        word(buffer, Some(self.outcome.as_str()));
+        buffer.extend_from_slice(b",\"vendor_status\":");
+        number(buffer, vendor.map(|vendor| vendor.status.into()));
+        buffer.extend_from_slice(b",\"vendor_code\":");
+        number(buffer, vendor.and_then(|vendor| vendor.code).map(u64::from));
+        buffer.extend_from_slice(b",\"duration_ms\":");
+        number(buffer, u32::try_from(self.took.as_millis()).ok().map(u64::from));
         buffer.push(b'}');
     }
-}
-
-fn next_key(buffer: &mut Vec<u8>, key: &str) {
-    buffer.extend_from_slice(b",\"");
-    buffer.extend_from_slice(key.as_bytes());
-    buffer.extend_from_slice(b"\":");
 }
 
 /// Appends a JSON string of printable ASCII only, so that no value can end its line, forge a field or send a command to
@@ -137,7 +134,6 @@ fn text(buffer: &mut Vec<u8>, value: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -149,7 +145,7 @@ mod tests {
     fn line(request_id: &str, effect: &AuditedCall, vendor: Option<&VendorNote>) -> Vec<u8> {
         let mut buffer = Vec::new();
         let line = EffectLine {
-            time: SystemTime::UNIX_EPOCH,
+            time: Duration::ZERO,
             request_id,
             caller: Some("orders"),
             token: Some("2026-11"),
@@ -174,7 +170,7 @@ mod tests {
         let note = VendorNote {
             status: 200,
             code: None,
-            msg_id: Some(Bytes::from_static(b"58546795264977810")),
+            msg_id: Some("58546795264977810".into()),
             took: Duration::from_millis(3),
         };
         let effect = AuditedCall { object: None, cid: Some("key-1".into()) };

@@ -61,9 +61,9 @@ pub struct MinuteReport {
 }
 
 impl History {
-    /// Counts a request that ended.
-    pub fn add(&self, now: SystemTime, status: u16) {
-        self.0.add(now, Ending::of(status) as usize);
+    /// Counts a request that ended so long after 1970.
+    pub fn add(&self, now: Duration, status: u16) {
+        self.0.add(now.as_secs() / 60, Ending::of(status) as usize);
     }
 
     /// The last hour, the minute of `now` last, with the vendor's times of each of these minutes.
@@ -122,9 +122,8 @@ impl<const COUNTERS: usize> Default for HourCounters<COUNTERS> {
 }
 
 impl<const COUNTERS: usize> HourCounters<COUNTERS> {
-    /// Adds one to a counter of the present minute.
-    pub(super) fn add(&self, now: SystemTime, counter: usize) {
-        let minute = minute(now);
+    /// Adds one to a counter of this minute.
+    pub(super) fn add(&self, minute: u64, counter: usize) {
         let counters = &self.0[place(minute)];
         counters.begin(minute);
         counters.counts[counter].fetch_add(1, Ordering::Relaxed);
@@ -180,11 +179,12 @@ mod tests {
     #[test]
     fn an_hour_is_kept_by_minutes() {
         let history = History::default();
-        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_020 + seconds);
+        let since = |seconds: u64| Duration::from_secs(1_000_000_020 + seconds);
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + since(seconds);
         for status in [200, 302, 429, 400, 499, 500, 504] {
-            history.add(at(0), status);
+            history.add(since(0), status);
         }
-        history.add(at(60), 200);
+        history.add(since(60), 200);
         let mut vendor = [Latencies::default(); MINUTES];
         vendor[59].0 = std::array::from_fn(|step| match step {
             2 => 98,
@@ -197,7 +197,7 @@ mod tests {
         let MinuteReport { good, vendor_answers, vendor_p50_ms, vendor_p99_ms, .. } = hour[59];
         assert_eq!((good, vendor_answers, vendor_p50_ms, vendor_p99_ms), (1, 100, Some(4), Some(128)));
         // An hour later the same counters are another minute's.
-        history.add(at(3600), 200);
+        history.add(since(3600), 200);
         let hour = history.last_hour(at(3600), &[Latencies::default(); MINUTES]);
         assert_eq!(hour[59], MinuteReport { good: 1, ..MinuteReport::default() });
         assert_eq!(hour[0].good, 1);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use serde::Serialize;
 
-use super::history::{HourCounters, Latencies, MINUTES, STEPS, step};
+use super::history::{HourCounters, Latencies, MINUTES, STEPS, minute, step};
 use crate::causes::Causes;
 use crate::lock::lock;
 
@@ -47,27 +47,27 @@ pub struct HostCalls {
 impl HostHistory {
     /// Counts an answer that took this long.
     pub fn answered(&self, now: SystemTime, took: Duration) {
-        self.calls.add(now, step(took));
+        self.calls.add(minute(now), step(took));
     }
 
     /// Records that an answer, which was counted, has this status and is an error of the host.
     #[cold]
     pub fn answered_badly(&self, now: SystemTime, status: StatusCode) {
-        self.calls.add(now, BAD_ANSWERS);
+        self.calls.add(minute(now), BAD_ANSWERS);
         self.note(now, format!("the vendor answered with status {}", status.as_u16()));
     }
 
     /// Records that an answer, which was counted, did not come to its end.
     #[cold]
     pub fn was_cut(&self, now: SystemTime, error: &(dyn Error + 'static)) {
-        self.calls.add(now, BAD_ANSWERS);
+        self.calls.add(minute(now), BAD_ANSWERS);
         self.note(now, Causes(error).to_string());
     }
 
     /// Counts a call that got no whole answer.
     #[cold]
     pub fn unanswered(&self, now: SystemTime, error: &(dyn Error + 'static)) {
-        self.calls.add(now, UNANSWERED);
+        self.calls.add(minute(now), UNANSWERED);
         self.note(now, Causes(error).to_string());
     }
 

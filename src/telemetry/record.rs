@@ -243,7 +243,7 @@ impl Record {
         usage.series(directory, (self.caller?.0, self.granted?.0), self.operation?)
     }
 
-    fn line(&self, now: SystemTime, took: Duration) -> AccessLine<'_> {
+    fn line(&self, now: Duration, took: Duration) -> AccessLine<'_> {
         AccessLine {
             time: now,
             request_id: self.origin.request_id.as_str(),
@@ -271,7 +271,7 @@ impl Record {
 }
 
 impl Record {
-    fn audit(&self, now: SystemTime, took: Duration) {
+    fn audit(&self, now: Duration, took: Duration) {
         let (Some(effect), Some(log)) = (&self.effect, &self.telemetry.audit) else { return };
         let Some(outcome) = CallOutcome::of(self.vendor.as_ref(), self.delivery) else { return };
         let line = EffectLine {
@@ -312,9 +312,9 @@ impl Drop for Record {
         let metrics = &self.telemetry.metrics;
         metrics.request(self.series(), self.labels(), self.status, took);
         metrics.in_flight.dec();
-        let now = SystemTime::now();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if let (Some(names), Some((caller, token))) = (&self.names, self.caller) {
-            names.usage.token_used(caller, token, now);
+            names.usage.token_used(caller, token, now.as_secs());
         }
         metrics.history.add(now, self.status);
         self.telemetry.lane.write(|buffer| self.line(now, took).write(buffer));

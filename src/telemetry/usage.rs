@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use super::host_history::HostHistory;
 use super::metrics::Series;
@@ -98,9 +97,8 @@ impl Usage {
         }
     }
 
-    /// Records that a token was accepted.
-    pub fn token_used(&self, caller: usize, token: usize, now: SystemTime) {
-        let unix_seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    /// Records that a token was accepted so many seconds after 1970.
+    pub fn token_used(&self, caller: usize, token: usize, unix_seconds: u64) {
         let last = &self.last_use[caller][token];
         // Most calls come within the same second as the one before; reading only keeps the cache line shared between
         // cores.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 /// The vendor's answer, as far as the logs need it.
 pub struct VendorNote {
     /// HTTP status of the answer.
@@ -11,7 +9,7 @@ pub struct VendorNote {
     /// The code in its body, if it had one.
     pub code: Option<u32>,
     /// The digits of the message id in its body.
-    pub msg_id: Option<Bytes>,
+    pub msg_id: Option<Box<str>>,
     /// Time from dispatch to the end of the answer.
     pub took: Duration,
 }
