@@ -60,8 +60,12 @@ pub struct Pool {
 
 type IdleConnections = Arc<Mutex<Vec<Idle>>>;
 
+/// A connection on its way from call to call. It stays where it is in memory: answers are handed from stage to stage
+/// with it, and a move copies hundreds of bytes.
+type PooledConnection = Box<UpstreamConnection>;
+
 struct Idle {
-    connection: UpstreamConnection,
+    connection: PooledConnection,
     since: Instant,
 }
 
@@ -191,7 +195,7 @@ pub struct AnswerBody {
 
 /// A connection in use.
 struct Lease {
-    connection: Option<UpstreamConnection>,
+    connection: Option<PooledConnection>,
     pool: Arc<Pool>,
     origin: OriginId,
     /// The last time at which something is known to have been received; the time that a short body takes is not
@@ -234,7 +238,7 @@ impl Lease {
 
     /// Returns the connection to the pool after a complete answer, if it can be used again.
     fn release(mut self) {
-        let is_good = |connection: &UpstreamConnection| connection.finish() && !connection.is_old(self.heard);
+        let is_good = |connection: &PooledConnection| connection.finish() && !connection.is_old(self.heard);
         if let Some(connection) = self.connection.take().filter(is_good) {
             self.pool.checkin(self.origin, connection, self.heard);
         }
@@ -325,7 +329,7 @@ impl Pool {
         &self.connector.origins()[origin.0].circuit
     }
 
-    async fn connect(&self, origin: OriginId, call_due: Instant) -> Result<UpstreamConnection, NotSent> {
+    async fn connect(&self, origin: OriginId, call_due: Instant) -> Result<PooledConnection, NotSent> {
         let now = Instant::now();
         let attempt = self.circuit(origin).admit(now)?;
         let due = call_due.min(now + self.connector.timeout());
@@ -337,11 +341,11 @@ impl Pool {
             Ok(_) => attempt.succeeded(),
             Err(_) => attempt.failed(Instant::now()),
         }
-        Ok(outcome?)
+        Ok(Box::new(outcome?))
     }
 
     /// Takes the idle connection that was used last and is still open.
-    fn checkout(&self, origin: OriginId) -> Option<UpstreamConnection> {
+    fn checkout(&self, origin: OriginId) -> Option<PooledConnection> {
         loop {
             let mut idle = lock(&self.idle[origin.0]).pop()?;
             if idle.connection.is_usable() {
@@ -350,7 +354,7 @@ impl Pool {
         }
     }
 
-    fn checkin(&self, origin: OriginId, connection: UpstreamConnection, since: Instant) {
+    fn checkin(&self, origin: OriginId, connection: PooledConnection, since: Instant) {
         let mut idle = lock(&self.idle[origin.0]);
         if idle.len() < IDLE_COUNT_MAX {
             idle.push(Idle { connection, since });
