@@ -48,6 +48,10 @@ impl FieldName for Field {
     fn read(name: &[u8]) -> Option<Self> {
         find_name(&NAMES, name)
     }
+
+    fn number(self) -> u32 {
+        self as u32
+    }
 }
 
 /// The id of a request in its answer, in the request to the vendor and in the logs: 1 to 128 visible ASCII characters.
@@ -101,6 +105,30 @@ pub fn judge(target: &Target) -> Result<Path<'_>, BadPath> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::head::FIELD_NAMES_MAX;
+
+    #[test]
+    fn each_field_has_a_number_of_its_own() {
+        let numbers: Vec<_> = NAMES.iter().map(|(field, _)| field.number()).collect();
+        assert_eq!(numbers, (0..).take(NAMES.len()).collect::<Vec<_>>());
+        assert!(numbers.len() <= FIELD_NAMES_MAX as usize);
+    }
+
+    #[test]
+    fn ids_are_visible_ascii_of_some_length() {
+        for (id, is_good) in [
+            ("a", true),
+            ("!~\"\\", true),
+            (&"x".repeat(128), true),
+            (&"x".repeat(129), false),
+            ("", false),
+            ("a b", false),
+            ("a\u{7f}", false),
+            ("é", false),
+        ] {
+            assert_eq!(RequestId::parse(id).is_some(), is_good, "{id}");
+        }
+    }
 
     #[test]
     fn all_of_a_target_is_judged() {

@@ -16,11 +16,16 @@ use super::target::Target;
 const FIELDS_MAX: usize = 128;
 /// Fields we look at that a request usually has.
 const FIELDS_USUAL: usize = 8;
+/// Most names that a program can look at.
+pub const FIELD_NAMES_MAX: u32 = 24;
 
 /// The header fields that a program looks at, beside those that HTTP/1.1 itself needs.
 pub trait FieldName: Copy + Eq {
     /// Reads a name as it stands on the wire, in any case; `None` if it is not one of them.
     fn read(name: &[u8]) -> Option<Self>;
+
+    /// Its number among them, from zero and below [`FIELD_NAMES_MAX`].
+    fn number(self) -> u32;
 }
 
 /// A field that HTTP/1.1 itself looks at.
@@ -50,6 +55,17 @@ impl<F: FieldName> KeptField<F> {
             (OwnField::TransferEncoding, "transfer-encoding"),
         ];
         find_name(&OWN, name).map(Self::Own).or_else(|| F::read(name).map(Self::Other))
+    }
+
+    /// A bit of its own.
+    fn bit(self) -> u32 {
+        match self {
+            Self::Other(field) => {
+                debug_assert!(field.number() < FIELD_NAMES_MAX, "or two fields share a bit");
+                1 << field.number()
+            }
+            Self::Own(field) => 1 << (FIELD_NAMES_MAX + field as u32),
+        }
     }
 }
 
@@ -101,6 +117,8 @@ pub struct Head<F> {
     bad_framing: Option<BadFraming>,
     text: Box<[u8]>,
     fields: SmallVec<[FieldSpan<F>; FIELDS_USUAL]>,
+    /// The bits of these fields: most that are asked for are not there.
+    present: u32,
 }
 
 /// The place of a field's value in the text.
@@ -137,6 +155,7 @@ impl<F: FieldName> Head<F> {
             bad_framing: None,
             text: Box::from(bytes),
             fields: SmallVec::new(),
+            present: 0,
         };
         for field in request.headers.iter() {
             head.section_bytes += line_bytes(field.name.as_bytes(), field.value);
@@ -165,6 +184,7 @@ impl<F: FieldName> Head<F> {
     fn place(&mut self, field: KeptField<F>, start: usize, length: usize) {
         let at = |at| u32::try_from(at).expect("a head has a limit of kilobytes");
         self.fields.push(FieldSpan { field, start: at(start), end: at(start + length) });
+        self.present |= field.bit();
     }
 
     /// The value of the first field of this name.
@@ -187,7 +207,8 @@ impl<F: FieldName> Head<F> {
     }
 
     fn values(&self, field: KeptField<F>) -> impl Iterator<Item = FieldValue<'_>> {
-        let places = self.fields.iter().filter(move |place| place.field == field);
+        let fields = if self.present & field.bit() == 0 { &[] } else { &self.fields[..] };
+        let places = fields.iter().filter(move |place| place.field == field);
         places.map(|place| FieldValue::parsed(&self.text[place.start as usize..place.end as usize]))
     }
 
@@ -247,6 +268,7 @@ impl<F: FieldName> From<http::request::Parts> for Head<F> {
             bad_framing: None,
             text: Box::default(),
             fields: SmallVec::new(),
+            present: 0,
         };
         for (name, value) in &parts.headers {
             head.section_bytes += line_bytes(name.as_str().as_bytes(), value.as_bytes());
@@ -295,6 +317,10 @@ mod tests {
                 &[(Self::Accept, "accept"), (Self::Prefer, "prefer"), (Self::Trace, "traceparent")],
                 name,
             )
+        }
+
+        fn number(self) -> u32 {
+            self as u32
         }
     }
 
