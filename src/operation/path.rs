@@ -29,12 +29,12 @@ impl<'a> Path<'a> {
             refuse_ambiguity(bytes)?;
         }
         // A dot segment has a dot after a slash or is encoded, so this cheap search decides whether segments are looked
-        // at.
-        if memchr::memmem::find(bytes, b"/.").is_some() || memchr::memchr(b'%', bytes).is_some() {
+        // at. Paths are so short that a search that prepares itself takes longer.
+        let has = |pair: &[u8; 2]| bytes.array_windows().any(|found| found == pair);
+        if has(b"/.") || (!plain && bytes.contains(&b'%')) {
             raw.split('/').try_for_each(refuse_dots)?;
         }
-        let is_normal =
-            memchr::memmem::find(bytes, b"//").is_none() && (raw.len() == 1 || !raw.ends_with('/'));
+        let is_normal = !has(b"//") && (raw.len() == 1 || !raw.ends_with('/'));
         if is_normal && (plain || raw.is_ascii()) {
             return Ok(Self(Cow::Borrowed(raw)));
         }
