@@ -116,7 +116,7 @@ pub struct Directory {
     pub callers: Vec<Caller>,
     /// Every base URL that a call can go to, each once.
     pub origins: Vec<BaseUrl>,
-    by_token: HashMap<u64, SmallVec<[KnownToken; 1]>>,
+    by_token: KnownTokens,
     by_certificate: HashMap<String, (usize, usize)>,
     /// Positions of all callers, sorted by their names.
     by_name: Box<[usize]>,
@@ -132,6 +132,10 @@ struct NamedTenant {
     tenant: usize,
     as_dev: bool,
 }
+
+/// Tokens by the beginning of their digests. The configuration alone puts something in, so that nobody can make many of
+/// them meet in one place, and the hash may be a fast one.
+type KnownTokens = HashMap<u64, SmallVec<[KnownToken; 1]>, foldhash::fast::RandomState>;
 
 struct KnownToken {
     digest: TokenDigest,

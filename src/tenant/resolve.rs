@@ -9,7 +9,10 @@ use http::HeaderValue;
 use smallvec::SmallVec;
 
 use super::roster::Roster;
-use super::{Caller, Credential, CredentialKind, Directory, KnownToken, NamedTenant, OriginId, Tenant, bit};
+use super::{
+    Caller, Credential, CredentialKind, Directory, KnownToken, KnownTokens, NamedTenant, OriginId, Tenant,
+    bit,
+};
 use crate::budget::{Budget, BudgetId, Budgets, CallerHash, CallerNumber, Horizon, Quota};
 use crate::config::{self, BaseUrl, BudgetLimit, Config, VendorKey};
 use crate::operation::{BudgetName, Host};
@@ -47,7 +50,7 @@ pub(super) fn directory(
     });
     let callers: Vec<Caller> = callers.collect();
     keep_reserves(config, &tenants, &callers);
-    let mut by_token: HashMap<u64, SmallVec<[KnownToken; 1]>> = HashMap::new();
+    let mut by_token = KnownTokens::default();
     for (caller, entry) in config.callers.iter().enumerate() {
         for (token, entry) in entry.tokens.iter().enumerate() {
             let digest = entry.digest;
