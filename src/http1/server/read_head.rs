@@ -1,10 +1,12 @@
 //! The head of a request, read from its connection: within its time, its length, and the memory of all long ones.
 
 use std::future::poll_fn;
+use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
+use memchr::memmem::Finder;
 
 use super::{CallerStream, HEAD_BYTES_FREE, Progress, READ_BYTES, ServerConnection, Service};
 
@@ -12,6 +14,8 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{BadFraming, BadHead, Head};
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+/// A search for it, prepared once: preparing takes as long as searching a head.
+static FIND_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END_OF_HEAD));
 
 /// The reason why no head could be read.
 pub(super) enum HeadError {
@@ -31,6 +35,14 @@ type ReadHead<F> = (Head<F>, Result<Framing, BadFraming>);
 impl<S: CallerStream, V: Service> ServerConnection<'_, S, V> {
     /// The head of the next request and the framing of its body; `None` if there is none to come.
     pub(super) async fn read_head(&mut self) -> Result<Option<ReadHead<V::Field>>, HeadError> {
+        match self.head_arrives().await? {
+            Some(length) => self.take_head(length).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The length of the next request's head once all of it is in the buffer; `None` if there is none to come.
+    async fn head_arrives(&mut self) -> Result<Option<usize>, HeadError> {
         // Bytes that were searched for the end, and bytes that were looked at whether they can be a head at all. The
         // second look waits for twice as many each time, so that a slow caller costs no more than a fast one.
         let (mut searched, mut judged) = (0, 0);
@@ -42,9 +54,9 @@ impl<S: CallerStream, V: Service> ServerConnection<'_, S, V> {
                 if !self.buffer.is_empty() {
                     self.service.progress().head_begins();
                 }
-                if let Some(end) = memchr::memmem::find(&self.buffer[searched..], END_OF_HEAD) {
+                if let Some(end) = FIND_END.find(&self.buffer[searched..]) {
                     let length = searched + end + END_OF_HEAD.len();
-                    return Poll::Ready(self.take_head(length).map(Some));
+                    return Poll::Ready(Ok(Some(length)));
                 }
                 let length = self.buffer.len();
                 if length > V::HEAD_BYTES_MAX {
