@@ -29,9 +29,9 @@ pub(super) struct Answering {
 
 impl Answering {
     /// Starts with a reply context guessed from the path, until the operation is known.
-    pub(super) fn new(record: Record, head: &RequestHead, clock: Clock) -> Self {
+    pub(super) fn new(record: Box<Record>, head: &RequestHead, clock: Clock) -> Self {
         let context = ReplyContext::of_path(head.target.path());
-        Self { record: Box::new(record), context, clock, rates: None, preference: None }
+        Self { record, context, clock, rates: None, preference: None }
     }
 
     pub(super) fn request_id(&self) -> &RequestId {

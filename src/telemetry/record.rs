@@ -41,7 +41,7 @@ pub struct Record {
     attempts: u8,
     vendor: Option<VendorNote>,
     /// Set only if there is an audit log.
-    effect: Option<Box<AuditedCall>>,
+    effect: Option<AuditedCall>,
     /// The span of the attempt under way, if the request is sampled.
     attempt_span: Option<Box<ChildSpan>>,
     bytes_in: u64,
@@ -68,9 +68,9 @@ struct Names {
 
 impl Record {
     /// Opens the record of a request that just arrived.
-    pub fn open(telemetry: Arc<Telemetry>, origin: RequestOrigin) -> Self {
+    pub fn open(telemetry: Arc<Telemetry>, origin: RequestOrigin) -> Box<Self> {
         telemetry.metrics.in_flight.inc();
-        Self {
+        Box::new(Self {
             telemetry,
             started: Instant::now(),
             origin,
@@ -88,7 +88,7 @@ impl Record {
             attempt_span: None,
             bytes_in: 0,
             bytes_out: 0,
-        }
+        })
     }
 
     /// The id of the request, for the answer and the logs.
@@ -144,7 +144,7 @@ impl Record {
     /// needs it.
     pub fn dispatched(&mut self, effect: impl FnOnce() -> AuditedCall) {
         if self.telemetry.audit.is_some() && self.operation.is_some_and(|operation| operation.has_effect()) {
-            self.effect = Some(Box::new(effect()));
+            self.effect = Some(effect());
         }
     }
 
@@ -342,7 +342,7 @@ mod tests {
         fn lost(&mut self, _lines: u64) {}
     }
 
-    fn outcomes(end: impl FnOnce(Record)) -> Vec<serde_json::Value> {
+    fn outcomes(end: impl FnOnce(Box<Record>)) -> Vec<serde_json::Value> {
         let (access, audit) = (Lines::default(), Lines::default());
         let logs = [("access", &access), ("audit", &audit)]
             .map(|(name, lines)| LineLog::start(name, 1, lines.clone(), log_lost()).expect("a thread"));
