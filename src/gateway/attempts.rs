@@ -266,12 +266,10 @@ fn undoubted<T>(
     outcome: Result<Response<T>, Refusal>,
     first: Option<Refusal>,
 ) -> Result<Response<T>, Refusal> {
+    let Some(first) = first else { return outcome };
     let delivery = match &outcome {
         Ok(answer) => Delivery::of_answer(answer.status),
         Err(refusal) => refusal.delivery(),
     };
-    match first {
-        Some(doubt) if delivery == Delivery::None && doubt.delivery() != Delivery::None => Err(doubt),
-        Some(_) | None => outcome,
-    }
+    if delivery == Delivery::None && first.delivery() != Delivery::None { Err(first) } else { outcome }
 }

@@ -215,11 +215,13 @@ impl Worker {
         let mut handled = ended.unwrap_or_else(|_| {
             tracing::error!("a request ended in a panic; it was answered with 500");
             Some(replies::after_panic(&request_id).into())
-        })?;
-        if self.shared.admission.leaving() {
+        });
+        if let Some(handled) = &mut handled
+            && self.shared.admission.leaving()
+        {
             handled.answer.closes = true;
         }
-        Some(handled)
+        handled
     }
 
     /// Processes a request from its head to its answer.

@@ -33,7 +33,7 @@ impl Requests {
 
     /// Answers a request; `None` if the caller went away.
     pub(super) async fn handle(&self, head: &RequestHead, source: &mut dyn BodySource) -> Option<Handled> {
-        let (worker, serving) = (self.worker.load_full(), self.timer.serving());
+        let (worker, _serving) = (self.worker.load_full(), self.timer.serving());
         let certificate = self.certificate.as_ref().map(|shown| {
             shown.names().unwrap_or_else(|| {
                 // Closes the connection after this answer, so that the next one brings a valid certificate.
@@ -42,9 +42,7 @@ impl Requests {
             })
         });
         let client = Client { address: self.address.as_ref(), certificate };
-        let answer = worker.handle(head, client, source).await;
-        drop(serving);
-        answer
+        worker.handle(head, client, source).await
     }
 }
 

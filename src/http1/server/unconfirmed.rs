@@ -59,7 +59,11 @@ impl<A: Answer> Unconfirmed<A> {
     /// An answer is about to be written: its bytes, and what is to be told of it if it is a whole one.
     pub(super) fn begin(&mut self, answer: Option<A>) {
         self.is_written = false;
-        self.answers.extend(answer.filter(A::matters_if_lost));
+        if let Some(answer) = answer
+            && answer.matters_if_lost()
+        {
+            self.answers.push(answer);
+        }
     }
 
     /// Notes that the last answer is written.
