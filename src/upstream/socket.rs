@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::http1::client::ServerStream;
+use crate::http1::client::{ServerStream, is_silent};
 
 /// A stream with or without TLS.
 pub(super) enum UpstreamStream {
@@ -40,6 +40,17 @@ impl UpstreamStream {
 impl ServerStream for UpstreamStream {
     fn written(&self) -> u64 {
         self.socket().written
+    }
+
+    fn is_silent(&mut self) -> bool {
+        match self {
+            // A socket can be asked without a waker, which takes a third of the time. TLS may hold something back above it.
+            Self::Plain(socket) => {
+                let read = socket.stream.try_read(&mut [0]);
+                read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(stream) => is_silent(stream.as_mut()),
+        }
     }
 }
 

@@ -33,6 +33,18 @@ const READ_BYTES_LONG: usize = 64 * 1024;
 pub trait ServerStream: AsyncRead + AsyncWrite + Unpin {
     /// Bytes that the operating system took so far: what was not taken cannot have reached the server.
     fn written(&self) -> u64;
+
+    /// Whether it is open, and nothing is here that was not read.
+    fn is_silent(&mut self) -> bool {
+        is_silent(self)
+    }
+}
+
+/// Whether any stream is open, and nothing is here that was not read.
+pub fn is_silent(stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> bool {
+    let mut byte = [0];
+    let mut cx = Context::from_waker(Waker::noop());
+    Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
 }
 
 /// An open connection to a server.
@@ -117,9 +129,7 @@ impl<S: ServerStream> ClientConnection<S> {
 
     /// Whether a call can still be made on it: it is open, and nothing came that nobody asked for.
     pub fn is_usable(&mut self) -> bool {
-        let mut byte = [0];
-        let mut cx = Context::from_waker(Waker::noop());
-        self.clean && Pin::new(&mut self.stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        self.clean && self.stream.is_silent()
     }
 
     /// Writes a message and reads the head of its answer.
