@@ -7,8 +7,8 @@ use http::Version;
 
 use super::response::Response;
 
-/// Room for a head; longer ones grow.
-const HEAD_BYTES: usize = 640;
+/// Room for what a head has beside its fields: the status line, the length, and what it says of the connection.
+const HEAD_BYTES: usize = 128;
 
 /// The properties of a request that its answer depends on.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub(super) fn head<B>(
     asked: RequestTraits,
     room: usize,
 ) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + room);
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + answer.fields.text_bytes() + room);
     // As the request: some old clients read nothing else.
     bytes.extend_from_slice(if asked.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     bytes.extend_from_slice(answer.status.as_str().as_bytes());

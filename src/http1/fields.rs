@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Fields that the gateway adds to an answer, a request id and six about its budget: room for them is made at once.
 const FIELDS_TO_COME: usize = 8;
 /// Room for the text of these fields, in bytes.
-const BYTES_TO_COME: usize = 320;
+const BYTES_TO_COME: usize = 256;
 /// Bytes of a name that are put in title case at once.
 const WORD_BYTES: usize = 16;
 
@@ -192,6 +192,11 @@ impl Fields {
             kept.remove(name);
         }
         kept
+    }
+
+    /// Bytes of all lines, those that were removed included.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// Bytes that the fields hold in memory, about.
