@@ -18,7 +18,7 @@ use super::timestamp::Timestamp;
 /// use std::time::Duration;
 ///
 /// use jpush_gateway::budget::{
-///     BudgetSet, Budgets, CallerNumber, Clock, Horizon, Precedence, RateHeaders, Requester, take,
+///     BudgetSet, Budgets, CallerNumber, Clock, Horizon, RateHeaders, Requester, take,
 /// };
 /// use jpush_gateway::config::{BudgetLimit, VendorKey};
 /// use jpush_gateway::operation::BudgetName;
@@ -30,8 +30,7 @@ use super::timestamp::Timestamp;
 /// let mut budget_set = BudgetSet::default();
 /// budget_set.add(budgets.open(&key, BudgetName::Push, one_a_minute, horizon));
 ///
-/// let (caller, precedence) = (CallerNumber(0), Precedence::InTurn);
-/// let requester = Requester { caller, weight: 1, quota: None, precedence };
+/// let requester = Requester::of(CallerNumber(0));
 /// let clock = Clock::start();
 /// let take_one = || take(&budget_set, &requester, clock.now());
 ///
