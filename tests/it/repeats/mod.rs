@@ -5,6 +5,7 @@ mod keys;
 mod replicas;
 mod resends;
 mod restarts;
+mod simulation;
 
 use std::time::Duration;
 
