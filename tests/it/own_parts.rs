@@ -9,7 +9,7 @@ use jpush_gateway::sandbox::Windows;
 use proptest::test_runner::{Config as Cases, TestRunner};
 
 use crate::replicas::{config_with, state, tags};
-use crate::support::{Gateway, Keys, Redis, RedisConnection, Simulator, Wire, wait_until};
+use crate::support::{Gateway, Keys, Redis, RedisConnection, Simulator, Wire, numbers, wait_until};
 
 /// Of 30 slots, each replica owns seven.
 const BUDGETS: &str = "device: { limit: 30, window: 20s }";
@@ -21,7 +21,11 @@ fn use_up(gateway: &Gateway) -> usize {
 }
 
 fn start(vendor: &Simulator, redis: &Redis, sharing: &str) -> Gateway {
-    let mut config = config_with(vendor, &format!("url: \"{}\", {sharing}", redis.url()));
+    start_at(vendor, &redis.url(), sharing)
+}
+
+fn start_at(vendor: &Simulator, store: &str, sharing: &str) -> Gateway {
+    let mut config = config_with(vendor, &format!("url: \"{store}\", {sharing}"));
     config.budgets = BUDGETS.into();
     Gateway::start(&config)
 }
@@ -78,7 +82,7 @@ fn a_replica_that_comes_in_the_place_of_one_that_ended_in_order_is_held_back_for
 
 const LIST: &str = "jpush-gateway:replicas";
 
-/// The script that the store runs. Its last arguments are a clock that the test sets: seconds and microseconds.
+/// The script that the store runs.
 const SCRIPT: &str = include_str!("../../src/store/replicas.lua");
 
 const REPLICAS: usize = 3;
@@ -90,6 +94,11 @@ struct Process {
     is_cut_off: bool,
     /// Whether it may use its own part.
     is_open: bool,
+}
+
+/// Whether a replica that the store tells this may use all of its own part.
+fn opens(over: i64) -> bool {
+    u64::try_from(over).map_or(true, |over| over > LONGEST)
 }
 
 /// Replicas and the list in the store, on a clock that the test sets.
@@ -104,16 +113,15 @@ struct World {
 }
 
 impl World {
+    fn new(redis: &Redis, key: String) -> Self {
+        let (store, running) = (redis.connection(), BTreeMap::new());
+        Self { store, key, now: 1_800_000_000 * SECOND, next: 0, running, ended: Vec::new() }
+    }
+
     /// A replica tells the store that it is there or ends.
     fn tell(&mut self, name: usize, ends: bool) -> i64 {
-        let script = SCRIPT.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
-        let numbers =
-            [name as u64, REPLICAS as u64, LONGEST, ends.into(), self.now / SECOND, self.now % SECOND];
-        let arguments = numbers.map(|number| number.to_string());
-        let mut words = vec!["EVAL", &script, "1", &self.key];
-        words.extend(arguments.iter().map(String::as_str));
-        let answer = self.store.command(&words);
-        answer.trim().strip_prefix(':').and_then(|number| number.parse().ok()).expect(&answer)
+        let arguments = [name as u64, REPLICAS as u64, LONGEST, ends.into()].map(|number| number.to_string());
+        numbers(&self.store.run_at(self.now, SCRIPT, &[&self.key], &arguments))[0]
     }
 
     fn look(&mut self, name: usize) {
@@ -122,7 +130,7 @@ impl World {
         }
         let over = self.tell(name, false);
         let process = self.running.get_mut(&name).expect("it runs");
-        process.is_open |= u64::try_from(over).map_or(true, |over| over > LONGEST);
+        process.is_open |= opens(over);
     }
 
     fn step(&mut self, kind: usize, which: usize) {
@@ -179,9 +187,7 @@ fn no_more_own_parts_are_in_use_than_there_are() {
     let mut runner = TestRunner::new(Cases { failure_persistence: None, ..Cases::with_cases(64) });
     let law = |steps: Vec<(u64, usize, usize)>| {
         let key = format!("replicas-{}", case.fetch_add(1, Ordering::Relaxed));
-        let (store, running) = (redis.connection(), BTreeMap::new());
-        let mut world =
-            World { store, key, now: 1_800_000_000 * SECOND, next: 0, running, ended: Vec::new() };
+        let mut world = World::new(&redis, key);
         for (passed, kind, which) in steps {
             world.now += passed;
             world.step(kind, which);
@@ -208,9 +214,7 @@ fn no_more_own_parts_are_in_use_than_there_are() {
 #[test]
 fn a_replica_too_many_uses_none_for_as_long_as_the_others_run() {
     let redis = Redis::start();
-    let (store, running) = (redis.connection(), BTreeMap::new());
-    let mut world =
-        World { store, key: LIST.into(), now: 1_800_000_000 * SECOND, next: 0, running, ended: Vec::new() };
+    let mut world = World::new(&redis, LIST.into());
     let told: Vec<_> = (1..=3).map(|name| world.tell(name, false)).collect();
     assert_eq!(told, [-1, -1, -1]);
     for _ in 0..100 {
@@ -227,17 +231,14 @@ fn a_replica_too_many_uses_none_for_as_long_as_the_others_run() {
             [1, 2, 4].map(|name| world.tell(name, false))[2]
         })
         .collect();
-    let ready = |over: &i64| u64::try_from(*over).map_or(true, |over| over > LONGEST);
-    let first = told.iter().position(ready).expect("it gets its own part");
+    let first = told.iter().position(|over| opens(*over)).expect("it gets its own part");
     assert!((20..=27).contains(&first), "{told:?}");
 }
 
 #[test]
 fn the_list_stays_short_however_often_a_replica_starts_again() {
     let redis = Redis::start();
-    let (store, running) = (redis.connection(), BTreeMap::new());
-    let mut world =
-        World { store, key: LIST.into(), now: 1_800_000_000 * SECOND, next: 0, running, ended: Vec::new() };
+    let mut world = World::new(&redis, LIST.into());
     for name in 1..=300 {
         world.now += SECOND / 50;
         world.tell(name, false);
@@ -267,15 +268,13 @@ fn a_store_that_is_away_for_a_moment_at_a_start_is_asked_again() {
     let wire = Wire::to(redis.address);
     let sharing = "local_share: 50%, replicas: 1";
     start(&vendor, &redis, sharing).program.signal("KILL");
-    let mut config = config_with(&vendor, &format!("url: \"{}\", {sharing}", wire.url()));
-    config.budgets = BUDGETS.into();
     wire.cut();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(400));
             wire.mend();
         });
-        let second = Gateway::start(&config);
+        let second = start_at(&vendor, &wire.url(), sharing);
         second.log_line(&["WARN", "the own parts of this replica are not used yet"]);
     });
 }

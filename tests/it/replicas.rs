@@ -12,7 +12,7 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 
 use crate::support::{
     Authority, Config, Connection, Folder, Gateway, Keys, PATIENCE, Redis, Request, Simulator, Tokens, Wire,
-    wait_until,
+    numbers, wait_until,
 };
 
 /// Of 30 slots, each replica owns two, and 24 are shared.
@@ -469,7 +469,7 @@ fn a_store_behind_tls_asks_for_a_user_and_a_password() {
     assert_eq!((state(&stranger), stranger.call(&tags()).status), ("away".into(), 429));
 }
 
-/// The scripts that the store runs. Their last arguments are a clock that the test sets: seconds and microseconds.
+/// The scripts that the store runs.
 const TAKE: &str = include_str!("../../src/store/take.lua");
 const RENEW: &str = include_str!("../../src/store/renew.lua");
 const RELEASE: &str = include_str!("../../src/store/release.lua");
@@ -490,19 +490,11 @@ impl Scripts<'_> {
     }
 
     fn run(&self, script: &str, arguments: &[String], now: Duration) -> Vec<i64> {
-        let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
-        let time = [now.as_secs().to_string(), now.subsec_micros().to_string()];
         // A take also names the calls that wait and the hash about the server's run.
-        let keys = if script.contains("HMGET") {
-            vec!["3", &self.key, "waiting", "runs"]
-        } else {
-            vec!["1", &self.key]
-        };
-        let mut words = [vec!["EVAL", &script], keys].concat();
-        words.extend(arguments.iter().chain(&time).map(String::as_str));
-        let answer = self.redis.command(&words);
-        assert!(!answer.contains("-ERR"), "{answer}");
-        answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect()
+        let all = [&self.key, "waiting", "runs"];
+        let keys = if script == TAKE { &all[..] } else { &all[..1] };
+        let now = u64::try_from(now.as_micros()).expect("it is not that late");
+        numbers(&self.redis.connection().run_at(now, script, keys, arguments))
     }
 
     /// Takes a slot. Returns whether it was taken, how many are left, and the time until one more is free.

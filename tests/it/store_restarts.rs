@@ -10,7 +10,7 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use crate::replicas::{
     BUDGETS, HOLD, PLAIN, Replica, all_are, config_with, go_on_for, state, tags, under_load,
 };
-use crate::support::{Gateway, Redis, Simulator, wait_until};
+use crate::support::{Gateway, Redis, Simulator, numbers, wait_until};
 
 const RUNS: &str = "jpush-gateway:runs";
 
@@ -131,14 +131,7 @@ struct World<'r> {
 
 impl World<'_> {
     fn run(&self, script: &str, keys: &[&str], arguments: &[String]) -> Vec<i64> {
-        let time = format!("{{ '{}', '{}' }}", self.now / 1_000_000, self.now % 1_000_000);
-        let script = script.replace("redis.call('TIME')", &time);
-        let number = keys.len().to_string();
-        let mut words = vec!["EVAL", &script, &number];
-        words.extend(keys.iter().copied().chain(arguments.iter().map(String::as_str)));
-        let answer = self.redis.command(&words);
-        assert!(!answer.contains("-ERR"), "{answer}");
-        answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect()
+        numbers(&self.redis.connection().run_at(self.now, script, keys, arguments))
     }
 
     /// One replica takes a slot, and hears of it or not.

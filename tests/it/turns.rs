@@ -8,7 +8,7 @@ use jpush_gateway::sandbox::Windows;
 
 use crate::replicas::{Stopping, config_with, go_on_for, state};
 use crate::support::{
-    Connection, Gateway, Keys, Redis, RedisConnection, Request, Simulator, Tokens, wait_until,
+    Connection, Gateway, Keys, Redis, RedisConnection, Request, Simulator, Tokens, numbers, wait_until,
 };
 
 const BUDGETS: &str = "device: { limit: 3, window: 1s }";
@@ -117,7 +117,7 @@ fn callers_that_wait_at_several_replicas_have_their_turns_together() {
     );
 }
 
-/// The scripts that the store runs. Their last arguments are a clock that the test sets: seconds and microseconds.
+/// The scripts that the store runs.
 const TAKE: &str = include_str!("../../src/store/take.lua");
 const RELEASE: &str = include_str!("../../src/store/release.lua");
 
@@ -210,26 +210,16 @@ impl World {
         }
     }
 
-    fn run(&mut self, script: &str, keys: &[&str], arguments: &[String]) -> Vec<i64> {
-        let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
-        let time = [self.now / SECOND, self.now % SECOND].map(|part| part.to_string());
-        let number = keys.len().to_string();
-        let mut words = vec!["EVAL", &script, &number];
-        words.extend(keys.iter().copied().chain(arguments.iter().chain(&time).map(String::as_str)));
-        let answer = self.store.command(&words);
-        assert!(!answer.contains("-ERR"), "{answer}");
-        answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect()
-    }
-
     /// Asks for a slot, and returns after how long to ask again; `None`: it was taken.
     fn take(&mut self, replica: &str, turn: &str) -> Option<u64> {
         self.next += 1;
         let keys = [self.key.clone(), format!("{}:waiting", self.key), format!("{}:runs", self.key)];
-        let numbers = [self.limit as u64, 0, WINDOW, LONGEST].map(|number| number.to_string());
+        let sizes = [self.limit as u64, 0, WINDOW, LONGEST].map(|number| number.to_string());
         let first = [self.next.to_string(), "run".to_owned(), "0".to_owned(), replica.to_owned()];
         let last = ["must".to_owned(), turn.to_owned()];
-        let arguments: Vec<_> = first.into_iter().chain(numbers).chain(last).collect();
-        let answer = self.run(TAKE, &keys.each_ref().map(String::as_str), &arguments);
+        let arguments: Vec<_> = first.into_iter().chain(sizes).chain(last).collect();
+        let answer = self.store.run_at(self.now, TAKE, &keys.each_ref().map(String::as_str), &arguments);
+        let answer = numbers(&answer);
         if answer[0] == 0 {
             return Some(answer[2].unsigned_abs());
         }
@@ -271,8 +261,8 @@ impl World {
                     self.now = at;
                     self.answers.remove(&(at, slot));
                     self.held.insert(slot, at + WINDOW);
-                    let key = self.key.clone();
-                    self.run(RELEASE, &[&key], &[slot.to_string(), WINDOW.to_string()]);
+                    let arguments = [slot.to_string(), WINDOW.to_string()];
+                    self.store.run_at(at, RELEASE, &[&self.key], &arguments);
                 }
                 _ if asks_at > end => {
                     self.now = end;

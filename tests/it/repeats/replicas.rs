@@ -101,11 +101,7 @@ const NOTE: &str = include_str!("../../../src/store/note_claim.lua");
 fn a_claim_of_a_replica_that_is_gone_is_taken_over_only_with_a_cid() {
     let redis = Redis::start();
     let run = |script: &str, key: &str, arguments: &[&str], seconds: u64| {
-        let script = script.replace("redis.call('TIME')", &format!("{{ {seconds}, 0 }}"));
-        let words = [&["EVAL", &script, "1", key], arguments].concat();
-        let answer = redis.command(&words);
-        assert!(!answer.contains("-ERR"), "{answer}");
-        answer
+        redis.connection().run_at(seconds * 1_000_000, script, &[key], arguments)
     };
     let claim = |key: &str, call: &str, by: &str, seconds: u64| {
         let answer = run(CLAIM, key, &[call, by, "30000000", "600000"], seconds);
@@ -187,10 +183,8 @@ const FIND: &str = include_str!("../../../src/store/find_broken.lua");
 fn a_break_counts_for_its_window_and_its_end_for_as_long_as_somebody_waits() {
     let redis = Redis::start();
     let run = |script: &str, arguments: &[&str], tenths: u64| {
-        let time = format!("{{ {}, {} }}", 1_800_000_000 + tenths / 10, tenths % 10 * 100_000);
-        let script = script.replace("redis.call('TIME')", &time);
-        let answer = redis.command(&[&["EVAL", &script, "1", "a"], arguments].concat());
-        assert!(!answer.contains("-ERR"), "{answer}");
+        let now = (18_000_000_000 + tenths) * 100_000;
+        let answer = redis.connection().run_at(now, script, &["a"], arguments);
         answer.lines().skip(2).step_by(2).map(str::to_owned).collect::<Vec<_>>().join(" ").trim().to_owned()
     };
     let (broke, note) = (|by, at| run(BROKE, &[by, "60000"], at), |words: &[&str], at| run(NOTE, words, at));

@@ -48,12 +48,7 @@ struct World {
 
 impl World {
     fn run(&mut self, script: &str, arguments: &[String]) -> Vec<String> {
-        let script = script.replace("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
-        let time = [self.now / SECOND, self.now % SECOND].map(|part| part.to_string());
-        let mut words = vec!["EVAL", &script, "1", &self.key];
-        words.extend(arguments.iter().chain(&time).map(String::as_str));
-        let answer = self.store.command(&words);
-        assert!(!answer.contains("-ERR"), "{answer}");
+        let answer = self.store.run_at(self.now, script, &[&self.key], arguments);
         // A list of texts and numbers, of which the lengths are left out.
         let parts = answer.lines().filter(|line| !line.starts_with(['*', '$']));
         parts.map(|part| part.trim_start_matches(':').to_owned()).collect()

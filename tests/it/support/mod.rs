@@ -22,7 +22,7 @@ pub(crate) use folder::Folder;
 pub(crate) use gateway::{Gateway, Program, serve, start_failing};
 pub(crate) use load::Outcomes;
 pub(crate) use names::{Names, SilentPort};
-pub(crate) use redis::{Redis, RedisConnection, Wire};
+pub(crate) use redis::{Redis, RedisConnection, Wire, numbers};
 pub(crate) use redis_groups::{Cluster, Sentinels};
 pub(crate) use sandbox::Simulator;
 pub(crate) use stub::{ClosedPort, GOOD, Received, Stub, Talk, json_answer};

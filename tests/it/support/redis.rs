@@ -155,6 +155,11 @@ fn ask(address: SocketAddr, words: &[&str]) -> Option<String> {
     RedisConnection::open(address)?.try_command(words)
 }
 
+/// The numbers of a raw answer.
+pub(crate) fn numbers(answer: &str) -> Vec<i64> {
+    answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect()
+}
+
 /// A connection for commands with short answers.
 pub(crate) struct RedisConnection(TcpStream);
 
@@ -168,6 +173,28 @@ impl RedisConnection {
     /// Sends one command and returns its raw answer.
     pub(crate) fn command(&mut self, words: &[&str]) -> String {
         self.try_command(words).expect("the server answers")
+    }
+
+    /// Runs a script of the store as if it were `now`, in microseconds since 1970. Returns its raw answer.
+    pub(crate) fn run_at(
+        &mut self,
+        now: u64,
+        script: &str,
+        keys: &[&str],
+        arguments: &[impl AsRef<str>],
+    ) -> String {
+        // The clock comes as two more arguments, which the script does not see, so that its text is always the same.
+        let clock = "local micros, seconds = table.remove(ARGV), table.remove(ARGV)";
+        let script = format!("{clock}\n{}", script.replace("redis.call('TIME')", "{ seconds, micros }"));
+        let (number, time) = (keys.len().to_string(), [now / 1_000_000, now % 1_000_000]);
+        let time = time.map(|part| part.to_string());
+        let mut words = vec!["EVAL", &script, &number];
+        words.extend(keys);
+        words.extend(arguments.iter().map(AsRef::as_ref));
+        words.extend(time.iter().map(String::as_str));
+        let answer = self.command(&words);
+        assert!(!answer.contains("-ERR"), "{answer}");
+        answer
     }
 
     fn try_command(&mut self, words: &[&str]) -> Option<String> {
