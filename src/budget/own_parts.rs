@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::BudgetState;
+use super::timestamp::micros;
 
 /// What is known about slots that were taken out of this replica's own parts before it started.
 #[derive(Default)]
@@ -55,8 +56,4 @@ impl BudgetState {
             self.rule.limit = shared.own_limit();
         }
     }
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

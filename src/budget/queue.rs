@@ -165,12 +165,12 @@ impl Queue {
 
     /// The turn of the waiter that is next, which waits for `longest` at most, as the store knows it.
     pub(super) fn turn(&self, longest: Duration) -> Turn {
-        let Some((next, _)) = self.next() else { return Turn::NotWaiting };
         let ready = |caller_queue| {
             Some((caller_queue, self.ready(caller_queue).count())).filter(|(_, calls)| *calls > 0)
         };
         let mut ready: Vec<_> = self.callers.iter().filter_map(ready).collect();
         ready.sort_unstable_by_key(|(caller_queue, _)| caller_queue.rank());
+        let Some((next, _)) = ready.first() else { return Turn::NotWaiting };
         let calls = ready.iter().map(|(_, calls)| calls).sum();
         let callers =
             ready.iter().take(TURN_CALLERS_MAX).map(|(caller_queue, _)| caller_queue.owner.hash).collect();

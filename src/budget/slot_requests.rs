@@ -58,8 +58,9 @@ pub type SlotRequests = SmallVec<[SlotRequest; 1]>;
 
 /// The requests to the store for one call. `None` if the call cannot pass whatever the store answers, because others
 /// wait before it, the vendor's limit is reached, or quota or pacing hold it back: a slot that it would give back is one
-/// that others miss meanwhile. A new call requests all of its budgets, a waiting one the budget it waits for
-/// ([`QueueTicket::awaited_budget`]), and until when it does.
+/// that others miss meanwhile. A new call requests all of its budgets. A `waiter`, with the time until which it waits,
+/// requests the budget that it waits for ([`QueueTicket::awaited_budget`]), or only its place where the vendor's limit is
+/// reached.
 pub fn slot_requests(
     budget_set: &BudgetSet,
     requester: &Requester,

@@ -59,16 +59,15 @@ async fn keep(servers: &mut Servers, current: &CurrentServers, told: &mut Told, 
             Ok(map) => connect_all(servers, &map, current, start).await,
             Err(error) => Err(error),
         };
+        if told.replica_list.look(current).await {
+            progress.reach(Stage::Looked);
+        }
         match outcome {
             Ok(()) => {
                 logged = None;
-                let is_known = told.replica_list.look(current).await;
                 // A server that was replaced may go on and give slots, which would be registered nowhere.
                 if let Some(link) = current.only_link().filter(|_| !servers.can_change()) {
                     told.registration.look(&link, current).await;
-                }
-                if is_known {
-                    progress.reach(Stage::Looked);
                 }
                 tokio::select! {
                     () = current.changed(LOOK_EVERY) => {}
@@ -86,9 +85,6 @@ async fn keep(servers: &mut Servers, current: &CurrentServers, told: &mut Told, 
             }
             // Each cause once, for as long as it is the same.
             Err(error) => {
-                if told.replica_list.look(current).await {
-                    progress.reach(Stage::Looked);
-                }
                 let cause = Causes(&error).to_string();
                 if logged.as_ref() != Some(&cause) {
                     tracing::warn!(

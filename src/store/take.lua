@@ -86,10 +86,10 @@ end
 local function look_before(queue, turn)
   local mine = turn.callers and first_due(queue, turn.callers) or math.huge
   local before = { replicas = 0, turns = 0, asks_at = now }
-  queue.first = mine
+  queue.mine, queue.first = mine, mine
   for who, other in pairs(queue.replicas) do
-    local theirs = turn.callers and first_due(queue, other.callers) or 0
     if who ~= asks then
+      local theirs = turn.callers and first_due(queue, other.callers) or 0
       queue.first = math.min(queue.first, theirs)
       if theirs < mine or theirs == mine and other.since < turn.since then
         local turns = math.floor((mine - theirs) * other.weight / STRIDE) + 1
@@ -106,8 +106,7 @@ end
 local function write_queue(budget, taken, again)
   local key, queue, turn = budget.waiting, budget.queue, budget.turn
   if taken then
-    local caller, mine = turn.callers:match('%S+'), first_due(queue, turn.callers)
-    local last = math.max(queue.first, mine - KEPT * STRIDE)
+    local caller, last = turn.callers:match('%S+'), math.max(queue.first, queue.mine - KEPT * STRIDE)
     local next_due = due(queue, caller) + math.floor(STRIDE / turn.weight)
     for who, at in pairs(queue.due) do
       -- Says no more than the last due time.
