@@ -6,6 +6,7 @@
 
 use super::json::Value;
 use super::rule::note;
+use super::spelling::{is_blank, may_be};
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Upper bound of a tag or an alias, in bytes of UTF-8.
@@ -107,7 +108,7 @@ impl AudienceTraits {
     fn of(audience: Value<'_>) -> Self {
         // Only here blanks and case are ignored: a broadcast must not escape the check by a spelling that the vendor
         // may accept.
-        let all = audience.text().is_some_and(|text| text.trim().eq_ignore_ascii_case("all"));
+        let all = audience.text().is_some_and(|text| may_be(text.trim_matches(is_blank), "all"));
         let mut found = Self { all, ..Self::default() };
         audience.each_entry(|key, value| found.take(key, value));
         found
@@ -116,12 +117,12 @@ impl AudienceTraits {
     fn take(&mut self, key: &str, value: Value<'_>) {
         let is_set = !value.is_null() && !value.is_false();
         // The Java SDK writes {"all":true,"file":false} beside an encrypted payload (`docs/vendor.md`, V35).
-        self.all |= is_set && key.eq_ignore_ascii_case("all");
-        let Some(position) = KINDS.iter().position(|kind| kind.name.eq_ignore_ascii_case(key)) else {
-            return;
-        };
+        self.all |= is_set && may_be(key, "all");
+        let exact = KINDS.iter().position(|kind| kind.name == key);
+        let position = exact.or_else(|| KINDS.iter().position(|kind| may_be(key, kind.name)));
+        let Some(position) = position else { return };
         let kind = &KINDS[position];
-        let (is_file, exact) = (kind.name == FILE, kind.name == key);
+        let (is_file, exact) = (kind.name == FILE, exact.is_some());
         self.file |= is_file && is_set;
         self.has_file |= is_file && exact && !value.is_null();
         let mut values = Values::of(kind, value);
@@ -186,7 +187,7 @@ impl Values {
 
 /// Whether a value names somebody: a text that is not blank, or a number.
 fn is_name(value: Value<'_>, text: Option<&str>) -> bool {
-    text.map_or_else(|| value.is_number(), |text| text.chars().any(|letter| !letter.is_whitespace()))
+    text.map_or_else(|| value.is_number(), |text| !text.chars().all(is_blank))
 }
 
 fn check_file_audience(audience: Value<'_>) -> Verdict {

@@ -107,7 +107,8 @@ fn has_any_scheme(url: &str) -> bool {
 }
 
 /// The forms that a field's channel accepts for a picture type; empty where the page has a dash. `None` if the page
-/// does not have the channel, or if the field is the default that other channels inherit.
+/// does not have the channel, if the field is the default that other channels inherit, and for Xiaomi: the page has
+/// dashes, and says that old devices lose these pictures gradually (`docs/vendor.md`, V50).
 pub(super) fn forms(field: &str, kind: ImageType) -> Option<&'static [UrlForm]> {
     use ImageType::{Big, Icon, SmallIcon};
     use UrlForm::{Card, Drawable, Http, Https, Raw};
@@ -117,9 +118,9 @@ pub(super) fn forms(field: &str, kind: ImageType) -> Option<&'static [UrlForm]> 
         ("oppo_image_url", Big | Icon) => &[Http, Https],
         ("huawei_image_url" | "honor_image_url", Icon) => &[Https],
         ("huawei_image_url" | "honor_image_url", SmallIcon) => &[Raw],
-        ("huawei_image_url" | "honor_image_url", Big)
-        | ("oppo_image_url" | "fcm_image_url", SmallIcon)
-        | ("xiaomi_image_url", _) => &[],
+        ("huawei_image_url" | "honor_image_url", Big) | ("oppo_image_url" | "fcm_image_url", SmallIcon) => {
+            &[]
+        }
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ use super::channel::{self, ImageType, UrlForm};
 use super::json::{self, Value};
 use super::media_id;
 use super::rule::note;
+use super::spelling::may_be;
 use super::{BodyFault, Facts, Rule, Subject, Verdict};
 
 /// Upper bound of a picture URL, in bytes of UTF-8. Web servers refuse longer ones.
@@ -46,6 +47,8 @@ struct PictureFields<'a> {
     type_bad: bool,
     /// URLs that are not empty, with their fields.
     urls: Vec<(String, Cow<'a, str>)>,
+    /// A field that some parser may take for OPPO's, or for the one that OPPO inherits, is not empty.
+    oppo: bool,
     fault: Option<BodyFault>,
 }
 
@@ -54,11 +57,13 @@ impl<'a> PictureFields<'a> {
         if value.is_null() {
             return;
         }
-        if key == "image_type" {
+        self.oppo |= ["oppo_image_url", "image_url"].iter().any(|field| may_be(key, field))
+            && value.text().is_none_or(|url| !url.is_empty());
+        if may_be(key, "image_type") {
             match ImageType::parse(&value.whole_number()) {
                 Some(kind) if !self.types.contains(&kind) => self.types.push(kind),
                 Some(_) => {}
-                None => self.type_bad = true,
+                None => self.type_bad |= key == "image_type",
             }
         } else if key.ends_with("image_url") {
             let verdict = if let Some(url) = value.text() {
@@ -84,10 +89,8 @@ impl<'a> PictureFields<'a> {
 
     /// Records pictures for OPPO, which counts them per day: by its own URL, or by the one it inherits.
     fn record(&self, facts: &mut Facts) {
-        let oppo =
-            self.urls.iter().any(|(field, _)| matches!(field.as_str(), "oppo_image_url" | "image_url"));
-        facts.oppo_big |= oppo && self.types.contains(&ImageType::Big);
-        facts.oppo_icon |= oppo && self.types.contains(&ImageType::Icon);
+        facts.oppo_big |= self.oppo && self.types.contains(&ImageType::Big);
+        facts.oppo_icon |= self.oppo && self.types.contains(&ImageType::Icon);
     }
 
     fn check_types(&self, method: Verb) -> Verdict {
@@ -139,10 +142,12 @@ fn name(field: &str) -> &str {
 pub(super) fn check_v4(body: &[u8], facts: &mut Facts) -> Verdict {
     let mut fault = None;
     let parsed = json::object(body, |key, value| {
-        let fact = match key {
-            "big_picture_url" => &mut facts.oppo_big,
-            "small_picture_url" => &mut facts.oppo_icon,
-            _ => return,
+        let fact = if may_be(key, "big_picture_url") {
+            &mut facts.oppo_big
+        } else if may_be(key, "small_picture_url") {
+            &mut facts.oppo_icon
+        } else {
+            return;
         };
         let url = value.text();
         if value.is_null() || url.as_ref().is_some_and(|url| url.is_empty()) {

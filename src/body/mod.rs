@@ -24,6 +24,7 @@ mod push;
 mod query;
 mod rule;
 mod schedule;
+mod spelling;
 mod target_list;
 mod target_scan;
 mod template;
@@ -160,7 +161,7 @@ pub fn limit_bytes(rule: BodyRule, limits: &Limits, files: &Files, images: &Imag
     const SLACK_BYTES: usize = 64 * 1024;
     match rule {
         BodyRule::None | BodyRule::CidQuery => SLACK_BYTES,
-        BodyRule::Batch => limits.batch_body_bytes,
+        BodyRule::Batch | BodyRule::TemplatePush => limits.batch_body_bytes,
         BodyRule::TargetList => files.max_bytes.saturating_add(SLACK_BYTES),
         BodyRule::ImageFiles => images.max_bytes.saturating_mul(2).saturating_add(SLACK_BYTES),
         BodyRule::Json
@@ -168,7 +169,6 @@ pub fn limit_bytes(rule: BodyRule, limits: &Limits, files: &Files, images: &Imag
         | BodyRule::GroupPush
         | BodyRule::FilePush
         | BodyRule::GroupFilePush
-        | BodyRule::TemplatePush
         | BodyRule::Schedule
         | BodyRule::ImageUrls
         | BodyRule::ImageUrlsV4 => limits.json_body_bytes,

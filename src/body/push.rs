@@ -6,6 +6,7 @@ use super::audience::{self, AllowedAudience, Reach};
 use super::cid::is_cid;
 use super::json::{self, Value};
 use super::rule::note;
+use super::spelling::may_be;
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Variant of the rule for pushes.
@@ -44,26 +45,32 @@ pub(super) fn read_encrypted(body: &[u8], facts: &mut Facts) {
 pub(super) fn check_batch(body: &[u8], facts: &mut Facts) -> Verdict {
     facts.reach = Reach::Named;
     json::object(body, |key, value| {
-        if key.eq_ignore_ascii_case("pushlist") {
-            value.each_entry(|_, push| record_audiences(push, facts));
+        if may_be(key, "pushlist") {
+            value.each_entry(|_, push| {
+                record_audiences(push, facts);
+            });
         }
     })
 }
 
-/// Records every audience of a push in which the vendor documents none, or whose key some parser may accept.
-pub(super) fn record_audiences(push: Value<'_>, facts: &mut Facts) {
+/// Records every audience of a push in which the vendor documents none, or whose key some parser may accept. Returns
+/// whether the push has one in every reading.
+pub(super) fn record_audiences(push: Value<'_>, facts: &mut Facts) -> bool {
+    let (mut found, mut absent) = (false, false);
     push.each_entry(|key, value| {
-        record_audience(key, value, facts);
+        absent |= key == "audience" && value.is_null();
+        found |= record_audience(key, value, facts);
     });
+    found && !absent
 }
 
-/// Records the reach of an entry if some parser may take it for the audience. Returns whether it is one.
+/// Records the reach of an entry if some parser may take it for the audience. Returns whether every parser does.
 pub(super) fn record_audience(key: &str, value: Value<'_>, facts: &mut Facts) -> bool {
-    let is_audience = key.eq_ignore_ascii_case("audience") && !value.is_null();
+    let is_audience = may_be(key, "audience") && !value.is_null();
     if is_audience {
         audience::record(value, facts);
     }
-    is_audience
+    is_audience && key == "audience"
 }
 
 /// The cid that a push carries, of any form and length; the last one if there are several.
@@ -92,6 +99,7 @@ pub(super) struct PushReading<'k> {
     kind: PushKind<'k>,
     platform: bool,
     audience: bool,
+    audience_void: bool,
     cids: u32,
     cids_good: u32,
     fault: Option<BodyFault>,
@@ -99,7 +107,15 @@ pub(super) struct PushReading<'k> {
 
 impl<'k> PushReading<'k> {
     pub(super) fn new(kind: PushKind<'k>) -> Self {
-        Self { kind, platform: false, audience: false, cids: 0, cids_good: 0, fault: None }
+        Self {
+            kind,
+            platform: false,
+            audience: false,
+            audience_void: false,
+            cids: 0,
+            cids_good: 0,
+            fault: None,
+        }
     }
 
     /// Checks one entry of the push.
@@ -113,6 +129,10 @@ impl<'k> PushReading<'k> {
                 self.audience = true;
                 audience::check(self.kind.allowed, value, facts)
             }
+            "audience" => {
+                self.audience_void = true;
+                Ok(())
+            }
             "cid" => self.take_cid(value),
             _ => {
                 record_audience(key, value, facts);
@@ -120,6 +140,11 @@ impl<'k> PushReading<'k> {
             }
         };
         note(&mut self.fault, verdict);
+    }
+
+    /// Whether the push has an audience in every reading.
+    pub(super) fn has_audience(&self) -> bool {
+        self.audience && !self.audience_void
     }
 
     /// The verdict after all entries: the first fault, or a missing field.

@@ -2,10 +2,11 @@
 
 use crate::operation::Verb;
 
-use super::audience::AllowedAudience;
+use super::audience::{AllowedAudience, Reach};
 use super::json::{self, Value};
 use super::push::{AbsentField, PushKind, PushReading, record_audiences};
 use super::rule::note;
+use super::spelling::may_be;
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Upper bound of a schedule's name, in bytes of UTF-8.
@@ -50,8 +51,9 @@ impl ScheduleBody {
                 self.push = true;
                 check_push(self.absent, value, facts)
             }
-            _ if key.eq_ignore_ascii_case("push") => {
-                record_audiences(value, facts);
+            _ if may_be(key, "push") => {
+                let has_audience = record_audiences(value, facts);
+                record_kept(self.absent, has_audience, facts);
                 Ok(())
             }
             _ => Ok(()),
@@ -81,7 +83,15 @@ fn check_push(absent: AbsentField, push: Value<'_>, facts: &mut Facts) -> Verdic
     }
     let mut reading = PushReading::new(PushKind { allowed: AllowedAudience::DevicesOrFile, cid_of: None });
     push.each_entry(|key, value| reading.take(key, value, facts));
+    record_kept(absent, reading.has_audience(), facts);
     reading.verdict(absent)
+}
+
+/// Records that an update of a push may keep the audience that it had, which is not known here.
+fn record_kept(absent: AbsentField, has_audience: bool, facts: &mut Facts) {
+    if absent == AbsentField::Kept && !has_audience {
+        facts.reach = facts.reach.max(Reach::Open);
+    }
 }
 
 fn check_name(name: Value<'_>) -> Verdict {

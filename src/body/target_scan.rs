@@ -6,6 +6,7 @@
 use crate::config::Files;
 
 use super::newlines::{each_newline, short_lines};
+use super::spelling::is_blank;
 use super::{BodyFault, Rule, Verdict};
 
 /// Upper bound of bad lines that are reported by number; the rest are only counted.
@@ -255,11 +256,6 @@ impl OpenLine {
             self.blanks += (text.len() - trimmed.len()) as u64;
         }
     }
-}
-
-/// Whether a usual trim function removes the character: Java's, everything up to the space; Unicode's, white space.
-fn is_blank(character: char) -> bool {
-    character <= ' ' || character.is_whitespace()
 }
 
 impl TargetSummary {

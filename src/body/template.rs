@@ -4,6 +4,7 @@ use super::audience::{self, AllowedAudience, Reach};
 use super::json::{self, Value};
 use super::push::{record_audience, record_audiences};
 use super::rule::note;
+use super::spelling::may_be;
 use super::{BodyFault, Facts, Rule, Verdict};
 
 /// Checks a body with the parameters of a template.
@@ -21,7 +22,9 @@ pub(super) fn check(body: &[u8], facts: &mut Facts) -> Verdict {
         "params" => {
             note(&mut fault, Err(BodyFault::new(Rule::TemplateParams, "params is not a list of objects")));
         }
-        _ if key.eq_ignore_ascii_case("params") => value.each_item(|push| record_audiences(push, facts)),
+        _ if may_be(key, "params") => value.each_item(|push| {
+            record_audiences(push, facts);
+        }),
         _ => {}
     })?;
     if unseen || !pushes {

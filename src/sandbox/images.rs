@@ -75,7 +75,7 @@ impl AddressForm {
 /// Fields of the channels, with the form they accept for each kind of picture.
 const CHANNELS: &[(&str, [AddressForm; 3])] = &[
     ("jiguang_image_url", [AddressForm::Any; 3]),
-    ("xiaomi_image_url", [AddressForm::Never; 3]),
+    ("xiaomi_image_url", [AddressForm::Any; 3]),
     ("oppo_image_url", [AddressForm::Web, AddressForm::Web, AddressForm::Never]),
     ("huawei_image_url", [AddressForm::Never, AddressForm::Https, AddressForm::Raw]),
     ("honor_image_url", [AddressForm::Never, AddressForm::Https, AddressForm::Raw]),

@@ -39,11 +39,8 @@ use crate::operation::Scope;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// A right is missing. The message is the same for each, so that a caller learns nothing about tenants it may not
-    /// use.
-    #[error(
-        "this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant"
-    )]
+    /// A right is missing.
+    #[error("{}", .0.told())]
     Forbidden(MissingRight),
     /// Several tenants fit the request.
     #[error("several tenants fit; name one in the header X-JPush-Tenant")]
@@ -53,7 +50,7 @@ pub enum Denied {
     HostOff,
 }
 
-/// The right that is missing. `explain` shows it to operators; no answer does.
+/// The right that is missing. `explain` shows it to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingRight {
     /// None of the caller's tenants has the name or key in the request.
@@ -64,4 +61,19 @@ pub enum MissingRight {
     Credential(CredentialKind),
     /// The caller may not reach every device.
     Broadcast,
+}
+
+impl MissingRight {
+    /// The message for the caller. It is the same for all rights that depend on the tenant, so that a caller learns
+    /// nothing about tenants it may not use.
+    const fn told(self) -> &'static str {
+        match self {
+            Self::Tenant | Self::Scope(_) | Self::Credential(_) => {
+                "this caller may not make this call for this tenant; ask the gateway's operators for the scope and the tenant"
+            }
+            Self::Broadcast => {
+                "this caller may not push to everybody, and this push may reach them; name a tag, an alias or a registration id in its audience, or ask the gateway's operators for broadcast"
+            }
+        }
+    }
 }

@@ -115,7 +115,7 @@ fn others() -> Vec<Case> {
                 "no channel that is named",
             ),
             (
-                r#"{"image_type":3,"oppo_image_url":"https://x/y","xiaomi_image_url":"https://x/y"}"#,
+                r#"{"image_type":3,"oppo_image_url":"https://x/y","fcm_image_url":"https://x/y"}"#,
                 1103,
                 "no channel",
             ),

@@ -82,12 +82,20 @@ fn everybody_is_out_of_reach_without_the_right_whatever_the_call() {
         "{}",
         r#"{"tag":[],"tag_not":["a"]}"#,
         r#"{"new":["a"]}"#,
+        r#"{"tag_not":["x"],"alias":["\u0000"]}"#,
+        r#"{"tag":["a"]},"audıence":"all""#,
     ];
     for call in &DELIVERING {
         for audience in wide {
-            assert_code(&gateway.call(&call.to(audience, Tokens::ORDERS)), 403, "forbidden", 2007);
+            let refused = gateway.call(&call.to(audience, Tokens::ORDERS));
+            assert_code(&refused, 403, "forbidden", 2007);
+            assert!(refused.text().contains("may not push to everybody"), "{}", refused.text());
         }
     }
+    // The schedule may have the audience that its push is not given here.
+    let update = r#"{"push":{"platform":"all","notification":{"alert":"a"}}}"#;
+    let update = Request::new("PUT", DELIVERING[3].path).body(update).basic("shop", Tokens::ORDERS);
+    assert_code(&gateway.call(&update), 403, "forbidden", 2007);
     assert_eq!(vendor.requests().len(), 0);
     for (number, call) in DELIVERING.iter().enumerate() {
         let answer = gateway.call(&call.to(SOME, Tokens::ORDERS));

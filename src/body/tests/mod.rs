@@ -151,6 +151,7 @@ fn sizes_of_bodies_follow_the_limits() {
     assert_eq!(bytes(BodyRule::CidQuery), 65_536);
     assert_eq!(bytes(BodyRule::Push), 1 << 20);
     assert_eq!(bytes(BodyRule::Batch), 8 << 20);
+    assert_eq!(bytes(BodyRule::TemplatePush), 8 << 20, "many pushes as well");
     assert_eq!(bytes(BodyRule::TargetList), (10 << 20) + 65_536);
     assert_eq!(bytes(BodyRule::ImageFiles), (4 << 20) + 65_536);
 }

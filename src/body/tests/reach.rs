@@ -63,6 +63,11 @@ fn everybody_is_seen_in_any_reading() {
         r#"{"tag":["a"]},"audience":"all""#,
         r#""all","audience":{"tag":["a"]}"#,
         r#"{"tag":["a"]},"Audience":"all""#,
+        r#"{"tag":["a"]},"audıence":"all""#,
+        r#"{"tag":["a"]},"AUDİENCE":"all""#,
+        r#"{"tag":["a"]},"audi_ence":"all""#,
+        r#"{"tag":["a"]},"aud\u0131ence":{"a_ll":true}"#,
+        r#""\u0001all\u0000""#,
         r#"{"all":true,"file":null}"#,
         r#"{"all":1,"tag":["a"]}"#,
         r#"{"ALL":"true","tag":["a"]}"#,
@@ -85,13 +90,19 @@ fn an_audience_is_narrow_only_if_a_known_kind_names_somebody() {
             let beside = format!(r#"{{"{kind}":{values},"tag_not":["b"],"new":["c"]}}"#);
             assert_eq!(of_audience(&beside), Reach::Named, "{beside}");
         }
-        for values in ["[]", "[null]", r#"[" "]"#, r#""""#, "null", "{}", "true", r#"["a"],"KIND":[]"#] {
-            let void = format!(r#"{{"{kind}":{values},"tag_not":["b"]}}"#).replace("KIND", kind);
+        for values in ["[]", "[null]", r#"[" "]"#, r#""""#, "null", "{}", "true", r#"["a"],"KIND":[]"#]
+            .into_iter()
+            .chain([r#"["\u0000"]"#, r#"["\u001f "]"#, r#"["a"],"KI-ND":[]"#])
+        {
+            let other = format!("{}_{}", &kind[..1], &kind[1..]);
+            let void = format!(r#"{{"{kind}":{values},"tag_not":["b"]}}"#);
+            let void = void.replace("KIND", kind).replace("KI-ND", &other);
             assert_eq!(of_audience(&void), Reach::Open, "{void}");
         }
         let other_case = format!(r#"{{"{}":["a"]}}"#, kind.to_ascii_uppercase());
         assert_eq!(of_audience(&other_case), Reach::Open, "{other_case}");
     }
+    assert_eq!(of_audience(r#"{"alias":["a"],"aliaſ":[]}"#), Reach::Open);
     assert_eq!(of_audience(r#"{"live_activity_id":"id"}"#), Reach::Named);
     assert_eq!(
         of_audience(r#"{"tag":[],"alias":["a"]}"#),
@@ -124,7 +135,8 @@ fn what_stands_beside_an_encrypted_payload_counts_and_is_never_refused() {
         let named = r#"{"audience":{"tag":["a"]},"payload":"AAAA"}"#;
         let utf16: Vec<u8> = named.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let bad_byte = [named.as_bytes(), b"\xFF"].concat();
-        let unseen: [&[u8]; 7] = [
+        let unseen: [&[u8]; 8] = [
+            br#"{"Audience":{"tag":["a"]},"payload":"AAAA"}"#,
             br#"{"payload":"AAAA"}"#,
             br#"{"audience":null,"payload":"AAAA"}"#,
             br#"{"audience":{"tag":["a"]},"payload":"AAAA" /* comment */}"#,
@@ -146,9 +158,31 @@ fn a_target_list_is_seen_in_a_schedule_in_any_reading() {
     assert!(schedule(&format!(r#"{{"push":{{"audience":{{"tag":["a"]}},"Audience":{FILE}}}}}"#)));
     assert!(schedule(&format!(r#"{{"push":{{}},"Push":{{"audience":{FILE}}}}}"#)));
     assert!(schedule(r#"{"push":{"audience":{"tag":["a"],"File":"x"}}}"#));
+    assert!(schedule(&format!(r#"{{"puſh":{{"audience":{FILE}}}}}"#)));
+    assert!(schedule(r#"{"push":{"audience":{"tag":["a"],"fıle":"x"}}}"#));
     assert!(!schedule(r#"{"push":{"audience":{"tag":["a"],"file":null}}}"#));
     assert!(!schedule(r#"{"name":"file"}"#));
     assert_eq!(Request::update(BodyRule::Schedule, "x").passes("{}").reach, Reach::Nobody);
+}
+
+#[test]
+fn an_update_of_a_push_without_an_audience_may_keep_everybody() {
+    let update = |body: &str| Request::update(BodyRule::Schedule, "x").passes(body).reach;
+    let named = r#""audience":{"tag":["a"]}"#;
+    for open in [
+        r#"{"push":{}}"#,
+        r#"{"push":{"platform":"all","notification":{"alert":"a"}}}"#,
+        r#"{"push":{"audience":null}}"#,
+        &format!(r#"{{"push":{{{named},"audience":null}}}}"#),
+        &format!(r#"{{"push":{{"platform":"all"}},"push":{{{named}}}}}"#),
+        &format!(r#"{{"push":{{{named}}},"Push":{{}}}}"#),
+    ] {
+        assert_eq!(update(open), Reach::Open, "{open}");
+    }
+    assert_eq!(update(&format!(r#"{{"push":{{{named}}}}}"#)), Reach::Named);
+    for without in [r#"{"name":"n"}"#, r#"{"enabled":true}"#, r#"{"push":null}"#] {
+        assert_eq!(update(without), Reach::Nobody, "{without}");
+    }
 }
 
 #[test]
@@ -160,6 +194,7 @@ fn templates_are_judged_push_by_push() {
         (r#"[{"audience":{"tag":["a"]}},{"audience":"all"}]"#, Reach::Everybody),
         (r#"[{"audience":{"tag":["a"]}},{"audience":{"tag_not":["a"]}}]"#, Reach::Open),
         (r#"[{"audience":{"tag":["a"]}}],"Params":[{"audience":"all"}]"#, Reach::Everybody),
+        (r#"[{"audience":{"tag":["a"]}}],"paramſ":[{"audience":"all"}]"#, Reach::Everybody),
         // A push without an audience in every reading: the template may have one.
         (r#"[{"audience":{"tag":["a"]}},{"trace_id":"1"}]"#, Reach::Everybody),
         (r#"[{"audience":{"tag":["a"]},"audience":null}]"#, Reach::Everybody),

@@ -60,7 +60,7 @@ fn forms_by_channel() {
         ("jiguang_image_url", ["+++++-+-", "+++++-++", "+++++-++"]),
         ("fcm_image_url", ["+++++-+-", "+++++-++", "????????"]),
         ("oppo_image_url", ["++----+-", "++----+-", "????????"]),
-        ("xiaomi_image_url", ["????????", "????????", "????????"]),
+        ("xiaomi_image_url", ["++++++++", "++++++++", "++++++++"]),
         ("huawei_image_url", ["????????", "-+----+-", "----+---"]),
         ("honor_image_url", ["????????", "-+----+-", "----+---"]),
         ("hmos_image_url", ["++++++++", "++++++++", "++++++++"]),
@@ -141,6 +141,7 @@ fn oppo_pictures_are_counted() {
         r#""oppo_image_url":"http://x""#,
         r#""image_url":"http://x""#,
         r#""image_url":"x","oppo_image_url":"""#,
+        r#""oppoImageUrl":"http://x","hmos_image_url":"x""#,
     ] {
         assert_eq!(drawn("1", rest), (true, false), "{rest}");
         assert_eq!(drawn("2", rest), (false, true), "{rest}");
@@ -159,6 +160,8 @@ fn the_v4_form() {
     let facts = v4.passes(r#"{"big_picture_url":"https://x","small_picture_url":""}"#);
     assert!(facts.oppo_big && !facts.oppo_icon);
     let facts = v4.passes(r#"{"big_picture_url":"https://x","small_picture_url":"HTTP://y"}"#);
+    assert!(facts.oppo_big && facts.oppo_icon);
+    let facts = v4.passes(r#"{"big_picture_url":"https://x","smallPictureUrl":"https://y"}"#);
     assert!(facts.oppo_big && facts.oppo_icon);
     for missing in ["{}", r#"{"big_picture_url":"","small_picture_url":null}"#] {
         v4.refuses(missing, Rule::ImageUrlMissing, 23002);

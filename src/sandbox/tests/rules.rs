@@ -178,7 +178,7 @@ fn pictures_are_judged_as_documented() {
     assert_eq!(bench.put("/v3/images/byurls/x", &json!({ "fcm_image_url": url })).code(), Some(1103));
     assert_eq!(bench.put(&path, &json!({})).code(), Some(1102));
     // A new picture only for channels without such pictures fails; an update leaves what was there.
-    for (kind, field) in [(1, "huawei"), (1, "honor"), (3, "oppo"), (3, "fcm"), (2, "xiaomi")] {
+    for (kind, field) in [(1, "huawei"), (1, "honor"), (3, "oppo"), (3, "fcm")] {
         let body = json!({ "image_type": kind, format!("{field}_image_url"): url });
         assert_eq!(bench.post("/v3/images/byurls", &body).code(), Some(1103), "{body}");
     }
