@@ -326,7 +326,7 @@ fn open_ledger(
     clock: Clock,
     budgets: &Arc<Budgets>,
 ) -> Result<Option<Arc<Ledger>>, LedgerError> {
-    if config.state_file.is_none() {
+    if config.state_file.is_none() && config.shared_budgets.is_none() {
         tracing::warn!("budgets start empty: calls that were made before this start are not counted");
     }
     config.state_file.as_ref().map(|path| Ledger::open(path, clock, budgets)).transpose()

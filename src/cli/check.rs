@@ -14,7 +14,7 @@ use super::{BAD, Check, GOOD, print, to_json};
 use crate::active_config::ActiveConfig;
 use crate::budget::Budgets;
 use crate::causes::Causes;
-use crate::config::{Audit, Config, ConfigFault, CredentialConfig, TenantConfig};
+use crate::config::{Audit, Config, ConfigFault, CredentialConfig, SharedBudgets, Shares, TenantConfig};
 use crate::ledger::Ledger;
 use crate::operation::BudgetName;
 use crate::reload::ConfigSource;
@@ -65,6 +65,13 @@ impl Fault {
         let text = Causes(error).to_string();
         Self { key: None, file: None, line: None, message: text.clone(), text }
     }
+
+    /// A fault of the file that a key names.
+    fn of_key(key: &str, error: &(dyn Error + 'static)) -> Self {
+        let said = Causes(error).to_string();
+        let message = said.strip_prefix(&format!("{key}: ")).unwrap_or(&said).to_owned();
+        Self { key: Some(key.to_owned()), file: None, line: None, text: format!("{key}: {message}"), message }
+    }
 }
 
 /// Checks everything that a start of the gateway would.
@@ -76,9 +83,14 @@ fn inspect(path: &Path) -> Result<(Config, Certificates), Vec<Fault>> {
     ActiveConfig::new(&config, &Budgets::default()).map_err(|error| one(&error))?;
     let certificates = Certificates::read(&config.listeners)
         .map_err(|faults| faults.iter().map(|fault| Fault::of(fault)).collect::<Vec<_>>())?;
-    config.audit.as_ref().map(audit::probe).transpose().map_err(|error| one(&error))?;
-    config.state_file.as_deref().map(Ledger::check).transpose().map_err(|error| one(&error))?;
-    Ok((config, certificates))
+    let audit = config.audit.as_ref().and_then(|audit| audit::probe(audit).err());
+    let state_file = config.state_file.as_deref().and_then(|path| Ledger::check(path).err());
+    let faults: Vec<_> = audit
+        .map(|error| Fault::of_key("audit.file", &error))
+        .into_iter()
+        .chain(state_file.map(|error| Fault::of_key("state_file", &error)))
+        .collect();
+    if faults.is_empty() { Ok((config, certificates)) } else { Err(faults) }
 }
 
 #[derive(Serialize)]
@@ -163,9 +175,13 @@ fn summary(config: &Config, certificates: &Certificates) -> String {
         ));
     }
     line(format_args!("admin {}", config.admin.address));
-    match &config.state_file {
-        Some(path) => line(format_args!("state file {}", path.display())),
-        None => line(format_args!("no state file: budgets start empty")),
+    match (&config.state_file, &config.shared_budgets) {
+        (Some(path), _) => line(format_args!("state file {}", path.display())),
+        (None, Some(_)) => {}
+        (None, None) => line(format_args!("no state file: budgets start empty")),
+    }
+    if let Some(SharedBudgets { shares: Shares { replicas, .. }, .. }) = &config.shared_budgets {
+        line(format_args!("budgets shared by {replicas} replicas"));
     }
     match &config.audit {
         None => {}

@@ -178,6 +178,7 @@ impl Reader<'_> {
             item.fault(format!("the file {} {error}", shown(&name)));
             Next::GoOn
         };
+        self.outside.note(path);
         let bytes_max = self.parser.limits.bytes();
         let mut bytes = self.outside.sources.config_file(path, bytes_max).map_err(|error| refuse(&error))?;
         if bytes.len() > bytes_max {

@@ -17,6 +17,7 @@ mod limits;
 mod lines;
 mod listeners;
 mod log;
+mod outputs;
 mod parsed;
 mod proxy;
 mod reader;
@@ -49,10 +50,11 @@ pub use base_url::{BaseUrl, BaseUrls, Region};
 pub use document::BYTES_MAX;
 pub use fault::{ConfigFault, ConfigFaults};
 pub use log::{LogFormat, LogLevel, LogSettings};
+pub use outputs::{KEYS_SUFFIX, NEXT_SUFFIX, OLD_SUFFIX, may_create, with_suffix};
 pub use parsed::ParsedFiles;
 pub use proxy::{Proxy, ProxyLogin};
 pub use shared::{SharedBudgets, Shares, StoreServers};
-pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
+pub use sources::{FileIdentity, SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use tracing::Tracing;
 pub use values::*;
 pub use words::hint;
@@ -60,6 +62,7 @@ pub use words::hint;
 use fault::FaultReport;
 use include::{ConfigFile, Sections};
 use lines::{LineFinder, LineWork};
+use outputs::OutputFile;
 use parsed::FileParser;
 use reader::Zero;
 use sources::Outside;
@@ -88,13 +91,13 @@ pub fn load_after(
 ) -> Result<Config, ConfigFaults> {
     let text = read_file(path)?;
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    read_all(Some(path), text, &Outside { base, sources }, known)
+    read_all(Some(path), text, &Outside::new(base, sources), known)
 }
 
 /// Parses and checks a text. Relative paths in it and in files that it includes are resolved against `base`, secrets by
 /// `sources`.
 pub fn parse(text: &str, base: &Path, sources: &dyn SecretSources) -> Result<Config, ConfigFaults> {
-    read_all(None, Zeroizing::new(text.to_owned()), &Outside { base, sources }, &ParsedFiles::default())
+    read_all(None, Zeroizing::new(text.to_owned()), &Outside::new(base, sources), &ParsedFiles::default())
 }
 
 fn read_all(
@@ -105,6 +108,9 @@ fn read_all(
 ) -> Result<Config, ConfigFaults> {
     let (parser, report, work) = (FileParser::new(known), FaultReport::default(), LineWork::default());
     let name = path.map(|path| include::one_line(&include::tidy(path).to_string_lossy()));
+    if let Some(path) = path {
+        outside.note(path);
+    }
     let file = ConfigFile::parse(name, text, &parser)?;
     let mut main = file.main(&report);
     let included = include::read(&mut main, path, outside, &parser);
@@ -142,7 +148,12 @@ fn read(sections: &mut Sections<'_>, outside: &Outside<'_>) -> Option<Config> {
     let workers = file.get("workers").and_then(|value| value.positive(WORKERS_MAX));
     let (vendor, defaults) = vendor::read(file, outside);
     let budgets = budgets::read(file, &budgets::free_tier());
-    let state_file = file.get("state_file").and_then(|value| outside.output_file(&value));
+    let mut outputs = Vec::new();
+    let state_file = file.get("state_file").and_then(|value| {
+        let path = outside.output_file(&value)?;
+        outputs.push(OutputFile::of_state(value, &path));
+        Some(path)
+    });
     let guard = file.duration("guard", Zero::Allowed, Duration::from_secs(10));
     let shared_budgets = shared::read(file, outside);
     let tracing = tracing::read(file);
@@ -150,11 +161,12 @@ fn read(sections: &mut Sections<'_>, outside: &Outside<'_>) -> Option<Config> {
     let drain = limits::read_drain(file, limits.deadline);
     let files = limits::read_files(file);
     let images = limits::read_images(file);
-    let audit = audit::read(file, outside.base);
+    let audit = audit::read(file, outside, &mut outputs);
     let log = log::read(file);
     let tenants = tenants::read(sections.named("tenants"), outside, &defaults, &budgets);
     let callers = sections.named("callers");
     let callers = callers::read(&callers, &tenants.names, tenants.tenants.as_deref().unwrap_or_default());
+    outputs::check(&outputs, outside);
     let file = &sections.main;
     let asks_for_certificates =
         |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());

@@ -1,7 +1,9 @@
 //! Resolves what a configuration refers to outside its own text: environment variables and files.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -59,9 +61,38 @@ pub trait SecretSources {
         faults
     }
 
+    /// Tells which file a path names.
+    fn identity(&self, path: &Path) -> FileIdentity {
+        FileIdentity::of(path)
+    }
+
     /// Reads a file of trust roots and returns its fault, if it has one.
     fn roots_fault(&self, path: &Path) -> Option<RootsError> {
         identity::read_roots(path).err()
+    }
+}
+
+/// Which file a path names, whatever links lead to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileIdentity {
+    /// A file that is there: the number of its device, and its own.
+    There(u64, u64),
+    /// A file that is not there: its path, with its folder resolved if that is there.
+    Missing(PathBuf),
+}
+
+impl FileIdentity {
+    /// Looks at the file system.
+    pub fn of(path: &Path) -> Self {
+        if let Ok(found) = std::fs::metadata(path) {
+            return Self::There(found.dev(), found.ino());
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
+        match (folder, path.file_name()) {
+            (Ok(folder), Some(name)) => Self::Missing(folder.join(name)),
+            _ => Self::Missing(path.to_owned()),
+        }
     }
 }
 
@@ -129,13 +160,29 @@ fn open(path: &Path) -> Result<File, SourceError> {
 pub(super) struct Outside<'s> {
     pub(super) base: &'s Path,
     pub(super) sources: &'s dyn SecretSources,
+    read: RefCell<Vec<PathBuf>>,
 }
 
-impl Outside<'_> {
+impl<'s> Outside<'s> {
+    pub(super) fn new(base: &'s Path, sources: &'s dyn SecretSources) -> Self {
+        Self { base, sources, read: RefCell::default() }
+    }
+
+    /// Notes that the configuration is read from this file.
+    pub(super) fn note(&self, path: &Path) {
+        self.read.borrow_mut().push(path.to_owned());
+    }
+
+    /// The files that were noted.
+    pub(super) fn read_files(&self) -> Vec<FileIdentity> {
+        self.read.borrow().iter().map(|path| self.sources.identity(path)).collect()
+    }
+
     /// Reads the path of a file and checks that it can be opened.
     pub(super) fn file(&self, value: &ConfigValue<'_>) -> Option<PathBuf> {
         let written = value.text()?;
         let path = self.base.join(written);
+        self.note(&path);
         match self.sources.readable(&path) {
             Ok(()) => Some(path),
             Err(error) => value.refuse(format!("the file {} {error}", shown(&path.to_string_lossy()))),
@@ -188,6 +235,7 @@ impl Outside<'_> {
 
     fn resolve_file(&self, secret: &ConfigValue<'_>, written: &str) -> Option<(Zeroizing<String>, String)> {
         let path = self.base.join(written);
+        self.note(&path);
         let is_shown = written.contains('/') || !words::may_be_secret(written);
         let origin = if is_shown {
             format!("the file {}", shown(&path.to_string_lossy()))

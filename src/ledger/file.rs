@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::LedgerError;
 use super::record::{self, CELL, CallRecord, CallState, FileHeader, Image, Now, Stamp};
 use crate::budget::{BudgetId, Ended, Timestamp};
+use crate::config::may_create;
 
 /// Number of cells by which the file grows: one page of memory.
 const GROWTH: u32 = 64;
@@ -44,12 +45,11 @@ pub(super) struct LockedFile {
 pub(super) fn check(path: &Path) -> Result<(), LedgerError> {
     let fault = |source| LedgerError::Io { path: path.to_owned(), source };
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => is_ours(&File::open(path).map_err(fault)?, path),
-        Ok(_) => Err(LedgerError::Foreign(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            std::fs::metadata(folder.unwrap_or(Path::new("."))).map(drop).map_err(fault)
+        Ok(metadata) if metadata.is_file() => {
+            is_ours(&OpenOptions::new().read(true).write(true).open(path).map_err(fault)?, path)
         }
+        Ok(_) => Err(LedgerError::Foreign(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => may_create(path).map_err(fault),
         Err(error) => Err(fault(error)),
     }
 }

@@ -16,6 +16,7 @@ use super::file::{LockAttempt, LockedFile, Opened};
 use super::{Ledger, LedgerError, LedgerPhase};
 use crate::budget::Budgets;
 use crate::causes::Causes;
+use crate::config::{NEXT_SUFFIX, with_suffix};
 
 /// Interval at which a waiting process looks at the owner and at its file.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -148,7 +149,5 @@ fn wait_until_left(state_file: &Path, longest: Duration) {
 }
 
 fn path_of(state_file: &Path) -> PathBuf {
-    let mut name = state_file.as_os_str().to_owned();
-    name.push(".next");
-    name.into()
+    with_suffix(state_file, NEXT_SUFFIX)
 }

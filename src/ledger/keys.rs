@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::causes::Causes;
+use crate::config::{KEYS_SUFFIX, OLD_SUFFIX, with_suffix};
 use crate::lock::lock;
 use crate::stored_call::{ClaimEnd, KEY_LIFE, StoredCall};
 
@@ -80,9 +81,8 @@ pub struct FileClaim {
 
 impl KeyFile {
     pub(super) fn beside(state_file: &Path) -> Arc<Self> {
-        let mut path = state_file.as_os_str().to_owned();
-        path.push(".keys");
-        Arc::new(Self { path: path.into(), bytes_max: FILE_BYTES_MAX, state: Mutex::default() })
+        let path = with_suffix(state_file, KEYS_SUFFIX);
+        Arc::new(Self { path, bytes_max: FILE_BYTES_MAX, state: Mutex::default() })
     }
 
     /// Reads the keys of former processes, and opens the file for those of this one.
@@ -104,9 +104,7 @@ impl KeyFile {
     }
 
     fn old_path(&self) -> PathBuf {
-        let mut path = self.path.as_os_str().to_owned();
-        path.push(".old");
-        path.into()
+        with_suffix(&self.path, OLD_SUFFIX)
     }
 
     fn open(&self, state: &mut KeyFileState) -> io::Result<()> {

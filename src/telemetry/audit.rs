@@ -13,7 +13,7 @@ use std::time::Instant;
 use prometheus::IntCounter;
 
 use super::log_writer::{Lane, LineLog, Sink};
-use crate::config::Audit;
+use crate::config::{Audit, may_create};
 use crate::lock::lock;
 
 /// The audit log's file cannot be opened.
@@ -89,11 +89,9 @@ impl Reopening {
 pub fn probe(audit: &Audit) -> Result<(), AuditError> {
     let Audit::File(path) = audit else { return Ok(()) };
     match open_with(OpenOptions::new().append(true), path) {
-        // A start would create the file, if its folder exists.
+        // A start would create the file.
         Err(error) if error.source.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            if folder.is_dir() { Ok(()) } else { Err(error) }
+            may_create(path).map_err(|source| AuditError { source, ..error })
         }
         opened => opened.map(drop),
     }

@@ -30,6 +30,7 @@ mod include;
 mod limits;
 mod logs;
 mod operations;
+mod outputs;
 mod own_parts;
 mod page;
 mod paths;

@@ -103,7 +103,7 @@ fn apply(edit: Edit, files: &mut HashMap<&'static str, Vec<u8>>) {
 
 fn load(fixture: &Fixture, known: &ParsedFiles) -> Result<Config, ConfigFaults> {
     let text = String::from_utf8(fixture.files[MAIN].clone()).expect("a text");
-    let outside = Outside { base: Path::new("/etc/gateway"), sources: fixture };
+    let outside = Outside::new(Path::new("/etc/gateway"), fixture);
     read_all(Some(Path::new(MAIN)), Zeroizing::new(text), &outside, known)
 }
 

@@ -16,7 +16,7 @@ fn load(include: &str, files: &[(&'static str, String)]) -> Result<Config, Confi
     fixture.files.extend(files.iter().map(|(path, text)| (*path, text.clone().into_bytes())));
     let text = top(&format!("include: {include}"));
     let base = Path::new("/etc/gateway");
-    let outside = Outside { base, sources: &fixture };
+    let outside = Outside::new(base, &fixture);
     let result =
         read_all(Some(&base.join("gateway.yaml")), Zeroizing::new(text), &outside, &ParsedFiles::default());
     if let Err(faults) = &result {
