@@ -8,6 +8,7 @@ mod connections;
 mod page;
 mod problems;
 mod selection;
+mod shortages;
 mod status;
 mod vendor;
 

@@ -10,7 +10,7 @@ use super::AdminState;
 use super::busiest::{self, BusyBudget};
 use super::vendor::{self, CertificateEnd, HostReport};
 use crate::active_config::ActiveConfig;
-use crate::budget::{Budget, Timestamp};
+use crate::budget::{Budget, Cause, Timestamp};
 use crate::ledger::Ledger;
 use crate::telemetry::history::MinuteReport;
 use crate::telemetry::metrics::Metrics;
@@ -39,7 +39,7 @@ pub(super) struct Status {
     pub(super) vendor: BTreeMap<String, HostReport>,
     pub(super) tenants: BTreeMap<String, BTreeMap<&'static str, CredentialReport>>,
     pub(super) callers: BTreeMap<String, CallerReport>,
-    /// What needs somebody, the worst first; empty until it was looked for.
+    /// What needs somebody, causes before what they lead to; empty until it was looked for.
     pub(super) problems: Vec<Problem>,
     /// Whether the last reload took.
     pub(super) last_reload: &'static str,
@@ -82,6 +82,9 @@ pub(super) struct BudgetReport {
     pub(super) foreign_used: u32,
     pub(super) vendor_limit: Option<u32>,
     pub(super) holding_back: bool,
+    /// Why it gives nothing; told in words by the problems.
+    #[serde(skip)]
+    pub(super) shortage: Option<Cause>,
     pub(super) reset_seconds: f64,
     pub(super) callers: BTreeMap<String, CallerCalls>,
 }
@@ -186,6 +189,15 @@ impl Status {
     }
 }
 
+impl Problem {
+    /// Problems of one kind that are told one by one.
+    pub(super) const OF_A_KIND_MAX: usize = 20;
+
+    pub(super) fn new(urgent: bool, what: String, cure: &str) -> Self {
+        Self { urgent, what, cure: cure.to_owned() }
+    }
+}
+
 impl BudgetReport {
     /// Whether somebody used it since the start, or it gives nothing.
     pub(super) fn is_used(&self) -> bool {
@@ -224,6 +236,7 @@ fn budget_status(directory: &Directory, budget: &Budget, now: Timestamp) -> Budg
         foreign_used: status.foreign,
         vendor_limit: status.vendor_limit,
         holding_back: status.holding_back,
+        shortage: status.shortage,
         reset_seconds: status.reset.as_secs_f64(),
         callers: calls
             .filter_map(|(caller, calls)| {
@@ -289,4 +302,10 @@ fn callers(
             (caller.name.clone(), status)
         })
         .collect()
+}
+
+/// A time in whole seconds, as people read it.
+pub(super) fn whole(seconds: f64) -> String {
+    let seconds = Duration::try_from_secs_f64(seconds.ceil()).unwrap_or_default();
+    humantime::format_duration(seconds).to_string()
 }

@@ -105,6 +105,17 @@ impl BudgetState {
         Exhausted::Budget { name: self.name, limit, window, cause: self.cause(now), wait }
     }
 
+    /// The reason why the budget gives nothing, for operators: where the own part is closed, what the store says.
+    pub(super) fn shortage(&self, now: Timestamp) -> Cause {
+        match (self.cause(now), &self.shared) {
+            (Cause::OwnPartClosed, Some(shared)) if shared.holds_back(now) => {
+                Cause::StoreHoldsBack(shared.own)
+            }
+            (Cause::OwnPartClosed, Some(shared)) if shared.is_away() => Cause::StoreAway(shared.own),
+            (cause, _) => cause,
+        }
+    }
+
     fn cause(&self, now: Timestamp) -> Cause {
         let (limit, used, own) = (self.limit.limit.get(), self.used(), self.rule.limit);
         if used >= limit {

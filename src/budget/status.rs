@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reserve::KeptSlots;
-use super::{Budget, BudgetState, CallerNumber, Timestamp, VendorLimit, lock};
+use super::{Budget, BudgetState, CallerNumber, Cause, Timestamp, VendorLimit, lock};
 use crate::operation::BudgetName;
 
 /// The state of a budget at one moment, for headers, metrics and the status page.
@@ -30,6 +30,8 @@ pub struct BudgetStatus {
     /// Whether no call is admitted because the calls of a former process, or those in the store of the replicas, are
     /// unknown.
     pub holding_back: bool,
+    /// The reason why no call can be made, or why calls are held back; `None` if neither is so.
+    pub shortage: Option<Cause>,
 }
 
 impl Budget {
@@ -62,6 +64,8 @@ impl BudgetState {
         let limit = self.limit.limit.get();
         let free = self.free_by_window(now).saturating_add(self.free_in_store(now));
         let remaining = free.min(self.by_vendor_limit(now)).saturating_sub(kept.now);
+        let holding_back = self.vendor_limit(now).is_some_and(VendorLimit::holds_back)
+            || self.shared.as_ref().is_some_and(|shared| shared.holds_back(now));
         BudgetStatus {
             name: self.name,
             limit,
@@ -76,8 +80,8 @@ impl BudgetState {
             waiting: self.queue.len(),
             foreign: self.vendor_limit(now).map_or(0, VendorLimit::foreign),
             vendor_limit: self.vendor_limit(now).and_then(VendorLimit::limit),
-            holding_back: self.vendor_limit(now).is_some_and(VendorLimit::holds_back)
-                || self.shared.as_ref().is_some_and(|shared| shared.holds_back(now)),
+            holding_back,
+            shortage: (holding_back || remaining == 0).then(|| self.shortage(now)),
         }
     }
 }

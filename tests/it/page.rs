@@ -11,7 +11,7 @@ use rcgen::CertificateParams;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Authority, Config, Connection, Folder, Gateway, Keys, PUSH, Request, Stub, Tokens, json_answer,
+    Authority, Config, Connection, Folder, Gateway, Keys, PUSH, Redis, Request, Stub, Tokens, json_answer,
     sha256_hex, tls_vendor, wait_until,
 };
 
@@ -21,6 +21,11 @@ fn vendor(answer: &'static str, body: &'static str) -> Stub {
             talk.write(json_answer(answer, body));
         }
     })
+}
+
+/// The keys of one more tenant.
+fn key(number: u32) -> String {
+    format!("{{ app: {{ key: \"{number:024x}\", secret: {{ value: \"{:024x}\" }} }} }}", number + 100_000)
 }
 
 fn push() -> Request {
@@ -124,13 +129,82 @@ fn problems_come_first_with_what_helps() {
     ] {
         assert!(all.contains(part), "{part}: {all}");
     }
-    let urgent: Vec<_> = gateway.status()["problems"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|problem| problem["urgent"] == true)
-        .collect();
-    assert!(urgent.is_sorted_by(|a, b| a >= b), "urgent ones are first: {all}");
+    // Causes come before the budgets, and what can wait comes last.
+    let order = ["rejects our credential", "The last reload failed", "is used up", "had no good credentials"]
+        .map(|part| told.iter().position(|text| text.contains(part)));
+    assert!(order.is_sorted() && order[0] == Some(0), "{all}");
+}
+
+#[test]
+fn budgets_that_are_held_back_are_one_problem_with_its_cause() {
+    let vendor = vendor("200 OK", "{}");
+    let folder = Folder::new();
+    let mut config = Config::new(&vendor.url());
+    let names: Vec<&'static str> = (0..30).map(|number| &*format!("team-{number}").leak()).collect();
+    config.others = names.iter().zip(1..).map(|(name, number)| (*name, key(number))).collect();
+    config.more = format!("state_file: \"{}\"", folder.path().join("state").display());
+    config.budgets = "push: { limit: 600, window: 1h }, report: { limit: 600, window: 2h }".into();
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.call(&Request::post("/v3/push", PUSH).basic("shop", Tokens::ORDERS)).status, 200);
+    drop(gateway);
+    let mut bytes = std::fs::read(folder.path().join("state")).expect("the state file");
+    bytes[100] ^= 1;
+    folder.write("state", bytes);
+    let gateway = Gateway::start(&config);
+    gateway.write_config("listeners: soon");
+    assert_eq!(gateway.reload().status, 422);
+
+    let status = gateway.status();
+    let tenants = status["tenants"].as_object().expect("an object").values();
+    let credentials = tenants.flat_map(|tenant| tenant.as_object().expect("an object").values());
+    let held: usize = credentials
+        .map(|credential| {
+            let budgets = credential["budgets"].as_object().expect("an object").values();
+            budgets.filter(|budget| budget["holding_back"] == true).count()
+        })
+        .sum();
+    let told = problems(&gateway);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let expected = format!("{held} budgets are held back, because the state file does not tell which calls");
+    assert!(held > 60 && told[0].starts_with(&expected), "{told:?}");
+    assert!(told[0].contains("; this ends by itself in ") && told[0].contains(" for the last."), "{told:?}");
+    assert!(told[1].starts_with("The last reload failed"), "{told:?}");
+    let cure = status["problems"][0]["cure"].as_str().expect("a text");
+    assert!(cure.starts_with("Wait.") && cure.contains("JPushBudgetHeldBack"), "{cure}");
+}
+
+#[test]
+fn budgets_in_a_store_are_a_problem_once_it_holds_them_back() {
+    let (redis, vendor) = (Redis::start(), vendor("200 OK", "{}"));
+    let mut config = Config::new(&vendor.url());
+    config.more =
+        format!("shared_budgets: {{ redis: {{ url: \"{}\", local_share: 0%, replicas: 1 }} }}", redis.url());
+    let gateway = Gateway::start(&config);
+    wait_until("the store", || gateway.status()["store"] == "up");
+    assert_eq!(problems(&gateway), [""; 0], "a budget that nobody asked for is not used up");
+    gateway.call(&push()).assert_refused(429, "budget-exhausted", 2002);
+    let told = problems(&gateway);
+    let expected = "1 budget is held back, because the store of the shared budgets does not know which calls \
+                    were made before; this ends by itself in ";
+    assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+}
+
+#[test]
+fn a_budget_that_the_vendor_cuts_is_told_with_what_helps() {
+    let vendor = Stub::start(|talk| {
+        while talk.read_request().is_some() {
+            let limits = "X-Rate-Limit-Limit: 1\r\nX-Rate-Limit-Remaining: 0\r\nX-Rate-Limit-Reset: 50\r\n";
+            talk.write(format!("HTTP/1.1 200 OK\r\n{limits}Content-Length: 2\r\n\r\n{{}}"));
+        }
+    });
+    let gateway = Gateway::start(&Config::new(&vendor.url()));
+    assert_eq!(gateway.call(&push()).status, 200);
+    let told = problems(&gateway);
+    let expected = "shop/app: the push budget is used up: 1 of 1, which is all that the vendor allows at present, \
+                    1 of them by orders; 0 wait, more in ";
+    assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+    let cure = gateway.status()["problems"][0]["cure"].clone();
+    assert!(cure.as_str().is_some_and(|cure| cure.contains("correct the limit")), "{cure}");
 }
 
 #[test]
@@ -310,9 +384,6 @@ fn times_are_told_with_how_long_ago_they_were() {
 fn the_status_can_be_asked_for_in_parts() {
     let vendor = vendor("200 OK", "{}");
     let mut config = Config::new(&vendor.url());
-    let key = |number: u32| {
-        format!("{{ app: {{ key: \"{number:024x}\", secret: {{ value: \"{:024x}\" }} }} }}", number + 100_000)
-    };
     let names: Vec<&'static str> = (0..60).map(|number| &*format!("team-{number:02}").leak()).collect();
     config.others = names.iter().zip(1..).map(|(name, number)| (*name, key(number))).collect();
     let gateway = Gateway::start(&config);
@@ -463,9 +534,6 @@ fn tenants_and_callers_have_pages_of_their_own() {
 fn the_page_stays_small_with_many_teams() {
     let vendor = vendor("200 OK", r#"{"sendno":"0","msg_id":"181002870"}"#);
     let mut config = Config::new(&vendor.url());
-    let key = |number: u32| {
-        format!("{{ app: {{ key: \"{number:024x}\", secret: {{ value: \"{:024x}\" }} }} }}", number + 100_000)
-    };
     let names: Vec<&'static str> = (0..300).map(|number| &*format!("team-{number}").leak()).collect();
     config.others = names.iter().zip(1..).map(|(name, number)| (*name, key(number))).collect();
     let gateway = Gateway::start(&config);

@@ -17,8 +17,7 @@ pub(super) use style::POLICY;
 use style::STYLE;
 use times::{marked, time};
 
-use super::problems::whole;
-use super::status::{BudgetReport, CallerReport, Status, TokenReport};
+use super::status::{BudgetReport, CallerReport, Status, TokenReport, whole};
 use crate::telemetry::recent::RefusalGroup;
 
 /// Rows of a table on one page.
