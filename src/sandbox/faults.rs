@@ -15,6 +15,8 @@ use crate::operation::OperationId;
 const ORDERS_MAX: usize = 1000;
 /// Upper bound of a delay that can be ordered.
 const DELAY_MAX: Duration = Duration::from_hours(1);
+/// The end of a message about a body that is no order.
+const SHAPE: &str = r#"a fault is written as {"operation":"push","times":3,"kind":"status","status":503}, and the kinds are delay, status, reset, cut and html"#;
 
 /// The way in which a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ impl InjectedFault {
         // Parsed as a map first, because serde would also accept an array of the fields' values.
         let order: FaultOrder = serde_json::from_slice(body)
             .and_then(|order| serde_json::from_value(Value::Object(order)))
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| format!("{error}; {SHAPE}"))?;
         let operation = match &order.operation {
             None => None,
             Some(name) => {
@@ -180,6 +182,18 @@ mod tests {
         for (order, expected) in rows {
             let error = InjectedFault::parse(order.as_bytes()).expect_err(order);
             assert!(error.contains(expected), "{order}: {error}");
+        }
+        for no_order in ["", "[]", r#"{"operation":"push"}"#, r#"{"kind":"explode"}"#] {
+            assert!(
+                InjectedFault::parse(no_order.as_bytes()).expect_err(no_order).ends_with(SHAPE),
+                "{no_order}"
+            );
+        }
+        let (_, example) = SHAPE.split_once("as ").expect("an example");
+        let (example, kinds) = example.split_once(", and the kinds are ").expect("the kinds");
+        InjectedFault::parse(example.as_bytes()).expect("a good order");
+        for kind in kinds.split(", ").flat_map(|kinds| kinds.split(" and ")) {
+            serde_json::from_value::<OrderKind>(kind.into()).expect(kind);
         }
     }
 
