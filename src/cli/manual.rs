@@ -29,7 +29,11 @@ pub(super) fn page(mut program: Command, path: &[String]) -> ExitCode {
         command = found;
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page).expect("writing to a Vec cannot fail");
+    let source = format!("{} {}", program.get_name(), env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(command.clone())
+        .source(source)
+        .render(&mut page)
+        .expect("writing to a Vec cannot fail");
     print(&String::from_utf8(page).expect("the command line is defined in UTF-8"));
     GOOD
 }

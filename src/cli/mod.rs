@@ -36,7 +36,7 @@ use crate::telemetry::log_writer::LAST_LINES;
 ///
 /// To see it work without an account: jpush-gateway demo
 #[derive(Parser)]
-#[command(name = "jpush-gateway", version, propagate_version = true)]
+#[command(name = "jpush-gateway", bin_name = "jpush-gateway", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

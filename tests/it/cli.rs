@@ -373,7 +373,24 @@ fn shells_and_manuals_know_every_command() {
     assert!(page.contains(".TH") && page.contains("jpush\\-gateway") && page.contains("explain"), "{page}");
     let page = stdout(&run(&["man", "validate", "image"]));
     assert!(page.contains("image\\-type") || page.contains("\\-\\-image\\-type"), "{page}");
+    let head = format!(".TH jpush-gateway-validate-image 1  \"jpush-gateway {}\"", env!("CARGO_PKG_VERSION"));
+    assert!(page.contains(&head), "{page}");
     assert_eq!(run(&["man", "nothing"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_program_of_another_name_tells_its_own() {
+    let folder = Folder::new();
+    let renamed = folder.path().join("gateway-new");
+    std::os::unix::fs::symlink(PROGRAM, &renamed).expect("a link");
+    for (arguments, usage) in [
+        (&["--help"][..], "Usage: jpush-gateway <COMMAND>"),
+        (&["serve", "--help"], "Usage: jpush-gateway serve "),
+        (&["validate", "image", "--help"], "Usage: jpush-gateway validate image "),
+    ] {
+        let output = Command::new(&renamed).args(arguments).output().expect("the program starts");
+        assert!(stdout(&output).contains(usage), "{}", stdout(&output));
+    }
 }
 
 #[test]
