@@ -1,10 +1,13 @@
 //! Handles words of the operator in messages: suggests what was probably meant, and hides what may be a secret.
 
+use std::cmp::Reverse;
+
 /// The longest word that gets a suggestion, in bytes.
 const WORD_LEN_MAX: usize = 64;
 
 /// The known word that an unknown one was probably meant to be: the nearest one, or the only one that starts with it.
-/// One letter in three may be changed, left out, added or swapped with its neighbour.
+/// One letter in three may be changed, left out, added or swapped with its neighbour. Among words that are
+/// equally near, the one with the longest beginning in common is meant.
 pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if !(2..=WORD_LEN_MAX).contains(&written.len()) {
         return None;
@@ -13,7 +16,11 @@ pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str
     let changes_max = (written.chars().count() / 3).max(1);
     let known: Vec<_> = known.into_iter().filter(|known| known.len() > 2).collect();
     let changes = |known: &str| strsim::damerau_levenshtein(&written, &known.to_lowercase());
-    let near = known.iter().map(|known| (changes(known), *known)).min();
+    let in_common = |known: &str| {
+        written.chars().zip(known.to_lowercase().chars()).take_while(|(ours, theirs)| ours == theirs).count()
+    };
+    let nearness = |known: &&'k str| (changes(known), Reverse(in_common(known)), *known);
+    let near = known.iter().map(nearness).min().map(|(changes, _, known)| (changes, known));
     let mut longer = known.iter().filter(|known| written.len() > 2 && known.starts_with(&written));
     match (near, longer.next(), longer.next()) {
         (Some((changes, known)), _, _) if changes <= changes_max => Some(known),
@@ -93,6 +100,10 @@ mod tests {
         for (written, known, expected) in rows {
             assert_eq!(nearest(written, known.iter().copied()), expected, "{written}");
         }
+        let tenants = ["t0000", "t0001", "t0007x", "t0070"];
+        assert_eq!(nearest("t0007", tenants), Some("t0007x"), "the longest beginning in common");
+        assert_eq!(nearest("t0071", tenants), Some("t0070"));
+        assert_eq!(nearest("t0007y", tenants), Some("t0007x"));
         assert_eq!(nearest("con", ["connections", "connect_timeout"]), None, "it could be either");
         assert_eq!(nearest(&"x".repeat(WORD_LEN_MAX + 1), ["push"]), None);
     }
