@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, LOCATION, REFERRER_POLICY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, Request, Response, StatusCode};
@@ -165,6 +165,10 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
             reply(status, "text/plain", format!("{error}\n"))
         }),
         "/" => html(Some(page::overview(&status(state), page::Pages::of(request.uri().query())))),
+        "/find" => match page::find(&status(state), request.uri().query()) {
+            page::Found::Page(path) => see(&path),
+            page::Found::List(list) => with_policy(list, &page::FORM_POLICY),
+        },
         "/reload" => reload(state).await,
         path => match (path.strip_prefix("/tenants/"), path.strip_prefix("/callers/")) {
             (Some(name), _) => html(page::tenant(&status(state), name)),
@@ -172,7 +176,7 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
             (None, None) => reply(
                 StatusCode::NOT_FOUND,
                 "text/plain",
-                "pages: / /tenants/NAME /callers/NAME /status /livez /readyz /metrics /reload\n",
+                "pages: / /find /tenants/NAME /callers/NAME /status /livez /readyz /metrics /reload\n",
             ),
         },
     }
@@ -213,15 +217,28 @@ fn json<'q>(state: &AdminState, query: Option<&'q str>) -> Result<Response<Full<
     Ok(reply(StatusCode::OK, "application/json", json))
 }
 
-/// A page for browsers, which may load nothing from elsewhere, be shown in no other page, and be kept by nobody.
+/// The page of what the configuration may not have.
 fn html(page: Option<maud::Markup>) -> Response<Full<Bytes>> {
     let Some(page) = page else {
         return reply(StatusCode::NOT_FOUND, "text/plain", "the configuration has nothing of this name\n");
     };
+    with_policy(page, &page::POLICY)
+}
+
+/// A page for browsers, which may load nothing from elsewhere, be shown in no other page, and be kept by nobody.
+fn with_policy(page: maud::Markup, policy: &HeaderValue) -> Response<Full<Bytes>> {
     let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", page.into_string());
-    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, page::POLICY.clone());
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
     reply.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     reply
+}
+
+/// Leads to another page of this listener.
+fn see(path: &str) -> Response<Full<Bytes>> {
+    let mut led = reply(StatusCode::SEE_OTHER, "text/plain", format!("{path}\n"));
+    let path = HeaderValue::from_str(path).expect("names of tenants and callers are visible ASCII");
+    led.headers_mut().insert(LOCATION, path);
+    led
 }
 
 async fn reload(state: &AdminState) -> Response<Full<Bytes>> {

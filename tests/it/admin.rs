@@ -304,7 +304,7 @@ fn pages_that_are_not_for_everybody_ask_for_the_token() {
         let request = token.into_iter().fold(request, Request::bearer);
         Connection::open(gateway.admin).call(&request).status
     };
-    for (method, path) in [("GET", "/"), ("GET", "/status"), ("POST", "/reload")] {
+    for (method, path) in [("GET", "/"), ("GET", "/find"), ("GET", "/status"), ("POST", "/reload")] {
         assert_eq!(ask(method, path, None), 401, "{path}");
         assert_eq!(ask(method, path, Some("another")), 401, "{path}");
         assert_eq!(ask(method, path, Some(token)), 200, "{path}");

@@ -438,14 +438,15 @@ fn a_browser_may_apply_the_style_sheet_and_nothing_else() {
     let vendor = vendor("200 OK", "{}");
     let gateway = Gateway::start(&Config::new(&vendor.url()));
     gateway.call(&push());
-    for path in ["/", "/tenants/shop", "/callers/orders"] {
+    let pages = [("/", "none"), ("/tenants/shop", "none"), ("/callers/orders", "none"), ("/find", "self")];
+    for (path, form_action) in pages {
         let page = gateway.page(path);
         let text = page.text();
         let (_, rest) = text.split_once("<style>").expect("a style sheet");
         let (style, rest) = rest.split_once("</style>").expect("its end");
         let hash = STANDARD.encode(digest(&SHA256, style.as_bytes()));
         let expected = format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action '{form_action}'; frame-ancestors 'none'"
         );
         assert_eq!(page.header("content-security-policy"), Some(&*expected), "{path}");
         assert!(!text.contains(" style=") && !rest.contains("<style"), "{path}: {text}");
@@ -528,6 +529,62 @@ fn tenants_and_callers_have_pages_of_their_own() {
     let without =
         Connection::open(gateway.admin).call(&Request::get("/tenants/shop").header("Connection", "close"));
     assert_eq!(without.status, 401);
+}
+
+#[test]
+fn a_tenant_or_a_caller_is_found_by_its_name() {
+    let mut config = Config::new("http://127.0.0.1:1");
+    let names: Vec<&'static str> = (0..60).map(|number| &*format!("team-{number:02}").leak()).collect();
+    config.others = names
+        .iter()
+        .chain(&["orders-2", "both"])
+        .zip(1..)
+        .map(|(name, number)| (*name, key(number)))
+        .collect();
+    let gateway = Gateway::start(&config);
+    assert!(gateway.page("/").text().contains("<a href=\"/find\">Find a tenant or caller</a>"));
+    let form = gateway.page("/find").text();
+    for part in
+        ["<form", "role=\"search\"", "<label for=\"name\">", "<input id=\"name\" name=\"name\"", "<button>"]
+    {
+        assert!(form.contains(part), "{part}: {form}");
+    }
+    // It would take away what somebody types.
+    assert!(!form.contains("http-equiv=\"refresh\""), "{form}");
+    for (name, path) in
+        [("shop", "/tenants/shop"), ("team-07", "/tenants/team-07"), ("+orders+", "/callers/orders")]
+    {
+        let found = gateway.page(&format!("/find?name={name}"));
+        assert_eq!((found.status, found.header("location")), (303, Some(path)), "{name}");
+        assert_eq!(gateway.page(path).status, 200);
+    }
+    let list = |name: &str| {
+        let page = gateway.page(&format!("/find?name={name}"));
+        assert_eq!(page.status, 200, "{name}");
+        page.text()
+    };
+    // A name that a tenant and a caller have, and a part of some names.
+    for (name, found) in
+        [("both", ["/tenants/both", "/callers/both"]), ("ORDERS", ["/tenants/orders-2", "/callers/orders"])]
+    {
+        let page = list(name);
+        for path in found {
+            assert!(page.contains(&format!("<a href=\"{path}\">")), "{path}: {page}");
+        }
+    }
+    let teams = list("team");
+    assert!(
+        teams.matches("<li>").count() == 50 && teams.contains("10 more; write more of the name"),
+        "{teams}"
+    );
+    assert!(list("nobody").contains("None has this in its name."));
+    for hostile in ["%22%3E%3Cscript%3E", "..%2Freload", "../reload", "a%0d%0aSet-Cookie:x"] {
+        let page = list(hostile);
+        assert!(
+            page.contains("Names are of at most 64 letters") && page.contains("value=\"\""),
+            "{hostile}: {page}"
+        );
+    }
 }
 
 #[test]

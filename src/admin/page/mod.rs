@@ -1,9 +1,10 @@
 //! The page for people: problems first, then the last hour, the vendor, budgets, refusals and callers.
 //!
-//! It works without scripts, loads nothing from elsewhere, and loads itself again every ten seconds. Every value is
-//! escaped by the templates.
+//! It works without scripts, loads nothing from elsewhere, and loads itself again every ten seconds, but for the page with
+//! the form. Every value is escaped by the templates.
 
 mod charts;
+mod find;
 mod style;
 mod times;
 mod vendor;
@@ -13,8 +14,9 @@ use std::time::SystemTime;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-pub(super) use style::POLICY;
+pub(super) use find::{Found, find};
 use style::STYLE;
+pub(super) use style::{FORM_POLICY, POLICY};
 use times::{marked, time};
 
 use super::status::{BudgetReport, CallerReport, Status, TokenReport, whole};
@@ -51,6 +53,7 @@ pub(super) fn overview(status: &Status, pages: Pages) -> Markup {
     frame(
         status,
         "jpush-gateway",
+        Refresh::EveryTenSeconds,
         &html! {
             (problems(status))
             (charts::charts(&status.last_hour, &status.busiest_budgets))
@@ -79,6 +82,7 @@ pub(super) fn tenant(status: &Status, name: &str) -> Option<Markup> {
     Some(frame(
         status,
         name,
+        Refresh::EveryTenSeconds,
         &html! {
             h2 { "Tenant " (name) }
             div.scroll { table {
@@ -119,6 +123,7 @@ pub(super) fn caller(status: &Status, name: &str) -> Option<Markup> {
     Some(frame(
         status,
         name,
+        Refresh::EveryTenSeconds,
         &html! {
             h2 { "Caller " (name) }
             @if let Some(quota) = &report.quota {
@@ -144,7 +149,14 @@ pub(super) fn caller(status: &Status, name: &str) -> Option<Markup> {
     ))
 }
 
-fn frame(status: &Status, title: &str, body: &Markup) -> Markup {
+/// When a page loads itself again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refresh {
+    EveryTenSeconds,
+    Never,
+}
+
+fn frame(status: &Status, title: &str, refresh: Refresh, body: &Markup) -> Markup {
     let uptime =
         humantime::format_duration(std::time::Duration::from_secs(status.uptime_seconds)).to_string();
     html! {
@@ -153,7 +165,7 @@ fn frame(status: &Status, title: &str, body: &Markup) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="refresh" content="10";
+                @if refresh == Refresh::EveryTenSeconds { meta http-equiv="refresh" content="10"; }
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
@@ -163,6 +175,7 @@ fn frame(status: &Status, title: &str, body: &Markup) -> Markup {
                     @if status.ready { span.state.good { "ready" } } @else { span.state.bad { "not ready" } }
                     span.soft { (status.version) ", up " (uptime) ", process " (status.pid) }
                     span.soft { (status.in_flight_requests) " requests, " (status.connections) " connections" }
+                    nav { a href="/find" { "Find a tenant or caller" } }
                 }
                 main { (body) }
                 footer {
