@@ -13,7 +13,7 @@ use prometheus::IntCounter;
 use crate::lock::lock;
 
 /// A buffer with this many bytes is written at once.
-const FULL_BYTES: usize = 64 * 1024;
+const FULL_BYTES: usize = 256 * 1024;
 /// A buffer with this many bytes accepts no more lines: the output has stopped accepting them.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The longest time for which a line waits to be written together with others.
