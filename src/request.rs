@@ -89,9 +89,12 @@ pub fn is_probe(head: &RequestHead) -> bool {
     matches!(head.method, Method::GET | Method::HEAD) && is_root(&head.target)
 }
 
-/// Whether a target is `/`, with or without a query.
+/// Whether a target is `/`, also with slashes repeated, with or without a query.
 fn is_root(target: &Target) -> bool {
-    target.path() == "/" && target.query().is_none_or(|query| check_query(query).is_ok())
+    let path = target.path();
+    !path.is_empty()
+        && path.bytes().all(|byte| byte == b'/')
+        && target.query().is_none_or(|query| check_query(query).is_ok())
 }
 
 /// The path of a target in the one form that is matched and sent on, if all of the target can be read in one way only.
@@ -141,6 +144,8 @@ mod tests {
         assert_eq!(judge_path("http://h#/a"), Err(BadPath::Relative));
         assert!(
             is_root(&Target::parse("/?a"))
+                && is_root(&Target::parse("//"))
+                && !is_root(&Target::parse(""))
                 && !is_root(&Target::parse("/?a#b"))
                 && !is_root(&Target::parse("/#"))
         );

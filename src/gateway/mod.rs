@@ -262,9 +262,9 @@ impl Worker {
         answering.matched(matched.operation);
         let grant = active.directory.authorize(principal, matched.operation, tenant_hints(head)?)?;
         answering.record.granted(&grant);
+        answering.show_rates(&grant);
         self.refuse_in_drain()?;
         let in_flight = self.shared.admission.enter(active.caller_admission(&grant))?;
-        answering.show_rates(&grant);
 
         let subject = self.subject(&grant, &matched, head);
         let body = self.read_body(&grant, &subject, incoming.source).await?;

@@ -312,6 +312,16 @@ mod tests {
         answer.fields.get(name).and_then(FieldValue::text).unwrap_or_default()
     }
 
+    /// Callers that are not known yet get codes and envelope of the operation that their path is one of.
+    #[test]
+    fn a_path_tells_the_codes_and_the_envelope_of_its_operations() {
+        for id in OperationId::all() {
+            let (told, known) = (ReplyContext::of_path(id.path), ReplyContext::Known(id));
+            let answer = |place| Refusal::from(Unidentified::Missing).answer(place).body;
+            assert_eq!(answer(told), answer(known), "{}", id.path);
+        }
+    }
+
     #[test]
     fn every_reply_has_the_reason_status_and_code_of_the_contract() {
         let exhausted = |name| {

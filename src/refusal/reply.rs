@@ -87,36 +87,41 @@ impl Refusal {
 pub enum ReplyContext {
     /// The operation is known.
     Known(OperationId),
-    /// The operation is not known, but the path tells the family.
-    Unknown(Family),
+    /// The operation is not known, but the path tells the family, and in which envelope its callers expect an error.
+    Unknown(Family, Envelope),
 }
 
+/// The beginnings of paths whose callers do not expect the codes or the envelope of pushes.
+const GUESSES: [(&str, Family, Envelope); 6] = [
+    ("v4/", Family::V4, Envelope::Nested),
+    ("v3/files", Family::File, Envelope::Nested),
+    ("v3/images", Family::Image, Envelope::Nested),
+    ("v3/push/template", Family::Push, Envelope::Flat),
+    ("v3/push/quota", Family::Push, Envelope::Both),
+    ("v3/push_plan", Family::Push, Envelope::Both),
+];
+
 impl ReplyContext {
-    /// Guesses the family of a path that may be no operation's, so that unknown callers get its codes too.
+    /// Guesses family and envelope of a path that may be no operation's, so that unknown callers get them too.
     pub fn of_path(path: &str) -> Self {
         let path = path.trim_start_matches('/');
-        Self::Unknown(if path.starts_with("v4/") {
-            Family::V4
-        } else if path.starts_with("v3/files") {
-            Family::File
-        } else if path.starts_with("v3/images") {
-            Family::Image
-        } else {
-            Family::Push
+        let guess = GUESSES.iter().find(|(beginning, ..)| path.starts_with(beginning));
+        guess.map_or(Self::Unknown(Family::Push, Envelope::Nested), |(_, family, envelope)| {
+            Self::Unknown(*family, *envelope)
         })
     }
 
     fn family(self) -> Family {
         match self {
             Self::Known(operation) => operation.family(),
-            Self::Unknown(family) => family,
+            Self::Unknown(family, _) => family,
         }
     }
 
     fn envelope(self) -> Envelope {
         match self {
             Self::Known(operation) => operation.envelope,
-            Self::Unknown(_) => Envelope::Nested,
+            Self::Unknown(_, envelope) => envelope,
         }
     }
 }

@@ -204,18 +204,30 @@ fn refusals_come_in_the_envelope_of_their_operation() {
     let refused = |method: &str, path: &str| -> Answer {
         gateway.call(&Request::new(method, path).body("{}").basic("shop", Tokens::FILER))
     };
+    // The envelope is the same before the caller is known, and where the path has no such method.
+    let strange = |method: &str, path: &str| gateway.call(&Request::new(method, path).body("{}"));
+    let no_such = |path: &str| gateway.call(&Request::new("PATCH", path).basic("shop", Tokens::FILER));
     for (method, path) in
         [("GET", "/v3/push/quota"), ("POST", "/v3/push_plan/create"), ("GET", "/v3/push_plan/list")]
     {
-        let json = refused(method, path).json();
-        assert_eq!((&json["code"], &json["error"]["code"]), (&2007.into(), &2007.into()), "{path}: {json}");
-        assert_eq!(json["message"], json["error"]["message"]);
-        assert_eq!(json.as_object().expect("an object").len(), 3);
+        for (answer, code) in
+            [(refused(method, path), 2007), (strange(method, path), 1002), (no_such(path), 1001)]
+        {
+            let json = answer.json();
+            let codes = (&json["code"], &json["error"]["code"]);
+            assert_eq!(codes, (&code.into(), &code.into()), "{path}: {json}");
+            assert_eq!(json["message"], json["error"]["message"]);
+            assert_eq!(json.as_object().expect("an object").len(), 3);
+        }
     }
     for path in ["/v3/push/template", "/v3/push/template/schedule"] {
-        let json = refused("POST", path).json();
-        assert_eq!(json["code"], 2007, "{path}: {json}");
-        assert!(json["message"].is_string() && json.get("error").is_none());
+        for (answer, code) in
+            [(refused("POST", path), 2007), (strange("POST", path), 1002), (no_such(path), 1001)]
+        {
+            let json = answer.json();
+            assert_eq!(json["code"], code, "{path}: {json}");
+            assert!(json["message"].is_string() && json.get("error").is_none());
+        }
     }
 }
 

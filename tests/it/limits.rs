@@ -192,6 +192,9 @@ fn requests_at_once_have_a_limit_and_no_caller_holds_more_than_half() {
     let answer = gateway.call(&tags(Tokens::ORDERS));
     answer.assert_refused(503, "overloaded", 1030);
     assert_eq!(answer.number("Retry-After"), 1);
+    for rate in ["X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "Ratelimit", "Ratelimit-Policy"] {
+        assert!(answer.header(rate).is_some(), "{rate}");
+    }
     let mut second = gateway.connect();
     second.send(tags(Tokens::BOTH).bytes());
     vendor.wait_for_requests(2);
