@@ -110,6 +110,10 @@ fn describe(error: &serde_yaml::Error, bounds: &RemainingLimits) -> ConfigFault 
     } else if text.contains("invalid type") || text.contains("invalid value") {
         // The library's message quotes the value, which may be a secret.
         format!("{place}a key that is not a text, or a value that does not fit its tag; write it in quotes")
+    } else if text.contains("cannot start any token") {
+        format!(
+            "not valid YAML: {text}; a tab cannot indent (use spaces), and a text that begins with @ or ` needs quotes"
+        )
     } else {
         format!("not valid YAML: {text}")
     };

@@ -74,6 +74,20 @@ impl<'n> ConfigValue<'n> {
         }
     }
 
+    /// Reads a share, such as `5%`.
+    pub(super) fn percent(&self, what: &str, example: &str) -> Option<u8> {
+        let percent = match self.node {
+            Node::Text(text) => text.strip_suffix('%').and_then(units::percent),
+            _ => None,
+        };
+        percent.or_else(|| {
+            self.refuse(format!(
+                "expected a share of the {what} such as {example}, from 0% to 100%{}",
+                self.not_this()
+            ))
+        })
+    }
+
     pub(super) fn flag(&self) -> Option<bool> {
         match self.node {
             Node::Bool(flag) => Some(flag),

@@ -7,7 +7,6 @@ use zeroize::Zeroizing;
 
 use super::reader::{ConfigValue, Section};
 use super::sources::Outside;
-use super::units;
 use crate::secret::{Secret, TokenDigest};
 
 /// Settings of the store in which replicas share their budgets.
@@ -106,7 +105,7 @@ pub(super) fn read(file: &mut Section<'_>, outside: &Outside<'_>) -> Option<Shar
     {
         ca.fault("without TLS there is nothing to verify; the URL must start with rediss://");
     }
-    let local = redis.get("local_share").map_or(Some(LOCAL_PERCENT), |value| read_percent(&value));
+    let local = redis.get("local_share").map_or(Some(LOCAL_PERCENT), |value| value.percent("limits", "20%"));
     let replicas = redis.required("replicas").and_then(|value| value.positive(REPLICAS_MAX));
     let shares = Shares { local_percent: local?, replicas: replicas? };
     Some(SharedBudgets { servers: servers?, ca: roots, shares })
@@ -218,14 +217,4 @@ fn read_url(value: &ConfigValue<'_>, outside: &Outside<'_>) -> Option<Secret> {
 
 fn is_tls(url: &Secret) -> bool {
     url.expose().starts_with("rediss://")
-}
-
-fn read_percent(value: &ConfigValue<'_>) -> Option<u8> {
-    let percent = value.text()?.strip_suffix('%').and_then(units::percent);
-    percent.or_else(|| {
-        value.refuse(format!(
-            "expected a share of the limits such as 20%, from 0% to 100%{}",
-            value.not_this()
-        ))
-    })
 }

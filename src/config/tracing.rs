@@ -2,7 +2,7 @@
 
 use super::base_url::BaseUrl;
 use super::reader::{ConfigValue, Section};
-use super::{units, urls};
+use super::urls;
 
 /// The share of requests that are traced unless the configuration says otherwise, in percent.
 const SAMPLE_PERCENT: u8 = 5;
@@ -20,7 +20,7 @@ pub struct Tracing {
 pub(super) fn read(file: &mut Section<'_>) -> Option<Tracing> {
     let mut section = file.get("tracing")?.section();
     let collector = section.required("otlp").and_then(|value| read_url(&value));
-    let sample = section.get("sample").map_or(Some(SAMPLE_PERCENT), |value| read_percent(&value));
+    let sample = section.get("sample").map_or(Some(SAMPLE_PERCENT), |value| value.percent("requests", "5%"));
     Some(Tracing { collector: collector?, sample_percent: sample? })
 }
 
@@ -30,14 +30,4 @@ fn read_url(value: &ConfigValue<'_>) -> Option<BaseUrl> {
         Ok(url) => Some(url),
         Err(problem) => value.refuse(format!("{problem}; the path /v1/traces is added")),
     }
-}
-
-fn read_percent(value: &ConfigValue<'_>) -> Option<u8> {
-    let percent = value.text()?.strip_suffix('%').and_then(units::percent);
-    percent.or_else(|| {
-        value.refuse(format!(
-            "expected a share of the requests such as 5%, from 0% to 100%{}",
-            value.not_this()
-        ))
-    })
 }

@@ -124,7 +124,7 @@ fn faults_of_shared_budgets() {
             "shared_budgets.redis.local_share: expected a share…",
         ),
         (
-            "shared_budgets: { redis: { url: 'redis://x', replicas: 2, local_share: '0.2' } }",
+            "shared_budgets: { redis: { url: 'redis://x', replicas: 2, local_share: 0.2 } }",
             "shared_budgets.redis.local_share: expected a share…",
         ),
         (
@@ -268,7 +268,10 @@ fn values_out_of_bounds_after_the_limits() {
             "tracing: { otlp: 'http://collector:4318/v1/traces' }",
             "tracing.otlp: it ends with the host or the port: no path, no query; the path /v1/traces is added",
         ),
-        ("tracing: { otlp: 'http://c', sample: 0.5 }", "tracing.sample: expected a text; write it in quotes"),
+        (
+            "tracing: { otlp: 'http://c', sample: 0.5 }",
+            "tracing.sample: expected a share of the requests such as 5%, from 0% to 100%",
+        ),
         (
             "tracing: { otlp: 'http://c', sample: 101% }",
             "tracing.sample: expected a share of the requests such as 5%, from 0% to 100%, not \"101%\"",

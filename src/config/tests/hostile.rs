@@ -25,6 +25,10 @@ fn syntax_gives_one_fault_with_its_place() {
         ("a: 1\n b: 2", "not valid YAML: mapping values are not allowed in this context at line 2 column 3"),
         ("a: [ *x ]", "not valid YAML: unknown anchor at line 1 column 6"),
         ("a: [ 1", "not valid YAML: …"),
+        (
+            "a:\n\tb: 1",
+            "not valid YAML: found character that cannot start any token at line 2 column 1, while scanning for the next token; a tab cannot indent (use spaces), and a text that begins with @ or ` needs quotes",
+        ),
         ("a: \"\u{1}\"", "not valid YAML: …"),
         ("a: 1\n---\nb: 2", "not valid YAML: …"),
         ("a: \t b: c\n\t d", "not valid YAML: …"),
