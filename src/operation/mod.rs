@@ -325,10 +325,6 @@ pub enum NoMatch {
 /// assert!(find("DELETE", &path).is_err());
 /// ```
 pub fn find<'p>(method: &str, path: &'p Path<'_>) -> Result<Matched<'p>, NoMatch> {
-    // `/` is answered before a caller is looked at, for probes.
-    if path.as_str() == "/" && !matches!(method, "GET" | "HEAD") {
-        return Err(NoMatch::MethodNotAllowed { allow: "GET, HEAD".into() });
-    }
     let hit = ROUTER.at(path.as_str()).map_err(|_| NoMatch::UnknownEndpoint)?;
     let value = hit.params.iter().last().map(|(_, value)| value);
     let rows = || hit.value.iter().copied().filter(|row| value_fits(row, value));

@@ -142,6 +142,8 @@ fn probes_are_answered_here_without_credentials() {
     assert_eq!((head.status, head.body.len()), (200, 0));
     // The same with credentials, even wrong ones; the connection stays open.
     assert_eq!(connection.call(&Request::get("/").basic("x", "y")).status, 200);
+    // Slashes collapse here as in every path: a base URL may end in one.
+    assert_eq!(connection.call(&Request::get("//")).status, 200);
     connection.call(&Request::post("/", "{}")).assert_refused(401, "unauthenticated", 1002);
     let post = connection.call(&Request::post("/", "{}").bearer(Tokens::ORDERS));
     post.assert_refused(404, "unknown-endpoint", 1001);
