@@ -4,10 +4,7 @@
 /// Whether some parser takes `key` for `name`. Go's folds case as Unicode does (`ſ` is an `s`), Java's comparisons
 /// without case take `ı` and `İ` for an `i` as well, and fastjson ignores `_` and `-`.
 pub(super) fn may_be(key: &str, name: &str) -> bool {
-    // Most keys begin with another letter. Without this look at it, they took 350 instructions of a push.
-    let begins = |(own, wanted): (u8, u8)| !own.is_ascii_alphanumeric() || own.eq_ignore_ascii_case(&wanted);
-    let may_begin = key.bytes().zip(name.bytes()).next().is_none_or(begins);
-    may_begin && (key.eq_ignore_ascii_case(name) || folded(key).eq(folded(name)))
+    key.eq_ignore_ascii_case(name) || folded(key).eq(folded(name))
 }
 
 fn folded(name: &str) -> impl Iterator<Item = char> {
