@@ -106,7 +106,7 @@ struct AudienceTraits {
 
 impl AudienceTraits {
     fn of(audience: Value<'_>) -> Self {
-        // Only here blanks and case are ignored: a broadcast must not escape the check by a spelling that the vendor
+        // Only here blanks around a value are ignored: a broadcast must not escape the check by a spelling that the vendor
         // may accept.
         let all = audience.text().is_some_and(|text| may_be(text.trim_matches(is_blank), "all"));
         let mut found = Self { all, ..Self::default() };

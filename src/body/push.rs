@@ -53,15 +53,39 @@ pub(super) fn check_batch(body: &[u8], facts: &mut Facts) -> Verdict {
     })
 }
 
+/// What the key `audience` holds in a push. If it is written twice, a parser keeps either.
+#[derive(Default)]
+pub(super) struct AudienceKey {
+    filled: bool,
+    void: bool,
+}
+
+impl AudienceKey {
+    pub(super) fn see(&mut self, value: Value<'_>) {
+        if value.is_null() {
+            self.void = true;
+        } else {
+            self.filled = true;
+        }
+    }
+
+    /// Whether the push has an audience in every reading.
+    pub(super) fn is_certain(&self) -> bool {
+        self.filled && !self.void
+    }
+}
+
 /// Records every audience of a push in which the vendor documents none, or whose key some parser may accept. Returns
 /// whether the push has one in every reading.
 pub(super) fn record_audiences(push: Value<'_>, facts: &mut Facts) -> bool {
-    let (mut found, mut absent) = (false, false);
+    let mut audience = AudienceKey::default();
     push.each_entry(|key, value| {
-        absent |= key == "audience" && value.is_null();
-        found |= record_audience(key, value, facts);
+        if key == "audience" {
+            audience.see(value);
+        }
+        record_audience(key, value, facts);
     });
-    found && !absent
+    audience.is_certain()
 }
 
 /// Records the reach of an entry if some parser may take it for the audience. Returns whether every parser does.
@@ -98,8 +122,7 @@ pub(super) enum AbsentField {
 pub(super) struct PushReading<'k> {
     kind: PushKind<'k>,
     platform: bool,
-    audience: bool,
-    audience_void: bool,
+    audience: AudienceKey,
     cids: u32,
     cids_good: u32,
     fault: Option<BodyFault>,
@@ -107,15 +130,7 @@ pub(super) struct PushReading<'k> {
 
 impl<'k> PushReading<'k> {
     pub(super) fn new(kind: PushKind<'k>) -> Self {
-        Self {
-            kind,
-            platform: false,
-            audience: false,
-            audience_void: false,
-            cids: 0,
-            cids_good: 0,
-            fault: None,
-        }
+        Self { kind, platform: false, audience: AudienceKey::default(), cids: 0, cids_good: 0, fault: None }
     }
 
     /// Checks one entry of the push.
@@ -125,13 +140,9 @@ impl<'k> PushReading<'k> {
                 self.platform |= !value.is_null();
                 Ok(())
             }
-            "audience" if !value.is_null() => {
-                self.audience = true;
-                audience::check(self.kind.allowed, value, facts)
-            }
             "audience" => {
-                self.audience_void = true;
-                Ok(())
+                self.audience.see(value);
+                if value.is_null() { Ok(()) } else { audience::check(self.kind.allowed, value, facts) }
             }
             "cid" => self.take_cid(value),
             _ => {
@@ -144,7 +155,7 @@ impl<'k> PushReading<'k> {
 
     /// Whether the push has an audience in every reading.
     pub(super) fn has_audience(&self) -> bool {
-        self.audience && !self.audience_void
+        self.audience.is_certain()
     }
 
     /// The verdict after all entries: the first fault, or a missing field.
@@ -158,7 +169,7 @@ impl<'k> PushReading<'k> {
                 "the push has no platform; send \"all\" or a list of platforms",
             ));
         }
-        if !self.audience && absent == AbsentField::Refused {
+        if !self.audience.filled && absent == AbsentField::Refused {
             return Err(BodyFault::new(Rule::AudienceMissing, "the push has no audience"));
         }
         Ok(())

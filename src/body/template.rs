@@ -2,7 +2,7 @@
 
 use super::audience::{self, AllowedAudience, Reach};
 use super::json::{self, Value};
-use super::push::{record_audience, record_audiences};
+use super::push::{AudienceKey, record_audience, record_audiences};
 use super::rule::note;
 use super::spelling::may_be;
 use super::{BodyFault, Facts, Rule, Verdict};
@@ -38,16 +38,17 @@ fn has_audience(push: Value<'_>, fault: &mut Option<BodyFault>, facts: &mut Fact
     if !push.is_object() {
         note(fault, Err(BodyFault::new(Rule::TemplateParams, "params holds what is not an object")));
     }
-    let (mut found, mut absent) = (false, false);
+    let mut audience = AudienceKey::default();
     push.each_entry(|key, value| match key {
-        "audience" if value.is_null() => absent = true,
         "audience" => {
-            found = true;
-            note(fault, audience::check(AllowedAudience::DevicesOrFile, value, facts));
+            audience.see(value);
+            if !value.is_null() {
+                note(fault, audience::check(AllowedAudience::DevicesOrFile, value, facts));
+            }
         }
         _ => {
             record_audience(key, value, facts);
         }
     });
-    found && !absent
+    audience.is_certain()
 }

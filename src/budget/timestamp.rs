@@ -40,7 +40,8 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// A span in microseconds. Computes in 64 bits: the 128 bits of `Duration::as_micros` take longer than the rest of a decision's arithmetic.
+/// A span in microseconds. Computes in 64 bits: the 128 bits of `Duration::as_micros` take longer than the rest of a
+/// decision's arithmetic.
 pub(super) const fn micros(span: Duration) -> u64 {
     span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros() as u64)
 }

@@ -54,7 +54,7 @@ pub use outputs::{KEYS_SUFFIX, NEXT_SUFFIX, OLD_SUFFIX, may_create, with_suffix}
 pub use parsed::ParsedFiles;
 pub use proxy::{Proxy, ProxyLogin};
 pub use shared::{SharedBudgets, Shares, StoreServers};
-pub use sources::{FileIdentity, SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
+pub use sources::{SECRET_FILE_BYTES_MAX, SecretSources, SourceError, System};
 pub use tracing::Tracing;
 pub use values::*;
 pub use words::hint;
@@ -65,7 +65,7 @@ use lines::{LineFinder, LineWork};
 use outputs::OutputFile;
 use parsed::FileParser;
 use reader::Zero;
-use sources::Outside;
+use sources::{Outside, folder_of};
 use words::shown;
 
 /// Upper bound of `workers`, in threads.
@@ -90,8 +90,7 @@ pub fn load_after(
     known: &ParsedFiles,
 ) -> Result<Config, ConfigFaults> {
     let text = read_file(path)?;
-    let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    read_all(Some(path), text, &Outside::new(base, sources), known)
+    read_all(Some(path), text, &Outside::new(folder_of(path), sources), known)
 }
 
 /// Parses and checks a text. Relative paths in it and in files that it includes are resolved against `base`, secrets by

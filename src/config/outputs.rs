@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use super::reader::ConfigValue;
-use super::sources::{FileIdentity, Outside};
+use super::sources::{FileIdentity, Outside, folder_of};
 
 /// What is appended to the state file's name for the keys of calls.
 pub const KEYS_SUFFIX: &str = ".keys";
@@ -25,8 +25,7 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Checks that a file could be created at this path, without creating it: its folder is there, and this process may write
 /// to it.
 pub fn may_create(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    Ok(rustix::fs::access(folder.unwrap_or(Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)?)
+    Ok(rustix::fs::access(folder_of(path), Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 /// A file that the gateway writes, and the key that names it.
@@ -56,7 +55,7 @@ pub(super) fn check(outputs: &[OutputFile<'_>], outside: &Outside<'_>) {
     let is_read = |file| (file, "the configuration is read from it".to_owned());
     let mut known: Vec<(FileIdentity, String)> = outside.read_files().into_iter().map(is_read).collect();
     for OutputFile { key, paths } in outputs {
-        let own: Vec<_> = paths.iter().map(|path| outside.sources.identity(path)).collect();
+        let own: Vec<_> = paths.iter().map(|path| FileIdentity::of(path)).collect();
         if let Some((_, use_of_it)) = known.iter().find(|(file, _)| own.contains(file)) {
             key.fault(format!("must name a file of its own, which nothing else uses; {use_of_it}"));
         }

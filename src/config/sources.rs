@@ -61,20 +61,20 @@ pub trait SecretSources {
         faults
     }
 
-    /// Tells which file a path names.
-    fn identity(&self, path: &Path) -> FileIdentity {
-        FileIdentity::of(path)
-    }
-
     /// Reads a file of trust roots and returns its fault, if it has one.
     fn roots_fault(&self, path: &Path) -> Option<RootsError> {
         identity::read_roots(path).err()
     }
 }
 
+/// The folder of a file; of one without a folder in its path, the one that the process is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Which file a path names, whatever links lead to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileIdentity {
+pub(super) enum FileIdentity {
     /// A file that is there: the number of its device, and its own.
     There(u64, u64),
     /// A file that is not there: its path, with its folder resolved if that is there.
@@ -83,13 +83,11 @@ pub enum FileIdentity {
 
 impl FileIdentity {
     /// Looks at the file system.
-    pub fn of(path: &Path) -> Self {
+    pub(super) fn of(path: &Path) -> Self {
         if let Ok(found) = std::fs::metadata(path) {
             return Self::There(found.dev(), found.ino());
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
-        match (folder, path.file_name()) {
+        match (std::fs::canonicalize(folder_of(path)), path.file_name()) {
             (Ok(folder), Some(name)) => Self::Missing(folder.join(name)),
             _ => Self::Missing(path.to_owned()),
         }
@@ -175,7 +173,7 @@ impl<'s> Outside<'s> {
 
     /// The files that were noted.
     pub(super) fn read_files(&self) -> Vec<FileIdentity> {
-        self.read.borrow().iter().map(|path| self.sources.identity(path)).collect()
+        self.read.borrow().iter().map(|path| FileIdentity::of(path)).collect()
     }
 
     /// Reads the path of a file and checks that it can be opened.
